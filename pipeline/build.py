@@ -1,0 +1,115 @@
+"""Stages whole: from roots and manifests to tables, one function each, and all of them as a recipe says."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pipeline import corpora, engine, keys, manifest
+from pipeline.corpora import Claims
+from pipeline.engine import Progress, Setting
+from pipeline.lexicon import Lexicon
+from pipeline.manifest import Provenance
+from pipeline.recipe import Recipe
+from pipeline.row import Drop, Row
+from pipeline.stages import filter, find, ingest, mix, resample
+from pipeline.table import Table
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Ran:
+    """What a stage did: jobs in, rows and drops out (as many together), and sentences for a person."""
+
+    stage: str
+    jobs: int
+    rows: Table
+    drops: Table
+    notes: Sequence[str] = ()
+    claims: Claims | None = None
+
+    def reasons(self) -> dict[str, int]:
+        """How many were dropped for which reason, most frequent first."""
+        return dict(sorted(Counter(self.drops.column("reason")).items(), key=lambda item: (-item[1], item[0])))
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """Who is told what goes on: start(stage, jobs) gives the progress of that stage."""
+
+    start: Callable[[str, int], Progress]
+
+
+def ingested(corpus: str, setting: Setting, limit: int | None, seed: int, watch: Watch) -> Ran:
+    """Every recording of a corpus opened once and measured."""
+    claims = corpora.find(corpus).clips(setting.roots[corpus])
+    plan = limited(ingest.plan(corpus, claims.clips), limit, seed)
+    rows, drops = engine.run(find(ingest.NAME), ingest.Options(), plan, setting, watch.start(f"ingest {corpus}", len(plan)))
+    all_drops = Table.joined([drops, Table.of(claims.drops, Drop)], Drop)
+    return Ran(ingest.NAME, len(plan) + len(claims.drops), rows, all_drops, claims.notes, claims)
+
+
+def filtered(tables: Sequence[Table], options: filter.Options, lexicon: Lexicon, limit: int | None, seed: int) -> Ran:
+    """The rows of all corpora that meet the rules."""
+    rows = limited(Table.joined(tables, Row), limit, seed)
+    found = filter.apply(rows, options, lexicon, seed)
+    return Ran(filter.NAME, len(rows), found.rows, found.drops, found.notes)
+
+
+def resampled(rows: Table, options: resample.Options, setting: Setting, limit: int | None, seed: int, watch: Watch) -> Ran:
+    """Every row's audio stored at the new rate."""
+    rows = limited(rows, limit, seed)
+    plan, lost = resample.plan(rows, places(rows, setting))
+    made, drops = engine.run(find(resample.NAME), options, plan, setting, watch.start(resample.NAME, len(plan)))
+    return Ran(resample.NAME, len(rows), made, Table.joined([lost, drops], Drop))
+
+
+def places(rows: Table, setting: Setting) -> dict[str, Any]:
+    """Row.source -> place, of every corpus that the rows come from."""
+    found: dict[str, Any] = {}
+    for corpus in sorted(str(name) for name in rows.codes("corpus")[1]):
+        found |= corpora.find(corpus).places(setting.roots[corpus])
+    return found
+
+
+def mixed(rows: Table, options: mix.Options, setting: Setting, limit: int | None, seed: int, watch: Watch) -> Ran:
+    """Every utterance with noise added; noise and kept rows as they are."""
+    plan = mix.plan(limited(rows, limit, seed), options, seed)
+    progress = watch.start(mix.NAME, len(plan.jobs))
+    engine.prepare(plan.pools, setting)
+    made, drops = engine.run(find(mix.NAME), options, plan.jobs, setting, progress)
+    jobs = len(plan.jobs) + len(plan.kept) + len(plan.drops)
+    return Ran(mix.NAME, jobs, Table.joined([made, plan.kept], Row), Table.joined([plan.drops, drops], Drop), plan.notes)
+
+
+def limited(rows: Table, limit: int | None, seed: int) -> Table:
+    """At most `limit` rows of each kind (speech, noise), a keyed sample: a larger limit adds rows and changes none."""
+    if limit is None or not len(rows):
+        return rows
+    order = np.argsort(keys.words(seed, "limit", rows.column("id"))[:, 0], kind="stable")
+    codes, kinds = rows.codes("kind")
+    taken = [order[codes[order] == code][:limit] for code in range(len(kinds))]
+    return rows.take(np.sort(np.concatenate(taken)))
+
+
+def run(recipe: Recipe, setting: Setting, limit: int | None, watch: Watch) -> Iterator[Ran]:
+    """Every stage of a recipe, as each ends."""
+    ingests = []
+    for corpus in recipe.ingest.corpora:
+        ingests.append(ingested(corpus, setting, limit, recipe.seed, watch))
+        yield ingests[-1]
+    yield (last := filtered([ran.rows for ran in ingests], recipe.filter, recipe.lexicon, None, recipe.seed))
+    if recipe.resample is not None:
+        yield (last := resampled(last.rows, recipe.resample, setting, None, recipe.seed, watch))
+    if recipe.mix is not None:
+        yield mixed(last.rows, recipe.mix, setting, None, recipe.seed, watch)
+
+
+def written(path: Path, rans: Sequence[Ran], recipe: Mapping[str, Any], seed: int, inputs: Mapping[str, str]) -> Provenance:
+    """Writes the last stage's rows, and the drops of all these stages beside them."""
+    made = Provenance(rans[-1].stage, recipe, seed, inputs)
+    return manifest.write(path, rans[-1].rows, Table.joined([ran.drops for ran in rans], Drop), made)

@@ -1,0 +1,91 @@
+"""`prep`: the command line. Commands live in pipeline/commands and are loaded when they are asked for."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from importlib import import_module
+from typing import TextIO
+
+# One BLAS thread a process: the work is parallel by clips. Set before NumPy is loaded, and passed on to workers.
+for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(_name, "1")
+
+import click
+
+from pipeline import __version__
+from pipeline.errors import PrepError
+
+COMMANDS = {  # name: (module in pipeline.commands, one line of help)
+    "ingest": ("stages", "Open each recording of a corpus once and write down what is true of it."),
+    "filter": ("stages", "Keep the rows that meet the rules; label keywords; carve a dev split."),
+    "resample": ("stages", "Store the kept rows as 16 kHz mono FLAC in shards."),
+    "mix": ("stages", "Add noise at a controlled SNR and measure what came out."),
+    "run": ("recipes", "Run every stage of a recipe."),
+    "check": ("recipes", "Find every fault of a recipe before any work."),
+    "show": ("show", "Summarise a manifest: counts, hours, drops, provenance."),
+    "corpora": ("corpora", "List the corpora, their licences, and where their roots are."),
+    "demo": ("demo", "Make a small corpus and run the whole job on it."),
+}
+
+
+class Commands(click.Group):
+    """Loads a command's module when the command is used, so that `prep --help` loads none."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module = import_module(f"pipeline.commands.{COMMANDS[cmd_name][0]}")
+        command: click.Command = getattr(module, cmd_name)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(__version__, prog_name="prep")
+def prep() -> None:
+    """Prepare corpora for call-for-help detection: from the archives as downloaded to a mixed 16 kHz set and its manifest.
+
+    \b
+    Example:
+      prep ingest aihub /data/aihub170
+      prep ingest cochlscene /data/cochlscene
+      prep filter && prep resample && prep mix --snr 20
+      prep show manifests/mixed.parquet
+    """
+
+
+def main() -> None:
+    """Entry point: faults that a person can mend are one message and exit 1, Ctrl-C is 130."""
+    for stream in (sys.stdout, sys.stderr):
+        _speak_utf8(stream)
+    with _endings():
+        prep(prog_name="prep", standalone_mode=True)
+
+
+def _speak_utf8(stream: TextIO) -> None:
+    """Korean names must come out whatever the locale says."""
+    with suppress(AttributeError, ValueError):
+        stream.reconfigure(encoding="utf-8", errors="replace")  # type: ignore[attr-defined]
+
+
+@contextmanager
+def _endings() -> Iterator[None]:
+    try:
+        yield
+    except PrepError as error:
+        click.echo("\n".join(f"prep: {line}" if not n else f"      {line}" for n, line in enumerate(str(error).splitlines())), err=True)
+        sys.exit(1)
+    except BrokenPipeError:
+        os._exit(1)
+    except OSError as error:
+        click.echo(f"prep: {error.filename or 'input/output'}: {error.strerror or error}. What is done is kept: the same command goes on from here.", err=True)
+        sys.exit(1)

@@ -1,0 +1,172 @@
+"""What the commands share: options common to all, options made from a stage's model, progress, printing."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeVar, get_args, get_origin
+
+import click
+from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
+from tqdm import tqdm
+
+from pipeline import crew
+from pipeline.build import Ran, Watch
+from pipeline.engine import SHARD_CLIPS, Progress, Setting, Step
+from pipeline.errors import RecipeError
+from pipeline.recipe import readable
+from pipeline.sources import Roots
+
+F = TypeVar("F", bound=Callable[..., Any])
+O = TypeVar("O", bound=BaseModel)
+MANIFESTS = Path("manifests")
+
+
+@dataclass(frozen=True, slots=True)
+class Common:
+    """The options that every stage has."""
+
+    out: Path | None
+    jobs: int
+    seed: int
+    limit: int | None
+    dry_run: bool
+    json: bool
+    root: tuple[str, ...]
+    shard_clips: int
+
+
+def common_options(command: F) -> F:
+    """--out, --jobs, --seed, --limit, --dry-run, --json, --root, --shard-clips; the command gets them as `common`."""
+    for option in reversed(_COMMON):
+        command = option(command)
+    return command
+
+
+_COMMON = [
+    click.option("--out", type=click.Path(path_type=Path), help="manifest to write (audio lies beside it, in audio/)"),
+    click.option("--jobs", type=click.IntRange(1), default=len(os.sched_getaffinity(0)), show_default=True, help="processes that do the work"),
+    click.option("--seed", type=int, default=0, show_default=True, help="seed of every draw"),
+    click.option("--limit", type=click.IntRange(1), help="at most this many rows of each kind (speech, noise), a fixed sample"),
+    click.option("--dry-run", is_flag=True, help="say what would be done; write nothing"),
+    click.option("--json", is_flag=True, help="answer in JSON"),
+    click.option("--root", multiple=True, metavar="NAME=DIR", help="where a corpus lies; else PREP_ROOT_NAME, else prep.toml"),
+    click.option("--shard-clips", type=click.IntRange(1), default=SHARD_CLIPS, show_default=True, help="mean number of clips in a shard"),
+]
+
+
+def common_of(options: dict[str, Any]) -> Common:
+    """Takes the common options out of a command's arguments."""
+    return Common(**{name: options.pop(name) for name in Common.__dataclass_fields__})
+
+
+def setting(common: Common, folder: Path, roots: Roots) -> Setting:
+    """Where and by whom the work is done."""
+    return Setting(folder, roots, crew.of(common.jobs), common.shard_clips)
+
+
+def roots_of(common: Common) -> Roots:
+    """The roots told by --root, the environment and prep.toml. RecipeError for a --root that is not NAME=DIR."""
+    faults = [f'--root {item}: expected NAME=DIR, such as --root aihub=/data/aihub170' for item in common.root if "=" not in item]
+    if faults:
+        raise RecipeError(faults)
+    return Roots.find(dict(item.split("=", 1) for item in common.root), os.environ, Path.cwd())
+
+
+def stage_options(model: type[BaseModel]) -> Callable[[F], F]:
+    """A command-line option for each field of a stage's options; the default of each is the model's."""
+
+    def decorate(command: F) -> F:
+        for name, info in reversed(model.model_fields.items()):
+            command = click.option(*_flags(name, info), **_form(info))(command)
+        return command
+
+    return decorate
+
+
+def _flags(name: str, info: FieldInfo) -> list[str]:
+    extra = info.json_schema_extra if isinstance(info.json_schema_extra, dict) else {}
+    flag = str(extra.get("flag", f"--{name.replace('_', '-')}"))
+    return [f"{flag}/--no-{flag.removeprefix('--')}" if info.annotation is bool else flag, name]
+
+
+def _form(info: FieldInfo) -> dict[str, Any]:
+    kinds = [kind for kind in get_args(info.annotation) or (info.annotation,) if kind is not type(None)]
+    shown = info.default if not isinstance(info.default, tuple) else ", ".join(str(item) for item in info.default)
+    form: dict[str, Any] = {"help": f"{info.description}" + (f"  [default: {shown}]" if info.default is not None else ""), "default": None}
+    if info.annotation is bool:
+        return form
+    if tuple in (get_origin(info.annotation), *map(get_origin, kinds)):
+        return form | {"multiple": True, "type": str}
+    if get_origin(info.annotation) is Literal:
+        return form | {"type": click.Choice([str(kind) for kind in kinds])}
+    return form | {"type": kinds[0]}
+
+
+def options_of(model: type[O], told: Mapping[str, Any]) -> O:
+    """The stage's options from a command's arguments. RecipeError names every fault."""
+    given = {name: value for name, value in told.items() if value not in (None, ())}
+    try:
+        return model.model_validate(given)
+    except ValidationError as error:
+        raise RecipeError([f"--{fault.replace('_', '-', 0)}" for fault in readable(error, model)]) from None
+
+
+def watch() -> Watch:
+    """Progress bars on stderr: clips, hours of audio per second, time left. Silent where stderr is no terminal."""
+    return Watch(_bar)
+
+
+def _bar(stage: str, jobs: int) -> Progress:
+    bar = tqdm(total=jobs, desc=stage, unit=" clips", disable=None, leave=False, smoothing=0.1, dynamic_ncols=True)
+    started, heard = time.monotonic(), 0.0
+
+    def advance(step: Step) -> None:
+        nonlocal heard
+        if step.done_before and not bar.disable:
+            bar.initial = bar.n = step.clips
+            bar.refresh()
+            return
+        heard += step.seconds
+        bar.set_postfix_str(f"{heard / 3600 / max(time.monotonic() - started, 1e-3):.2f} h of audio/s", refresh=False)
+        bar.update(step.clips)
+        if bar.n >= jobs:
+            bar.close()
+
+    return advance
+
+
+def line(ran: Ran, name: str) -> str:
+    """`ingest         20 in       19 kept       1 dropped   truncated 1`."""
+    reasons = ", ".join(f"{reason} {count}" for reason, count in ran.reasons().items())
+    return f"{name:<18}{ran.jobs:>9,} in {len(ran.rows):>9,} kept {len(ran.drops):>9,} dropped   {reasons}".rstrip()
+
+
+def report(ran: Ran, name: str, common: Common, path: Path | None) -> None:
+    """The stage's line, notes and where its manifest is; or all of it as JSON."""
+    if common.json:
+        told = {"stage": name, "in": ran.jobs, "kept": len(ran.rows), "dropped": len(ran.drops), "reasons": ran.reasons()}
+        told |= {"notes": list(ran.notes), "manifest": str(path) if path else None}
+        if ran.claims is not None and ran.claims.inventory is not None:
+            told["inventory"] = ran.claims.inventory.as_dict()
+        click.echo(json.dumps(told, ensure_ascii=False))
+        return
+    if ran.claims is not None and ran.claims.inventory is not None:
+        click.echo(ran.claims.inventory.as_text())
+    click.echo(line(ran, name))
+    for note in ran.notes:
+        click.echo(f"  {note}")
+    if path is not None:
+        click.echo(f"  -> {path}")
+
+
+def say(text: str) -> None:
+    """A sentence beside the answer: stderr, so that stdout stays clean."""
+    click.echo(text, err=True)
+    sys.stderr.flush()

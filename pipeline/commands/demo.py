@@ -1,0 +1,50 @@
+"""prep demo."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import click
+
+from pipeline import demo as maker
+from pipeline import files, recipe
+from pipeline.commands.common import MANIFESTS, common_of, common_options
+from pipeline.commands.recipes import run_recipe
+from pipeline.commands.show import summarised
+from pipeline.summary import text
+
+CORPUS = Path("demo-corpus")
+DONE = "COMPLETE"
+
+
+@click.command()
+@common_options
+def demo(**options: Any) -> None:
+    """Make a small corpus in the true formats (demo-corpus/) and run recipes/demo.toml on it.
+
+    \b
+    Example:
+      prep demo
+    """
+    common = common_of(options)
+    if not (CORPUS / DONE).exists():
+        _make(CORPUS)
+    roots = tuple(f"{name}={CORPUS / folder}" for name, folder in maker.ROOTS.items())
+    chosen = recipe.read(recipe.find("demo"))
+    out = common.out or MANIFESTS / "demo.parquet"
+    run_recipe(chosen, out, replace(common, root=(*roots, *common.root), shard_clips=chosen.store.shard_clips))
+    if not common.json:
+        click.echo("\n" + text(summarised(out)))
+
+
+def _make(folder: Path) -> None:
+    """The demo corpus, whole or not at all."""
+    half = folder.with_name(f"{files.TEMPORARY}{folder.name}")
+    for old in (half, folder):
+        shutil.rmtree(old, ignore_errors=True)
+    maker.make(half)
+    (half / DONE).touch()
+    half.rename(folder)

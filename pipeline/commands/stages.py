@@ -1,0 +1,202 @@
+"""prep ingest, filter, resample, mix."""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import click
+
+from pipeline import build, corpora, lexicon, manifest
+from pipeline.build import Ran
+from pipeline.commands.common import MANIFESTS, Common, common_of, common_options, options_of, report, roots_of, say, setting, stage_options, watch
+from pipeline.errors import ManifestError, PrepError
+from pipeline.manifest import Manifest
+from pipeline.recipe import lexicon_hash, shipped_lexicon
+from pipeline.sources import Roots
+from pipeline.stages import filter as filter_stage
+from pipeline.stages import mix as mix_stage
+from pipeline.stages import resample as resample_stage
+
+
+@click.command()
+@click.argument("corpus")
+@click.argument("folder", metavar="[DIR]", required=False, type=click.Path(path_type=Path))
+@common_options
+def ingest(corpus: str, folder: Path | None, **options: Any) -> None:
+    """Open each recording of CORPUS once and write down what is true of it.
+
+    DIR is where the corpus lies, in the archives as downloaded or unpacked; it is remembered in prep.toml. For AI-Hub the
+    inventory of the labels is printed. `prep corpora` lists the corpora.
+
+    \b
+    Example:
+      prep ingest aihub /data/aihub170
+    """
+    common = common_of(options)
+    name = corpora.find(corpus).NAME
+    if folder is not None:
+        common = replace(common, root=(*common.root, f"{name}={folder}"))
+    roots = roots_of(common)
+    out = common.out or MANIFESTS / f"{name}.parquet"
+    if common.dry_run:
+        claims = corpora.find(name).clips(roots[name])
+        click.echo(f"ingest {name}: {len(claims.clips):,} recordings to open, {len(claims.drops):,} drops already; nothing written")
+        return
+    ran = build.ingested(name, setting(common, out.parent, roots), common.limit, common.seed, watch())
+    _refuse_nothing(ran, name)
+    build.written(out, [ran], {"ingest": {"corpora": [name]}} | _sampled(common), common.seed, {})
+    if folder is not None:
+        _remember(name, roots)
+    report(ran, f"ingest {name}", common, out)
+
+
+@click.command("filter")
+@click.argument("manifests", nargs=-1, type=click.Path(path_type=Path))
+@stage_options(filter_stage.Options)
+@click.option("--lexicon", "lexicon_path", type=click.Path(path_type=Path), help="TOML file of keywords and their spellings  [default: the shipped one]")
+@common_options
+def filter(manifests: tuple[Path, ...], lexicon_path: Path | None, **options: Any) -> None:
+    """Keep the rows that meet the rules; label keywords; carve a dev split. Opens no audio.
+
+    MANIFESTS: those of ingest; without any, every corpus that was ingested. The defaults are those of recipes/paper.toml.
+    To keep all scenarios, name all you want.
+
+    \b
+    Example:
+      prep filter --scenarios 도움요청 --scenarios 폭력범죄 --where "labels['gender'] = '여성'"
+    """
+    common = common_of(options)
+    rules = options_of(filter_stage.Options, options)
+    words = lexicon.read(lexicon_path) if lexicon_path else shipped_lexicon()
+    read = [manifest.read(path) for path in manifests or _ingested()]
+    ran = build.filtered([item.table for item in read], rules, words, common.limit, common.seed)
+    told = {"filter": rules.model_dump(mode="json"), "lexicon": lexicon_hash(words)}
+    _finish(ran, "filter", common, read, told, MANIFESTS / "filtered.parquet")
+
+
+@click.command()
+@click.argument("source", metavar="[MANIFEST]", required=False, type=click.Path(path_type=Path))
+@stage_options(resample_stage.Options)
+@common_options
+def resample(source: Path | None, **options: Any) -> None:
+    """Store the rows of MANIFEST (manifests/filtered.parquet) as mono FLAC in shards, straight from the archives.
+
+    \b
+    Example:
+      prep resample --rate 16000 --jobs 2
+    """
+    common = common_of(options)
+    chosen = options_of(resample_stage.Options, options)
+    read = manifest.read(source or _previous("filtered.parquet", "prep filter"))
+    out = common.out or MANIFESTS / "resampled.parquet"
+    if common.dry_run:
+        hours = read.table.query("SELECT coalesce(sum(frames / rate_hz), 0) / 3600 FROM rows")[0][0]
+        click.echo(f"resample: {len(read):,} clips, {hours:.2f} h, about {hours * 3600 * 14_000 / 1e9:.2f} GB; nothing written")
+        return
+    ran = build.resampled(read.table, chosen, setting(common, out.parent, roots_of(common)), common.limit, common.seed, watch())
+    _finish(ran, "resample", common, [read], {"resample": chosen.model_dump(mode="json")}, out)
+
+
+@click.command()
+@click.argument("source", metavar="[MANIFEST]", required=False, type=click.Path(path_type=Path))
+@stage_options(mix_stage.Options)
+@common_options
+def mix(source: Path | None, **options: Any) -> None:
+    """Add noise of its own split to each utterance of MANIFEST (manifests/resampled.parquet) at a controlled SNR.
+
+    Noise rows stay in the manifest as examples of noise. The SNR that came out is measured, by both definitions.
+
+    \b
+    Example:
+      prep mix --snr 20 --snr 0:15 --copies 2 --noise cochlscene
+    """
+    common = common_of(options)
+    chosen = options_of(mix_stage.Options, options)
+    read = manifest.read(source or _previous("resampled.parquet", "prep resample"))
+    out = common.out or MANIFESTS / "mixed.parquet"
+    _same_folder(out, read)
+    if common.dry_run:
+        plan = mix_stage.plan(build.limited(read.table, common.limit, common.seed), chosen, common.seed)
+        hours = plan.jobs.query("SELECT coalesce(sum(frames / rate_hz), 0) / 3600 FROM rows")[0][0]
+        click.echo(f"mix: {len(plan.jobs):,} mixtures, {hours:.2f} h, about {hours * 3600 * 14_000 / 1e9:.2f} GB; {len(plan.kept):,} rows kept as they are; nothing written")
+        return
+    ran = build.mixed(read.table, chosen, setting(common, out.parent, Roots({})), common.limit, common.seed, watch())
+    _finish(ran, "mix", common, [read], {"mix": chosen.model_dump(mode="json")}, out)
+
+
+def _finish(ran: Ran, name: str, common: Common, read: list[Manifest], told: dict[str, Any], default: Path) -> None:
+    """Writes the manifest, unless nothing is to be written, and prints the stage's line."""
+    if common.dry_run:
+        report(ran, name, common, None)
+        return
+    _refuse_nothing(ran, name)
+    out = common.out or default
+    before: dict[str, Any] = {}
+    for item in read:
+        for key, value in item.provenance.recipe.items():
+            before[key] = _merged(before.get(key), value)
+    inputs = {item.path.stem: item.provenance.logical_hash for item in read}
+    store = {"store": {"shard_clips": common.shard_clips}} if name != "filter" else {}
+    build.written(out, [ran], before | told | store | _sampled(common), common.seed, inputs)
+    report(ran, name, common, out)
+
+
+def _merged(one: Any, other: Any) -> Any:
+    """Provenance of several ingests: their corpora together."""
+    if isinstance(one, dict) and isinstance(other, dict) and "corpora" in one:
+        return {"corpora": sorted({*one["corpora"], *other["corpora"]})}
+    return other
+
+
+def _sampled(common: Common) -> dict[str, Any]:
+    return {} if common.limit is None else {"limit": common.limit}
+
+
+def _refuse_nothing(ran: Ran, name: str) -> None:
+    if len(ran.rows):
+        return
+    reasons = ", ".join(f"{reason} {count}" for reason, count in ran.reasons().items())
+    example = f" For example: {ran.drops.column('detail')[0]}." if len(ran.drops) else ""
+    raise PrepError(f"{name}: not one of {ran.jobs:,} rows is left ({reasons or 'there were none'}).{example} Nothing was written")
+
+
+def _ingested() -> list[Path]:
+    found = [path for name in corpora.names() if (path := MANIFESTS / f"{name}.parquet").exists()]
+    if not found:
+        raise ManifestError(f"{MANIFESTS}: no corpus was ingested yet: type, for example, prep ingest aihub DIR ({', '.join(corpora.names())})")
+    return found
+
+
+def _previous(name: str, command: str) -> Path:
+    path = MANIFESTS / name
+    if not path.exists():
+        raise ManifestError(f"{path}: no such manifest yet: run {command} first, or name another manifest")
+    return path
+
+
+def _same_folder(out: Path, read: Manifest) -> None:
+    if out.parent.resolve() != read.path.parent.resolve():
+        raise PrepError(f"--out {out}: the audio of {read.path} lies beside it; name a file in {read.path.parent}")
+
+
+def _remember(name: str, roots: Roots) -> None:
+    """Notes the root in prep.toml, for the commands that follow."""
+    path, where = Path("prep.toml"), roots.where(name)
+    text = path.read_text(encoding="utf-8-sig") if path.exists() else ""
+    held = tomllib.loads(text).get("roots", {})
+    if where is None or str(held.get(name, "")) == str(where):
+        return
+    if name in held:
+        say(f"prep.toml says {name} = {held[name]!r}; you gave {where}: not changed")
+        return
+    entry = f"{name} = '{where}'\n"
+    if "[roots]" in text:
+        text = text.replace("[roots]\n", f"[roots]\n{entry}", 1)
+    else:
+        text += ("\n" if text and not text.endswith("\n") else "") + f"[roots]\n{entry}"
+    if tomllib.loads(text)["roots"].get(name) == str(where):
+        path.write_text(text, encoding="utf-8")
+        say(f"prep.toml: {name} = {where} (remembered for the next commands)")

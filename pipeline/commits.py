@@ -1,0 +1,86 @@
+"""Commits: the outcome of one shard, rows and drops together, in one file that is whole or absent."""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from pipeline import manifest
+from pipeline.errors import ManifestError
+from pipeline.row import Drop
+from pipeline.store import AUDIO_FOLDER, WORK_FOLDER
+from pipeline.table import Table
+
+_READ_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Outcome:
+    """made: the columns that a stage fills, for the jobs that ended well. drops: the others."""
+
+    made: Table
+    drops: Table
+
+
+def commit_path(folder: Path, shard: str) -> Path:
+    """Where the commit of a shard lies."""
+    return folder / WORK_FOLDER / f"{shard}.parquet"
+
+
+def audio_path(folder: Path, shard: str) -> Path:
+    """Where the audio of a shard lies."""
+    return folder / AUDIO_FOLDER / f"{shard}.tar"
+
+
+def write(folder: Path, shard: str, made: Table, drops: Table, crc: int | None) -> None:
+    """Commits a shard. Its audio, if it has any, lies in place already, and crc is the audio's."""
+    audio = audio_path(folder, shard)
+    seal = {"made": made.digest(), "drops": drops.digest()}
+    if crc is not None:
+        seal |= {"crc": str(crc), "bytes": str(audio.stat().st_size), "stamp": str(audio.stat().st_mtime_ns)}
+    manifest.write_table(commit_path(folder, shard), made.either(drops), seal)
+
+
+def read(folder: Path, shard: str, made: type) -> Outcome | None:
+    """The outcome of a shard; None where it is not committed, or where it or its audio was damaged since.
+
+    Audio is trusted by size and time of change; where the time differs (a copied folder) its checksum decides.
+    """
+    path = commit_path(folder, shard)
+    if not path.exists():
+        return None
+    try:
+        table, seal = manifest.read_sealed(path)
+    except ManifestError:
+        return None
+    dropped = table.present("reason")
+    outcome = Outcome(table.where(~dropped).as_kind(made), table.where(dropped).as_kind(Drop))
+    if seal.get("made") != outcome.made.digest() or seal.get("drops") != outcome.drops.digest():
+        return None
+    return outcome if "crc" not in seal or _whole(audio_path(folder, shard), seal) else None
+
+
+def _whole(audio: Path, seal: dict[str, str]) -> bool:
+    if not audio.exists() or audio.stat().st_size != int(seal["bytes"]):
+        return False
+    return audio.stat().st_mtime_ns == int(seal["stamp"]) or checksum(audio) == int(seal["crc"])
+
+
+def checksum(path: Path) -> int:
+    """CRC-32 of a file."""
+    crc = 0
+    with open(path, "rb") as file:
+        while block := file.read(_READ_BYTES):
+            crc = zlib.crc32(block, crc)
+    return crc
+
+
+def completed(plan: Table, outcome: Outcome) -> Table:
+    """The plan's lines that ended well, as rows of the manifest: carried columns from the plan, made ones from the work."""
+    if len(outcome.made) == len(plan):
+        return plan.beside(outcome.made).as_rows()
+    kept = np.isin(np.asarray(plan.column("id"), dtype=object).astype(str), np.asarray(outcome.made.column("id"), dtype=object).astype(str))
+    return plan.where(kept).beside(outcome.made).as_rows()

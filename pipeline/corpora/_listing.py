@@ -1,0 +1,87 @@
+"""What adapters ask of a listing: which files are recordings, which came twice, what to say of the rest."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+from unicodedata import normalize
+
+from pipeline.row import Drop
+
+if TYPE_CHECKING:
+    from pipeline.sources import Entry
+
+AUDIO_SUFFIXES = frozenset(".wav .flac .mp3 .ogg .oga .opus .m4a .aac .aif .aiff .au .wma .w64 .caf .amr .3gp .mp4 .webm".split())
+
+
+def base(name: str) -> str:
+    """File name without its folders."""
+    return name.rpartition("/")[2]
+
+
+def suffix(name: str) -> str:
+    """`.wav`: lower case, with the dot; "" where there is none."""
+    head, dot, tail = base(name).rpartition(".")
+    return f".{tail.lower()}" if dot and head else ""
+
+
+def stem(name: str) -> str:
+    """File name without folders and suffix."""
+    last = base(name)
+    return last[: len(last) - len(suffix(last))]
+
+
+def container(entry: Entry) -> str:
+    """The archive that a file lies in, or, outside archives, its folder with a slash at the end."""
+    path = normalize("NFC", entry.place.container)
+    return entry.name.rpartition("/")[0] + "/" if path == entry.name else path
+
+
+def is_audio(name: str) -> bool:
+    """Told by the suffix alone; whether it decodes is for ingest to find out."""
+    return suffix(name) in AUDIO_SUFFIXES
+
+
+def largest_first(entries: Iterable[Entry]) -> list[Entry]:
+    """The file to take, then the rest: most bytes (a broken-off download is shorter), then name.
+
+    Never by checksum: only archives have one, and the choice must be the same once they are unpacked.
+    """
+    return sorted(entries, key=lambda entry: (-entry.place.size, entry.name))
+
+
+def duplicates(drop_id: str, taken: Entry, others: Sequence[Entry], first: int = 2) -> list[Drop]:
+    """A Drop for each file that lost to `taken`, with ids `<drop_id>#<first>`, ..."""
+    return [
+        Drop(f"{drop_id}#{n}", "ingest", "duplicate_id", f"{_sized(other)} has the same id as {_sized(taken)}, which is kept")
+        for n, other in enumerate(others, first)
+    ]
+
+
+def _sized(entry: Entry) -> str:
+    return f"{entry.name} ({entry.place.size:,} bytes)"
+
+
+def sample(words: Iterable[str], most: int = 3) -> str:
+    """`a, b, c and 12 more`, in sorted order."""
+    known = sorted(words)
+    rest = f" and {len(known) - most:,} more" if len(known) > most else ""
+    return ", ".join(known[:most]) + rest
+
+
+def counted(words: Iterable[str]) -> str:
+    """`.txt 3, .json 1`: commonest first."""
+    return ", ".join(f"{word} {n:,}" for word, n in sorted(Counter(words).items(), key=lambda pair: (-pair[1], pair[0])))
+
+
+def kinds_of(names: Iterable[str]) -> str:
+    """`.wav 39, no suffix 1`: what a listing holds, for a person."""
+    return counted(suffix(name) or "no suffix" for name in names)
+
+
+def ignored_note(names: Sequence[str]) -> list[str]:
+    """One sentence on the files that were passed over; none where there are none."""
+    if not names:
+        return []
+    return [f"{len(names):,} files are neither recordings nor labels and were passed over ({kinds_of(names)}): {sample(names)}"]

@@ -1,0 +1,129 @@
+"""Who does the work: this process, or a pool of processes. All are `concurrent.futures.Executor`s behind one seam."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, ProcessPoolExecutor, wait
+from typing import Any, Protocol, TypeVar
+
+from pipeline.errors import PrepError
+
+T = TypeVar("T")
+R = TypeVar("R")
+STRIKES = 3  # times that a task may lose its worker before the run ends
+
+
+class Crew(Protocol):
+    """An executor, how many tasks it works on at once, and a way to replace it when its workers died."""
+
+    width: int
+
+    def start(self) -> Executor:
+        """A fresh executor."""
+        ...
+
+
+class Serial(Executor):
+    """Does each task at once, in this process."""
+
+    def submit(self, fn: Callable[..., R], /, *args: Any, **kwargs: Any) -> Future[R]:
+        future: Future[R] = Future()
+        try:
+            future.set_result(fn(*args, **kwargs))
+        except Exception as error:
+            future.set_exception(error)
+        return future
+
+
+class Alone:
+    """This process alone."""
+
+    width = 1
+
+    def start(self) -> Executor:
+        return Serial()
+
+
+class Processes:
+    """A pool of processes, started afresh (spawn) so that nothing depends on what this process has loaded."""
+
+    def __init__(self, jobs: int) -> None:
+        self.width = jobs
+
+    def start(self) -> Executor:
+        return ProcessPoolExecutor(self.width, multiprocessing.get_context("spawn"), _prepare_worker)
+
+
+def of(jobs: int) -> Crew:
+    """The crew for `--jobs N`."""
+    return Alone() if jobs == 1 else Processes(jobs)
+
+
+def _prepare_worker() -> None:
+    """Ctrl-C is the parent's to answer; and a worker does not outlive its parent."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        threading.Thread(target=_follow, args=(parent,), daemon=True).start()
+
+
+def _follow(parent: Any) -> None:
+    parent.join()
+    os._exit(1)
+
+
+def results(tasks: Iterator[T], work: Callable[[T], R], crew: Crew) -> Iterator[tuple[T, R]]:
+    """(task, result) as they are done; at most twice the crew's width is under way at a time.
+
+    A task whose worker died is given to a fresh crew; PrepError when the same task loses its worker STRIKES times. An
+    error in the work ends the run.
+    """
+    executor = crew.start()
+    under_way: dict[Future[R], T] = {}
+    strikes: dict[int, int] = {}
+    again: list[T] = []
+    try:
+        while True:
+            while len(under_way) < 2 * crew.width and (task := again.pop() if again else next(tasks, None)) is not None:
+                try:
+                    under_way[executor.submit(work, task)] = task
+                except BrokenExecutor:
+                    again.append(task)
+                    break
+            if not under_way and not again:
+                return
+            broken = False
+            for future in wait(under_way, return_when=FIRST_COMPLETED).done if under_way else []:
+                task = under_way.pop(future)
+                try:
+                    result = future.result()
+                except BrokenExecutor:
+                    broken = True
+                    again.append(task)
+                else:
+                    yield task, result
+            if broken or (again and not under_way):
+                again += under_way.values()
+                under_way.clear()
+                _count_strikes(strikes, again)
+                executor.shutdown(wait=False, cancel_futures=True)
+                executor = crew.start()
+    finally:
+        executor.shutdown(wait=False, cancel_futures=True)
+        if under_way:  # stopped half-way: what is being worked on is not waited for
+            for child in multiprocessing.active_children():
+                child.terminate()
+
+
+def _count_strikes(strikes: dict[int, int], tasks: list[T]) -> None:
+    for task in tasks:
+        strikes[id(task)] = strikes.get(id(task), 0) + 1
+        if strikes[id(task)] >= STRIKES:
+            raise PrepError(
+                f"a worker process died {STRIKES} times while it had {task} at hand: killed by the system, most likely for memory; "
+                "free some, or use fewer --jobs. What is done is kept: the same command again goes on from here"
+            )

@@ -1,0 +1,47 @@
+"""PrepError and its few kinds: faults that a person can mend, each with what to do about it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
+
+
+class PrepError(Exception):
+    """A fault with one clear message; the command line prints it and exits 1, without a traceback."""
+
+
+class RecipeError(PrepError):
+    """Every fault of a recipe or of a command's options, one a line."""
+
+    def __init__(self, faults: Sequence[str]) -> None:
+        super().__init__("\n".join(faults))
+        self.faults = list(faults)
+
+
+class SourceError(PrepError):
+    """A root or an archive that cannot be read as a whole: names it, what was found, and what to do."""
+
+
+class CorruptMember(PrepError):
+    """One file inside an archive, or one recording, cannot be read; the rest can. Becomes a Drop.
+
+    reason: the Drop's word, for counting.
+    """
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(detail)
+        self.reason = reason
+        self.detail = detail
+
+
+class ManifestError(PrepError):
+    """A manifest that is missing, of another schema, or not one of ours."""
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """': did you mean "min_s"?' or, where nothing is near, ': known are a, b, c'."""
+    options = sorted(known)
+    near = get_close_matches(word, options, n=1)
+    if near:
+        return f': did you mean "{near[0]}"?'
+    return f": known are {', '.join(options)}" if options else ""

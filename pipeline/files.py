@@ -1,0 +1,39 @@
+"""Files that are whole or absent: written beside their place, synced, then renamed."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+TEMPORARY = ".half-"  # prefix of what is being written; never trusted, cleaned up by the next run
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A path to write to; when the block ends well it takes `path`'s name in one step, else it is removed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    half = path.parent / f"{TEMPORARY}{path.name}-{os.getpid()}-{secrets.token_hex(4)}"
+    try:
+        yield half
+        sync(half)
+        os.replace(half, path)
+    finally:
+        half.unlink(missing_ok=True)
+    sync(path.parent)
+
+
+def sync(path: Path) -> None:
+    """Waits until the file or folder is on disk, so that a rename never comes before its content."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def halves(folder: Path) -> list[Path]:
+    """What interrupted runs left half-written in the folder."""
+    return sorted(folder.glob(f"{TEMPORARY}*")) if folder.is_dir() else []

@@ -1,0 +1,92 @@
+"""What an archive contributes to a root: its files, those of the archives inside it, and what is wrong with it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from typing import NamedTuple
+
+from pipeline.errors import SourceError
+from pipeline.row import Place
+from pipeline.sources.names import fault, folder_name, inside, is_junk, is_ordinary, nfc, tidy
+from pipeline.sources.shelf import Archive, Shelf, archive, archive_names, belongs_on_shelf, members
+from pipeline.sources.spans import Spans
+from pipeline.sources.tars import PLAIN
+from pipeline.sources.zips import STORED, Member, data_at
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A file of a root. name: path below the root in NFC, where an archive stands as a folder without its suffix."""
+
+    name: str
+    place: Place
+
+
+class Contents(NamedTuple):
+    """shelf: the archives inside, by name; faults: one line each, about files that cannot be read."""
+
+    entries: tuple[Entry, ...]
+    shelf: Shelf
+    faults: tuple[str, ...]
+
+
+@cache
+def contents(root: str, container: str, found: Archive) -> Contents:
+    """What the archive holds. It is read once per process, and again only if a file under it has changed.
+
+    root: name of the root; container: as in Place. SourceError where the archive as a whole cannot be read.
+    """
+    files, shelf, faults = _sorted_out(members(found), found.spans)
+    faults = [f"{inside(container, line)}" for line in faults]
+    prefix = folder_name(container)
+    stamp = found.spans.stamp
+    entries = [_entry(root, container, prefix, stamp, file) for file in files]
+    for name in archive_names(shelf):
+        try:
+            deeper = contents(root, inside(container, name), archive(shelf, name))
+        except SourceError as error:
+            faults.append(f"{inside(container, name)}: {error}")
+            continue
+        entries += deeper.entries
+        faults += deeper.faults
+    return Contents(tuple(entries), shelf, tuple(faults))
+
+
+def _entry(root: str, container: str, prefix: str, stamp: int, member: Member) -> Entry:
+    name, offset, packed, size, method, crc = member
+    return Entry(f"{prefix}/{nfc(name)}", Place(root, container, offset, packed, size, method, crc, stamp if crc is None else 0))
+
+
+def _sorted_out(found: list[Member], spans: Spans) -> tuple[list[Member], dict[str, Spans], list[str]]:
+    """The plain files, the archives, and a line for each file that stops the listing; junk is left out."""
+    files: list[Member] = []
+    shelf: dict[str, Spans] = {}
+    faults: list[str] = []
+    for member in found:
+        if is_ordinary(member.name):
+            files.append(member)
+            continue
+        name = tidy(member.name if member.crc is None else member.name.replace("\\", "/"))
+        if is_junk(name) or not name:
+            continue
+        if wrong := fault(name) or _not_stored(member):
+            faults.append(f"{name}: {wrong}")
+        elif belongs_on_shelf(name):
+            shelf[name] = _bytes_of(member, spans)
+        else:
+            files.append(member._replace(name=name))
+    return files, shelf, faults
+
+
+def _not_stored(member: Member) -> str:
+    if belongs_on_shelf(member.name) and member.method not in (STORED, PLAIN):
+        return "an archive compressed inside a zip, which cannot be read in place. Unpack the outer zip."
+    return ""
+
+
+def _bytes_of(member: Member, spans: Spans) -> Spans:
+    """The stretch of the archive that holds the member, which is not compressed."""
+    if member.method == PLAIN:
+        return spans.cut(member.offset, member.size)
+    return spans.cut(data_at(spans, member.offset), member.size)

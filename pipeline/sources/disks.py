@@ -1,0 +1,71 @@
+"""Split zips: `NAME.z01`, `NAME.z02`, ..., `NAME.zip`, where every offset counts from the start of its own disk."""
+
+from __future__ import annotations
+
+import os
+from itertools import pairwise
+
+from pipeline.errors import SourceError
+from pipeline.sources.spans import Spans
+from pipeline.sources.zips import LOCAL_BYTES, Record, data_at, is_member_at, sampled
+
+_DESCRIPTOR_BYTES = (0, 12, 16, 20, 24)  # what may stand between a member's data and the next member
+
+
+def offsets_over_disks(spans: Spans, rows: list[Record], starts: tuple[int, ...]) -> list[int]:
+    """Each member's offset in the virtual file; starts: where each disk begins in it.
+
+    SourceError names a disk that is too short or of another archive.
+    """
+    by_disk = _by_disk(rows)
+    for number, members in by_disk.items():
+        if number >= len(starts):
+            raise SourceError(
+                f"its directory speaks of disk {number + 1}, but the set has {len(starts)}. Download the last disk (.zip) again."
+            )
+        offsets = sampled([starts[number] + row.offset for row in members])
+        if 2 * sum(not is_member_at(spans, offset) for offset in offsets) > len(offsets):
+            raise SourceError(_stranger(spans, starts, number))
+    for (number, members), (following, next_members) in pairwise(by_disk.items()):
+        room = starts[following] + next_members[0].offset - starts[number] - members[-1].offset
+        if room < LOCAL_BYTES + members[-1].packed:
+            raise SourceError(_stranger(spans, starts, number))
+    return [starts[row.disk] + row.offset for row in rows]
+
+
+def _by_disk(rows: list[Record]) -> dict[int, list[Record]]:
+    """The records of each disk, by offset."""
+    found: dict[int, list[Record]] = {}
+    for row in sorted(rows, key=lambda row: (row.disk, row.offset)):
+        found.setdefault(row.disk, []).append(row)
+    return found
+
+
+def _stranger(spans: Spans, starts: tuple[int, ...], number: int) -> str:
+    size = (*starts, spans.size)[number + 1] - starts[number]
+    path = spans.cut(starts[number], size).path
+    return (
+        f"disk {os.path.basename(path)} ({size:,} bytes) does not fit the others: it is cut short, damaged or of another "
+        "archive. Download it again."
+    )
+
+
+def offsets_after_joining(spans: Spans, rows: list[Record]) -> list[int]:
+    """Each member's offset in a split zip whose disks somebody joined with `cat`: the offsets still count from the disks.
+
+    A disk's first member starts where the last member of the disk before it ends, which tells where the disk began.
+    SourceError where that leads nowhere.
+    """
+    origins: dict[int, int] = {}
+    after = 0
+    for number, members in _by_disk(rows).items():
+        first = after if origins else members[0].offset
+        begins = [first + gap for gap in _DESCRIPTOR_BYTES if is_member_at(spans, first + gap)]
+        if not begins:
+            raise SourceError(
+                "the last disk of a split zip (.z01 ... .zip) without the others, or joined with them in a way that cannot "
+                "be undone. Put all disks as downloaded into one folder, or join them with: zip -s 0 NAME.zip --out joined.zip"
+            )
+        origins[number] = begins[0] - members[0].offset
+        after = data_at(spans, origins[number] + members[-1].offset) + members[-1].packed
+    return [origins[row.disk] + row.offset for row in rows]

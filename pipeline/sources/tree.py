@@ -1,0 +1,125 @@
+"""A walk over a folder: its files, and those inside its archives."""
+
+from __future__ import annotations
+
+import errno
+import os
+from dataclasses import dataclass, field
+
+from pipeline.errors import SourceError
+from pipeline.row import Place
+from pipeline.sources.contents import Entry, contents
+from pipeline.sources.names import disk, escaped, fault, is_incomplete_download, is_junk, piece, readable, without_suffix
+from pipeline.sources.shelf import Shelf, archive, archive_names, belongs_on_shelf
+from pipeline.sources.spans import over_file
+from pipeline.sources.tars import PLAIN
+
+
+@dataclass(slots=True)
+class Walk:
+    """What was found below `base`, the folder of the root named `root`. faults: a line for each file that cannot be read."""
+
+    root: str
+    base: str
+    entries: list[Entry] = field(default_factory=list)
+    faults: list[str] = field(default_factory=list)
+
+    def folder(self, relative: str, above: frozenset[tuple[int, int]] = frozenset()) -> None:
+        """Everything below the folder at `relative`; above: the folders it lies in, so that a link upwards ends."""
+        try:
+            status = os.stat(os.path.join(self.base, relative))
+            with os.scandir(os.path.join(self.base, relative)) as found:
+                items = sorted((item for item in found if not is_junk(item.name)), key=lambda item: item.name)
+        except OSError as error:
+            self.faults.append(
+                f"{relative}: cannot be read ({error.strerror}). Check that the disk is there and that you may read it."
+            )
+            return
+        own = (status.st_dev, status.st_ino)
+        if own in above:
+            return
+        folders = {item.name for item in items if _is_folder(item)}
+        self._files(relative, [item for item in items if item.name not in folders])
+        for name in sorted(folders):
+            self.folder(_below(relative, name), above | {own})
+
+    def _files(self, relative: str, items: list[os.DirEntry[str]]) -> None:
+        """The files of one folder, among them archives, pieces and disks."""
+        unfinished = {without_suffix(item.name) for item in items if is_incomplete_download(item.name)}
+        special = []
+        for item in items:
+            if wrong := fault(item.name):
+                self.faults.append(f"{_below(relative, item.name)}: {wrong}")
+            elif item.name not in unfinished and (place := self._place(_below(relative, item.name), item)):
+                if belongs_on_shelf(item.name):
+                    special.append(item.name)
+                else:
+                    self.entries.append(Entry(readable(_below(relative, item.name)), place))
+        self.archives(relative, special)
+
+    def _place(self, path: str, item: os.DirEntry[str]) -> Place | None:
+        """The whole file's place; None for what is no file: a socket, a link to itself, a link that ends nowhere (a fault)."""
+        try:
+            status = item.stat()
+        except OSError as error:
+            if error.errno != errno.ELOOP:
+                self.faults.append(
+                    f"{path}: a link to a file that is not there, or one you may not read ({error.strerror}). Mend or delete it."
+                )
+            return None
+        if not item.is_file():
+            return None
+        return Place(self.root, escaped(path), 0, status.st_size, status.st_size, PLAIN, None, status.st_mtime_ns)
+
+    def archives(self, relative: str, names: list[str]) -> None:
+        """The files in the archives that the named files of one folder make up."""
+        shelf = shelf_of(os.path.join(self.base, relative), names)
+        for name in archive_names(shelf):
+            path = _below(relative, name)
+            try:
+                found = contents(self.root, escaped(path), archive(shelf, name))
+            except SourceError as error:
+                self.faults.append(f"{path}: {error}")
+                continue
+            self.entries += found.entries
+            self.faults += found.faults
+
+
+def _is_folder(item: os.DirEntry[str]) -> bool:
+    try:
+        return item.is_dir()
+    except OSError:  # a link to itself
+        return False
+
+
+def shelf_of(folder: str, names: list[str]) -> Shelf:
+    """The named files of a folder as virtual files."""
+    return {name: over_file(os.path.join(folder, name)) for name in names}
+
+
+def shelf_names(folder: str) -> list[str]:
+    """The names of the files in the folder that are archives, pieces or disks. SourceError where it cannot be read."""
+    try:
+        return sorted(name for name in os.listdir(folder) if belongs_on_shelf(name) and not is_junk(name))
+    except OSError as error:
+        raise SourceError(
+            f"{folder}: cannot be read ({error.strerror}). Check that the disk is there and that you may read it."
+        ) from error
+
+
+def of_one_archive(name: str, names: list[str]) -> list[str]:
+    """Those names that belong to the same archive as `name`: its pieces, or its disks."""
+    return [other for other in names if _whole(other) == _whole(name)]
+
+
+def _whole(name: str) -> str:
+    """The same for all files of one archive: its name, and for a zip, whose disks differ in suffix, its name without."""
+    part, side = piece(name), disk(name)
+    if side:
+        return side.whole
+    whole = part.whole if part else name
+    return without_suffix(whole) if whole.lower().endswith(".zip") else whole
+
+
+def _below(folder: str, name: str) -> str:
+    return f"{folder}/{name}" if folder else name

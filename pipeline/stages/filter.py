@@ -1,0 +1,188 @@
+"""Filter: arithmetic over columns. Scenarios, durations, levels, transcripts, SQL; keywords; the dev split. Opens nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field, field_validator
+
+from pipeline import keys
+from pipeline.corpora._aihub_names import CLASSES, class_of
+from pipeline.errors import did_you_mean
+from pipeline.lexicon import Lexicon
+from pipeline.row import Drop
+from pipeline.stages import Options as StageOptions
+from pipeline.table import Table
+
+NAME = "filter"
+VERSION = 1
+SPLITS = ("train", "dev", "test")  # least protected first: of a leak, the copy in the later split stays
+PAPER_SCENARIOS = ("강도범죄", "절도범죄", "폭력범죄", "화재", "갇힘", "도움요청")
+
+
+class Options(StageOptions):
+    """What may pass. Scenarios bind rows that carry one; noise and field recordings pass."""
+
+    scenarios: tuple[str, ...] = Field(PAPER_SCENARIOS, description="Korean names of the scenarios to keep (the paper's six are a guess)")
+    splits: tuple[str, ...] = Field(SPLITS, description="splits to keep")
+    min_s: float = Field(0.3, ge=0, description="shortest clip, seconds")
+    max_s: float = Field(30.0, gt=0, description="longest clip of speech, seconds")
+    min_level_dbfs: float = Field(-70.0, le=0, description="lowest level (RMS) of a clip, dBFS")
+    max_clipped: float = Field(0.05, ge=0, le=1, description="largest share of samples at full scale")
+    max_zero: float = Field(0.9, ge=0, le=1, description="largest share of digital-zero samples")
+    min_rate_hz: int = Field(8_000, ge=0, description="lowest rate of a source recording, Hz")
+    transcript: bool = Field(True, description="speech must have a transcript")
+    dev_share: float = Field(
+        0.05, ge=0, lt=1, description="share of the groups of train that become dev, for a corpus without a dev split of its own"
+    )
+    where: str | None = Field(None, description="SQL condition over the columns that a row must meet")
+
+    @field_validator("scenarios")
+    @classmethod
+    def _known_scenarios(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        """Canonical names; aliases are accepted."""
+        return tuple(_scenario(name) for name in names)
+
+    @field_validator("splits")
+    @classmethod
+    def _known_splits(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        for name in names:
+            if name not in SPLITS:
+                raise ValueError(f'unknown split "{name}"{did_you_mean(name, SPLITS)}')
+        return names
+
+
+def _scenario(name: str) -> str:
+    found = class_of(name)
+    if found is None:
+        raise ValueError(f'unknown scenario "{name}"{did_you_mean(name, CLASSES)}')
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """A rule that rows must meet. keep: SQL condition; detail: SQL expression of the sentence that says what decided."""
+
+    reason: str
+    keep: str
+    detail: str
+
+
+def rules(options: Options) -> list[Rule]:
+    """The rules in the order in which they are tried; a row is dropped by the first that it breaks."""
+    seconds = "(frames / rate_hz)"
+    scenarios = ", ".join(f"'{name}'" for name in options.scenarios) or "''"
+    splits = ", ".join(f"'{name}'" for name in options.splits) or "''"
+    return [
+        Rule("split", f"split IN ({splits})", "printf('split %s is not kept', split)"),
+        Rule("scenario", f"scenario IS NULL OR scenario IN ({scenarios})", "printf('scenario %s is not kept', scenario)"),
+        Rule("too_short", f"{seconds} >= {options.min_s}", f"printf('%.3f s, shorter than {options.min_s} s', {seconds})"),
+        Rule("too_long", f"kind = 'noise' OR {seconds} <= {options.max_s}", f"printf('%.3f s, longer than {options.max_s} s', {seconds})"),
+        Rule("low_rate", f"source_rate_hz >= {options.min_rate_hz}", f"printf('%d Hz, lower than {options.min_rate_hz} Hz', source_rate_hz)"),
+        Rule("silent", "level_full_dbfs IS NOT NULL", "'no signal at all'"),
+        Rule(
+            "too_quiet",
+            f"level_full_dbfs >= {options.min_level_dbfs}",
+            f"printf('level %.1f dBFS, lower than {options.min_level_dbfs} dBFS', level_full_dbfs)",
+        ),
+        Rule(
+            "clipped",
+            f"clipped_share <= {options.max_clipped}",
+            f"printf('%.4f of the samples at full scale, more than {options.max_clipped}', clipped_share)",
+        ),
+        Rule(
+            "digital_zero",
+            f"zero_share <= {options.max_zero}",
+            f"printf('%.4f of the samples digital zero, more than {options.max_zero}', zero_share)",
+        ),
+        *([Rule("no_transcript", "kind <> 'speech' OR transcript IS NOT NULL", "'speech without a transcript'")] if options.transcript else []),
+    ]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Filtered:
+    """The rows kept, the drops, and sentences for a person."""
+
+    rows: Table
+    drops: Table
+    notes: list[str]
+
+
+def apply(rows: Table, options: Options, lexicon: Lexicon, seed: int) -> Filtered:
+    """The rows that meet every rule, with keyword and dev split; drops of the others and of what would leak between splits.
+
+    RecipeError where `where` does not run.
+    """
+    rows = rows.ordered()
+    drops, kept = _ruled(rows, options)
+    if options.where is not None:
+        meets = kept.select(options.where)
+        drops.append(_drops(kept.where(~meets), "where", f"does not meet: {options.where}"))
+        kept = kept.where(meets)
+    kept, notes = _dev_carved(kept, options, seed)
+    for column, reason in (("group", "group_in_two_splits"), ("source_pcm_hash", "audio_in_two_splits")):
+        leaks, sentences = _leaks(kept, column)
+        drops.append(_drops(kept.where(leaks), reason, [sentences[i] for i in np.flatnonzero(leaks)]))
+        kept = kept.where(~leaks)
+    return Filtered(_with_keyword(kept, lexicon), Table.joined(drops, Drop), notes)
+
+
+def _ruled(rows: Table, options: Options) -> tuple[list[Table], Table]:
+    drops = []
+    for rule in rules(options):
+        broken = ~rows.select(rule.keep)
+        if broken.any():
+            lost = rows.where(broken)
+            drops.append(_drops(lost, rule.reason, lost.expression(rule.detail)))
+            rows = rows.where(~broken)
+    return drops, rows
+
+
+def _drops(rows: Table, reason: str, detail: str | Sequence[str]) -> Table:
+    table = rows.only(["id"])
+    return table.filled(stage=NAME, reason=reason, detail=detail if isinstance(detail, str) else list(detail)).as_kind(Drop)
+
+
+def _with_keyword(rows: Table, lexicon: Lexicon) -> Table:
+    codes, transcripts = rows.codes("transcript")
+    return rows.spread("keyword", codes, [lexicon.keyword(transcript) for transcript in transcripts])
+
+
+def _dev_carved(rows: Table, options: Options, seed: int) -> tuple[Table, list[str]]:
+    """A keyed share of the groups of `train` moved to `dev`, in each corpus that has none of its own."""
+    notes, split_codes, splits = [], *rows.codes("split")
+    moved = np.zeros(len(rows), dtype=np.bool_)
+    for corpus in sorted(set(rows.codes("corpus")[1]), key=str) if options.dev_share and "dev" in options.splits else []:
+        own = rows.equal("corpus", str(corpus))
+        if (own & rows.equal("split", "dev")).any() or not (own & rows.equal("split", "train")).any():
+            continue
+        own &= rows.equal("split", "train")
+        codes, groups = rows.where(own).codes("group")
+        drawn = keys.draws(seed, f"dev {corpus}", [str(group) for group in groups])[:, 0] < options.dev_share
+        moved[own] = drawn[codes]
+        notes.append(f"{corpus}: {int(drawn.sum())} of {len(groups)} groups of train became dev (dev_share {options.dev_share})")
+        if not drawn.any():
+            notes[-1] += ": its dev split is empty; raise dev_share if you need one"
+    names = [*[str(split) for split in splits], "dev"]
+    return rows.spread("split", np.where(moved, len(names) - 1, split_codes), names), notes
+
+
+def _leaks(rows: Table, column: str) -> tuple[NDArray[np.bool_], list[str]]:
+    """(where a row shares this column's value with a row of a more protected split, what to say of each row)."""
+    codes, _ = rows.codes(column)
+    if column == "group":  # a group is one of its corpus
+        corpus_codes, corpus_names = rows.codes("corpus")
+        codes = np.unique(codes * len(corpus_names) + corpus_codes, return_inverse=True)[1].astype(np.int64)
+    split_codes, splits = rows.codes("split")
+    rank = np.array([SPLITS.index(str(split)) for split in splits] or [0], dtype=np.int64)[split_codes]
+    highest = np.zeros(int(codes.max()) + 1 if len(codes) else 0, dtype=np.int64)
+    np.maximum.at(highest, codes, rank)
+    leaks = rank < highest[codes]
+    what = "group" if column == "group" else "identical audio"
+    sentences = [""] * len(rows)
+    for index in np.flatnonzero(leaks):
+        sentences[index] = f"its {what} is in {SPLITS[highest[codes[index]]]} too, where it stays"
+    return leaks, sentences

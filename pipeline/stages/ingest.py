@@ -1,0 +1,164 @@
+"""Ingest: opens each recording once and writes down what is true of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline import corpora, dsp
+from pipeline.row import Clip, Place
+from pipeline.stages import Options as StageOptions
+from pipeline.stages.places import located, places
+from pipeline.store import Recording, Store, floats, pcm_hash
+from pipeline.table import Table
+
+NAME = "ingest"
+VERSION = 1
+STORES = False
+PLANNED: set[str] = set()
+DEPENDS = ("id", "corpus", "group", "content", "labels")
+DB_DIGITS = 4  # decimals kept of a level, so that the last bit of a libm does not change a manifest
+SHARE_DIGITS = 6
+
+
+class Options(StageOptions):
+    """Ingest has nothing to choose: it writes down what is there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A line of the plan: what the corpus says of a recording, and `content`, which tells changed bytes."""
+
+    id: str
+    corpus: str
+    split: str
+    group: str | None
+    kind: str
+    source: str
+    content: str
+    transcript: str | None = None
+    scenario: str | None = None
+    scene: str | None = None
+    noise_label: str | None = None
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One recording to measure."""
+
+    id: str
+    corpus: str
+    group: str | None
+    labels: Mapping[str, str]
+    place: Place
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """The columns that ingest fills."""
+
+    id: str
+    group: str
+    labels: Mapping[str, str]
+    rate_hz: int
+    frames: int
+    source_rate_hz: int
+    source_channels: int
+    source_frames: int
+    source_format: str
+    source_pcm_hash: str
+    level_full_dbfs: float | None
+    peak_dbfs: float | None
+    clipped_share: float
+    zero_share: float
+
+
+def plan(corpus: str, clips: Sequence[Clip]) -> Table:
+    """One job a clip of the corpus, in the order of manifests."""
+    claims = [_claim(corpus, clip) for clip in clips]
+    return located(Table.of(claims, Claim), [clip.place for clip in clips]).ordered()
+
+
+def _claim(corpus: str, clip: Clip) -> Claim:
+    place = clip.place
+    content = f"{place.size} {place.stamp}" if place.crc is None else f"{place.size} {place.crc:08x}"
+    return Claim(
+        f"{corpus}/{clip.key}",
+        corpus,
+        clip.split,
+        clip.group,
+        clip.kind,
+        clip.source,
+        content,
+        clip.text,
+        clip.scenario,
+        clip.scene,
+        "noise" if clip.kind == "noise" else "speech",
+        clip.labels,
+    )
+
+
+def jobs(plan: Table) -> Iterator[Job]:
+    """The plan's lines."""
+    columns = (plan.column(name) for name in ("id", "corpus", "group"))
+    for row_id, corpus, group, labels, place in zip(*columns, plan.labels(), places(plan), strict=True):
+        yield Job(row_id, corpus, group, labels, place)
+
+
+def work(job: Job, options: Options, store: Store) -> Made:
+    """What is true of one recording, measured over all its channels."""
+    return measured(job, store.recording(job.place))
+
+
+def measured(job: Job, recording: Recording) -> Made:
+    """The columns of a decoded recording."""
+    frames, channels = recording.pcm.shape
+    digest = pcm_hash(recording.pcm, recording.rate_hz)
+    flat = recording.pcm.reshape(-1)
+    return Made(
+        id=job.id,
+        group=job.group or digest,  # no speaker is known: clips with identical samples share a group
+        labels={**job.labels, **corpora.find(job.corpus).flags(job.labels, frames, recording.rate_hz)},
+        rate_hz=recording.rate_hz,
+        frames=frames,
+        source_rate_hz=recording.rate_hz,
+        source_channels=channels,
+        source_frames=frames,
+        source_format=recording.format,
+        source_pcm_hash=digest,
+        level_full_dbfs=decibels(dsp.power(floats(recording).reshape(-1))),
+        peak_dbfs=decibels(_peak(flat) ** 2),
+        clipped_share=round(_clipped(flat) / flat.size, SHARE_DIGITS),
+        zero_share=round((flat.size - int(np.count_nonzero(flat))) / flat.size, SHARE_DIGITS),
+    )
+
+
+def decibels(square: float) -> float | None:
+    """dB of a power, rounded as columns are; None for silence."""
+    return round(dsp.db(square), DB_DIGITS) if square > 0.0 else None
+
+
+def _peak(flat: NDArray[Any]) -> float:
+    scale = 1.0 if flat.dtype == np.float32 else float(-np.iinfo(flat.dtype).min)
+    return max(float(flat.max()), -float(flat.min())) / scale
+
+
+def _clipped(flat: NDArray[Any]) -> int:
+    """How many samples lie at full scale, where a recording that was too loud was cut off."""
+    low, high = _full_scale(flat)
+    if flat.max() < high and flat.min() > low:
+        return 0
+    return int(np.count_nonzero(flat >= high) + np.count_nonzero(flat <= low))
+
+
+def _full_scale(flat: NDArray[Any]) -> tuple[float, float]:
+    if flat.dtype == np.float32:
+        return -1.0, 1.0
+    if flat.dtype == np.int16:
+        return -(2**15), 2**15 - 1
+    return -(2**31), 2**31 - 256  # 24 bits lie in the upper three bytes

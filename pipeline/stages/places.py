@@ -1,0 +1,35 @@
+"""Places as columns of a plan: where each recording lies on this machine, beside what it is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from pipeline.row import Place
+from pipeline.table import Table
+
+
+@dataclass(frozen=True, slots=True)
+class At:
+    """The columns."""
+
+    at_root: str
+    at_container: str
+    at_offset: int
+    at_packed: int
+    at_size: int
+    at_method: int
+    at_crc: int | None
+    at_stamp: int
+
+
+def located(plan: Table, places: Sequence[Place]) -> Table:
+    """The plan with the columns of At, one place a row."""
+    columns = Table.of([At(p.root, p.container, p.offset, p.packed, p.size, p.method, p.crc, p.stamp) for p in places], At)
+    return plan.beside(columns)
+
+
+def places(plan: Table) -> Iterator[Place]:
+    """The places back."""
+    for at in plan.rows(At):
+        yield Place(at.at_root, at.at_container, at.at_offset, at.at_packed, at.at_size, at.at_method, at.at_crc, at.at_stamp)

@@ -1,0 +1,145 @@
+"""Resample: 16 kHz mono, 16 bits, FLAC in shards, straight from the archives."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from pydantic import Field
+
+from pipeline import dsp
+from pipeline.row import Drop, Place
+from pipeline.stages import Options as StageOptions
+from pipeline.stages.ingest import DB_DIGITS, SHARE_DIGITS, decibels
+from pipeline.stages.places import located, places
+from pipeline.store import Recording, Store, floats, pcm_hash
+from pipeline.table import Table
+
+NAME = "resample"
+VERSION = 1
+STORES = True
+PLANNED: set[str] = set()
+DEPENDS = ("id", "source_pcm_hash", "source_rate_hz", "source_channels", "source_frames", "source_format")
+
+
+class Options(StageOptions):
+    """Rate and quality of the stored audio."""
+
+    rate_hz: int = Field(16_000, ge=8_000, le=48_000, description="rate of the stored audio, Hz", json_schema_extra={"flag": "--rate"})
+    quality: Literal["QQ", "LQ", "MQ", "HQ", "VHQ"] = Field("HQ", description="soxr quality")
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What ingest saw of a recording."""
+
+    id: str
+    source: str
+    source_rate_hz: int | None
+    source_channels: int | None
+    source_frames: int | None
+    source_format: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One recording to store at the new rate."""
+
+    id: str
+    known: Known
+    place: Place
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """The columns that resample fills."""
+
+    id: str
+    shard: str
+    offset: int
+    bytes: int
+    rate_hz: int
+    frames: int
+    pcm_hash: str
+    level_full_dbfs: float | None
+    level_active_dbfs: float | None
+    activity: float | None
+    peak_dbfs: float | None
+    gain_db: float
+
+
+def plan(rows: Table, where: Mapping[str, Place]) -> tuple[Table, Table]:
+    """(one job a row whose recording was found, drops of those whose was not); where: Row.source -> place."""
+    rows = rows.ordered()
+    sources = rows.column("source")
+    found = np.array([source in where for source in sources], dtype=np.bool_)
+    lost = rows.where(~found)
+    drops = [
+        Drop(row_id, NAME, "not_found", f"{source} is nowhere under its root any more: was the corpus moved or changed since ingest?")
+        for row_id, source in zip(lost.column("id"), lost.column("source"), strict=True)
+    ]
+    return located(rows.where(found), [where[source] for source in sources if source in where]), Table.of(drops, Drop)
+
+
+def jobs(plan: Table) -> Iterator[Job]:
+    """The plan's lines."""
+    for known, place in zip(plan.rows(Known), places(plan), strict=True):
+        yield Job(known.id, known, place)
+
+
+def work(job: Job, options: Options, store: Store) -> Made | Drop:
+    """The recording stored at the new rate, and measured as stored."""
+    recording = store.recording(job.place)
+    if changed := _changed(job.known, recording):
+        return Drop(job.id, NAME, "changed", changed)
+    return stored(job.id, recording, options, store)
+
+
+def stored(row_id: str, recording: Recording, options: Options, store: Store) -> Made:
+    """A decoded recording, stored at the new rate, and its columns.
+
+    One that would pass full scale on its way (resampling overshoots) is attenuated to full scale minus 0.1 dB, and the
+    gain written down.
+    """
+    samples = dsp.resample(dsp.mono(floats(recording)), recording.rate_hz, options.rate_hz, options.quality)
+    gain_db = 0.0
+    peak = dsp.peak(samples)
+    if peak > 1 - 1 / dsp.FULL_SCALE:
+        gain_db = attenuation_db(peak)
+        samples = samples * np.float32(dsp.gain(gain_db))
+    pcm = dsp.quantised(samples)
+    shard, offset, size = store.put(row_id, pcm, options.rate_hz)
+    held = dsp.floats(pcm)
+    active = dsp.active_level(held, options.rate_hz)
+    return Made(
+        id=row_id,
+        shard=shard,
+        offset=offset,
+        bytes=size,
+        rate_hz=options.rate_hz,
+        frames=len(pcm),
+        pcm_hash=pcm_hash(pcm, options.rate_hz),
+        level_full_dbfs=decibels(dsp.power(held)),
+        level_active_dbfs=round(active.level_dbfs, DB_DIGITS) if active else None,
+        activity=round(active.activity, SHARE_DIGITS) if active else None,
+        peak_dbfs=decibels(dsp.peak(held) ** 2),
+        gain_db=gain_db,
+    )
+
+
+def attenuation_db(peak: float) -> float:
+    """The gain that brings this peak just under the ceiling, dB, rounded down so that it never lies above."""
+    scale = 10**DB_DIGITS
+    return math.floor(20 * math.log10(dsp.CEILING / peak) * scale) / scale
+
+
+def _changed(row: Known, recording: Recording) -> str:
+    frames, channels = recording.pcm.shape
+    found = (recording.rate_hz, channels, frames, recording.format)
+    known = (row.source_rate_hz, row.source_channels, row.source_frames, row.source_format)
+    if found == known:
+        return ""
+    return f"{row.source} is {found} (rate, channels, frames, format), ingest saw {known}: ingest the corpus again"

@@ -1,0 +1,23 @@
+"""Audio on disk: decode, encode, shards, the samples of a row, and what a stage's work reads and writes by."""
+
+from pipeline.store.codec import Recording, decode, flac, floats, pcm_hash, unflac
+from pipeline.store.shards import AUDIO_FOLDER, Reader, ShardWriter, member_name, writing
+from pipeline.store.store import WORK_FOLDER, Store, decode_pool, pool_path
+
+__all__ = [
+    "AUDIO_FOLDER",
+    "Reader",
+    "Recording",
+    "WORK_FOLDER",
+    "ShardWriter",
+    "Store",
+    "decode",
+    "decode_pool",
+    "flac",
+    "floats",
+    "member_name",
+    "pcm_hash",
+    "pool_path",
+    "unflac",
+    "writing",
+]

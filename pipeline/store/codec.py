@@ -1,0 +1,107 @@
+"""Bytes to samples and back, and the identity of a sound. The only user of soundfile."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import Any
+
+import numpy as np
+import soundfile as sf
+from numpy.typing import NDArray
+
+from pipeline.errors import CorruptMember
+
+# libsndfile's encodings of at most 16 bits, and the other integer ones; what is left is read as float32
+_INT16 = frozenset({"PCM_16", "PCM_S8", "PCM_U8", "ULAW", "ALAW", "IMA_ADPCM", "MS_ADPCM", "GSM610", "ALAC_16", "DPCM_8", "DPCM_16"})
+_INT32 = frozenset({"PCM_24", "PCM_32", "ALAC_20", "ALAC_24", "ALAC_32"})
+_UNTOLD = (0, 0xFFFFFFFF, 0x7FFFFFFF, 0x80000000, 0x7FFFF000, 0xFFFFF000)  # data sizes that writers to a pipe leave in a WAV header
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Recording:
+    """A decoded file. pcm: [frames, channels], int16, int32 (24 bits in the upper three bytes) or float32, as the file
+    holds them; format: container and encoding, `WAV PCM_16`."""
+
+    pcm: NDArray[Any]
+    rate_hz: int
+    format: str
+
+
+def decode(data: bytes) -> Recording:
+    """The recording in a file's bytes. CorruptMember: empty, truncated, not_audio, not_finite."""
+    if not data:
+        raise CorruptMember("empty", "the file has no bytes")
+    try:
+        with sf.SoundFile(io.BytesIO(data)) as file:
+            kind = "int16" if file.subtype in _INT16 else "int32" if file.subtype in _INT32 else "float32"
+            pcm = file.read(dtype=kind, always_2d=True)
+            found = Recording(pcm, file.samplerate, f"{file.format} {file.subtype}")
+            promised = file.frames
+    except (sf.LibsndfileError, RuntimeError) as error:
+        raise _undecodable(data, str(error)) from None
+    missing = _missing_bytes(data)
+    if missing or len(pcm) < promised:
+        raise CorruptMember("truncated", f"the file ends {missing} bytes before its header says it does, after {len(pcm)} frames")
+    if not len(pcm):
+        raise CorruptMember("empty", f"{found.format} without a single frame")
+    if kind == "float32" and not np.isfinite(pcm).all():
+        raise CorruptMember("not_finite", f"{found.format} holds NaN or infinite samples")
+    return found
+
+
+def _undecodable(data: bytes, error: str) -> CorruptMember:
+    if data[:4] in (b"RIFF", b"RF64", b"fLaC", b"OggS") and len(data) < 4096:
+        return CorruptMember("truncated", f"the file ends after {len(data)} bytes, within its header")
+    start = data[:60].decode("utf-8", "replace").split("\n")[0]
+    return CorruptMember("not_audio", f"not a recording that can be decoded: starts with {start!r} ({error.strip()})")
+
+
+def _missing_bytes(data: bytes) -> int:
+    """How many bytes a WAV's data chunk promises beyond the end of the file; 0 for other formats."""
+    if data[:4] != b"RIFF" or data[8:12] != b"WAVE":
+        return 0
+    at = 12
+    while at + 8 <= len(data):
+        size = int.from_bytes(data[at + 4 : at + 8], "little")
+        if data[at : at + 4] == b"data":
+            return 0 if size in _UNTOLD else max(0, at + 8 + size - len(data))
+        at += 8 + size + size % 2
+    return 0
+
+
+def floats(recording: Recording) -> NDArray[np.float32]:
+    """The samples as float32 [frames, channels], full scale 1.0."""
+    if recording.pcm.dtype == np.float32:
+        return recording.pcm
+    scale = 2.0**-15 if recording.pcm.dtype == np.int16 else 2.0**-31
+    return np.asarray(recording.pcm.astype(np.float32) * np.float32(scale))
+
+
+def pcm_hash(pcm: NDArray[Any], rate_hz: int) -> str:
+    """32 hex digits, the identity of a sound: BLAKE2b-128 of the little-endian samples, channels interleaved, and the rate.
+
+    The rate, channel count and sample type follow the samples as ASCII: `16000 1 int16`.
+    """
+    held = np.ascontiguousarray(pcm)
+    channels = 1 if held.ndim == 1 else held.shape[1]
+    digest = blake2b(held.data if held.size else b"", digest_size=16)
+    digest.update(f"{rate_hz} {channels} {held.dtype.name}".encode())
+    return digest.hexdigest()
+
+
+def flac(pcm: NDArray[np.int16], rate_hz: int) -> bytes:
+    """FLAC bytes of mono 16-bit samples, lossless."""
+    out = io.BytesIO()
+    sf.write(out, pcm, rate_hz, format="FLAC", subtype="PCM_16")
+    return out.getvalue()
+
+
+def unflac(data: bytes) -> NDArray[np.int16]:
+    """The samples in FLAC bytes of ours, int16 [frames]."""
+    try:
+        pcm, _ = sf.read(io.BytesIO(data), dtype="int16")
+    except (sf.LibsndfileError, RuntimeError) as error:
+        raise CorruptMember("corrupt", f"no FLAC clip of ours: {error}") from None
+    return np.asarray(pcm)

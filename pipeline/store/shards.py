@@ -1,0 +1,110 @@
+"""Shards of clips on disk, and the samples of a row.
+
+A shard is a plain tar of `<id>.flac` members in row order, as WebDataset reads them; a row's `shard, offset, bytes`
+say where its FLAC bytes lie, so one clip is one seek and one read.
+"""
+
+from __future__ import annotations
+
+import os
+import tarfile
+import zlib
+from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline import files
+from pipeline.errors import CorruptMember, ManifestError
+from pipeline.row import Audio, Row
+from pipeline.store.codec import unflac
+
+AUDIO_FOLDER = "audio"  # beside the manifests
+_BLOCK = tarfile.BLOCKSIZE
+_OPEN_SHARDS = 16
+
+
+def member_name(row_id: str) -> str:
+    """Name of a row's member in a shard: the id with dots escaped, for WebDataset splits names at the first dot."""
+    return row_id.replace("%", "%25").replace(".", "%2E") + ".flac"
+
+
+class ShardWriter:
+    """Appends clips to a shard that is being written."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._at = 0
+        self.crc = 0  # CRC-32 of all that was written
+
+    def put(self, row_id: str, data: bytes) -> tuple[int, int]:
+        """Appends one member; says offset and length of its data."""
+        info = tarfile.TarInfo(member_name(row_id))
+        info.size = len(data)
+        header = info.tobuf(tarfile.PAX_FORMAT)
+        offset = self._at + len(header)
+        self._append(header + data + bytes(-len(data) % _BLOCK))
+        return offset, len(data)
+
+    def close(self) -> None:
+        """The two empty blocks that end a tar."""
+        self._append(bytes(2 * _BLOCK))
+
+    def _append(self, data: bytes) -> None:
+        self._file.write(data)
+        self._at += len(data)
+        self.crc = zlib.crc32(data, self.crc)
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[ShardWriter]:
+    """A shard that appears at `path` when the block ends well, and not at all otherwise."""
+    with files.replacing(path) as half:
+        with open(half, "wb") as file:
+            shard = ShardWriter(file)
+            yield shard
+            shard.close()
+
+
+class Reader:
+    """Samples of rows, read where they lie: `Reader(manifest.path.parent).pcm(row)`. Not for threads; cheap to make."""
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder) / AUDIO_FOLDER
+        self._open: OrderedDict[str, BinaryIO] = OrderedDict()
+
+    def pcm(self, row: Row) -> NDArray[np.int16]:
+        """The row's samples, int16 [frames]. ManifestError where the row has no stored audio or its shard is damaged."""
+        if row.shard is None or row.offset is None or row.bytes is None:
+            raise ManifestError(f"{row.id}: has no stored audio yet: run prep resample")
+        return self.stored(row.shard, row.offset, row.bytes)
+
+    def audio(self, row: Row) -> Audio:
+        """The row's samples as float32 in [-1, 1), and their rate."""
+        if row.rate_hz is None:
+            raise ManifestError(f"{row.id}: has no rate: not a measured row")
+        return Audio(self.pcm(row).astype(np.float32) * np.float32(2.0**-15), row.rate_hz)
+
+    def stored(self, shard: str, offset: int, size: int) -> NDArray[np.int16]:
+        """The samples at this place of a shard, int16 [frames]."""
+        data = os.pread(self._file(shard).fileno(), size, offset)
+        try:
+            return unflac(data)
+        except CorruptMember:
+            raise ManifestError(f"{self.folder / shard}: no FLAC clip of {size} bytes at {offset}: the shard is damaged; run the same command again") from None
+
+    def _file(self, shard: str) -> BinaryIO:
+        if shard in self._open:
+            self._open.move_to_end(shard)
+            return self._open[shard]
+        try:
+            self._open[shard] = file = open(self.folder / shard, "rb")
+        except FileNotFoundError:
+            raise ManifestError(f"{self.folder / shard}: no such shard; it belongs beside the manifest, in {AUDIO_FOLDER}/") from None
+        if len(self._open) > _OPEN_SHARDS:
+            self._open.popitem(last=False)[1].close()
+        return file

@@ -1,0 +1,67 @@
+"""What a stage's work reads and writes by: sources, stored clips, decoded noise, the shard being written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline import files
+from pipeline.row import Place
+from pipeline.sources import Roots
+from pipeline.store.codec import Recording, decode, flac
+from pipeline.store.shards import Reader, ShardWriter
+
+WORK_FOLDER = ".work"  # beside the manifests: commits of shards, decoded noise; all of it can be made again
+_POOL_FOLDER = "noise"
+
+
+class Store:
+    """The store of one folder of manifests, as seen by the work on one shard."""
+
+    def __init__(self, folder: Path, roots: Roots, shard: str | None = None, writer: ShardWriter | None = None) -> None:
+        self.folder = folder
+        self.roots = roots
+        self.shard = shard
+        self._writer = writer
+        self._reader = Reader(folder)
+        self._pools: dict[str, NDArray[np.int16]] = {}
+
+    def recording(self, place: Place) -> Recording:
+        """A source recording, decoded. CorruptMember where it cannot be."""
+        return decode(self.roots[place.root].read(place))
+
+    def stored(self, shard: str, offset: int, size: int) -> NDArray[np.int16]:
+        """Samples of a clip that an earlier stage stored, int16 [frames]."""
+        return self._reader.stored(shard, offset, size)
+
+    def put(self, row_id: str, pcm: NDArray[np.int16], rate_hz: int) -> tuple[str, int, int]:
+        """Stores a clip; says its shard, offset and bytes."""
+        if self._writer is None or self.shard is None:
+            raise RuntimeError("this store was opened to read")
+        return self.shard, *self._writer.put(row_id, flac(pcm, rate_hz))
+
+    def pool(self, name: str) -> NDArray[np.int16]:
+        """The samples of a pool of noise clips one after another, int16, memory-mapped and shared between processes."""
+        if name not in self._pools:
+            path = pool_path(self.folder, name)
+            self._pools[name] = np.memmap(path, np.int16, mode="r") if path.stat().st_size else np.zeros(0, np.int16)
+        return self._pools[name]
+
+
+def pool_path(folder: Path, name: str) -> Path:
+    """Where a pool of decoded noise lies."""
+    return folder / WORK_FOLDER / _POOL_FOLDER / f"{name}.pcm"
+
+
+def decode_pool(folder: Path, name: str, shard: str, clips: Iterable[tuple[int, int]]) -> None:
+    """Makes a pool: the clips at these (offset, bytes) of a shard, decoded once for all the mixtures that use them."""
+    path = pool_path(folder, name)
+    if path.exists():
+        return
+    reader = Reader(folder)
+    with files.replacing(path) as half, open(half, "wb") as file:
+        for offset, size in clips:
+            file.write(reader.stored(shard, offset, size).tobytes())

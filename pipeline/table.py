@@ -1,0 +1,300 @@
+"""Columns in memory: rows in, rows out, selected, sorted, hashed. With manifest.py the only user of pyarrow and DuckDB."""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import fields
+from functools import cache
+from hashlib import blake2b
+from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from pipeline.errors import RecipeError
+from pipeline.row import Row
+
+T = TypeVar("T")
+# Not pa.map_: Hugging Face datasets cannot read that type, and the pairs lie in the file in the same way.
+LABELS = pa.list_(pa.struct([pa.field("key", pa.string(), False), pa.field("value", pa.string(), False)]))
+_SCALARS = {str: pa.string(), int: pa.int64(), float: pa.float64(), bool: pa.bool_()}
+UNHASHED = frozenset({"shard", "offset", "bytes"})  # where the sound lies is not what it is
+
+
+class Table:
+    """An immutable set of named columns of equal length. `arrow` is the pyarrow table underneath."""
+
+    def __init__(self, arrow: pa.Table) -> None:
+        self.arrow = arrow
+
+    @classmethod
+    def of(cls, rows: Iterable[T], kind: type[T]) -> Table:
+        """A table of dataclass values, one column a field, with the types that the fields say."""
+        held = list(rows)
+        form = schema(kind)
+        return cls(pa.table([_column([getattr(row, f.name) for row in held], f.type) for f in form], schema=form))
+
+    @classmethod
+    def joined(cls, tables: Iterable[Table], kind: type) -> Table:
+        """All rows of the tables, in their order; an empty table of that kind where there are none."""
+        held = [table.arrow for table in tables]
+        return cls(pa.concat_tables(held).combine_chunks() if held else schema(kind).empty_table())
+
+    def __len__(self) -> int:
+        return int(self.arrow.num_rows)
+
+    @property
+    def names(self) -> list[str]:
+        return list(self.arrow.column_names)
+
+    def column(self, name: str) -> list[Any]:
+        """One column as Python values; null is None, labels are lists of pairs' dicts."""
+        return list(self.arrow.column(name).to_pylist())
+
+    def labels(self) -> list[dict[str, str]]:
+        """The column `labels` as mappings."""
+        return _values_out(self.arrow.column("labels"), LABELS)
+
+    def numbers(self, name: str) -> NDArray[np.float64]:
+        """One numeric column as float64 [rows]; null is NaN."""
+        return np.asarray(self.arrow.column(name).cast(pa.float64()).to_numpy(zero_copy_only=False))
+
+    def integers(self, name: str) -> NDArray[np.int64]:
+        """One integer column without nulls as int64 [rows]."""
+        return np.asarray(self.arrow.column(name).to_numpy())
+
+    def equal(self, name: str, value: str) -> NDArray[np.bool_]:
+        """bool [rows]: where the column has this value."""
+        return self._flags(pc.equal(self.arrow.column(name), value))
+
+    def among(self, name: str, values: Iterable[str]) -> NDArray[np.bool_]:
+        """bool [rows]: where the column has one of these values."""
+        return self._flags(pc.is_in(self.arrow.column(name), value_set=pa.array(sorted(values), pa.string())))
+
+    def present(self, name: str) -> NDArray[np.bool_]:
+        """bool [rows]: where the column is not null."""
+        return self._flags(self.arrow.column(name).is_valid())
+
+    @staticmethod
+    def _flags(column: pa.ChunkedArray) -> NDArray[np.bool_]:
+        return np.asarray(column.fill_null(False).to_numpy(), dtype=np.bool_)
+
+    def codes(self, name: str) -> tuple[NDArray[np.int64], list[str | None]]:
+        """The column as (int64 [rows] index into the distinct values, distinct values in order of appearance)."""
+        encoded = self.arrow.column(name).combine_chunks().dictionary_encode(null_encoding="encode")
+        if isinstance(encoded, pa.ChunkedArray):
+            encoded = encoded.combine_chunks()
+        return np.asarray(encoded.indices.to_numpy(), dtype=np.int64), list(encoded.dictionary.to_pylist())
+
+    def spread(self, name: str, codes: NDArray[np.int64], values: Sequence[str | None]) -> Table:
+        """With column `name` = values[codes], strings; the counterpart of `codes`."""
+        return self._set(name, pa.array(values, pa.string()).take(pa.array(codes)))
+
+    def filled(self, **columns: Any) -> Table:
+        """With these columns set: a scalar for all rows, or one value a row (array or list; None is null)."""
+        table = self
+        for name, value in columns.items():
+            kind = table.arrow.schema.field(name).type if name in table.names else None
+            table = table._set(name, _values(value, len(self), kind))
+        return table
+
+    def copied(self, **columns: str) -> Table:
+        """With columns copied from others: `copied(speech_id="id")`."""
+        table = self
+        for name, source in columns.items():
+            table = table._set(name, self.arrow.column(source))
+        return table
+
+    def renamed(self, **columns: str) -> Table:
+        """With columns under other names: `renamed(shard="at_shard")`."""
+        return Table(self.arrow.rename_columns([columns.get(name, name) for name in self.names]))
+
+    def _set(self, name: str, values: pa.Array | pa.ChunkedArray) -> Table:
+        index = self.arrow.schema.get_field_index(name)
+        if index < 0:
+            return Table(self.arrow.append_column(name, values))
+        return Table(self.arrow.set_column(index, self.arrow.schema.field(index), values.cast(self.arrow.schema.field(index).type)))
+
+    def beside(self, other: Table) -> Table:
+        """With the columns of another table of the same length."""
+        table = self
+        for name in other.names:
+            table = table._set(name, other.arrow.column(name))
+        return table
+
+    def either(self, other: Table) -> Table:
+        """Rows of this kind, then rows of the other; what one kind lacks is null."""
+        parts = [t.arrow.cast(pa.schema([f.with_nullable(True) for f in t.arrow.schema])) for t in (self, other)]
+        return Table(pa.concat_tables(parts, promote_options="default").combine_chunks())
+
+    def only(self, names: Iterable[str]) -> Table:
+        """These columns alone, in this order."""
+        return Table(self.arrow.select(list(names)))
+
+    def as_kind(self, kind: type) -> Table:
+        """With the columns of this kind alone, in its types."""
+        form = schema(kind)
+        return Table(self.arrow.select(form.names).cast(form))
+
+    def take(self, index: NDArray[np.int64]) -> Table:
+        """The rows at these places, in this order."""
+        return Table(self.arrow.take(pa.array(index)))
+
+    def as_rows(self) -> Table:
+        """With the columns of Row, in its types: those that are missing null, others left out."""
+        form, length = schema(Row), len(self)
+        columns = [self.arrow.column(f.name) if f.name in self.names else pa.nulls(length, f.type) for f in form]
+        return Table(pa.table([c.cast(f.type) for c, f in zip(columns, form, strict=True)], schema=form).combine_chunks())
+
+    def where(self, keep: NDArray[np.bool_]) -> Table:
+        """The rows where `keep` is true."""
+        return Table(self.arrow.filter(pa.array(keep)))
+
+    def part(self, start: int, stop: int) -> Table:
+        """Rows start to stop, without the rest of the table's memory."""
+        return self.take(np.arange(start, stop))
+
+    def ordered(self, by: Sequence[str] = ("source", "id")) -> Table:
+        """Sorted by these columns, by code point: the order that every manifest has."""
+        index = pc.sort_indices(self.arrow, sort_keys=[(name, "ascending") for name in by])
+        return Table(self.arrow.take(index))
+
+    def rows(self, kind: type[T]) -> Iterator[T]:
+        """The rows as dataclass values of this kind; columns that it lacks are passed over."""
+        names = [f.name for f in fields(kind)]  # type: ignore[arg-type]
+        for batch in self.arrow.select(names).to_batches(max_chunksize=1000):
+            columns = [_values_out(batch.column(n), batch.schema.field(n).type) for n in range(len(names))]
+            yield from (kind(*values) for values in zip(*columns, strict=True))
+
+    def select(self, sql: str) -> NDArray[np.bool_]:
+        """bool [rows]: where an SQL condition over the columns holds (null counts as false).
+
+        The condition may come from a stranger's recipe: DuckDB runs it without access to files, network, extensions or
+        settings. `labels` is a map there: `labels['gender'] = '여성'`. RecipeError quotes DuckDB where it does not run.
+        """
+        return run_condition(self.arrow, sql)
+
+    def expression(self, sql: str) -> list[Any]:
+        """The value of an SQL expression of our own for each row, in order."""
+        return [value for (value,) in self.query(f"SELECT {sql} FROM rows")]
+
+    def query(self, sql: str) -> list[tuple[Any, ...]]:
+        """What an SQL statement of our own over the table `rows` returns."""
+        with sandbox() as session:
+            session.register("rows", self.arrow)
+            return list(session.execute(sql).fetchall())
+
+    def digest(self) -> str:
+        """32 hex digits: hash of the values, whatever the chunks, file format or library version; order counts.
+
+        Columns that say where bytes lie (UNHASHED, `at_*`) and columns without any value stand aside: a set moved
+        to another store, or opened by a later schema, is the same set.
+        """
+        whole = blake2b(digest_size=16)
+        whole.update(str(len(self)).encode())
+        for name in sorted(self.names):
+            if name in UNHASHED or name.startswith("at_"):
+                continue
+            column = self.arrow.column(name)
+            if column.null_count < len(column):
+                array = column.combine_chunks() if column.num_chunks != 1 else column.chunk(0)
+                whole.update(f"\n{name}\n".encode())
+                _hash_array(whole, array)
+        return whole.hexdigest()
+
+
+def schema(kind: type) -> pa.Schema:
+    """The columns that a dataclass's fields make; `X | None` is nullable, a mapping is a list of key and value."""
+    return _schema(kind)
+
+
+@cache
+def _schema(kind: type) -> pa.Schema:
+    hints = get_type_hints(kind)
+    return pa.schema([_field(f.name, hints[f.name]) for f in fields(kind)])  # type: ignore[arg-type]
+
+
+def _field(name: str, hint: Any) -> pa.Field:
+    arguments = get_args(hint)
+    if get_origin(hint) in (Union, types.UnionType):
+        return pa.field(name, _SCALARS[next(a for a in arguments if a is not type(None))], True)
+    if get_origin(hint) is not None and issubclass(get_origin(hint), Mapping):
+        return pa.field(name, LABELS, False)
+    if get_origin(hint) is tuple:
+        return pa.field(name, pa.list_(_SCALARS[arguments[0]]), False)
+    return pa.field(name, _SCALARS[hint], False)
+
+
+def _column(values: list[Any], kind: pa.DataType) -> pa.Array:
+    if kind == LABELS:
+        values = [[{"key": key, "value": labels[key]} for key in sorted(labels)] for labels in values]
+    return pa.array(values, kind)
+
+
+def _values(value: Any, length: int, kind: pa.DataType | None) -> pa.Array:
+    if isinstance(value, np.ndarray) and value.ndim == 2:
+        flat, width = pa.array(np.ascontiguousarray(value).ravel()), value.shape[1]
+        return pa.ListArray.from_arrays(pa.array(np.arange(length + 1, dtype=np.int32) * width), flat)
+    if isinstance(value, np.ndarray | list):
+        return pa.array(value, kind)
+    return pa.repeat(pa.scalar(value, kind or _SCALARS[type(value)]), length)
+
+
+def _values_out(column: pa.Array, kind: pa.DataType) -> list[Any]:
+    values = column.to_pylist()
+    if kind == LABELS:
+        return [{pair["key"]: pair["value"] for pair in pairs} for pairs in values]
+    return list(values)
+
+
+def _hash_array(whole: Any, array: pa.Array) -> None:
+    if array.null_count:
+        whole.update(np.packbits(np.asarray(array.is_valid())).tobytes())
+    if pa.types.is_list(array.type):
+        whole.update(np.asarray(pc.list_value_length(array).fill_null(0)).astype("<i4").tobytes())
+        values = array.flatten()
+        for child in values.flatten() if pa.types.is_struct(values.type) else [values]:
+            _hash_array(whole, child)
+    elif pa.types.is_string(array.type):
+        array = array.fill_null("")
+        offsets = np.frombuffer(array.buffers()[1], np.int32)[array.offset : array.offset + len(array) + 1]
+        whole.update(np.diff(offsets).astype("<i4").tobytes())
+        if len(array) and offsets[-1] > offsets[0]:
+            whole.update(memoryview(array.buffers()[2])[offsets[0] : offsets[-1]])
+    elif pa.types.is_boolean(array.type):
+        whole.update(np.packbits(np.asarray(array.fill_null(False))).tobytes())
+    else:
+        width = "<f8" if pa.types.is_floating(array.type) else "<i8"
+        whole.update(np.asarray(array.fill_null(0)).astype(width).tobytes())
+
+
+def sandbox() -> duckdb.DuckDBPyConnection:
+    """A DuckDB session in memory that can reach nothing but what is registered with it."""
+    session = duckdb.connect(":memory:", config={"enable_external_access": False, "autoload_known_extensions": False})
+    session.execute("SET autoinstall_known_extensions = false; SET preserve_insertion_order = true; SET lock_configuration = true")
+    return session
+
+
+def run_condition(arrow: pa.Table, sql: str) -> NDArray[np.bool_]:
+    """See Table.select."""
+    with sandbox() as session:
+        session.register("held", arrow)
+        labels = ", map_from_entries(labels) AS labels" if "labels" in arrow.column_names else ""
+        view = f"SELECT * {'EXCLUDE (labels)' if labels else ''}{labels} FROM held"
+        try:
+            session.execute(f"CREATE VIEW rows AS {view}")
+            kept = session.sql(f"SELECT coalesce(CAST(({sql}\n) AS BOOLEAN), false) AS kept FROM rows").to_arrow_table()
+        except duckdb.Error as error:
+            raise RecipeError([f"where: {sql!r} does not run as an SQL condition over the columns: {_first_lines(error)}"]) from None
+    if kept.num_rows != arrow.num_rows:
+        raise RecipeError([f"where: {sql!r} is not a condition: it gives {kept.num_rows} answers for {arrow.num_rows} rows"])
+    return Table._flags(kept.column("kept"))
+
+
+def _first_lines(error: Exception) -> str:
+    return " ".join(str(error).split("\n\n")[0].split())
+
