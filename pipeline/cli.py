@@ -87,5 +87,8 @@ def _endings() -> Iterator[None]:
     except BrokenPipeError:
         os._exit(1)
     except OSError as error:
-        click.echo(f"prep: {error.filename or 'input/output'}: {error.strerror or error}. What is done is kept: the same command goes on from here.", err=True)
+        click.echo(
+            f"prep: {error.filename or 'input/output'}: {error.strerror or error}. What is done is kept: the same command goes on from here.",
+            err=True,
+        )
         sys.exit(1)

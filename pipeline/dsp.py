@@ -50,21 +50,31 @@ def mono(samples: NDArray[np.float32]) -> Samples:
     if samples.shape[1] == 1:
         return samples[:, 0]
     if samples.shape[1] == 2:  # ten times as fast as a mean along the short axis
-        return (samples[:, 0] + samples[:, 1]) * np.float32(0.5)
-    return samples.mean(axis=1, dtype=np.float32)
+        return np.asarray((samples[:, 0] + samples[:, 1]) * np.float32(0.5))
+    return np.asarray(samples.mean(axis=1, dtype=np.float32))
 
 
 def quantised(samples: Samples) -> Pcm16:
     """int16 [frames], rounded to nearest, no dither. ValueError rather than a sample that wraps or clips."""
-    scaled = np.rint(samples * np.float32(FULL_SCALE))
-    if scaled.size and (scaled.max() > FULL_SCALE - 1 or scaled.min() < -FULL_SCALE):
+    scaled = samples * np.float32(FULL_SCALE)
+    np.rint(scaled, out=scaled)
+    if not _fits(scaled):
         raise ValueError("samples pass full scale: attenuate them first")
     return scaled.astype(np.int16)
 
 
+def fits(samples: Samples) -> bool:
+    """Whether the samples can be quantised as they are."""
+    return not samples.size or bool(samples.max() < 1 - 0.5 / FULL_SCALE and samples.min() >= -1)
+
+
+def _fits(whole: Samples) -> bool:
+    return not whole.size or bool(whole.max() <= FULL_SCALE - 1 and whole.min() >= -FULL_SCALE)
+
+
 def floats(pcm: Pcm16) -> Samples:
     """float32 in [-1, 1) of 16-bit samples, exactly."""
-    return pcm.astype(np.float32) * np.float32(1 / FULL_SCALE)
+    return np.asarray(pcm.astype(np.float32) * np.float32(1 / FULL_SCALE))
 
 
 def peak(samples: Samples) -> float:
@@ -87,7 +97,7 @@ def db(ratio: float) -> float:
 
 def gain(level_db: float) -> float:
     """Linear amplitude factor of a gain in dB."""
-    return 10.0 ** (level_db / 20.0)
+    return float(10.0 ** (level_db / 20.0))
 
 
 def level_dbfs(samples: Samples) -> float | None:
@@ -233,6 +243,6 @@ def mixed(speech: Pcm16, noise: Pcm16, gain_db: float, noise_gain_db: float) -> 
     """
     total = speech * np.float32(gain(gain_db)) + noise * np.float32(gain(noise_gain_db))
     np.rint(total, out=total)
-    if total.size and (total.max() > FULL_SCALE - 1 or total.min() < -FULL_SCALE):
+    if not _fits(total):
         raise ValueError("the mixture passes full scale: attenuate speech and noise alike")
     return total.astype(np.int16)

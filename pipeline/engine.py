@@ -77,7 +77,9 @@ def run(stage: Stage, options: Options, plan: Table, setting: Setting, progress:
     """
     shards = cut(stage, options, plan, setting.shard_clips)
     done = {shard.name: outcome for shard in shards if (outcome := commits.read(setting.folder, shard.name, stage.Made))}
-    progress(Step(sum(s.stop - s.start for s in shards if s.name in done), sum(_seconds(done[s.name]) for s in shards if s.name in done), True))
+    progress(
+        Step(sum(s.stop - s.start for s in shards if s.name in done), sum(_seconds(done[s.name]) for s in shards if s.name in done), True)
+    )
     tasks = (
         Task(stage.NAME, options, s.name, plan.part(s.start, s.stop), setting.folder, setting.roots) for s in shards if s.name not in done
     )
@@ -110,7 +112,7 @@ def make(task: Task) -> Step:
     stage = find(task.stage)
     with ExitStack() as stack:
         path = audio_path(task.folder, task.shard)
-        writer = stack.enter_context(writing(path)) if stage.STORES else None
+        writer = stack.enter_context(writing(path)) if stage.stores(task.options) else None
         store = Store(task.folder, task.roots, path.name, writer)
         results = [_result(stage, job, task.options, store) for job in stage.jobs(task.plan)]
     drops = Table.of([result for result in results if isinstance(result, Drop)], Drop)

@@ -137,12 +137,12 @@ def versions() -> dict[str, str]:
 def _table(path: Path, kind: type) -> Table:
     form = Table.of([], kind).arrow.schema
     try:
+        lacking = sorted(set(form.names) - set(pq.read_schema(path).names))
+        if lacking:
+            raise ManifestError(f"{path}: lacks the columns {', '.join(lacking)}: not a manifest of this prep; make it again")
         arrow = pq.read_table(path, columns=form.names, partitioning=None)
     except FileNotFoundError:
         raise ManifestError(f"{path}: no such manifest") from None
     except (pa.ArrowInvalid, OSError) as error:
-        raise ManifestError(f"{path}: cannot be read ({error})") from None
-    lacking = sorted(set(form.names) - set(arrow.column_names))
-    if lacking:
-        raise ManifestError(f"{path}: lacks the column{'s' * (len(lacking) > 1)} {', '.join(lacking)}: not a manifest of this prep")
+        raise ManifestError(f"{path}: cannot be read ({str(error).splitlines()[0]})") from None
     return Table(arrow.replace_schema_metadata(None).cast(form).combine_chunks())

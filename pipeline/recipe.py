@@ -231,7 +231,7 @@ def _tried(example: Example, rules: filter.Options, words: Lexicon, seed: int) -
     dropped, keyword = (found.drops.column("reason") or [None])[0], (found.rows.column("keyword") or [None])[0]
     if dropped != example.dropped:
         said = f'dropped "{example.dropped}"' if example.dropped else "kept"
-        detail = f' ({found.drops.column("detail")[0]})' if dropped else ""
+        detail = f" ({found.drops.column('detail')[0]})" if dropped else ""
         return [f"{example.row} was {f'dropped {dropped!r}' if dropped else 'kept'}{detail}, expected {said}"]
     if example.keyword is not None and keyword != example.keyword:
         return [f'{example.row} has keyword "{keyword}", expected "{example.keyword}"']

@@ -116,3 +116,9 @@ class Row:
     gain_db: float | None = None
     noise_gain_db: float | None = None
     variant: int | None = None
+    speech_shard: str | None = None
+    speech_offset: int | None = None
+    speech_bytes: int | None = None
+    noise_shard: str | None = None
+    noise_offset: int | None = None
+    noise_bytes: int | None = None

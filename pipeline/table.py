@@ -22,7 +22,7 @@ T = TypeVar("T")
 # Not pa.map_: Hugging Face datasets cannot read that type, and the pairs lie in the file in the same way.
 LABELS = pa.list_(pa.struct([pa.field("key", pa.string(), False), pa.field("value", pa.string(), False)]))
 _SCALARS = {str: pa.string(), int: pa.int64(), float: pa.float64(), bool: pa.bool_()}
-UNHASHED = frozenset({"shard", "offset", "bytes"})  # where the sound lies is not what it is
+UNHASHED = frozenset(f"{part}{name}" for part in ("", "speech_", "noise_") for name in ("shard", "offset", "bytes"))  # where sound lies
 
 
 class Table:
@@ -215,7 +215,7 @@ def schema(kind: type) -> pa.Schema:
 @cache
 def _schema(kind: type) -> pa.Schema:
     hints = get_type_hints(kind)
-    return pa.schema([_field(f.name, hints[f.name]) for f in fields(kind)])  # type: ignore[arg-type]
+    return pa.schema([_field(f.name, hints[f.name]) for f in fields(kind)])
 
 
 def _field(name: str, hint: Any) -> pa.Field:
@@ -297,4 +297,3 @@ def run_condition(arrow: pa.Table, sql: str) -> NDArray[np.bool_]:
 
 def _first_lines(error: Exception) -> str:
     return " ".join(str(error).split("\n\n")[0].split())
-

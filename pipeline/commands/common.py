@@ -51,7 +51,9 @@ def common_options(command: F) -> F:
 
 _COMMON = [
     click.option("--out", type=click.Path(path_type=Path), help="manifest to write (audio lies beside it, in audio/)"),
-    click.option("--jobs", type=click.IntRange(1), default=len(os.sched_getaffinity(0)), show_default=True, help="processes that do the work"),
+    click.option(
+        "--jobs", type=click.IntRange(1), default=len(os.sched_getaffinity(0)), show_default=True, help="processes that do the work"
+    ),
     click.option("--seed", type=int, default=0, show_default=True, help="seed of every draw"),
     click.option("--limit", type=click.IntRange(1), help="at most this many rows of each kind (speech, noise), a fixed sample"),
     click.option("--dry-run", is_flag=True, help="say what would be done; write nothing"),
@@ -73,7 +75,7 @@ def setting(common: Common, folder: Path, roots: Roots) -> Setting:
 
 def roots_of(common: Common) -> Roots:
     """The roots told by --root, the environment and prep.toml. RecipeError for a --root that is not NAME=DIR."""
-    faults = [f'--root {item}: expected NAME=DIR, such as --root aihub=/data/aihub170' for item in common.root if "=" not in item]
+    faults = [f"--root {item}: expected NAME=DIR, such as --root aihub=/data/aihub170" for item in common.root if "=" not in item]
     if faults:
         raise RecipeError(faults)
     return Roots.find(dict(item.split("=", 1) for item in common.root), os.environ, Path.cwd())

@@ -11,7 +11,19 @@ import click
 
 from pipeline import build, corpora, lexicon, manifest
 from pipeline.build import Ran
-from pipeline.commands.common import MANIFESTS, Common, common_of, common_options, options_of, report, roots_of, say, setting, stage_options, watch
+from pipeline.commands.common import (
+    MANIFESTS,
+    Common,
+    common_of,
+    common_options,
+    options_of,
+    report,
+    roots_of,
+    say,
+    setting,
+    stage_options,
+    watch,
+)
 from pipeline.errors import ManifestError, PrepError
 from pipeline.manifest import Manifest
 from pipeline.recipe import lexicon_hash, shipped_lexicon
@@ -56,7 +68,12 @@ def ingest(corpus: str, folder: Path | None, **options: Any) -> None:
 @click.command("filter")
 @click.argument("manifests", nargs=-1, type=click.Path(path_type=Path))
 @stage_options(filter_stage.Options)
-@click.option("--lexicon", "lexicon_path", type=click.Path(path_type=Path), help="TOML file of keywords and their spellings  [default: the shipped one]")
+@click.option(
+    "--lexicon",
+    "lexicon_path",
+    type=click.Path(path_type=Path),
+    help="TOML file of keywords and their spellings  [default: the shipped one]",
+)
 @common_options
 def filter(manifests: tuple[Path, ...], lexicon_path: Path | None, **options: Any) -> None:
     """Keep the rows that meet the rules; label keywords; carve a dev split. Opens no audio.
@@ -121,7 +138,9 @@ def mix(source: Path | None, **options: Any) -> None:
     if common.dry_run:
         plan = mix_stage.plan(build.limited(read.table, common.limit, common.seed), chosen, common.seed)
         hours = plan.jobs.query("SELECT coalesce(sum(frames / rate_hz), 0) / 3600 FROM rows")[0][0]
-        click.echo(f"mix: {len(plan.jobs):,} mixtures, {hours:.2f} h, about {hours * 3600 * 14_000 / 1e9:.2f} GB; {len(plan.kept):,} rows kept as they are; nothing written")
+        click.echo(
+            f"mix: {len(plan.jobs):,} mixtures, {hours:.2f} h, about {hours * 3600 * 14_000 / 1e9:.2f} GB; {len(plan.kept):,} rows kept as they are; nothing written"
+        )
         return
     ran = build.mixed(read.table, chosen, setting(common, out.parent, Roots({})), common.limit, common.seed, watch())
     _finish(ran, "mix", common, [read], {"mix": chosen.model_dump(mode="json")}, out)
@@ -166,7 +185,9 @@ def _refuse_nothing(ran: Ran, name: str) -> None:
 def _ingested() -> list[Path]:
     found = [path for name in corpora.names() if (path := MANIFESTS / f"{name}.parquet").exists()]
     if not found:
-        raise ManifestError(f"{MANIFESTS}: no corpus was ingested yet: type, for example, prep ingest aihub DIR ({', '.join(corpora.names())})")
+        raise ManifestError(
+            f"{MANIFESTS}: no corpus was ingested yet: type, for example, prep ingest aihub DIR ({', '.join(corpora.names())})"
+        )
     return found
 
 

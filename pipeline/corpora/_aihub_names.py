@@ -35,9 +35,7 @@ ALIASES = {
     "강풍": "태풍-강풍",
 }
 _NOT_HANGUL = re.compile("[^가-힣]+")
-_CANONICAL = {
-    _NOT_HANGUL.sub("", name): canonical for name, canonical in {**dict(zip(CLASSES, CLASSES, strict=True)), **ALIASES}.items()
-}
+_CANONICAL = {_NOT_HANGUL.sub("", name): canonical for name, canonical in {**dict(zip(CLASSES, CLASSES, strict=True)), **ALIASES}.items()}
 
 _COPY_MARK = re.compile(r"(?: ?\(\d+\)| - copy(?: \(\d+\))?| - 복사본(?: \(\d+\))?)+$", re.IGNORECASE)
 _CLASS_NUMBER = re.compile(r"^\s*\d{1,2}\s*[._]\s*(?=\D)")

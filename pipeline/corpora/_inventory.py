@@ -120,7 +120,7 @@ class Node:
             self.uncounted += 1
 
     def keys(self) -> list[Key]:
-        """This place, where a scalar was seen in it, and all below."""
+        """The key of this place, where a scalar was seen in it, and all below."""
         found = [self._key()] if self.types else []
         for node in [*self.below.values(), *([self.items] if self.items else [])]:
             found += node.keys()
@@ -179,10 +179,7 @@ def _table(title: str, head: Sequence[str], rows: Sequence[Sequence[object]], mo
     cells = [[f"{cell:,}" if isinstance(cell, int) else str(cell) for cell in row] for row in rows[:most]]
     numeric = [all(isinstance(row[n], int) for row in rows) for n in range(len(head))]
     widths = [max(_width(line[n]) for line in [list(head), *cells]) for n in range(len(head))]
-    lines = [
-        "  ".join(_padded(c, w, right) for c, w, right in zip(line, widths, numeric, strict=True)).rstrip()
-        for line in [head, *cells]
-    ]
+    lines = ["  ".join(_padded(c, w, right) for c, w, right in zip(line, widths, numeric, strict=True)).rstrip() for line in [head, *cells]]
     cut = [f"... and {len(rows) - most:,} more"] if len(rows) > most else []
     return "\n".join([title, *(f"  {line}" for line in [*lines, *cut])])
 

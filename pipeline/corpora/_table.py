@@ -43,6 +43,7 @@ COLUMNS: dict[str, tuple[str, ...]] = {
 SUFFIXES = (".csv", ".tsv", ".txt")
 DELIMITERS = ",\t;"
 DEEPEST = 2  # folders between the root and the table: an archive, and the one folder that archives like to hold
+_SEPARATOR = re.compile(r"\Asep=.\r?\n", re.IGNORECASE)  # how spreadsheet programs tell each other the delimiter
 _EXPECTED = (
     "expected one .csv, .tsv or .txt at the root or one level below, in UTF-8 or cp949, whose first line names its columns, "
     f"one of them for the file ({', '.join(COLUMNS['file'][:5])}); the rest may be transcript, label, speaker, split, scene, ..."
@@ -100,7 +101,8 @@ def _possible(root: Root) -> list[Entry]:
 def _no_table(root: Root, corpus: str, texts: dict[str, str]) -> str:
     if texts:
         first = {name: text.lstrip().partition("\n")[0].strip()[:80] for name, text in texts.items()}
-        return f"{corpus}: no column for the file in {', '.join(f'{n} (first line {t!r})' for n, t in sorted(first.items())[:3])}; {_EXPECTED}"
+        said = ", ".join(f"{name} (first line {line!r})" for name, line in sorted(first.items())[:3])
+        return f"{corpus}: no column for the file in {said}; {_EXPECTED}"
     names = [entry.name for entry in root.entries()]
     return f"{corpus}: no table among {len(names):,} files ({kinds_of(names)}), such as {sample(names)}; {_EXPECTED}"
 
@@ -114,7 +116,7 @@ def _text(root: Root, entry: Entry, corpus: str) -> str:
     encodings = ("utf-16",) if raw[:2] in (b"\xff\xfe", b"\xfe\xff") else ("utf-8-sig", "cp949")
     for encoding in encodings:
         try:
-            return normalize("NFC", raw.decode(encoding))
+            return _SEPARATOR.sub("", normalize("NFC", raw.decode(encoding)))
         except UnicodeDecodeError:
             continue
     raise SourceError(f"{corpus}: {entry.name} is neither UTF-8 nor cp949 text; save it as UTF-8")

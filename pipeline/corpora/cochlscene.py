@@ -25,9 +25,7 @@ TITLE = "CochlScene, acoustic scenes"
 HOMEPAGE = "https://zenodo.org/records/7080122"
 LICENCE = "CC BY-SA 3.0"
 LICENCE_URL = "https://creativecommons.org/licenses/by-sa/3.0/"
-ATTRIBUTION = (
-    "CochlScene: Acquisition of acoustic scene data using crowdsourcing (Il-Young Jeong and Jeongsoo Park, 2022), CC BY-SA 3.0."
-)
+ATTRIBUTION = "CochlScene: Acquisition of acoustic scene data using crowdsourcing (Il-Young Jeong and Jeongsoo Park, 2022), CC BY-SA 3.0."
 SHARE_AUDIO = True
 SHARE_TRANSCRIPTS = True
 SHARE_LABELS = True
@@ -73,11 +71,13 @@ class _File(NamedTuple):
 
 
 def places(root: Root) -> dict[str, Place]:
+    """Where each recording lies."""
     files, _, _ = _listing(root)
     return {_source(found[0]): found[0].entry.place for found in files.values()}
 
 
 def clips(root: Root) -> Claims:
+    """Recordings, their claims read off their names."""
     files, drops, ignored = _listing(root)
     kept = [_clip(files[key][0]) for key in sorted(files)]
     for key, found in files.items():
@@ -117,9 +117,7 @@ def _read_name(entry: Entry) -> _File | Drop:
     folders = entry.name.lower().split("/")[:-1]
     splits = {FOLDERS[folder] for folder in folders if folder in FOLDERS}
     if len(splits) != 1:
-        detail = (
-            f"{base(entry.name)}: expected it in one of the folders Train, Val, Test, found {sample(splits) or 'none of them'}"
-        )
+        detail = f"{base(entry.name)}: expected it in one of the folders Train, Val, Test, found {sample(splits) or 'none of them'}"
         return Drop(f"{NAME}/{entry.name}", "ingest", "unknown_split", detail)
     scene = _SCENES.get(found["scene"].lower(), found["scene"])
     folder = next((_SCENES[folder] for folder in reversed(folders) if folder in _SCENES), None)

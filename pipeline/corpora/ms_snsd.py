@@ -23,13 +23,15 @@ if TYPE_CHECKING:
 NAME = "ms-snsd"
 TITLE = "MS-SNSD, Microsoft scalable noisy speech dataset"
 HOMEPAGE = "https://github.com/microsoft/MS-SNSD"
-LICENCE = "CC0 1.0 (noise from Freesound), CC BY-SA 3.0 (noise from DEMAND), terms of the Edinburgh corpus (clean speech)"
-LICENCE_URL = "https://github.com/microsoft/MS-SNSD#license"
-ATTRIBUTION = "A scalable noisy speech dataset and online subjective test framework (Reddy et al., Interspeech 2019); noise: Freesound, DEMAND."
+LICENCE = "noise: CC0 1.0 (Freesound), CC BY-SA 3.0 (DEMAND); clean speech: ODbL 1.0 (PTDB-TUG), terms of Edinburgh's 56 speakers"
+LICENCE_URL = "https://github.com/microsoft/MS-SNSD#dataset-licenses"
+ATTRIBUTION = (
+    "A scalable noisy speech dataset and online subjective test framework (Reddy et al., Interspeech 2019); noise: Freesound, DEMAND."
+)
 SHARE_AUDIO = True
 SHARE_TRANSCRIPTS = True
 SHARE_LABELS = True
-RESTRICTIONS = "May be passed on, also changed; what comes from DEMAND with attribution and under the same licence."
+RESTRICTIONS = "May be passed on, also changed; what comes from DEMAND and PTDB-TUG with attribution and under the same licence."
 DOWNLOAD = "git clone https://github.com/microsoft/MS-SNSD, or the zip that the homepage offers, read as it is."
 
 FOLDERS = ("noise_train", "noise_test", "clean_train", "clean_test")
@@ -45,11 +47,13 @@ flags = no_flags
 
 
 def places(root: Root) -> dict[str, Place]:
+    """Where each recording lies."""
     files, _ = _listing(root)
     return {f"@{NAME}/{key}": found[0].place for key, found in files.items()}
 
 
 def clips(root: Root) -> Claims:
+    """Recordings, their claims read off their names."""
     files, ignored = _listing(root)
     kept = [_clip(key, files[key][0].place) for key in sorted(files)]
     drops = [drop for key in sorted(files) for drop in duplicates(f"{NAME}/{key}", files[key][0], files[key][1:])]

@@ -18,7 +18,7 @@ from posixpath import normpath
 from typing import TYPE_CHECKING
 
 from pipeline.corpora import Claims, _table, no_flags
-from pipeline.corpora._listing import duplicates, ignored_note, is_audio, kinds_of, largest_first, sample
+from pipeline.corpora._listing import duplicates, ignored_note, is_audio, largest_first, sample
 from pipeline.errors import SourceError
 from pipeline.row import Clip, Drop
 
@@ -66,10 +66,12 @@ class _Listing:
 
 
 def places(root: Root) -> dict[str, Place]:
+    """Where each recording that the table names lies; reads the table, for its spelling of a name is the key."""
     return {f"@{NAME}/{found.key}": found.entry.place for found in _listing(root).found}
 
 
 def clips(root: Root) -> Claims:
+    """Recordings joined with the lines of the table; the rest as drops."""
     listing = _listing(root)
     made = [_clip(found) for found in sorted(listing.found, key=lambda found: found.key)]
     kept = [clip for clip in made if isinstance(clip, Clip)]
@@ -92,9 +94,7 @@ def _listing(root: Root) -> _Listing:
             f"found {sample(entry.name for entry in entries) or 'no recordings'}; expected paths from the table's folder"
         )
     unlisted = sorted({entry.name for entry in entries} - used)
-    drops += [
-        _drop(name.removeprefix(table.folder), "no_label", f"{name}: no line of {table.name} names it") for name in unlisted
-    ]
+    drops += [_drop(name.removeprefix(table.folder), "no_label", f"{name}: no line of {table.name} names it") for name in unlisted]
     ignored = [entry.name for entry in root.entries() if not is_audio(entry.name) and entry.name != table.name]
     return _Listing(table, found, drops, ignored)
 

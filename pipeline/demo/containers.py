@@ -22,7 +22,10 @@ _DISK_MARK = b"PK\x07\x08"  # begins the first disk of a split zip
 
 @dataclass(frozen=True, slots=True)
 class Style:
-    """encoding: of names, "utf-8" (flagged) or "cp949" (unflagged, as old Windows tools wrote). form: "NFC" or "NFD". stored: not deflated."""
+    """How names and data go into a zip.
+
+    encoding: of names, "utf-8" (flagged) or "cp949" (unflagged, as old Windows tools wrote). stored: not deflated.
+    """
 
     encoding: str = "utf-8"
     form: Literal["NFC", "NFD"] = "NFC"

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from pipeline import dsp
 from pipeline.demo.containers import Style, pieces, split_zipped, tarred, zipped
 from pipeline.demo.scenes import SCENES, scene
-from pipeline.demo.voices import RATE_HZ, Samples, saying, utterance
+from pipeline.demo.voices import RATE_HZ, Chance, Samples, saying, utterance
 from pipeline.keys import rng
 
 COCHL_SCENES = tuple(SCENES)[:13]
@@ -48,6 +48,7 @@ class Situation:
 
     @property
     def label(self) -> str:
+        """`4.폭력범죄`, as in the names of its files."""
         return f"{self.number}.{self.name}"
 
 
@@ -99,7 +100,7 @@ def _situation(situation: Situation, split: str, ids: list[str], seed: int) -> t
     return audio, labels
 
 
-def _heard(situation: Situation, split: str, n: int, chance: np.random.Generator) -> tuple[str | None, Samples]:
+def _heard(situation: Situation, split: str, n: int, chance: Chance) -> tuple[str | None, Samples]:
     """Transcript and sound of the n-th clip of a class; every third one indoors is a room in which nobody speaks."""
     if situation.name == "실내" and n % 3 == 2:
         return (None if split == "train" else ""), scene(chance, "Cafe", 4.0)
@@ -109,7 +110,7 @@ def _heard(situation: Situation, split: str, n: int, chance: np.random.Generator
     return spellings[n % len(spellings)], utterance(chance, known[int(chance.integers(len(known)))])
 
 
-def _label(situation: Situation, stem: str, note: str | None, length_s: float, chance: np.random.Generator, mark: bool) -> bytes:
+def _label(situation: Situation, stem: str, note: str | None, length_s: float, chance: Chance, mark: bool) -> bytes:
     """The label JSON; a room has no speaker to describe, and without a transcript there is no `note`. mark: begins with a BOM."""
     start_s = round(float(chance.uniform(0, 3)), 2)
     annotation = {
@@ -135,9 +136,7 @@ def _label(situation: Situation, stem: str, note: str | None, length_s: float, c
         "bitRate": "705k",
         "recodingType": "스튜디오",
     }
-    return json.dumps({"audio": audio, "annotations": [annotation]}, ensure_ascii=False, indent=1).encode(
-        "utf-8-sig" if mark else "utf-8"
-    )
+    return json.dumps({"audio": audio, "annotations": [annotation]}, ensure_ascii=False, indent=1).encode("utf-8-sig" if mark else "utf-8")
 
 
 def _plant(situation: Situation, split: str, audio: dict[str, bytes], labels: dict[str, bytes], digits: str) -> None:
@@ -224,7 +223,7 @@ def _recordings(folder: Path, seed: int) -> None:
     _write(folder, {"metadata.csv": table.getvalue().encode("utf-8-sig")})
 
 
-def _recorded(chance: np.random.Generator, text: str, place: str, n: int) -> tuple[Samples, str]:
+def _recorded(chance: Chance, text: str, place: str, n: int) -> tuple[Samples, str]:
     """Speech 20 dB or so above a place, and its voice; or five seconds of the place and nobody."""
     if not text:
         return scene(chance, place, 5.0), ""

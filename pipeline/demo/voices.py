@@ -17,6 +17,7 @@ TEST_VOICES = frozenset({"hf_alpha", "jf_gongitsune", "jf_nezumi"})  # nobody ca
 _FOLDER = files("pipeline.demo") / "speech"
 
 Samples = NDArray[np.float32]
+Chance = np.random.Generator  # noqa: TID251  the type of what keys.rng gives; nothing is drawn from it here
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -47,7 +48,7 @@ def spoken(phrase: Phrase) -> Samples:
     return dsp.resample(dsp.mono(store.floats(recording)), recording.rate_hz, RATE_HZ)
 
 
-def utterance(rng: np.random.Generator, phrase: Phrase) -> Samples:
+def utterance(rng: Chance, phrase: Phrase) -> Samples:
     """The phrase with pitch and pace varied, quiet before and after it, at a drawn level; float32 [frames] at RATE_HZ."""
     voice = dsp.resample(spoken(phrase), RATE_HZ, round(RATE_HZ * rng.uniform(0.9, 1.12)))
     lead, tail = (np.zeros(round(rng.uniform(0.1, 0.9) * RATE_HZ), np.float32) for _ in range(2))

@@ -23,7 +23,7 @@ def zip_members(spans: Spans, starts: tuple[int, ...] = (0,)) -> list[Member]:
     if end.disk == 0:
         offsets = _offsets(spans, rows, directory_at - end.offset)
     elif len(starts) > 1:
-        offsets = offsets_over_disks(spans, rows, starts)
+        offsets = offsets_over_disks(spans, rows, starts, directory_at)
     else:
         offsets = offsets_after_joining(spans, rows)
     return [

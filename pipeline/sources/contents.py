@@ -9,7 +9,7 @@ from typing import NamedTuple
 from pipeline.errors import SourceError
 from pipeline.row import Place
 from pipeline.sources.names import fault, folder_name, inside, is_junk, is_ordinary, nfc, tidy
-from pipeline.sources.shelf import Archive, Shelf, archive, archive_names, belongs_on_shelf, members
+from pipeline.sources.shelf import Archive, Shelf, belongs_on_shelf, members
 from pipeline.sources.spans import Spans
 from pipeline.sources.tars import PLAIN
 from pipeline.sources.zips import STORED, Member, data_at
@@ -24,7 +24,7 @@ class Entry:
 
 
 class Contents(NamedTuple):
-    """shelf: the archives inside, by name; faults: one line each, about files that cannot be read."""
+    """shelf: the archives inside; faults: one line each, about files that cannot be read."""
 
     entries: tuple[Entry, ...]
     shelf: Shelf
@@ -37,14 +37,13 @@ def contents(root: str, container: str, found: Archive) -> Contents:
 
     root: name of the root; container: as in Place. SourceError where the archive as a whole cannot be read.
     """
-    files, shelf, faults = _sorted_out(members(found), found.spans)
-    faults = [f"{inside(container, line)}" for line in faults]
+    files, shelf, faults = _sorted_out(container, members(found), found.spans)
     prefix = folder_name(container)
     stamp = found.spans.stamp
     entries = [_entry(root, container, prefix, stamp, file) for file in files]
-    for name in archive_names(shelf):
+    for name in shelf.names():
         try:
-            deeper = contents(root, inside(container, name), archive(shelf, name))
+            deeper = contents(root, inside(container, name), shelf.archive(name))
         except SourceError as error:
             faults.append(f"{inside(container, name)}: {error}")
             continue
@@ -58,10 +57,10 @@ def _entry(root: str, container: str, prefix: str, stamp: int, member: Member) -
     return Entry(f"{prefix}/{nfc(name)}", Place(root, container, offset, packed, size, method, crc, stamp if crc is None else 0))
 
 
-def _sorted_out(found: list[Member], spans: Spans) -> tuple[list[Member], dict[str, Spans], list[str]]:
+def _sorted_out(container: str, found: list[Member], spans: Spans) -> tuple[list[Member], Shelf, list[str]]:
     """The plain files, the archives, and a line for each file that stops the listing; junk is left out."""
     files: list[Member] = []
-    shelf: dict[str, Spans] = {}
+    shelf = Shelf()
     faults: list[str] = []
     for member in found:
         if is_ordinary(member.name):
@@ -71,9 +70,9 @@ def _sorted_out(found: list[Member], spans: Spans) -> tuple[list[Member], dict[s
         if is_junk(name) or not name:
             continue
         if wrong := fault(name) or _not_stored(member):
-            faults.append(f"{name}: {wrong}")
+            faults.append(f"{inside(container, name)}: {wrong}")
         elif belongs_on_shelf(name):
-            shelf[name] = _bytes_of(member, spans)
+            shelf.put(name, _bytes_of(member, spans))
         else:
             files.append(member._replace(name=name))
     return files, shelf, faults

@@ -2,35 +2,37 @@
 
 from __future__ import annotations
 
-import os
-from itertools import pairwise
-
 from pipeline.errors import SourceError
+from pipeline.sources.names import last_part
 from pipeline.sources.spans import Spans
-from pipeline.sources.zips import LOCAL_BYTES, Record, data_at, is_member_at, sampled
+from pipeline.sources.zips import Record, data_at, is_member_at, sampled
 
 _DESCRIPTOR_BYTES = (0, 12, 16, 20, 24)  # what may stand between a member's data and the next member
 
 
-def offsets_over_disks(spans: Spans, rows: list[Record], starts: tuple[int, ...]) -> list[int]:
-    """Each member's offset in the virtual file; starts: where each disk begins in it.
+def offsets_over_disks(spans: Spans, rows: list[Record], starts: tuple[int, ...], directory_at: int) -> list[int]:
+    """Each member's offset in the virtual file; starts: where each disk begins in it; directory_at: where the members end.
 
     SourceError names a disk that is too short or of another archive.
     """
     by_disk = _by_disk(rows)
+    if by_disk and max(by_disk) >= len(starts):
+        raise SourceError(f"its directory speaks of disk {max(by_disk) + 1}, but the set has {len(starts)}. Download the .zip again.")
     for number, members in by_disk.items():
-        if number >= len(starts):
-            raise SourceError(
-                f"its directory speaks of disk {number + 1}, but the set has {len(starts)}. Download the last disk (.zip) again."
-            )
         offsets = sampled([starts[number] + row.offset for row in members])
         if 2 * sum(not is_member_at(spans, offset) for offset in offsets) > len(offsets):
-            raise SourceError(_stranger(spans, starts, number))
-    for (number, members), (following, next_members) in pairwise(by_disk.items()):
-        room = starts[following] + next_members[0].offset - starts[number] - members[-1].offset
-        if room < LOCAL_BYTES + members[-1].packed:
-            raise SourceError(_stranger(spans, starts, number))
+            raise SourceError(_strangers(spans, starts, number, number + 1))
+    begins = [(number, starts[number] + members[0].offset) for number, members in by_disk.items()]
+    ends = [_end_at(spans, starts[number] + members[-1].offset, members[-1].packed) for number, members in by_disk.items()]
+    for (number, _), end, (following, begin) in zip(begins, ends, [*begins[1:], (len(starts) - 1, directory_at)], strict=True):
+        if end > begin:
+            raise SourceError(_strangers(spans, starts, number, max(following, number + 1)))
     return [starts[row.disk] + row.offset for row in rows]
+
+
+def _end_at(spans: Spans, offset: int, packed: int) -> int:
+    """Where the member at the offset ends; the offset itself where no member is, which is for its reader to tell."""
+    return data_at(spans, offset) + packed if is_member_at(spans, offset) else offset
 
 
 def _by_disk(rows: list[Record]) -> dict[int, list[Record]]:
@@ -41,13 +43,10 @@ def _by_disk(rows: list[Record]) -> dict[int, list[Record]]:
     return found
 
 
-def _stranger(spans: Spans, starts: tuple[int, ...], number: int) -> str:
-    size = (*starts, spans.size)[number + 1] - starts[number]
-    path = spans.cut(starts[number], size).path
-    return (
-        f"disk {os.path.basename(path)} ({size:,} bytes) does not fit the others: it is cut short, damaged or of another "
-        "archive. Download it again."
-    )
+def _strangers(spans: Spans, starts: tuple[int, ...], first: int, after: int) -> str:
+    disks = [spans.cut(start, end - start) for start, end in zip(starts, (*starts[1:], spans.size), strict=True)][first:after]
+    names = " or ".join(f"{last_part(disk.path)} ({disk.size:,} bytes)" for disk in disks)
+    return f"disk {names} does not fit the others: it is cut short, damaged or of another archive. Download it again."
 
 
 def offsets_after_joining(spans: Spans, rows: list[Record]) -> list[int]:

@@ -56,6 +56,11 @@ def is_incomplete_download(name: str) -> bool:
     return _INCOMPLETE.search(name) is not None
 
 
+def last_part(path: str) -> str:
+    """`a/b.zip` -> `b.zip`."""
+    return path.rsplit("/", 1)[-1]
+
+
 def without_suffix(name: str) -> str:
     """`a/b.zip` -> `a/b`: the folder that the archive stands for."""
     return name[: name.rindex(".")]

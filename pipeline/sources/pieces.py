@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import accumulate
 
 from pipeline.errors import SourceError
+from pipeline.sources.names import last_part
 from pipeline.sources.spans import Spans, joined
 
 LARGEST_INDEX = 9_999  # a number above this counts bytes, not pieces
@@ -28,13 +29,13 @@ def _are_indices(numbers: list[int]) -> bool:
 
 def _check_offsets(whole: str, numbers: list[int], sizes: list[int]) -> None:
     """Every piece starts where the one before it ends, and the first at 0."""
-    if numbers[-1] <= LARGEST_INDEX and min(sizes) > numbers[-1]:
+    if len(numbers) > 1 and numbers[-1] <= LARGEST_INDEX and min(sizes[:-1]) > numbers[-1]:
         missing = next(n for n in range(numbers[0] > 0, numbers[-1]) if n not in numbers)
         raise SourceError(f"piece {missing} of {numbers[-1]} is missing. Download it again, beside the others.")
     for number, expected in zip(numbers, accumulate(sizes[:-1], initial=0), strict=True):
         if number > expected:
             raise SourceError(
-                f"the piece at byte {expected:,} is missing (no {_last(whole)}.part{expected}; the next one found is "
+                f"the piece at byte {expected:,} is missing (no {last_part(whole)}.part{expected}; the next one found is "
                 f".part{number}). Download the missing piece, or the one before it if that was cut short."
             )
         if number < expected:
@@ -42,7 +43,3 @@ def _check_offsets(whole: str, numbers: list[int], sizes: list[int]) -> None:
                 f".part{number} starts before the piece ahead of it ends (at byte {expected:,}): the pieces are not from one "
                 "download. Delete all of them and download again."
             )
-
-
-def _last(path: str) -> str:
-    return path.rsplit("/", 1)[-1]

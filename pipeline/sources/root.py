@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,10 +13,10 @@ from pipeline.errors import CorruptMember, SourceError
 from pipeline.row import Place
 from pipeline.sources.contents import Entry, contents
 from pipeline.sources.names import levels
-from pipeline.sources.shelf import Archive, Shelf, archive, belongs_on_shelf
+from pipeline.sources.shelf import Archive, Shelf, belongs_on_shelf
 from pipeline.sources.spans import Spans, over_file
 from pipeline.sources.tars import PLAIN
-from pipeline.sources.tree import Walk, of_one_archive, shelf_names, shelf_of
+from pipeline.sources.tree import Walk, of_one_archive, shelf_names, shelf_of, told_once
 from pipeline.sources.zips import member_bytes
 
 
@@ -61,7 +60,7 @@ class Root:
             else:
                 walk.archives("", of_one_archive(self.path.name, shelf_names(self._base)))
             if walk.faults:
-                raise SourceError("\n".join(os.path.join(self._base, line) for line in walk.faults))
+                raise SourceError("\n".join(walk.faults))
             if not walk.entries:
                 raise SourceError(f"{self.path}: holds no files. Check the path of root {self.name}.")
             return tuple(sorted(walk.entries, key=_order))
@@ -82,17 +81,20 @@ class Root:
             return found
         *outer, last = levels(container)
         if not outer and not belongs_on_shelf(last):
-            return over_file(os.path.join(self._base, last))  # loose files are many: none is kept
-        return self._opened.setdefault(container, self._archive(container).spans)
+            return over_file(f"{self._base}/{last}")  # loose files are many: none is kept
+        try:
+            return self._opened.setdefault(container, self._archive(container).spans)
+        except SourceError as error:
+            raise SourceError(told_once(f"{self._base}/{container}", error)) from error
 
     def _archive(self, container: str) -> Archive:
         """The archive at the container, an archive inside an archive inside a folder."""
         outer, mark, _ = container.rpartition("!")
         *_, last = levels(container)
         if mark:
-            return archive(contents(self.name, outer, self._archive(outer)).shelf, last)
-        folder, name = os.path.split(os.path.join(self._base, last))
-        return archive(self._shelf(folder), name)
+            return contents(self.name, outer, self._archive(outer)).shelf.archive(last)
+        folder, _, name = f"{self._base}/{last}".rpartition("/")
+        return self._shelf(folder).archive(name)
 
     def _shelf(self, folder: str) -> Shelf:
         if folder not in self._shelves:

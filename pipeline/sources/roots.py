@@ -7,6 +7,7 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import cached_property
 from pathlib import Path
 
 from pipeline.errors import SourceError, did_you_mean
@@ -52,12 +53,25 @@ class Roots(Mapping[str, Root]):
         return told.by if told else None
 
     def __getitem__(self, name: str) -> Root:
-        told = self.told.get(_canonical(name))
+        """The root, the same one each time. SourceError: nobody told it, or nothing is there."""
+        if name not in self._found:
+            self._found[name] = self._root(_canonical(name))
+        return self._found[name]
+
+    def _root(self, name: str) -> Root:
+        told = self.told.get(name)
         if told is None:
-            raise SourceError(_untold(_canonical(name), self.told))
+            raise SourceError(_untold(name, self.told))
         if not told.path.exists():
-            raise SourceError(_not_there(_canonical(name), told))
-        return Root(_canonical(name), told.path)
+            raise SourceError(_not_there(name, told))
+        return Root(name, told.path)
+
+    @cached_property
+    def _found(self) -> dict[str, Root]:
+        return {}
+
+    def __reduce__(self) -> tuple[type[Roots], tuple[dict[str, Told]]]:
+        return Roots, (dict(self.told),)
 
     def __contains__(self, name: object) -> bool:
         return isinstance(name, str) and _canonical(name) in self.told
@@ -74,7 +88,7 @@ def _canonical(name: str) -> str:
 
 
 def _absolute(path: str) -> Path:
-    return Path(os.path.abspath(Path(path).expanduser()))
+    return Path(os.path.abspath(Path(path).expanduser()))  # noqa: PTH100  resolve() would replace links by what they point to
 
 
 def _from_environment(environ: Mapping[str, str]) -> dict[str, Told]:
@@ -96,9 +110,7 @@ def _from_file(path: Path) -> dict[str, Told]:
         raise SourceError(f"{path}: cannot be read ({error}). {_EXAMPLE}") from error
     if not isinstance(table, dict) or not all(isinstance(value, str) for value in table.values()):
         raise SourceError(f"{path}: [roots] must give a path in quotes for each name. {_EXAMPLE}")
-    return {
-        _canonical(name): Told(_absolute(str(path.parent / Path(value).expanduser())), FILE_NAME) for name, value in table.items()
-    }
+    return {_canonical(name): Told(_absolute(str(path.parent / Path(value).expanduser())), FILE_NAME) for name, value in table.items()}
 
 
 _EXAMPLE = 'Expected, for example:\n[roots]\naihub = "/data/aihub170"'

@@ -7,6 +7,7 @@ from bisect import bisect_right
 from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import accumulate
+from pathlib import Path
 
 from pipeline.errors import SourceError
 
@@ -75,9 +76,9 @@ class Spans:
 def over_file(path: str) -> Spans:
     """The whole file as it is now. SourceError where it cannot be read."""
     try:
-        status = os.stat(path)
+        status = Path(path).stat()
     except OSError as error:
-        raise _unreadable(path, error) from error
+        raise unreadable(path, error) from error
     return Spans((Span(path, 0, status.st_size, status.st_mtime_ns),))
 
 
@@ -101,7 +102,7 @@ class _Handle:
 
 @lru_cache(maxsize=OPEN_FILES)
 def _handle(path: str, stamp: int) -> _Handle:
-    """stamp is part of the key so that a replaced file is opened anew."""
+    """The open file; the stamp is in the key so that a replaced file is opened anew."""
     return _Handle(path)
 
 
@@ -116,7 +117,7 @@ def _read(span: Span, inside: int, size: int) -> bytes:
                 raise SourceError(_shrunk(span, inside + len(data)))
             data += more
     except OSError as error:
-        raise _unreadable(span.path, error) from error
+        raise unreadable(span.path, error) from error
     return data
 
 
@@ -127,7 +128,8 @@ def _shrunk(span: Span, found: int) -> str:
     )
 
 
-def _unreadable(path: str, error: OSError) -> SourceError:
+def unreadable(path: str, error: OSError) -> SourceError:
+    """The message for a file or folder that the system does not let us read."""
     return SourceError(
-        f"{path}: cannot be read ({error.strerror or error}). Check that the disk is there and that you may read it."
+        f"{path.rstrip('/')}: cannot be read ({error.strerror or error}). Check that the disk is there and that you may read it."
     )

@@ -65,7 +65,7 @@ def tar_members(spans: Spans) -> list[Member]:
 
 def _headers(spans: Spans) -> Iterator[_Header]:
     """Files and links. Headers that only speak of the next one are read into it."""
-    at, ahead, ahead_at = 0, b"", 0
+    at, ahead, ahead_at, has_ended = 0, b"", 0, False
     pax: dict[bytes, bytes] = {}
     everywhere: dict[bytes, bytes] = {}
     while at < spans.size:
@@ -73,8 +73,9 @@ def _headers(spans: Spans) -> Iterator[_Header]:
             ahead, ahead_at = spans.pread(at, _AHEAD), at
         head = ahead[at - ahead_at : at - ahead_at + _BLOCK]
         if not any(head):
-            at = _after_padding(spans, at)
+            at, has_ended = _after_padding(spans, at), True
             continue
+        has_ended = False
         if not _sum_is_right(head):
             raise SourceError(_bad_header(spans, at, head))
         kind, told = head[156:157], everywhere | pax
@@ -90,6 +91,11 @@ def _headers(spans: Spans) -> Iterator[_Header]:
         pax = {}
         if kind not in _SKIPPED:
             yield _member(head, kind, told, data_at, size)
+    if not has_ended:
+        raise SourceError(
+            "a tar without its end mark: it is truncated. Download it again. If you are sure that it is whole, give it the mark: "
+            "truncate -s +1024 FILE"
+        )
 
 
 def _member(head: bytes, kind: bytes, told: dict[bytes, bytes], data_at: int, size: int) -> _Header:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import errno
 import os
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from pipeline.errors import SourceError
 from pipeline.row import Place
 from pipeline.sources.contents import Entry, contents
 from pipeline.sources.names import disk, escaped, fault, is_incomplete_download, is_junk, piece, readable, without_suffix
-from pipeline.sources.shelf import Shelf, archive, archive_names, belongs_on_shelf
-from pipeline.sources.spans import over_file
+from pipeline.sources.shelf import Shelf, belongs_on_shelf
+from pipeline.sources.spans import over_file, unreadable
 from pipeline.sources.tars import PLAIN
 
 
@@ -27,13 +28,11 @@ class Walk:
     def folder(self, relative: str, above: frozenset[tuple[int, int]] = frozenset()) -> None:
         """Everything below the folder at `relative`; above: the folders it lies in, so that a link upwards ends."""
         try:
-            status = os.stat(os.path.join(self.base, relative))
-            with os.scandir(os.path.join(self.base, relative)) as found:
+            status = Path(self._path(relative)).stat()
+            with os.scandir(self._path(relative)) as found:
                 items = sorted((item for item in found if not is_junk(item.name)), key=lambda item: item.name)
         except OSError as error:
-            self.faults.append(
-                f"{relative}: cannot be read ({error.strerror}). Check that the disk is there and that you may read it."
-            )
+            self.faults.append(str(unreadable(self._path(relative), error)))
             return
         own = (status.st_dev, status.st_ino)
         if own in above:
@@ -49,7 +48,7 @@ class Walk:
         special = []
         for item in items:
             if wrong := fault(item.name):
-                self.faults.append(f"{_below(relative, item.name)}: {wrong}")
+                self.faults.append(f"{self._path(_below(relative, item.name))}: {wrong}")
             elif item.name not in unfinished and (place := self._place(_below(relative, item.name), item)):
                 if belongs_on_shelf(item.name):
                     special.append(item.name)
@@ -64,7 +63,7 @@ class Walk:
         except OSError as error:
             if error.errno != errno.ELOOP:
                 self.faults.append(
-                    f"{path}: a link to a file that is not there, or one you may not read ({error.strerror}). Mend or delete it."
+                    f"{self._path(path)}: a link to a file that is not there, or one you may not read ({error.strerror}). Mend or delete it."
                 )
             return None
         if not item.is_file():
@@ -73,16 +72,24 @@ class Walk:
 
     def archives(self, relative: str, names: list[str]) -> None:
         """The files in the archives that the named files of one folder make up."""
-        shelf = shelf_of(os.path.join(self.base, relative), names)
-        for name in archive_names(shelf):
+        shelf = shelf_of(self._path(relative), names)
+        for name in shelf.names():
             path = _below(relative, name)
             try:
-                found = contents(self.root, escaped(path), archive(shelf, name))
+                found = contents(self.root, escaped(path), shelf.archive(name))
             except SourceError as error:
-                self.faults.append(f"{path}: {error}")
+                self.faults.append(told_once(self._path(path), error))
                 continue
             self.entries += found.entries
-            self.faults += found.faults
+            self.faults += [self._path(line) for line in found.faults]
+
+    def _path(self, relative: str) -> str:
+        return _below(self.base, relative) if relative else self.base
+
+
+def told_once(path: str, error: SourceError) -> str:
+    """The message after the path, unless it names the path itself."""
+    return str(error) if str(error).startswith(path) else f"{path}: {error}"
 
 
 def _is_folder(item: os.DirEntry[str]) -> bool:
@@ -93,18 +100,20 @@ def _is_folder(item: os.DirEntry[str]) -> bool:
 
 
 def shelf_of(folder: str, names: list[str]) -> Shelf:
-    """The named files of a folder as virtual files."""
-    return {name: over_file(os.path.join(folder, name)) for name in names}
+    """The archives that the named files of the folder are, or are parts of."""
+    shelf = Shelf()
+    for name in names:
+        shelf.put(name, over_file(f"{folder}/{name}"))
+    return shelf
 
 
 def shelf_names(folder: str) -> list[str]:
     """The names of the files in the folder that are archives, pieces or disks. SourceError where it cannot be read."""
     try:
-        return sorted(name for name in os.listdir(folder) if belongs_on_shelf(name) and not is_junk(name))
+        with os.scandir(folder) as found:
+            return sorted(item.name for item in found if belongs_on_shelf(item.name) and not is_junk(item.name) and item.is_file())
     except OSError as error:
-        raise SourceError(
-            f"{folder}: cannot be read ({error.strerror}). Check that the disk is there and that you may read it."
-        ) from error
+        raise unreadable(folder, error) from error
 
 
 def of_one_archive(name: str, names: list[str]) -> list[str]:

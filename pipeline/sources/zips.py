@@ -170,7 +170,8 @@ def records(directory: bytes, end: End) -> list[Record]:
 
 def _damaged(read: int, end: End) -> str:
     return (
-        f"the zip's central directory is damaged ({read:,} of {end.entries:,} entries could be read). Download the archive again."
+        f"the zip's central directory is damaged ({read:,} of {end.entries:,} entries could be read), or its pieces were "
+        "joined in the wrong order. Join the pieces in numeric order, or download it again."
     )
 
 
@@ -210,7 +211,8 @@ def _told_name(raw: bytes, flags: int, extra: bytes) -> str | None:
 
 def _with_decided_names(rows: list[Record], undecided: list[tuple[int, bytes]]) -> list[Record]:
     """The rows, with the names whose encoding nobody told. UTF-8 only where every such name in the archive is UTF-8:
-    a short cp949 name can be valid UTF-8 by accident."""
+    a short cp949 name can be valid UTF-8 by accident.
+    """
     encodings = UTF8_FIRST if all(is_utf8(raw) for _, raw in undecided) else CP949_FIRST
     for index, raw in undecided:
         rows[index] = rows[index]._replace(name=decoded(raw, encodings))
@@ -226,9 +228,7 @@ def data_at(spans: Spans, offset: int) -> int:
     """Where the data of the member at `offset` starts, past its local header. SourceError where there is no local header."""
     head = spans.pread(offset, LOCAL_BYTES)
     if not head.startswith(_LOCAL_MARK) or len(head) < LOCAL_BYTES:
-        raise SourceError(
-            f"no member starts at byte {offset:,} of the zip, where its directory says one does. Download it again."
-        )
+        raise SourceError(f"no member starts at byte {offset:,} of the zip, where its directory says one does. Download it again.")
     name_n, extra_n = _LOCAL.unpack(head)[-2:]
     return offset + LOCAL_BYTES + int(name_n) + int(extra_n)
 
@@ -247,9 +247,7 @@ def member_bytes(spans: Spans, place: Place) -> bytes:
     if mark != _LOCAL_MARK:
         raise CorruptMember("corrupt", f"{_named(place)}: no member starts at byte {place.offset:,}")
     if flags & _ENCRYPTED:
-        raise CorruptMember(
-            "encrypted", f"{_named(place)} at byte {place.offset:,} is encrypted; repack the archive without a password"
-        )
+        raise CorruptMember("encrypted", f"{_named(place)} at byte {place.offset:,} is encrypted; repack the archive without a password")
     start = LOCAL_BYTES + name_n + extra_n
     if start + place.packed > len(block):
         block += spans.pread(place.offset + len(block), start + place.packed - len(block))
@@ -261,16 +259,12 @@ def member_bytes(spans: Spans, place: Place) -> bytes:
 
 def _unpacked(place: Place, data: bytes, method: int) -> bytes:
     if method != place.method:
-        raise CorruptMember(
-            "corrupt", f"{_named(place)} at byte {place.offset:,}: header and central directory name different methods"
-        )
+        raise CorruptMember("corrupt", f"{_named(place)} at byte {place.offset:,}: header and central directory name different methods")
     if method == STORED:
         return data
     if method != DEFLATED:
         name = _METHODS.get(method, f"method {method}")
-        raise CorruptMember(
-            "unsupported", f"{_named(place)} at byte {place.offset:,} is packed with {name}; repack with deflate or stored"
-        )
+        raise CorruptMember("unsupported", f"{_named(place)} at byte {place.offset:,} is packed with {name}; repack with deflate or stored")
     try:
         return isal_zlib.decompressobj(-15).decompress(data, place.size + 1)
     except isal_zlib.error as error:  # type: ignore[misc]  # isal's stubs call the class an instance
@@ -279,9 +273,7 @@ def _unpacked(place: Place, data: bytes, method: int) -> bytes:
 
 def _checked(place: Place, data: bytes) -> bytes:
     if len(data) != place.size:
-        raise CorruptMember(
-            "corrupt", f"{_named(place)} at byte {place.offset:,} has not the {place.size:,} bytes it should have"
-        )
+        raise CorruptMember("corrupt", f"{_named(place)} at byte {place.offset:,} has not the {place.size:,} bytes it should have")
     if isal_zlib.crc32(data) != place.crc:
         raise CorruptMember("corrupt", f"{_named(place)} at byte {place.offset:,} fails its CRC-32 check")
     return data

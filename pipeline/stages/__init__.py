@@ -32,15 +32,18 @@ class Stage(Protocol):
 
     DEPENDS: the plan's columns on which the work depends; with NAME, VERSION and the options they name its result. The
     plan's other columns are carried along, so a changed label redoes no audio. Made: the columns that the work fills.
-    STORES: whether it puts audio into the store. PLANNED: options that shape the plan alone, not the work.
+    PLANNED: options that shape the plan alone, not the work.
     """
 
     NAME: str
     VERSION: int
-    STORES: bool
     PLANNED: set[str]
     DEPENDS: tuple[str, ...]
     Made: type
+
+    def stores(self, options: Any) -> bool:
+        """Whether the work puts audio into the store."""
+        ...
 
     def jobs(self, plan: Table) -> Iterator[Job]:
         """The plan's lines."""

@@ -81,7 +81,9 @@ def rules(options: Options) -> list[Rule]:
         Rule("scenario", f"scenario IS NULL OR scenario IN ({scenarios})", "printf('scenario %s is not kept', scenario)"),
         Rule("too_short", f"{seconds} >= {options.min_s}", f"printf('%.3f s, shorter than {options.min_s} s', {seconds})"),
         Rule("too_long", f"kind = 'noise' OR {seconds} <= {options.max_s}", f"printf('%.3f s, longer than {options.max_s} s', {seconds})"),
-        Rule("low_rate", f"source_rate_hz >= {options.min_rate_hz}", f"printf('%d Hz, lower than {options.min_rate_hz} Hz', source_rate_hz)"),
+        Rule(
+            "low_rate", f"source_rate_hz >= {options.min_rate_hz}", f"printf('%d Hz, lower than {options.min_rate_hz} Hz', source_rate_hz)"
+        ),
         Rule("silent", "level_full_dbfs IS NOT NULL", "'no signal at all'"),
         Rule(
             "too_quiet",
@@ -98,7 +100,11 @@ def rules(options: Options) -> list[Rule]:
             f"zero_share <= {options.max_zero}",
             f"printf('%.4f of the samples digital zero, more than {options.max_zero}', zero_share)",
         ),
-        *([Rule("no_transcript", "kind <> 'speech' OR transcript IS NOT NULL", "'speech without a transcript'")] if options.transcript else []),
+        *(
+            [Rule("no_transcript", "kind <> 'speech' OR transcript IS NOT NULL", "'speech without a transcript'")]
+            if options.transcript
+            else []
+        ),
     ]
 
 

@@ -18,7 +18,6 @@ from pipeline.table import Table
 
 NAME = "ingest"
 VERSION = 1
-STORES = False
 PLANNED: set[str] = set()
 DEPENDS = ("id", "corpus", "group", "content", "labels")
 DB_DIGITS = 4  # decimals kept of a level, so that the last bit of a libm does not change a manifest
@@ -101,6 +100,11 @@ def _claim(corpus: str, clip: Clip) -> Claim:
         "noise" if clip.kind == "noise" else "speech",
         clip.labels,
     )
+
+
+def stores(options: Options) -> bool:
+    """Whether the work stores audio."""
+    return False
 
 
 def jobs(plan: Table) -> Iterator[Job]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -22,11 +22,11 @@ from pipeline.table import Table
 
 NAME = "mix"
 VERSION = 1
-STORES = True
 PLANNED: set[str] = {"snr_db", "copies", "noise", "definition", "keep"}
 DEPENDS = ("id", "rate_hz", "speech_pcm_hash", "noise_pcm_hash", "noise_id", "starts", "snr_db", "snr_definition")
 TOLERANCE_DB = 0.1  # a mixture whose realised SNR is further from the request is a Drop
 TRIES = 4  # crops drawn before noise counts as silent
+_STORED = ("shard", "offset", "bytes")
 _RANGE = re.compile(r"\s*(-?\d+(?:\.\d+)?)\s*:\s*(-?\d+(?:\.\d+)?)\s*")
 
 
@@ -43,14 +43,17 @@ class Options(StageOptions):
     noise: tuple[str, ...] | None = Field(
         None, description="corpora to take noise from, NAME or NAME=WEIGHT (default: cochlscene if there, else all that have noise)"
     )
-    definition: Literal["active", "full"] = Field("active", description="level of speech: ITU-T P.56 active level, or RMS of the whole clip")
+    definition: Literal["active", "full"] = Field(
+        "active", description="level of speech: ITU-T P.56 active level, or RMS of the whole clip"
+    )
     keep: tuple[str, ...] = Field(("recordings",), description="corpora whose recordings hold their own noise and are kept as they are")
+    virtual: bool = Field(False, description="store no audio: the reader renders each mixture from its row, the same samples")
     floor_dbfs: float = Field(-70.0, le=0, description="noise crops quieter than this are drawn again")
 
     @field_validator("snr_db")
     @classmethod
     def _numbers_or_ranges(cls, values: tuple[float | str, ...]) -> tuple[float | str, ...]:
-        return tuple(_snr(value) for value in values)
+        return tuple(dict.fromkeys(_snr(value) for value in values))
 
     @field_validator("noise")
     @classmethod
@@ -97,6 +100,9 @@ class Material:
     at_pool: str
     at_noise: int
     at_noise_frames: int
+    at_noise_shard: str
+    at_noise_offset: int
+    at_noise_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,9 +145,9 @@ class Made(Parts):
     """The columns that mix fills."""
 
     id: str
-    shard: str
-    offset: int
-    bytes: int
+    shard: str | None
+    offset: int | None
+    bytes: int | None
     pcm_hash: str
     noise_start: int
 
@@ -174,7 +180,7 @@ def plan(rows: Table, options: Options, seed: int) -> Plan:
     speech = speech.where(audible)
     noise = rows.where(rows.equal("kind", "noise") & rows.among("corpus", weights))
     pools = _pools(noise)
-    planned = []
+    planned: list[Table] = []
     for split in sorted(str(name) for name in speech.codes("split")[1]):
         own, pool = speech.where(speech.equal("split", split)), noise.where(noise.equal("split", split))
         if len(pool):
@@ -245,7 +251,8 @@ def _variants(speech: Table, noise: Table, pools: _Pool, weights: Mapping[str, f
         drawn = noise.take(_drawn(words, noise, weights))
         where = np.array([pools.place[row] for row in drawn.column("id")], dtype=np.int64)
         for snr in options.snr_db:
-            yield _planned(speech, drawn, words, snr, copy, options.definition).beside(_material(speech, drawn, words, pools, where))
+            planned = _planned(speech, drawn, words, snr, copy, options.definition)
+            yield _located(planned.beside(_material(speech, drawn, words, pools, where)), options.virtual)
 
 
 def _drawn(words: NDArray[np.uint64], noise: Table, weights: Mapping[str, float]) -> NDArray[np.int64]:
@@ -270,24 +277,17 @@ def _planned(speech: Table, noise: Table, words: NDArray[np.uint64], snr: float 
         requested = np.round(low + keys.unit(words[:, 2]) * (high - low), 2)
     else:
         requested = np.full(len(speech), snr)
-    tag = snr.replace(":", "to") if isinstance(snr, str) else f"{snr:g}"
-    return speech.copied(speech_id="id", speech_pcm_hash="pcm_hash").filled(
-        id=[f"{row}_snr{tag}_{copy}" for row in speech.column("id")],
-        kind="mixture",
-        noise_id=noise.column("id"),
-        noise_source=noise.column("source"),
-        noise_pcm_hash=noise.column("pcm_hash"),
-        scene=noise.column("scene"),
-        snr_db=requested,
-        snr_definition=definition,
-        variant=copy,
-    )
+    tag = snr.replace(":", "to") if isinstance(snr, str) else f"{snr:.10g}"
+    added = noise.only(("id", "source", "pcm_hash", "scene")).renamed(id="noise_id", source="noise_source", pcm_hash="noise_pcm_hash")
+    ids = [f"{row}_snr{tag}_{copy}" for row in speech.column("id")]
+    planned = speech.copied(speech_id="id", speech_pcm_hash="pcm_hash").beside(added)
+    return planned.filled(id=ids, kind="mixture", snr_db=requested, snr_definition=definition, variant=copy)
 
 
 def _material(speech: Table, noise: Table, words: NDArray[np.uint64], pools: _Pool, where: NDArray[np.int64]) -> Table:
     """The columns of Material."""
     frames, noise_frames = speech.integers("frames"), noise.integers("frames")
-    room = np.where(noise_frames > frames, noise_frames - frames + 1, noise_frames)
+    room = np.where(noise_frames >= frames, noise_frames - frames + 1, noise_frames)
     starts = np.floor(keys.unit(words[:, 3 : 3 + TRIES]) * room[:, None]).astype(np.int64)
     columns: dict[str, Any] = {
         "starts": starts,
@@ -295,11 +295,26 @@ def _material(speech: Table, noise: Table, words: NDArray[np.uint64], pools: _Po
         "at_noise": pools.begins[where],
         "at_noise_frames": noise_frames,
     }
-    return speech.only(["shard", "offset", "bytes"]).renamed(shard="at_shard", offset="at_speech", bytes="at_bytes").filled(**columns).as_kind(Material)
+    where_speech = speech.only(_STORED).renamed(shard="at_shard", offset="at_speech", bytes="at_bytes")
+    where_noise = noise.only(_STORED).renamed(shard="at_noise_shard", offset="at_noise_offset", bytes="at_noise_bytes")
+    return where_speech.beside(where_noise).filled(**columns).as_kind(Material)
+
+
+def _located(planned: Table, virtual: bool) -> Table:
+    """With the columns by which a reader renders a row that stores no audio, or with none of them."""
+    if not virtual:
+        return planned
+    parts = planned.copied(speech_shard="at_shard", speech_offset="at_speech", speech_bytes="at_bytes")
+    return parts.copied(noise_shard="at_noise_shard", noise_offset="at_noise_offset", noise_bytes="at_noise_bytes")
 
 
 def _drops(rows: Table, reason: str, detail: str) -> Table:
     return rows.only(["id"]).filled(stage=NAME, reason=reason, detail=detail).as_kind(Drop)
+
+
+def stores(options: Options) -> bool:
+    """Whether the work stores audio."""
+    return not options.virtual
 
 
 def jobs(plan: Table) -> Iterator[Job]:
@@ -319,8 +334,23 @@ def work(job: Job, options: Options, store: Store) -> Made | Drop:
     realised = parts.snr_active_db if job.snr_definition == "active" else parts.snr_full_db
     if realised is None or abs(realised - job.snr_db) > TOLERANCE_DB:
         return Drop(job.id, NAME, "snr_off", f"{job.snr_db} dB asked for, {realised} dB came out in 16 bits with {job.noise_id}")
-    shard, offset, size = store.put(job.id, pcm, job.rate_hz)
-    return Made(*astuple(parts), job.id, shard, offset, size, pcm_hash(pcm, job.rate_hz), start)
+    shard, offset, size = (None, None, None) if options.virtual else store.put(job.id, pcm, job.rate_hz)
+    return Made(
+        id=job.id,
+        shard=shard,
+        offset=offset,
+        bytes=size,
+        pcm_hash=pcm_hash(pcm, job.rate_hz),
+        noise_start=start,
+        gain_db=parts.gain_db,
+        noise_gain_db=parts.noise_gain_db,
+        level_full_dbfs=parts.level_full_dbfs,
+        level_active_dbfs=parts.level_active_dbfs,
+        activity=parts.activity,
+        peak_dbfs=parts.peak_dbfs,
+        snr_active_db=parts.snr_active_db,
+        snr_full_db=parts.snr_full_db,
+    )
 
 
 def _audible(
@@ -356,7 +386,8 @@ def mixed(job: Job, speech: NDArray[np.int16], noise: NDArray[np.int16], noise_d
 def _parts(job: Job, speech: dsp.Samples, held: dsp.Samples, gain_db: float, noise_gain_db: float) -> Parts:
     """Levels as stored: what the mixture holds beside the speech is noise, quantisation included."""
     noise_db, full_db = decibels(dsp.power(held - speech)), decibels(dsp.power(speech))
-    active_db, activity = job.level_active_dbfs, job.activity
+    active_db: float | None = job.level_active_dbfs
+    activity: float | None = job.activity
     if gain_db:  # P.56 reads a scaled signal against the same thresholds, a few hundredths of a dB off
         active = dsp.active_level(speech, job.rate_hz)
         active_db, activity = (round(active.level_dbfs, DB_DIGITS), round(active.activity, SHARE_DIGITS)) if active else (None, None)

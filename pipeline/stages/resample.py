@@ -20,7 +20,6 @@ from pipeline.table import Table
 
 NAME = "resample"
 VERSION = 1
-STORES = True
 PLANNED: set[str] = set()
 DEPENDS = ("id", "source_pcm_hash", "source_rate_hz", "source_channels", "source_frames", "source_format")
 
@@ -84,6 +83,11 @@ def plan(rows: Table, where: Mapping[str, Place]) -> tuple[Table, Table]:
     return located(rows.where(found), [where[source] for source in sources if source in where]), Table.of(drops, Drop)
 
 
+def stores(options: Options) -> bool:
+    """Whether the work stores audio."""
+    return True
+
+
 def jobs(plan: Table) -> Iterator[Job]:
     """The plan's lines."""
     for known, place in zip(plan.rows(Known), places(plan), strict=True):
@@ -106,9 +110,8 @@ def stored(row_id: str, recording: Recording, options: Options, store: Store) ->
     """
     samples = dsp.resample(dsp.mono(floats(recording)), recording.rate_hz, options.rate_hz, options.quality)
     gain_db = 0.0
-    peak = dsp.peak(samples)
-    if peak > 1 - 1 / dsp.FULL_SCALE:
-        gain_db = attenuation_db(peak)
+    if not dsp.fits(samples):
+        gain_db = attenuation_db(dsp.peak(samples))
         samples = samples * np.float32(dsp.gain(gain_db))
     pcm = dsp.quantised(samples)
     shard, offset, size = store.put(row_id, pcm, options.rate_hz)
@@ -132,8 +135,8 @@ def stored(row_id: str, recording: Recording, options: Options, store: Store) ->
 
 def attenuation_db(peak: float) -> float:
     """The gain that brings this peak just under the ceiling, dB, rounded down so that it never lies above."""
-    scale = 10**DB_DIGITS
-    return math.floor(20 * math.log10(dsp.CEILING / peak) * scale) / scale
+    scale = 10.0**DB_DIGITS
+    return math.floor(dsp.db((dsp.CEILING / peak) ** 2) * scale) / scale
 
 
 def _changed(row: Known, recording: Recording) -> str:

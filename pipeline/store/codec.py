@@ -39,7 +39,9 @@ def decode(data: bytes) -> Recording:
             pcm = file.read(dtype=kind, always_2d=True)
             found = Recording(pcm, file.samplerate, f"{file.format} {file.subtype}")
             promised = file.frames
-    except (sf.LibsndfileError, RuntimeError) as error:
+    except sf.LibsndfileError as error:  # its text holds an address in memory, error_string does not
+        raise _undecodable(data, error.error_string) from None
+    except RuntimeError as error:
         raise _undecodable(data, str(error)) from None
     missing = _missing_bytes(data)
     if missing or len(pcm) < promised:

@@ -18,7 +18,7 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline import files
+from pipeline import dsp, files
 from pipeline.errors import CorruptMember, ManifestError
 from pipeline.row import Audio, Row
 from pipeline.store.codec import unflac
@@ -78,10 +78,25 @@ class Reader:
         self._open: OrderedDict[str, BinaryIO] = OrderedDict()
 
     def pcm(self, row: Row) -> NDArray[np.int16]:
-        """The row's samples, int16 [frames]. ManifestError where the row has no stored audio or its shard is damaged."""
-        if row.shard is None or row.offset is None or row.bytes is None:
-            raise ManifestError(f"{row.id}: has no stored audio yet: run prep resample")
-        return self.stored(row.shard, row.offset, row.bytes)
+        """The row's samples, int16 [frames]: stored, or rendered where the row is a virtual mixture.
+
+        ManifestError where the row has no audio yet or a shard is damaged.
+        """
+        if row.shard is not None and row.offset is not None and row.bytes is not None:
+            return self.stored(row.shard, row.offset, row.bytes)
+        if row.noise_shard is not None:
+            return self._rendered(row)
+        raise ManifestError(f"{row.id}: has no stored audio yet: run prep resample")
+
+    def _rendered(self, row: Row) -> NDArray[np.int16]:
+        """A virtual mixture: the same samples that the stored form holds."""
+        told = (row.speech_shard, row.speech_offset, row.speech_bytes, row.noise_offset, row.noise_bytes)
+        if None in (*told, row.noise_shard, row.noise_start, row.gain_db, row.noise_gain_db, row.rate_hz):
+            raise ManifestError(f"{row.id}: lacks columns that say how to render it: run prep mix --virtual again")
+        speech = self.stored(row.speech_shard, row.speech_offset, row.speech_bytes)  # type: ignore[arg-type]
+        noise = self.stored(row.noise_shard, row.noise_offset, row.noise_bytes)  # type: ignore[arg-type]
+        crop = dsp.crop(noise, row.noise_start, len(speech), row.rate_hz)  # type: ignore[arg-type]
+        return dsp.mixed(speech, crop, row.gain_db, row.noise_gain_db)  # type: ignore[arg-type]
 
     def audio(self, row: Row) -> Audio:
         """The row's samples as float32 in [-1, 1), and their rate."""
@@ -95,7 +110,9 @@ class Reader:
         try:
             return unflac(data)
         except CorruptMember:
-            raise ManifestError(f"{self.folder / shard}: no FLAC clip of {size} bytes at {offset}: the shard is damaged; run the same command again") from None
+            raise ManifestError(
+                f"{self.folder / shard}: no FLAC clip of {size} bytes at {offset}: the shard is damaged; run the same command again"
+            ) from None
 
     def _file(self, shard: str) -> BinaryIO:
         if shard in self._open:
