@@ -76,9 +76,11 @@ def places(rows: Table, setting: Setting) -> dict[str, Any]:
     return found
 
 
-def mixed(rows: Table, options: mix.Options, setting: Setting, limit: int | None, seed: int, watch: Watch) -> Ran:
-    """Every utterance with noise added; noise and kept rows as they are."""
-    plan = mix.plan(limited(rows, limit, seed), options, seed)
+def mixed(
+    rows: Table, options: mix.Options, resampled: Mapping[str, Any], setting: Setting, limit: int | None, seed: int, watch: Watch
+) -> Ran:
+    """Every utterance with noise added; noise and kept rows as they are. resampled: the options of resample, as in provenance."""
+    plan = mix.plan(limited(rows, limit, seed), options, seed, keys.fingerprint(resample.NAME, resample.VERSION, dict(resampled)))
     progress = watch.start(mix.NAME, len(plan.jobs))
     engine.prepare(plan.pools, setting)
     made, drops = engine.run(find(mix.NAME), options, plan.jobs, setting, progress)
@@ -103,10 +105,26 @@ def run(recipe: Recipe, setting: Setting, limit: int | None, watch: Watch) -> It
         ingests.append(ingested(corpus, setting, limit, recipe.seed, watch))
         yield ingests[-1]
     yield (last := filtered([ran.rows for ran in ingests], recipe.filter, recipe.lexicon, None, recipe.seed))
-    if recipe.resample is not None:
-        yield (last := resampled(last.rows, recipe.resample, setting, None, recipe.seed, watch))
+    if recipe.resample is None:
+        return
+    aloud, others = _to_mix(last.rows, recipe.mix)
+    yield (last := resampled(others, recipe.resample, setting, None, recipe.seed, watch))
     if recipe.mix is not None:
-        yield mixed(last.rows, recipe.mix, setting, None, recipe.seed, watch)
+        speech = mix.unrendered(aloud, recipe.resample, places(aloud, setting))
+        rows = Table.joined([last.rows, speech], Row) if len(speech) else last.rows
+        yield mixed(rows, recipe.mix, recipe.resample.model_dump(mode="json"), setting, None, recipe.seed, watch)
+
+
+def _to_mix(rows: Table, options: mix.Options | None) -> tuple[Table, Table]:
+    """(speech that is resampled as it is mixed, rows that resample stores).
+
+    Each utterance is then decoded once and never stored without noise; the mixtures are the same as those of the stages
+    one by one. Virtual mixtures need the speech stored.
+    """
+    aloud = rows.equal("kind", "speech") & ~rows.among("corpus", options.keep if options else ())
+    if options is None or options.virtual:
+        aloud[:] = False
+    return rows.where(aloud), rows.where(~aloud)
 
 
 def written(path: Path, rans: Sequence[Ran], recipe: Mapping[str, Any], seed: int, inputs: Mapping[str, str]) -> Provenance:

@@ -1,7 +1,8 @@
 """Pure arrays in, arrays and numbers out: resampling, levels, noise crops, mixing. Opens nothing, draws nothing.
 
-Samples are float32 in [-1, 1) or int16; levels are dB relative to full scale, where 0 dBFS is an RMS of 1.0
-(a full-scale sine is -3.01 dBFS). Levels are taken after the mean (DC) is removed.
+Samples are float32 in [-1, 1), or integers of full scale 2**15 (int16) or 2**31 (int32); levels are dB relative to full
+scale, where 0 dBFS is an RMS of 1.0 (a full-scale sine is -3.01 dBFS). Levels are taken after the mean (DC) is removed.
+Sums are taken in float64, where those over 16-bit samples are exact: a level is the same on every machine.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import soxr
@@ -27,7 +29,9 @@ P56_HANGOVER_S = 0.2
 P56_MARGIN_DB = 15.9
 P56_LOWEST_EXPONENT, P56_HIGHEST_EXPONENT = -15, -1  # thresholds 2**k of full scale, as 16-bit meters have
 _BLOCK = 16  # the envelope is looked at once in 16 samples: 1 kHz at 16 kHz, P.56 asks for at least 600 Hz
-_GROUP = 32  # blocks a group
+_GROUP = 64  # blocks a group
+_CHUNK = 16_384  # samples summed at a time: what fits the cache
+_ONES = np.ones(_CHUNK)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,40 +58,51 @@ def mono(samples: NDArray[np.float32]) -> Samples:
     return np.asarray(samples.mean(axis=1, dtype=np.float32))
 
 
-def quantised(samples: Samples) -> Pcm16:
-    """int16 [frames], rounded to nearest, no dither. ValueError rather than a sample that wraps or clips."""
-    scaled = samples * np.float32(FULL_SCALE)
-    np.rint(scaled, out=scaled)
-    if not _fits(scaled):
-        raise ValueError("samples pass full scale: attenuate them first")
-    return scaled.astype(np.int16)
+def frames_at(frames: int, rate_hz: int, to_hz: int) -> int:
+    """How many frames `resample` makes of so many: frames * to_hz / rate_hz, halves rounded up."""
+    return (2 * frames * to_hz + rate_hz) // (2 * rate_hz)
 
 
 def fits(samples: Samples) -> bool:
-    """Whether the samples can be quantised as they are."""
+    """Whether float samples can be quantised as they are."""
     return not samples.size or bool(samples.max() < 1 - 0.5 / FULL_SCALE and samples.min() >= -1)
 
 
-def _fits(whole: Samples) -> bool:
-    return not whole.size or bool(whole.max() <= FULL_SCALE - 1 and whole.min() >= -FULL_SCALE)
+def quantised(samples: Samples) -> Pcm16:
+    """int16 [frames], rounded to nearest, no dither; the samples must fit, or they wrap."""
+    scaled = samples * np.float32(FULL_SCALE)
+    np.rint(scaled, out=scaled)
+    return scaled.astype(np.int16)
 
 
-def floats(pcm: Pcm16) -> Samples:
-    """float32 in [-1, 1) of 16-bit samples, exactly."""
-    return np.asarray(pcm.astype(np.float32) * np.float32(1 / FULL_SCALE))
+def full_scale(samples: NDArray[Any]) -> float:
+    """Full scale of samples of this type."""
+    return 1.0 if samples.dtype.kind == "f" else float(-np.iinfo(samples.dtype).min)
 
 
-def peak(samples: Samples) -> float:
-    """Largest magnitude, linear; 0.0 for no samples."""
-    return max(float(samples.max()), -float(samples.min())) if samples.size else 0.0
+def peak(samples: NDArray[Any]) -> float:
+    """Largest magnitude, linear, full scale 1.0; 0.0 for no samples."""
+    return max(float(samples.max()), -float(samples.min())) / full_scale(samples) if samples.size else 0.0
 
 
-def power(samples: Samples) -> float:
-    """Mean square after the mean is removed (the variance), linear; 0.0 for no samples."""
+def moments(samples: NDArray[Any]) -> tuple[float, float]:
+    """(sum, sum of squares) of the samples as they are, [frames]; exact for int16 up to 2**23 frames."""
+    total = squares = 0.0
+    held = np.empty(min(_CHUNK, samples.size))
+    for start in range(0, samples.size, _CHUNK):
+        part = held[: min(_CHUNK, samples.size - start)]
+        np.copyto(part, samples[start : start + _CHUNK])
+        total += float(np.dot(part, _ONES[: part.size]))
+        squares += float(np.dot(part, part))
+    return total, squares
+
+
+def power(samples: NDArray[Any], known: tuple[float, float] | None = None) -> float:
+    """Mean square after the mean is removed (the variance), linear, full scale 1.0; 0.0 for no samples. known: their moments."""
     if not samples.size:
         return 0.0
-    centred = samples - samples.mean(dtype=np.float64).astype(np.float32)
-    return float(np.dot(centred, centred)) / samples.size
+    total, squares = known or moments(samples)
+    return max(0.0, (squares - total * total / samples.size) / samples.size) / full_scale(samples) ** 2
 
 
 def db(ratio: float) -> float:
@@ -100,14 +115,8 @@ def gain(level_db: float) -> float:
     return float(10.0 ** (level_db / 20.0))
 
 
-def level_dbfs(samples: Samples) -> float | None:
-    """RMS level of the whole segment; None where there is no signal at all."""
-    square = power(samples)
-    return db(square) if square > 0.0 else None
-
-
-def active_level(samples: Samples, rate_hz: int) -> ActiveLevel | None:
-    """Active speech level by ITU-T P.56, method B; None where nothing is active.
+def active_level(samples: NDArray[Any], rate_hz: int, known: tuple[float, float] | None = None) -> ActiveLevel | None:
+    """Active speech level by ITU-T P.56, method B, of samples [frames]; None where nothing is active. known: their moments.
 
     The magnitude is smoothed twice (0.03 s), a moment is active at threshold c if the envelope was at or above c
     within the last 0.2 s, and the level is where energy / active time lies 15.9 dB above the threshold, between
@@ -115,13 +124,13 @@ def active_level(samples: Samples, rate_hz: int) -> ActiveLevel | None:
     """
     if not samples.size:
         return None
-    centred = samples - samples.mean(dtype=np.float64).astype(np.float32)
-    energy = float(np.dot(centred, centred))
+    total, squares = known or moments(samples)
+    scale = full_scale(samples)
+    energy = (squares - total * total / samples.size) / scale**2
     if energy <= 0.0:
         return None
-    envelope = _envelope(centred, rate_hz)
-    hangover = math.ceil(P56_HANGOVER_S * rate_hz / _BLOCK)
-    found = _crossing(envelope, energy / _BLOCK, hangover)
+    envelope = _envelope(samples, total / samples.size, rate_hz) / scale
+    found = _crossing(envelope, energy / _BLOCK, math.ceil(P56_HANGOVER_S * rate_hz / _BLOCK))
     if found is None:
         return None
     return ActiveLevel(found, min(1.0, energy / samples.size / 10 ** (found / 10)))
@@ -157,19 +166,21 @@ def _active_values(envelope: NDArray[np.float64], threshold: float, hangover: in
     return int(gaps.sum()) + 1 + min(hangover, len(envelope) - 1 - int(above[-1]))
 
 
-def _envelope(samples: Samples, rate_hz: int) -> NDArray[np.float64]:
-    """The magnitude smoothed twice with P56_SMOOTHING_S, at the last sample of each block of _BLOCK; float64 [blocks].
+def _envelope(samples: NDArray[Any], mean: float, rate_hz: int) -> NDArray[np.float64]:
+    """The distance from the mean smoothed twice with P56_SMOOTHING_S, at the last sample of each block of _BLOCK; float64 [blocks].
 
     Exact, not an approximation by decimation: two first-order filters in a row have a state of two numbers, so a
     block's end is a linear function of the state before it and of its samples. The recursion then runs over groups
-    of blocks by the same trick, and over the groups in plain Python (31 steps a second of audio).
+    of blocks by the same trick, and over the groups in plain Python (16 steps a second of audio).
     """
     smooth = _smoothing(rate_hz)
     blocks = -(-len(samples) // _BLOCK)
     groups = -(-blocks // _GROUP)
-    padded = np.zeros(groups * _GROUP * _BLOCK, np.float32)
-    np.abs(samples, out=padded[: len(samples)])
-    driven = (padded.reshape(-1, _BLOCK) @ smooth.block).astype(np.float64).reshape(groups, 2 * _GROUP)
+    padded = np.zeros(groups * _GROUP * _BLOCK)
+    magnitude = padded[: len(samples)]
+    np.subtract(samples, mean, out=magnitude)
+    np.abs(magnitude, out=magnitude)
+    driven = (padded.reshape(-1, _BLOCK) @ smooth.block).reshape(groups, 2 * _GROUP)
     ends = driven @ smooth.group
     states = np.empty((groups, 2))
     once = twice = 0.0
@@ -184,7 +195,7 @@ def _envelope(samples: Samples, rate_hz: int) -> NDArray[np.float64]:
 class _Smoothing:
     """Matrices of two equal first-order low-pass filters in a row, state (once, twice) smoothed."""
 
-    block: NDArray[np.float32]  # [_BLOCK, 2]: a block's samples to what they add to the state at its end
+    block: NDArray[np.float64]  # [_BLOCK, 2]: a block's samples to what they add to the state at its end
     group: NDArray[np.float64]  # [2 * _GROUP, _GROUP + 2]: those to `twice` at each block's end, and the group's end state
     carry: NDArray[np.float64]  # [2, _GROUP]: state before a group to `twice` at each block's end
     step: tuple[float, float]  # decay of the state over a group: own, and of `once` into `twice`
@@ -206,7 +217,12 @@ def _smoothing(rate_hz: int) -> _Smoothing:
         group[2 * source + 1, source:_GROUP] = decay
         group[2 * source, _GROUP] = decay[-1]
         group[2 * source : 2 * source + 2, _GROUP + 1] = group[2 * source : 2 * source + 2, _GROUP - 1]
-    return _Smoothing(block.astype(np.float32), group, np.stack([leak, keep]), (float(keep[-1]), float(leak[-1])))
+    return _Smoothing(block, group, np.stack([leak, keep]), (float(keep[-1]), float(leak[-1])))
+
+
+def shortest(frames: int, rate_hz: int) -> int:
+    """The fewest frames of noise from which `crop` makes so many: less must be looped, and a loop needs two fades."""
+    return min(frames, 2 * round(FADE_S * rate_hz))
 
 
 def crop(noise: Pcm16, start: int, frames: int, rate_hz: int) -> Pcm16:
@@ -241,8 +257,19 @@ def mixed(speech: Pcm16, noise: Pcm16, gain_db: float, noise_gain_db: float) -> 
     Element by element in float32, so the same inputs give the same samples on any machine. ValueError where a
     sample would pass full scale.
     """
-    total = speech * np.float32(gain(gain_db)) + noise * np.float32(gain(noise_gain_db))
-    np.rint(total, out=total)
-    if not _fits(total):
+    return rounded(weighted(speech, noise, gain_db, noise_gain_db))
+
+
+def weighted(speech: Pcm16, noise: Pcm16, gain_db: float, noise_gain_db: float) -> Samples:
+    """gain * speech + noise_gain * noise, float32 [frames], full scale 2**15."""
+    total = noise * np.float32(gain(noise_gain_db))
+    total += speech * np.float32(gain(gain_db)) if gain_db else speech
+    return total
+
+
+def rounded(total: Samples) -> Pcm16:
+    """int16 of what `weighted` gives, rounded to nearest. ValueError where a sample would pass full scale."""
+    whole = np.rint(total)
+    if whole.size and (whole.max() > FULL_SCALE - 1 or whole.min() < -FULL_SCALE):
         raise ValueError("the mixture passes full scale: attenuate speech and noise alike")
-    return total.astype(np.int16)
+    return whole.astype(np.int16)

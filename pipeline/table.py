@@ -42,7 +42,7 @@ class Table:
     def joined(cls, tables: Iterable[Table], kind: type) -> Table:
         """All rows of the tables, in their order; an empty table of that kind where there are none."""
         held = [table.arrow for table in tables]
-        return cls(pa.concat_tables(held).combine_chunks() if held else schema(kind).empty_table())
+        return cls(pa.concat_tables(held, promote_options="default").combine_chunks() if held else schema(kind).empty_table())
 
     def __len__(self) -> int:
         return int(self.arrow.num_rows)

@@ -136,13 +136,21 @@ def mix(source: Path | None, **options: Any) -> None:
     out = common.out or MANIFESTS / "mixed.parquet"
     _same_folder(out, read)
     if common.dry_run:
-        plan = mix_stage.plan(build.limited(read.table, common.limit, common.seed), chosen, common.seed)
+        plan = mix_stage.plan(build.limited(read.table, common.limit, common.seed), chosen, common.seed, "")
         hours = plan.jobs.query("SELECT coalesce(sum(frames / rate_hz), 0) / 3600 FROM rows")[0][0]
         click.echo(
             f"mix: {len(plan.jobs):,} mixtures, {hours:.2f} h, about {hours * 3600 * 14_000 / 1e9:.2f} GB; {len(plan.kept):,} rows kept as they are; nothing written"
         )
         return
-    ran = build.mixed(read.table, chosen, setting(common, out.parent, Roots({})), common.limit, common.seed, watch())
+    ran = build.mixed(
+        read.table,
+        chosen,
+        read.provenance.recipe.get("resample", {}),
+        setting(common, out.parent, Roots({})),
+        common.limit,
+        common.seed,
+        watch(),
+    )
     _finish(ran, "mix", common, [read], {"mix": chosen.model_dump(mode="json")}, out)
 
 

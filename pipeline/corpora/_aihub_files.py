@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from pipeline.corpora._aihub_names import class_of, class_of_folder, file_name, splits_of
-from pipeline.corpora._listing import AUDIO_SUFFIXES, duplicates, kinds_of, largest_first, parts, sample, stem
+from pipeline.corpora._listing import AUDIO_SUFFIXES, base, duplicates, kinds_of, largest_first, parts, sample, stem
 from pipeline.errors import SourceError
 from pipeline.row import Drop
 
@@ -32,6 +31,7 @@ class File(NamedTuple):
 
     @property
     def class_name(self) -> str | None:
+        """The class, its own name's before its folder's."""
         return self.named or self.folder
 
 
@@ -45,26 +45,26 @@ class Listing:
     ignored: list[str]
 
 
-def listing(root: Root) -> Listing:
+def listed(root: Root) -> Listing:
     """Every file under the root, put where it belongs; SourceError where not one is a recording of this corpus."""
-    listing = Listing(defaultdict(list), defaultdict(list), [], [])
+    found = Listing(defaultdict(list), defaultdict(list), [], [])
     for entry in root.entries():
         folder, name, suffix = parts(entry.name)
         if suffix in AUDIO_SUFFIXES:
-            _put(entry, folder, name, listing.audio, listing.drops)
+            _put(entry, folder, name, found.audio, found.drops)
         elif suffix == ".json":
-            _put(entry, folder, name, listing.labels, listing.drops)
+            _put(entry, folder, name, found.labels, found.drops)
         else:
-            listing.ignored.append(entry.name)
-    if not listing.audio:
+            found.ignored.append(entry.name)
+    if not found.audio:
         names = [entry.name for entry in root.entries()]
         raise SourceError(
             f"{NAME}: no recording whose name gives a split and an id among {len(names):,} files under the root "
             f"({kinds_of(names)}), such as {sample(names)}; {EXPECTED}"
         )
-    audio = {key: _ranked(files, None) for key, files in listing.audio.items()}
-    labels = {key: _ranked(files, audio.get(key)) for key, files in listing.labels.items()}
-    return Listing(audio, labels, listing.drops, listing.ignored)
+    audio = {key: _ranked(files, None) for key, files in found.audio.items()}
+    labels = {key: _ranked(files, audio.get(key)) for key, files in found.labels.items()}
+    return Listing(audio, labels, found.drops, found.ignored)
 
 
 def _put(entry: Entry, folder: str, stem: str, files: dict[str, list[File]], drops: list[Drop]) -> None:
@@ -130,4 +130,5 @@ def both_splits(listing: Listing) -> list[str]:
 
 
 def drop(key: str, reason: str, detail: str) -> Drop:
+    """The end of a key's way."""
     return Drop(f"{NAME}/{key}", "ingest", reason, detail)

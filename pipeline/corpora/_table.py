@@ -86,9 +86,8 @@ def read(root: Root, corpus: str) -> Table:
     depth = min(name.count("/") for name in found)
     nearest = [name for name in sorted(found) if name.count("/") == depth]
     if len(nearest) > 1:
-        raise SourceError(
-            f"{corpus}: {len(nearest)} files could be the table: {sample(nearest)}; join them into one (a column `split` can tell them apart)"
-        )
+        what = f"{len(nearest)} files could be the table: {sample(nearest)}"
+        raise SourceError(f"{corpus}: {what}; join them into one (a column `split` can tell them apart)")
     (name,) = nearest
     delimiter, columns = found[name]
     return Table(name, columns, _lines(texts[name], delimiter, columns, f"{corpus}: {name}"))

@@ -11,32 +11,22 @@ import re
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
-from pipeline.corpora import Claims
+from pipeline.corpora import Claims, _aihub_files
+from pipeline.corpora._aihub_files import EXPECTED, SPLITS, File, Listing, both_splits, drop, listed, orphans, repeats, source
 from pipeline.corpora._aihub_labels import BadLabel, Label, label_name, parse
-from pipeline.corpora._aihub_names import CLASSES, class_of, class_of_folder, file_name, splits_of
+from pipeline.corpora._aihub_names import CLASSES, class_of
 from pipeline.corpora._inventory import Tally
-from pipeline.corpora._listing import (
-    AUDIO_SUFFIXES,
-    base,
-    container,
-    duplicates,
-    ignored_note,
-    kinds_of,
-    largest_first,
-    parts,
-    sample,
-    stem,
-)
+from pipeline.corpora._listing import base, container, ignored_note, sample
 from pipeline.errors import CorruptMember, SourceError
 from pipeline.row import Clip, Drop
 
 if TYPE_CHECKING:
     from pipeline.row import Place
-    from pipeline.sources import Entry, Root
+    from pipeline.sources import Root
 
-NAME = "aihub"
+NAME = _aihub_files.NAME
 TITLE = "AI-Hub 170, emergency speech and sound (위급상황 음성/음향)"
 HOMEPAGE = "https://aihub.or.kr/aihubdata/data/view.do?dataSetSn=170"
 LICENCE = "NIA terms of use (AI-Hub)"
@@ -54,7 +44,6 @@ RESTRICTIONS = (
 )
 DOWNLOAD = "Apply at the homepage, then: aihubshell -mode d -datasetkey 170 -aihubapikey KEY"
 
-SPLITS = {"Training": "train", "Validation": "test"}  # AI-Hub withholds its own test set
 AREA_ROUNDING_S = 0.01  # times in the labels have two decimals
 AREA_SLACK_S = 0.5
 _NUMBER = re.compile(r"[-+]?\d+(?:\.\d+)?(?:e[-+]?\d+)?", re.IGNORECASE)
@@ -84,30 +73,30 @@ class _Oddities:
 
 def places(root: Root) -> dict[str, Place]:
     """Where each recording with a known split and id lies."""
-    listing = listing(root)
-    return {source(key, files[0]): files[0].entry.place for key, files in listing.audio.items()}
+    found = listed(root)
+    return {source(key, files[0]): files[0].entry.place for key, files in found.audio.items()}
 
 
 def clips(root: Root) -> Claims:
     """Recordings joined with their labels, which are all read once; the rest as drops."""
-    listing = listing(root)
-    if not listing.labels:
+    found = listed(root)
+    if not found.labels:
         raise SourceError(f"{NAME}: found recordings but no label (.json) whose name gives a split and an id under the root; {EXPECTED}")
     tally = Tally(label_name)
-    labels, drops = _read_labels(root, listing, tally)
+    labels, drops = _read_labels(root, found, tally)
     odd = _Oddities()
     kept: list[Clip] = []
     for key in sorted(labels):
-        found = _clip(key, listing.audio[key][0], listing.labels[key][0], labels[key], odd)
-        if isinstance(found, Clip):
-            kept.append(found)
+        clip = _clip(key, found.audio[key][0], found.labels[key][0], labels[key], odd)
+        if isinstance(clip, Clip):
+            kept.append(clip)
         else:
-            drops.append(found)
+            drops.append(clip)
     _refuse_other_corpus(kept)
-    drops += listing.drops + orphans(listing) + repeats(listing)
+    drops += found.drops + orphans(found) + repeats(found)
     inventory = tally.inventory(container(entry) for entry in root.entries())
-    notes = odd.notes() + both_splits(listing) + ignored_note(listing.ignored)
-    return Claims(kept, sorted(drops, key=lambda drop: drop.id), inventory, notes, listing.ignored)
+    notes = odd.notes() + both_splits(found) + ignored_note(found.ignored)
+    return Claims(kept, sorted(drops, key=lambda drop: drop.id), inventory, notes, found.ignored)
 
 
 def flags(labels: Mapping[str, str], frames: int, rate_hz: int) -> dict[str, str]:

@@ -26,7 +26,8 @@ HOMEPAGE = "https://github.com/microsoft/MS-SNSD"
 LICENCE = "noise: CC0 1.0 (Freesound), CC BY-SA 3.0 (DEMAND); clean speech: ODbL 1.0 (PTDB-TUG), terms of Edinburgh's 56 speakers"
 LICENCE_URL = "https://github.com/microsoft/MS-SNSD#dataset-licenses"
 ATTRIBUTION = (
-    "A scalable noisy speech dataset and online subjective test framework (Reddy et al., Interspeech 2019); noise: Freesound, DEMAND."
+    "A scalable noisy speech dataset and online subjective test framework (Reddy et al., Interspeech 2019); "
+    "noise: Freesound, DEMAND; clean speech: PTDB-TUG, Edinburgh 56 speaker dataset."
 )
 SHARE_AUDIO = True
 SHARE_TRANSCRIPTS = True

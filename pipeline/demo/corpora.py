@@ -61,18 +61,19 @@ SITUATIONS = (
     Situation(14, "도움요청", "일반(위급)", CALLS + TALK, (18, 8)),
     Situation(15, "실내", "일반(정상)", TALK, (6, 3)),
 )
+ROOTS = {"aihub": "aihub170", "cochlscene": "cochlscene", "ms-snsd": "ms-snsd", "recordings": "recordings"}  # corpus -> folder
 SPLITS = (("Training", "train"), ("Validation", "test"))
 
 
 def make(out: Path, seed: int = 0) -> None:
-    """Writes `aihub170`, `cochlscene`, `ms-snsd` and `recordings` under `out`, about 100 MB; the same seed, the same bytes.
+    """Writes the four ROOTS under `out`, about 100 MB; the same seed, the same bytes.
 
     A few files are broken on purpose, so that the demo has something to drop: see `_plant`.
     """
-    _aihub(out / "aihub170" / "위급상황 음성_음향", seed)
-    _cochlscene(out / "cochlscene", seed)
-    _ms_snsd(out / "ms-snsd", seed)
-    _recordings(out / "recordings", seed)
+    _aihub(out / ROOTS["aihub"] / "위급상황 음성_음향", seed)
+    _cochlscene(out / ROOTS["cochlscene"], seed)
+    _ms_snsd(out / ROOTS["ms-snsd"], seed)
+    _recordings(out / ROOTS["recordings"], seed)
 
 
 def _aihub(folder: Path, seed: int) -> None:

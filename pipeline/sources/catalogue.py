@@ -7,6 +7,7 @@ from pipeline.sources.disks import offsets_after_joining, offsets_over_disks
 from pipeline.sources.spans import Spans
 from pipeline.sources.zips import Member, Record, end_record, is_member_at, records, sampled
 
+_UNTOLD = 0xFFFFFFFF  # an offset left to a zip64 record that `zip -fz -` then does not write
 _WRAP = 1 << 32  # where zips of more than 4 GiB written without zip64 start their offsets again
 
 
@@ -21,7 +22,7 @@ def zip_members(spans: Spans, starts: tuple[int, ...] = (0,)) -> list[Member]:
         raise SourceError(_headless(-directory_at))
     rows = records(spans.pread(directory_at, end.size), end)
     if end.disk == 0:
-        offsets = _offsets(spans, rows, directory_at - end.offset)
+        offsets = _offsets(spans, rows, 0 if end.offset == _UNTOLD else directory_at - end.offset)
     elif len(starts) > 1:
         offsets = offsets_over_disks(spans, rows, starts, directory_at)
     else:

@@ -15,6 +15,7 @@ from pipeline.sources.zips import Member
 PLAIN = -1  # the method of bytes that lie as they are
 
 _BLOCK = 512
+_OCTAL = 8
 _AHEAD = 4096  # headers of small members lie close together: one read serves several
 _LONGEST_PADDING = 16 << 20
 _HARD, _SYMBOLIC = b"1", b"2"
@@ -123,14 +124,13 @@ def _size(head: bytes, told: dict[bytes, bytes]) -> int:
     field = head[124:136]
     if field[0] & 0x80:  # GNU: a binary number where twelve octal digits are too few
         return int.from_bytes(field[1:], "big")
-    return _number(told[b"size"], 10) if b"size" in told else _number(field.strip(b" \0") or b"0", 8)
+    return _number(told[b"size"], 10) if b"size" in told else _number(field.strip(b" \0") or b"0", _OCTAL)
 
 
 def _number(digits: bytes, base: int) -> int:
-    try:
-        return int(digits, base)
-    except ValueError as error:
-        raise SourceError(f"a damaged tar header: {digits!r} where a number should be. Download it again.") from error
+    if not digits.isdigit() or (base == _OCTAL and digits.strip(b"01234567")):
+        raise SourceError(f"a damaged tar header: {digits!r} where a number should be. Download it again.")
+    return int(digits, base)
 
 
 def _sum_is_right(head: bytes) -> bool:

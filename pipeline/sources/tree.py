@@ -63,7 +63,7 @@ class Walk:
         except OSError as error:
             if error.errno != errno.ELOOP:
                 self.faults.append(
-                    f"{self._path(path)}: a link to a file that is not there, or one you may not read ({error.strerror}). Mend or delete it."
+                    f"{self._path(path)}: a link to a file that is not there or not readable ({error.strerror}). Mend or delete it."
                 )
             return None
         if not item.is_file():

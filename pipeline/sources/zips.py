@@ -30,6 +30,7 @@ _END64_MARK = b"PK\x06\x06"
 _LONGEST_COMMENT = 0xFFFF
 _FULL16, _FULL32 = 0xFFFF, 0xFFFFFFFF
 _SAMPLES = 16
+_LARGEST_EXPANSION = 1032  # of deflate, RFC 1951: 258 bytes out of 2 bits
 _ENCRYPTED, _UTF8 = 0x1, 0x800
 _ZIP64_FIELD, _UNICODE_PATH_FIELD = 0x0001, 0x7075
 _USUAL_HEADER_BYTES = LOCAL_BYTES + 482  # read along with the data, so that name and extra fields cost no second read
@@ -159,7 +160,7 @@ def records(directory: bytes, end: End) -> list[Record]:
         at += extra_n + comment_n
         if extra_n and (_FULL32 in (packed, size, offset) or disk == _FULL16):
             size, packed, offset, disk = _zip64_values(extra, size, packed, offset, disk)
-        name = raw.decode() if raw.isascii() else _told_name(raw, flags, extra)
+        name = raw.decode() if raw.isascii() and not extra_n else _told_name(raw, flags, extra)
         if name is None:
             undecided.append((len(rows), raw))
         add(Record(name or "", disk, offset, packed, size, method, crc))
@@ -265,6 +266,8 @@ def _unpacked(place: Place, data: bytes, method: int) -> bytes:
     if method != DEFLATED:
         name = _METHODS.get(method, f"method {method}")
         raise CorruptMember("unsupported", f"{_named(place)} at byte {place.offset:,} is packed with {name}; repack with deflate or stored")
+    if place.size > _LARGEST_EXPANSION * (len(data) + 1):
+        raise CorruptMember("corrupt", f"{_named(place)} at byte {place.offset:,} cannot hold the {place.size:,} bytes it claims")
     try:
         return isal_zlib.decompressobj(-15).decompress(data, place.size + 1)
     except isal_zlib.error as error:  # type: ignore[misc]  # isal's stubs call the class an instance

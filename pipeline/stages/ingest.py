@@ -13,7 +13,7 @@ from pipeline import corpora, dsp
 from pipeline.row import Clip, Place
 from pipeline.stages import Options as StageOptions
 from pipeline.stages.places import located, places
-from pipeline.store import Recording, Store, floats, pcm_hash
+from pipeline.store import Recording, Store, pcm_hash
 from pipeline.table import Table
 
 NAME = "ingest"
@@ -135,8 +135,8 @@ def measured(job: Job, recording: Recording) -> Made:
         source_frames=frames,
         source_format=recording.format,
         source_pcm_hash=digest,
-        level_full_dbfs=decibels(dsp.power(floats(recording).reshape(-1))),
-        peak_dbfs=decibels(_peak(flat) ** 2),
+        level_full_dbfs=decibels(dsp.power(flat)),
+        peak_dbfs=decibels(dsp.peak(flat) ** 2),
         clipped_share=round(_clipped(flat) / flat.size, SHARE_DIGITS),
         zero_share=round((flat.size - int(np.count_nonzero(flat))) / flat.size, SHARE_DIGITS),
     )
@@ -145,11 +145,6 @@ def measured(job: Job, recording: Recording) -> Made:
 def decibels(square: float) -> float | None:
     """dB of a power, rounded as columns are; None for silence."""
     return round(dsp.db(square), DB_DIGITS) if square > 0.0 else None
-
-
-def _peak(flat: NDArray[Any]) -> float:
-    scale = 1.0 if flat.dtype == np.float32 else float(-np.iinfo(flat.dtype).min)
-    return max(float(flat.max()), -float(flat.min())) / scale
 
 
 def _clipped(flat: NDArray[Any]) -> int:

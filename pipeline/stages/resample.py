@@ -11,6 +11,7 @@ import numpy as np
 from pydantic import Field
 
 from pipeline import dsp
+from pipeline.errors import CorruptMember
 from pipeline.row import Drop, Place
 from pipeline.stages import Options as StageOptions
 from pipeline.stages.ingest import DB_DIGITS, SHARE_DIGITS, decibels
@@ -96,40 +97,56 @@ def jobs(plan: Table) -> Iterator[Job]:
 
 def work(job: Job, options: Options, store: Store) -> Made | Drop:
     """The recording stored at the new rate, and measured as stored."""
-    recording = store.recording(job.place)
-    if changed := _changed(job.known, recording):
-        return Drop(job.id, NAME, "changed", changed)
-    return stored(job.id, recording, options, store)
+    sound = rendered(job.known, store.recording(job.place), options)
+    shard, offset, size = store.put(job.id, sound.pcm, options.rate_hz)
+    return Made(
+        id=job.id,
+        shard=shard,
+        offset=offset,
+        bytes=size,
+        rate_hz=options.rate_hz,
+        frames=len(sound.pcm),
+        pcm_hash=pcm_hash(sound.pcm, options.rate_hz),
+        level_full_dbfs=sound.level_full_dbfs,
+        level_active_dbfs=sound.level_active_dbfs,
+        activity=sound.activity,
+        peak_dbfs=decibels(dsp.peak(sound.pcm) ** 2),
+        gain_db=sound.gain_db,
+    )
 
 
-def stored(row_id: str, recording: Recording, options: Options, store: Store) -> Made:
-    """A decoded recording, stored at the new rate, and its columns.
+@dataclass(frozen=True, slots=True, eq=False)
+class Sound:
+    """A recording at the new rate: samples int16 [frames], and their levels."""
 
-    One that would pass full scale on its way (resampling overshoots) is attenuated to full scale minus 0.1 dB, and the
-    gain written down.
+    pcm: dsp.Pcm16
+    gain_db: float
+    level_full_dbfs: float | None
+    level_active_dbfs: float | None
+    activity: float | None
+
+
+def rendered(known: Known, recording: Recording, options: Options) -> Sound:
+    """A decoded recording at the new rate. CorruptMember where it is not the one that ingest saw.
+
+    One that would pass full scale on its way (resampling overshoots) is attenuated to full scale minus 0.1 dB.
     """
+    if changed := _changed(known, recording):
+        raise CorruptMember("changed", changed)
     samples = dsp.resample(dsp.mono(floats(recording)), recording.rate_hz, options.rate_hz, options.quality)
     gain_db = 0.0
     if not dsp.fits(samples):
         gain_db = attenuation_db(dsp.peak(samples))
         samples = samples * np.float32(dsp.gain(gain_db))
     pcm = dsp.quantised(samples)
-    shard, offset, size = store.put(row_id, pcm, options.rate_hz)
-    held = dsp.floats(pcm)
-    active = dsp.active_level(held, options.rate_hz)
-    return Made(
-        id=row_id,
-        shard=shard,
-        offset=offset,
-        bytes=size,
-        rate_hz=options.rate_hz,
-        frames=len(pcm),
-        pcm_hash=pcm_hash(pcm, options.rate_hz),
-        level_full_dbfs=decibels(dsp.power(held)),
-        level_active_dbfs=round(active.level_dbfs, DB_DIGITS) if active else None,
-        activity=round(active.activity, SHARE_DIGITS) if active else None,
-        peak_dbfs=decibels(dsp.peak(held) ** 2),
-        gain_db=gain_db,
+    moments = dsp.moments(pcm)
+    active = dsp.active_level(pcm, options.rate_hz, moments)
+    return Sound(
+        pcm,
+        gain_db,
+        decibels(dsp.power(pcm, moments)),
+        round(active.level_dbfs, DB_DIGITS) if active else None,
+        round(active.activity, SHARE_DIGITS) if active else None,
     )
 
 

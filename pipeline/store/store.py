@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,7 @@ from pipeline.sources import Roots
 from pipeline.store.codec import Recording, decode, flac
 from pipeline.store.shards import Reader, ShardWriter
 
+T = TypeVar("T")
 WORK_FOLDER = ".work"  # beside the manifests: commits of shards, decoded noise; all of it can be made again
 _POOL_FOLDER = "noise"
 
@@ -28,6 +30,7 @@ class Store:
         self._writer = writer
         self._reader = Reader(folder)
         self._pools: dict[str, NDArray[np.int16]] = {}
+        self._last: tuple[str, Any] = ("", None)
 
     def recording(self, place: Place) -> Recording:
         """A source recording, decoded. CorruptMember where it cannot be."""
@@ -36,6 +39,13 @@ class Store:
     def stored(self, shard: str, offset: int, size: int) -> NDArray[np.int16]:
         """Samples of a clip that an earlier stage stored, int16 [frames]."""
         return self._reader.stored(shard, offset, size)
+
+    def once(self, key: str, make: Callable[[], T]) -> T:
+        """What `make` gives, made once for jobs in a row that have the same key."""
+        if self._last[0] != key:
+            self._last = key, make()
+        held: T = self._last[1]
+        return held
 
     def put(self, row_id: str, pcm: NDArray[np.int16], rate_hz: int) -> tuple[str, int, int]:
         """Stores a clip; says its shard, offset and bytes."""

@@ -1,0 +1,22 @@
+"""Mix: noise of a row's own split added at a controlled SNR, and the SNR that came out measured."""
+
+from pipeline.stages.mix.options import Options, weight_of
+from pipeline.stages.mix.plan import NAME, Plan, plan, unrendered
+from pipeline.stages.mix.work import DEPENDS, PLANNED, VERSION, Made, jobs, mixed, stores, work
+
+__all__ = [
+    "DEPENDS",
+    "NAME",
+    "PLANNED",
+    "VERSION",
+    "Made",
+    "Options",
+    "Plan",
+    "jobs",
+    "mixed",
+    "plan",
+    "stores",
+    "unrendered",
+    "weight_of",
+    "work",
+]

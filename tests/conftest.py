@@ -1,0 +1,62 @@
+"""Stand-in corpora that another program makes, and the stages run on them, once for all tests."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from command import done
+
+MAKER = Path(__file__).parents[2] / "shared/tools/make-corpora"
+ROOTS = {"aihub": "aihub170", "cochlscene": "cochlscene", "ms-snsd": "ms-snsd", "recordings": "recordings"}
+SHARD_CLIPS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """A folder of manifests, the corpora they were made from, and what each stage answered."""
+
+    folder: Path
+    corpora: Path
+    answers: dict[str, Any]
+
+    def path(self, name: str) -> Path:
+        """Where a manifest lies."""
+        return self.folder / f"manifests/{name}.parquet"
+
+
+@pytest.fixture(autouse=True)
+def _no_roots_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [key for key in os.environ if key.startswith("PREP_")]:
+        monkeypatch.delenv(name)
+
+
+@pytest.fixture(scope="session")
+def stand_ins(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder that make-corpora filled: four corpora and expected.json."""
+    if not MAKER.exists():
+        pytest.skip("the maker of stand-in corpora is not beside this repository")
+    out = tmp_path_factory.mktemp("stand-ins")
+    subprocess.run([sys.executable, MAKER, out, "--clips-per-class", "3", "--scenes-per-class", "1"], check=True, capture_output=True)
+    return out
+
+
+@pytest.fixture(scope="session")
+def built(stand_ins: Path, tmp_path_factory: pytest.TempPathFactory) -> Built:
+    """Every stage run on the stand-ins, in one process."""
+    return build(tmp_path_factory.mktemp("built"), stand_ins, jobs=1)
+
+
+def build(folder: Path, corpora: Path, jobs: int) -> Built:
+    """Every stage run on corpora, in a folder."""
+    common = ("--json", "--jobs", jobs, "--shard-clips", SHARD_CLIPS)
+    answers = {name: done(folder, "ingest", name, corpora / below, *common).json() for name, below in ROOTS.items()}
+    answers["filtered"] = done(folder, "filter", *common).json()
+    answers["resampled"] = done(folder, "resample", *common).json()
+    answers["mixed"] = done(folder, "mix", "--snr", 20, "--snr", "0:10", *common).json()
+    return Built(folder, corpora, answers)

@@ -1,0 +1,204 @@
+"""Who may import whom, who alone may touch what, and how long a function may be."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from statistics import median
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+FILES = sorted((ROOT / "pipeline").rglob("*.py"))
+NAMES = [str(path.relative_to(ROOT)) for path in FILES]
+TRAIN = sorted((ROOT / "train").rglob("*.py"))
+LONGEST_LINES, MEDIAN_LINES = 60, 15
+
+# Each room and the rooms below it that it may import; row, errors and files are below everything.
+GROUND = {"row", "errors", "files"}
+MAY_IMPORT = {
+    "row": set(),
+    "errors": set(),
+    "files": set(),
+    "keys": GROUND,
+    "dsp": GROUND,
+    "sources": GROUND,
+    "lexicon": GROUND,
+    "table": GROUND,
+    "manifest": GROUND | {"keys", "table"},
+    "store": GROUND | {"sources", "dsp"},
+    "corpora": GROUND | {"sources"},
+    "stages": GROUND | {"keys", "dsp", "sources", "lexicon", "table", "store", "corpora"},
+    "recipe": GROUND | {"keys", "lexicon", "table", "corpora", "stages"},
+    "crew": GROUND,
+    "commits": GROUND | {"keys", "table", "manifest", "store"},
+    "engine": GROUND | {"keys", "sources", "table", "manifest", "store", "stages", "commits", "crew"},
+    "build": GROUND
+    | {"keys", "sources", "lexicon", "table", "manifest", "store", "corpora", "stages", "recipe", "commits", "crew", "engine"},
+    "summary": GROUND | {"table", "manifest"},
+    "demo": GROUND | {"keys", "dsp", "store"},
+}
+MAY_IMPORT["commands"] = GROUND | set(MAY_IMPORT) - {"commands"}
+MAY_IMPORT["cli"] = GROUND | {"commands"}
+
+ALONE = {  # package: the only files that may import it, from the repository's root
+    "soundfile": {"pipeline/store/codec.py"},
+    "soxr": {"pipeline/dsp.py"},
+    "pyarrow": {"pipeline/table.py", "pipeline/manifest.py"},
+    "duckdb": {"pipeline/table.py"},
+    "random": set(),
+    "secrets": {"pipeline/files.py"},  # names of temporary files, which no output holds
+    "uuid": set(),
+    "datetime": set(),
+    "socket": set(),
+    "urllib": set(),
+    "http": set(),
+    "requests": set(),
+    "torch": set(),
+    "train": set(),
+    "scipy": set(),
+    "click": {name for name in NAMES if name == "pipeline/cli.py" or name.startswith("pipeline/commands/")},
+    "tqdm": {name for name in NAMES if name.startswith("pipeline/commands/")},
+}
+BY_NAME = {"pipeline/cli.py", "pipeline/stages/__init__.py", "pipeline/corpora/__init__.py"}  # what they load is found by its name
+
+
+def room(name: str) -> str:
+    """The room of a file of pipeline, or of a module's dotted name."""
+    return name.removesuffix(".py").replace("/", ".").split(".")[1]
+
+
+def imports(tree: ast.AST) -> Iterator[str]:
+    """Dotted names of all that is imported, `pipeline.dsp` also where it says `from pipeline import dsp`."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert not node.level, "imports say where from: no relative ones"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+@cache
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+def functions(tree: ast.AST) -> list[ast.FunctionDef | ast.AsyncFunctionDef]:
+    return [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_imports_run_downward(name: str) -> None:
+    if name == "pipeline/__init__.py":
+        assert not list(imports(parsed(ROOT / name)))
+        return
+    ours = {room(found) for found in imports(parsed(ROOT / name)) if found.startswith("pipeline.")} - {"__version__"}
+    assert ours - {room(name)} <= MAY_IMPORT[room(name)]
+
+
+def test_no_two_rooms_may_import_each_other() -> None:
+    for name, below in MAY_IMPORT.items():
+        assert not [other for other in below if name in MAY_IMPORT[other]]
+
+
+@pytest.mark.parametrize("package", sorted(ALONE))
+def test_only_its_own_file_touches(package: str) -> None:
+    users = {name for name in NAMES if any(found.split(".")[0] == package for found in imports(parsed(ROOT / name)))}
+    assert users <= ALONE[package]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_only_keys_draws(name: str) -> None:
+    """`np.random.Generator` as the type of a generator that was handed in is no draw."""
+    tree = parsed(ROOT / name)
+    calls = [node.lineno for node in ast.walk(tree) if isinstance(node, ast.Call) and ast.unparse(node.func).startswith("np.random")]
+    taken = [found for found in imports(tree) if found.startswith("numpy.random")]
+    assert name == "pipeline/keys.py" or not calls + taken
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_clock_is_read_outside_the_progress_bar(name: str) -> None:
+    clocks = {found for found in imports(parsed(ROOT / name)) if found.split(".")[0] == "time"}
+    assert not clocks or room(name) == "commands"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_nothing_is_imported_inside_a_function(name: str) -> None:
+    inside = [
+        node.lineno for body in functions(parsed(ROOT / name)) for node in ast.walk(body) if isinstance(node, ast.Import | ast.ImportFrom)
+    ]
+    assert not inside
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_only_what_is_found_by_name_is_loaded_by_name(name: str) -> None:
+    assert name in BY_NAME or not [found for found in imports(parsed(ROOT / name)) if found.startswith("importlib.import_module")]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_listing_goes_unsorted(name: str) -> None:
+    """glob, iterdir and listdir give files in the order of the disk; a set gives strings in another order each run."""
+    tree = parsed(ROOT / name)
+    parents = {child: node for node in ast.walk(tree) for child in ast.iter_child_nodes(node)}
+    listings = [
+        n
+        for n in ast.walk(tree)
+        if isinstance(n, ast.Call) and ast.unparse(n.func).split(".")[-1] in ("glob", "rglob", "iterdir", "listdir", "scandir")
+    ]
+    assert not [n.lineno for n in listings if not _is_sorted(n, parents)]
+
+
+def _is_sorted(node: ast.AST, parents: dict[ast.AST, ast.AST]) -> bool:
+    """Whether a call of sorted or any stands around it within the statement, or it is only opened by a `with`."""
+    while node in parents and not isinstance(node, ast.stmt):
+        node = parents[node]
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in ("sorted", "any"):
+            return True
+    return isinstance(node, ast.With)
+
+
+def test_functions_fit_a_screen() -> None:
+    lengths = {f"{name}:{body.name}": (body.end_lineno or 0) - body.lineno + 1 for name in NAMES for body in functions(parsed(ROOT / name))}
+    assert {name: lines for name, lines in lengths.items() if lines > LONGEST_LINES} == {}
+    assert median(lengths.values()) <= MEDIAN_LINES
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_module_says_what_lives_there(name: str) -> None:
+    assert ast.get_docstring(parsed(ROOT / name))
+
+
+def loaded_by(statements: str) -> set[str]:
+    """Top-level packages in memory after these statements, in a fresh process."""
+    code = f"import sys\n{statements}\nprint('\\n' + ' '.join(sorted({{name.split('.')[0] for name in sys.modules}})))"
+    ran = subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True, text=True)
+    return set(ran.stdout.splitlines()[-1].split())
+
+
+def test_reading_manifests_loads_neither_the_command_line_nor_torch_nor_sound() -> None:
+    assert not loaded_by("import pipeline.manifest") & {"click", "torch", "soundfile", "scipy", "soxr", "pydantic"}
+
+
+def test_help_loads_nothing_heavy() -> None:
+    typed = "from pipeline.cli import prep\ntry: prep(['--help'], prog_name='prep')\nexcept SystemExit: pass"
+    assert not loaded_by(typed) & {"numpy", "pyarrow", "duckdb", "soundfile", "soxr", "pydantic", "scipy", "tqdm"}
+
+
+def test_no_command_loads_torch() -> None:
+    assert "torch" not in loaded_by("import pipeline.commands.stages, pipeline.commands.recipes, pipeline.commands.show, pipeline.demo")
+
+
+@pytest.mark.parametrize("path", TRAIN, ids=lambda path: path.name)
+def test_training_has_one_door_to_manifests(path: Path) -> None:
+    through = {found for found in imports(parsed(path)) if found.startswith(("pipeline.manifest", "pipeline.store", "pipeline.dsp"))}
+    assert not through or path.name == "data.py"
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "tests").glob("test_*.py")), ids=lambda path: path.name)
+def test_no_test_sleeps(path: Path) -> None:
+    assert not [found for found in imports(parsed(path)) if found == "time.sleep"]
+    assert not [n for n in ast.walk(parsed(path)) if isinstance(n, ast.Call) and ast.unparse(n.func) == "time.sleep"]

@@ -1,0 +1,288 @@
+"""Rows to batches: who takes part, in which order, and the tensors of a step. No order depends on workers or processes."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from pipeline import keys
+from pipeline.errors import PrepError
+from pipeline.row import Row
+from train import data
+from train.augment import Waves, spans
+from train.data import Sounds
+from train.features import LONGEST, window_of
+from train.keywords import NOISE, SPEECH
+from train.options import Options
+from train.remix import Remix
+from train.text import Texts
+
+UNTAUGHT = -100  # a target that no loss counts
+BUCKET_BATCHES = 32  # batches among which clips are sorted by length
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """A row and what it teaches. targets: tokens, None where its transcript's loss is masked. noise_class: index, or UNTAUGHT."""
+
+    row: Row
+    targets: tuple[int, ...] | None
+    noise_class: int
+
+    @property
+    def frames(self) -> int:
+        """Samples that are heard: at most 30 s."""
+        return min(self.row.frames or 0, LONGEST)
+
+    @property
+    def label(self) -> str:
+        """What `balance` evens out."""
+        return self.row.keyword or self.row.noise_label or self.row.kind
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """Examples, and how many rows were left out for which reason."""
+
+    examples: list[Example]
+    left_out: Mapping[str, int]
+
+    def counts(self) -> dict[str, int]:
+        """Examples by label."""
+        return dict(sorted(Counter(example.label for example in self.examples).items()))
+
+
+def noise_classes(rows: Sequence[Row], kind: str) -> list[str]:
+    """Classes of the noise head, speech first: speech and noise, or speech and every scene of the noise rows."""
+    if kind == "binary":
+        return [SPEECH, NOISE]
+    return [SPEECH, *sorted({row.scene or NOISE for row in rows if row.noise_label == NOISE})]
+
+
+def chosen(rows: Sequence[Row], texts: Texts, classes: Sequence[str], options: Options) -> Chosen:
+    """The rows that teach something under these options, and why the others do not."""
+    examples, left_out = [], Counter[str]()
+    for row in rows:
+        found = _example(row, texts, classes, options)
+        if isinstance(found, str):
+            left_out[found] += 1
+        else:
+            examples.append(found)
+    return Chosen(examples, dict(sorted(left_out.items())))
+
+
+def _example(row: Row, texts: Texts, classes: Sequence[str], options: Options) -> Example | str:
+    """What the row teaches, or the reason why it is left out."""
+    noise = row.noise_label == NOISE
+    if not noise and (row.frames or 0) > LONGEST:
+        return "speech longer than 30 s"
+    targets = _targets(row, texts, noise and options.noise_text == "empty")
+    if targets is not None and len(targets) - len(texts.prompt) > options.max_tokens:
+        return f"transcript longer than {options.max_tokens} tokens"
+    if options.task == "single":
+        return Example(row, targets, UNTAUGHT) if targets is not None else "noise" if noise else "no transcript"
+    label = (row.scene or NOISE if len(classes) > 2 else NOISE) if noise else SPEECH
+    return Example(row, targets, classes.index(label) if label in classes else UNTAUGHT)
+
+
+def _targets(row: Row, texts: Texts, say_nothing: bool) -> tuple[int, ...] | None:
+    if say_nothing:
+        return tuple(texts.targets(""))
+    return tuple(texts.targets(row.transcript)) if row.transcript and row.noise_label != NOISE else None
+
+
+def check(examples: Sequence[Example], options: Options, split: str) -> None:
+    """PrepError where these examples cannot teach what is asked of them."""
+    speech = sum(example.noise_class == 0 for example in examples)
+    noise = sum(example.noise_class > 0 for example in examples)
+    if options.task == "multi" and options.noise_weight and not (speech and noise):
+        raise PrepError(
+            f"the {split} split has {speech} rows of speech and {noise} of noise: the noise head needs both;"
+            " take a manifest with noise rows (prep mix keeps them), or train with --task single"
+        )
+    if options.text_weight and not any(example.targets is not None for example in examples):
+        raise PrepError(f"no row of the {split} split has a transcript to learn from: ingest labels, or set --text-weight 0")
+
+
+def order(examples: Sequence[Example], epoch: int, options: Options) -> list[list[int]]:
+    """The epoch's batches as indices into the examples: drawn by name, clips of like length together."""
+    names = [example.row.id for example in examples]
+    chance = keys.draws(options.seed, f"order {epoch}", names)[:, 0]
+    drawn = _balanced(examples, chance) if options.balance else np.argsort(chance, kind="stable")
+    windows = np.array([window_of(example.frames, options.window) for example in examples])
+    batches = [batch for chunk in _cut(drawn, options.batch * BUCKET_BATCHES) for batch in _cut(_by(windows, chunk), options.batch)]
+    turns = keys.draws(options.seed, f"turns {epoch}", map(str, range(len(batches))))[:, 0]
+    return [batches[turn].tolist() for turn in np.argsort(turns, kind="stable")]
+
+
+def _cut(items: NDArray[np.int64], size: int) -> list[NDArray[np.int64]]:
+    return [items[start : start + size] for start in range(0, len(items), size)]
+
+
+def _by(windows: NDArray[np.int64], chunk: NDArray[np.int64]) -> NDArray[np.int64]:
+    return chunk[np.argsort(windows[chunk], kind="stable")]
+
+
+def _balanced(examples: Sequence[Example], chance: NDArray[np.float64]) -> NDArray[np.int64]:
+    """As many places as there are examples, shared evenly among the labels; within one, each clip comes up equally often."""
+    labels = np.array([example.label for example in examples])
+    known = sorted(set(labels.tolist()))
+    places = np.arange(len(examples))
+    drawn = np.empty(len(examples), np.int64)
+    for turn, label in enumerate(known):
+        members = np.flatnonzero(labels == label)
+        mine = places[places % len(known) == turn]
+        drawn[mine] = np.resize(members[np.argsort(chance[members], kind="stable")], len(mine))
+    return drawn
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Batch:
+    """One process's part of a step.
+
+    samples: float32 [clips, window]; sizes: int64 [clips], samples of each clip; noise_class: int64 [clips].
+    spoken: int64 [said], the clips that have targets; inputs, labels: int64 [said, tokens] (UNTAUGHT where padded).
+    spans: int64 [clips, n, 4] for SpecAugment. clips, tokens: how many the whole step teaches, over all processes, which
+    is what the losses are means over. A process without a share gets a clip that teaches nothing.
+    """
+
+    step: int
+    epoch: int
+    clips: int
+    tokens: int
+    heard: int
+    samples: Tensor
+    sizes: Tensor
+    noise_class: Tensor
+    spoken: Tensor
+    inputs: Tensor
+    labels: Tensor
+    spans: Tensor
+
+    def to(self, device: torch.device) -> Batch:
+        """On another device."""
+        return self._each(lambda tensor: tensor.to(device, non_blocking=True))
+
+    def pin_memory(self) -> Batch:
+        """In memory that a GPU reads directly; the DataLoader calls it."""
+        return self._each(Tensor.pin_memory)
+
+    def _each(self, act: Any) -> Batch:
+        tensors = {f.name: getattr(self, f.name) for f in fields(self)}
+        return replace(self, **{name: act(value) for name, value in tensors.items() if isinstance(value, Tensor)})
+
+
+@dataclass
+class Steps(Dataset["Batch | PrepError"]):
+    """Step number -> Batch, the same whoever asks and whenever.
+
+    bands: of the log-mel. rank, world: which part of each step this process takes. A fault of the data is handed over as
+    a value, for an exception loses its message on the way out of a worker.
+    """
+
+    examples: Sequence[Example]
+    sounds: Sounds
+    texts: Texts
+    options: Options
+    bands: int
+    rank: int = 0
+    world: int = 1
+    remix: Remix | None = None
+    waves: Waves | None = None
+
+    def __post_init__(self) -> None:
+        self._order: tuple[int, list[list[int]]] = (-1, [])
+
+    @property
+    def per_epoch(self) -> int:
+        """Steps in an epoch."""
+        return -(-len(self.examples) // self.options.batch)
+
+    def __getitem__(self, step: int) -> Batch | PrepError:
+        try:
+            return self.batch(step)
+        except PrepError as error:
+            return error
+
+    def batch(self, step: int) -> Batch:
+        """The tensors of this step."""
+        epoch, place = divmod(step, self.per_epoch)
+        if self._order[0] != epoch:
+            self._order = epoch, order(self.examples, epoch, self.options)
+        whole = [self.examples[index] for index in self._order[1][place]]
+        own = _numbered(whole)[self.rank :: self.world]
+        idle = [(replace(whole[0], targets=None, noise_class=UNTAUGHT), 0)]
+        sounds = [self._samples(example, epoch, take) for example, take in own or idle]
+        masks = [self._spans(example, epoch, take) for example, take in own or idle]
+        return Batch(
+            step,
+            epoch,
+            clips=sum(example.noise_class != UNTAUGHT for example in whole),
+            tokens=sum(len(example.targets or ()) for example in whole),
+            heard=len(whole),
+            spans=torch.from_numpy(np.stack(masks)),
+            **_padded(sounds, self.options.window),
+            **_taught([example for example, _ in own or idle], self.texts),
+        )
+
+    def _samples(self, example: Example, epoch: int, take: int) -> NDArray[np.float32]:
+        row, pcm = example.row, None
+        if self.remix is not None and row.kind == "mixture":
+            pcm = self.remix.pcm(row, epoch)
+        wave = data.samples(self.sounds.pcm(row) if pcm is None else pcm)[:LONGEST]
+        return self.waves.changed(wave, self.options.seed, row.id, epoch, take) if self.waves else wave
+
+    def _spans(self, example: Example, epoch: int, take: int) -> NDArray[np.int64]:
+        if not self.options.spec_augment:
+            return np.zeros((0, 4), np.int64)
+        return spans(example.frames, self.bands, self.options.seed, example.row.id, epoch, take)
+
+
+def _numbered(whole: Sequence[Example]) -> list[tuple[Example, int]]:
+    """Each example with how often it came before in this step: a balanced step may hold a rare clip twice."""
+    seen = Counter[str]()
+    found = []
+    for example in whole:
+        found.append((example, seen[example.row.id]))
+        seen[example.row.id] += 1
+    return found
+
+
+def _padded(waves: Sequence[NDArray[np.float32]], window: str) -> dict[str, Tensor]:
+    """samples and sizes of a Batch."""
+    length = window_of(max(len(wave) for wave in waves), window)
+    samples = np.zeros((len(waves), length), np.float32)
+    for row, wave in zip(samples, waves, strict=True):
+        row[: len(wave)] = wave
+    return {"samples": torch.from_numpy(samples), "sizes": torch.tensor([len(wave) for wave in waves])}
+
+
+def _taught(examples: Sequence[Example], texts: Texts) -> dict[str, Tensor]:
+    """noise_class, spoken, inputs and labels of a Batch; inputs are the labels moved on by one behind the start token."""
+    spoken = [index for index, example in enumerate(examples) if example.targets is not None]
+    targets = [examples[index].targets or () for index in spoken]
+    shape = max(1, len(targets)), max((len(target) for target in targets), default=1)
+    labels, inputs = torch.full(shape, UNTAUGHT), torch.full(shape, texts.end)
+    inputs[:, 0] = texts.prompt[0]
+    for row, target in enumerate(targets):
+        labels[row, : len(target)] = torch.tensor(target)
+        inputs[row, 1 : len(target)] = torch.tensor(target[:-1])
+    noise_class = torch.tensor([example.noise_class for example in examples])
+    return {"noise_class": noise_class, "spoken": torch.tensor(spoken or [0]), "inputs": inputs, "labels": labels}
+
+
+def loader(steps: Steps, numbers: range, workers: int, pinned: bool) -> Iterator[Batch]:
+    """The batches of these steps, in order, made ahead by workers. PrepError where the data has a fault."""
+    made: Any = DataLoader(steps, batch_size=None, sampler=numbers, num_workers=workers, pin_memory=pinned)  # type: ignore[arg-type]
+    for batch in made:
+        if isinstance(batch, PrepError):
+            raise batch
+        yield batch

@@ -1,0 +1,72 @@
+"""Log-mel on the device, in batch: what WhisperFeatureExtractor computes, to within 1e-4. And what a window is.
+
+A window is how much the encoder sees. At 30 s it is Whisper's own; shorter, the log-mel is the first part of the one at
+30 s, exactly, for all that is left out is padding.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from transformers.audio_utils import mel_filter_bank
+
+RATE_HZ = 16_000
+FFT = 400
+HOP = 160  # samples between frames of the log-mel: 10 ms
+STRIDE = 2 * HOP  # samples between the encoder's positions: 20 ms, for its second convolution has stride 2
+LONGEST = 30 * RATE_HZ  # samples: what Whisper's positions reach
+GRAIN = RATE_HZ  # auto windows are whole seconds, so that few shapes occur
+
+
+def window_of(samples: int, window: str) -> int:
+    """Samples in the window of a clip, or of a batch whose longest clip this is: 30 s, or the whole second above.
+
+    >>> window_of(16_001, "auto"), window_of(16_001, "30"), window_of(10**6, "auto")
+    (32000, 480000, 480000)
+    """
+    return LONGEST if window == "30" else min(LONGEST, max(1, -(-samples // GRAIN)) * GRAIN)
+
+
+def real_positions(samples: int) -> int:
+    """How many of the encoder's positions belong to a clip of so many samples: ceil(samples / 320).
+
+    Position p is centred on sample 320 p (frame 2 p of the log-mel, whose centre is sample 160 * 2 p), and belongs to
+    the clip where that sample does.
+
+    >>> [real_positions(n) for n in (1, 320, 321, 480_000)]
+    [1, 1, 2, 1500]
+    """
+    return -(-min(samples, LONGEST) // STRIDE)
+
+
+class LogMel(nn.Module):
+    """Samples [clips, window] to log-mel [clips, bands, window / 160], float32, on whatever device they are."""
+
+    def __init__(self, bands: int) -> None:
+        super().__init__()
+        filters = mel_filter_bank(1 + FFT // 2, bands, 0.0, RATE_HZ / 2, RATE_HZ, norm="slaney", mel_scale="slaney")
+        self.register_buffer("filters", torch.from_numpy(filters.T.copy()).float(), persistent=False)
+        self.register_buffer("hann", torch.hann_window(FFT), persistent=False)
+
+    @torch.no_grad()
+    def forward(self, samples: Tensor) -> Tensor:
+        """samples: float32 [clips, window] in [-1, 1), a whole number of hops, zeros after each clip's end.
+
+        The floor is 8 (80 dB) below the clip's own peak, as in Whisper; padding never holds the peak. Below 30 s the
+        window is carried on with silence, or the transform would mirror the clip at the window's edge.
+        """
+        frames = samples.shape[-1] // HOP
+        if samples.shape[-1] < LONGEST:
+            samples = nn.functional.pad(samples, (0, FFT))
+        spectrum = torch.stft(samples.float(), FFT, HOP, window=self.hann, return_complex=True)[..., :frames]
+        mel = (self.filters @ spectrum.abs().square()).clamp(min=1e-10).log10()
+        return (torch.maximum(mel, mel.amax(dim=(1, 2), keepdim=True) - 8.0) + 4.0) / 4.0
+
+
+def masked(mel: Tensor, spans: Tensor) -> Tensor:
+    """The log-mel with spans set to 0 (SpecAugment); spans: int64 [clips, n, 4]: first frame, frames, first band, bands."""
+    time, band = torch.arange(mel.shape[2], device=mel.device), torch.arange(mel.shape[1], device=mel.device)
+    frame, frames, low, bands = (spans[..., n, None] for n in range(4))
+    in_time = ((time >= frame) & (time < frame + frames)).any(dim=1)
+    in_band = ((band >= low) & (band < low + bands)).any(dim=1)
+    return mel.masked_fill(in_time[:, None, :] | in_band[:, :, None], 0.0)

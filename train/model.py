@@ -1,0 +1,149 @@
+"""Whisper with a noise head: a linear layer on the time-mean of the encoder's output. And the two losses."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from transformers import WhisperConfig, WhisperForConditionalGeneration, WhisperTokenizer
+from transformers.utils import logging as transformers_logging
+
+from pipeline import keys
+from pipeline.errors import PrepError
+from train.batches import UNTAUGHT, Batch
+from train.features import STRIDE
+from train.options import Options
+from train.text import Texts
+
+TINY = Path(__file__).parent / "tiny"  # a configuration and a tokenizer; no weights
+transformers_logging.set_verbosity_error()
+transformers_logging.disable_progress_bar()
+
+
+class Detector(nn.Module):
+    """Whisper and, where `classes` is not empty, the noise head over them (speech is class 0).
+
+    pool: "real" averages the positions of the clip itself, "all" those of the padding too.
+    """
+
+    def __init__(self, whisper: WhisperForConditionalGeneration, classes: Sequence[str], pool: str = "real") -> None:
+        super().__init__()
+        self.whisper = whisper
+        self.classes = tuple(classes)
+        self.pool = pool
+        self.head = nn.Linear(whisper.config.d_model, len(classes)) if classes else None
+
+    def forward(self, mel: Tensor, sizes: Tensor, spoken: Tensor, inputs: Tensor) -> tuple[Tensor | None, Tensor]:
+        """(noise logits [clips, classes] or None, text logits [said, tokens, vocabulary]); only spoken clips are decoded."""
+        hidden = self.encoded(mel)
+        said = self.whisper.model.decoder(input_ids=inputs, encoder_hidden_states=hidden[spoken], use_cache=False)
+        return self.noise_logits(hidden, sizes), self.whisper.proj_out(said.last_hidden_state)
+
+    def encoded(self, mel: Tensor) -> Tensor:
+        """The encoder's output, [clips, frames / 2, width]; mel: [clips, bands, frames], frames even, at most 3000.
+
+        Whisper's own encoder refuses any length but 30 s. A shorter one has the same positions, from the first on.
+        """
+        encoder = self.whisper.model.encoder
+        hidden = functional.gelu(encoder.conv1(mel))
+        hidden = functional.gelu(encoder.conv2(hidden)).transpose(1, 2)
+        hidden = hidden + encoder.embed_positions.weight[: hidden.shape[1]]
+        hidden = functional.dropout(hidden, encoder.dropout, self.training)
+        for layer in encoder.layers:
+            hidden = layer(hidden, None)
+        return encoder.layer_norm(hidden)
+
+    def noise_logits(self, hidden: Tensor, sizes: Tensor) -> Tensor | None:
+        """[clips, classes] from the encoder's output and each clip's number of samples; None without a head."""
+        if self.head is None:
+            return None
+        return self.head(time_mean(hidden, sizes) if self.pool == "real" else hidden.mean(dim=1))
+
+    def added_parameters(self) -> int:
+        """How many the head adds."""
+        return sum(p.numel() for p in self.head.parameters()) if self.head is not None else 0
+
+
+def time_mean(hidden: Tensor, sizes: Tensor) -> Tensor:
+    """Mean over each clip's real positions, [clips, width]: the first ceil(samples / 320), see features.real_positions."""
+    positions = torch.arange(hidden.shape[1], device=hidden.device)
+    real = (positions * STRIDE < sizes[:, None]).to(hidden.dtype)
+    return (hidden * real[..., None]).sum(dim=1) / real.sum(dim=1, keepdim=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Losses:
+    """Cross-entropies of this process's part of a step; over all processes the parts add up to the mean of the whole step.
+
+    noise: over clips that have a noise class. text: over target tokens. Both 0 where a step teaches none.
+    """
+
+    noise: Tensor
+    text: Tensor
+
+    def total(self, options: Options) -> Tensor:
+        """noise_weight * L_noise + text_weight * L_seq2seq."""
+        return options.noise_weight * self.noise + options.text_weight * self.text
+
+
+def losses(noise_logits: Tensor | None, text_logits: Tensor, batch: Batch) -> Losses:
+    """The two losses of a batch."""
+    words = functional.cross_entropy(text_logits.float().flatten(0, 1), batch.labels.flatten(), ignore_index=UNTAUGHT, reduction="sum")
+    noise = words.new_zeros(())
+    if noise_logits is not None:
+        noise = functional.cross_entropy(noise_logits.float(), batch.noise_class, ignore_index=UNTAUGHT, reduction="sum")
+    return Losses(noise / max(batch.clips, 1), words / max(batch.tokens, 1))
+
+
+def interpolate(parameters: Sequence[Tensor], before: Sequence[Tensor], keep: float) -> None:
+    """theta = keep * before + (1 - keep) * theta, in place: the paper's "momentum update" after an optimizer step.
+
+    AdamW's moments are left as they are: they follow the gradients, which are taken at the interpolated weights.
+    """
+    with torch.no_grad():
+        for now, old in zip(parameters, before, strict=True):
+            now.mul_(1.0 - keep).add_(old, alpha=keep)
+
+
+def seeded(seed: int, *names: object) -> None:
+    """Sets torch's generators by name; what they give depends on nothing that was drawn before."""
+    torch.manual_seed(int(keys.fingerprint(seed, *names)[:12], 16))
+
+
+def build(options: Options, classes: Sequence[str]) -> tuple[Detector, Texts]:
+    """The model to train and its texts. PrepError where the checkpoint cannot be had."""
+    whisper, texts = whisper_of(options.model, options.init, options.seed)
+    seeded(options.seed, "head")
+    detector = Detector(whisper, classes if options.task == "multi" else (), options.pool)
+    if options.freeze == "encoder":
+        whisper.model.encoder.requires_grad_(False)
+    return detector, texts
+
+
+def whisper_of(name: str, init: Literal["pretrained", "random"], seed: int) -> tuple[WhisperForConditionalGeneration, Texts]:
+    """A Whisper checkpoint by folder or hub name, float32, with its texts. PrepError where it cannot be had."""
+    source = str(TINY) if name == "tiny" else name
+    try:
+        texts = Texts.of(WhisperTokenizer.from_pretrained(source), name)
+        if init == "random":
+            seeded(seed, "weights")
+            return WhisperForConditionalGeneration(WhisperConfig.from_pretrained(source)), texts
+        return WhisperForConditionalGeneration.from_pretrained(source, dtype=torch.float32), texts
+    except (OSError, ValueError, KeyError) as error:
+        raise PrepError(f"{name}: no Whisper checkpoint that can be read ({_first_line(error)}): {_remedy(name, init)}") from None
+
+
+def _remedy(name: str, init: str) -> str:
+    if name == "tiny" and init == "pretrained":
+        return "tiny has no weights, train it from random ones with --init random"
+    return "give a folder in the format of transformers (config.json, model.safetensors, tokenizer.json), or a hub name while online"
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+

@@ -1,0 +1,107 @@
+"""Options of a training run: the paper's protocol by default; a preset in TOML over it, the command line over both."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from pipeline.errors import RecipeError, did_you_mean
+
+PRESETS = next(path for path in (Path(__file__).parent / "recipes", Path(__file__).parents[1] / "recipes") if path.is_dir())
+
+
+class Options(BaseModel):
+    """What is trained on what, and how. A run's identity: the same options on the same manifest give the same weights."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+    model: str = Field("openai/whisper-tiny", description="Whisper checkpoint: a folder, a hub name, or `tiny` (carried by the project)")
+    init: Literal["pretrained", "random"] = Field("pretrained", description="the checkpoint's weights, or its shape with new ones")
+    task: Literal["multi", "single"] = Field("multi", description="noise head and transcription, or transcription alone")
+    noise_classes: Literal["binary", "scenes"] = Field("binary", description="the head tells speech from noise, or from each scene")
+    noise_weight: float = Field(1.0, ge=0, description="weight of the noise head's cross-entropy")
+    text_weight: float = Field(1.0, ge=0, description="weight of the transcript's cross-entropy")
+    noise_text: Literal["masked", "empty"] = Field(
+        "masked", description="noise has no transcript: leave it out of the transcript's loss, or teach the decoder to say nothing"
+    )
+    pool: Literal["real", "all"] = Field("real", description="positions the head averages: those of the clip, or the padding too")
+    window: Literal["auto", "30"] = Field("auto", description="seconds the encoder sees: as long as the batch, or Whisper's 30")
+    freeze: Literal["nothing", "encoder"] = Field("nothing", description="what keeps its weights")
+    lr: float = Field(1e-4, gt=0, description="peak learning rate of AdamW")
+    weight_decay: float = Field(0.01, ge=0, description="AdamW's weight decay")
+    warmup: int = Field(0, ge=0, description="steps of linear warm-up before the cosine")
+    batch: int = Field(32, ge=1, description="clips in a step, over all processes")
+    epochs: float = Field(10, gt=0, description="passes over the training rows")
+    steps: int | None = Field(None, ge=1, description="stop after so many steps (the cosine ends there)")
+    interpolation: float = Field(0.5, ge=0, lt=1, description="share of the old weights kept after each step; 0 is plain AdamW")
+    clip_norm: float = Field(1.0, ge=0, description="gradients are scaled down to this norm; 0 leaves them")
+    balance: bool = Field(False, description="each keyword and noise in equal shares of an epoch")
+    remix: bool = Field(False, description="fresh noise for every utterance in every epoch")
+    speech: str | None = Field(None, description="manifest with the speech without noise, for --remix")
+    spec_augment: bool = Field(False, description="mask random stretches of time and bands of the log-mel")
+    augment: tuple[Literal["gain", "filter", "room"], ...] = Field((), description="audiomentations on the waveform: gain, filter, room")
+    impulse_responses: str | None = Field(None, description="folder of impulse responses, for --augment room")
+    best: Literal["loss", "macro_f1"] = Field("loss", description="dev score that names the best checkpoint")
+    save_every: int | None = Field(None, ge=1, description="steps between checkpoints (default: each epoch)")
+    max_tokens: int = Field(48, ge=1, le=440, description="longest transcript, in tokens")
+    seed: int = Field(0, description="seed of every draw")
+
+    @model_validator(mode="after")
+    def _together(self) -> Options:
+        if self.task == "single" and not self.text_weight:
+            raise ValueError("task single with text_weight 0 has nothing to learn: raise text_weight")
+        if self.task == "multi" and not (self.noise_weight or self.text_weight):
+            raise ValueError("noise_weight and text_weight are both 0: there is nothing to learn")
+        if self.augment and "room" in self.augment and not self.impulse_responses:
+            raise ValueError("augment room needs impulse_responses: a folder of WAV or FLAC files")
+        return self
+
+    def canonical(self) -> dict[str, Any]:
+        """Every option with its value, as checkpoints carry it: file names without their folders."""
+        told = self.model_dump(mode="json")
+        return told | {key: Path(told[key]).name for key in ("speech", "impulse_responses") if told[key] is not None}
+
+
+def find(preset: str) -> Path:
+    """The preset's file: the path as given, else a shipped one by that name. RecipeError where there is none."""
+    given = Path(preset)
+    if given.is_file():
+        return given
+    shipped = PRESETS / (given.name if given.suffix == ".toml" else f"{given.name}.toml")
+    if shipped.is_file() and given.parent.name in ("", "recipes"):
+        return shipped
+    raise RecipeError([f"{preset}: no such preset{did_you_mean(given.name, [path.name for path in sorted(PRESETS.glob('train-*.toml'))])}"])
+
+
+def read(preset: str | None, told: Mapping[str, Any]) -> Options:
+    """The options of a preset, with those that were told over it. RecipeError names every fault."""
+    return checked((_preset(find(preset)) if preset else {}) | dict(told), preset)
+
+
+def _preset(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise RecipeError([f"{path}: not TOML: {error}"]) from None
+
+
+def checked(told: Mapping[str, Any], source: str | None = None) -> Options:
+    """Options of these values. RecipeError: each fault with what was found, what was expected, what to type."""
+    try:
+        return Options.model_validate(dict(told))
+    except ValidationError as error:
+        where = f"{source}: " if source else ""
+        raise RecipeError([where + _readable(fault) for fault in error.errors()]) from None
+
+
+def _readable(fault: Any) -> str:
+    key = ".".join(str(part) for part in fault["loc"])
+    if fault["type"] == "extra_forbidden":
+        return f'unknown option "{key}"{did_you_mean(key, Options.model_fields)}'
+    if fault["type"] == "value_error":
+        return str(fault["ctx"]["error"])
+    return f"{key}: found {fault['input']!r}, expected: {fault['msg'].removeprefix('Input should be ')}"

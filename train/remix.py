@@ -1,0 +1,57 @@
+"""Fresh noise in every epoch: the manifest's own mixing options, drawn anew for (seed, row, epoch)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline import keys
+from pipeline.errors import PrepError
+from pipeline.row import Row
+from pipeline.stages import mix
+from train import data
+from train.data import Held, Sounds
+
+NEEDS = "--remix mixes anew, and needs the speech and the noise before they were mixed"
+
+
+class Remix:
+    """Mixtures made again with noise drawn for the epoch. Speech, noise and their splits come from one manifest of prep resample."""
+
+    def __init__(self, mixed: Held, speech: Path, seed: int) -> None:
+        if "mix" not in mixed.recipe:
+            raise PrepError(f"{NEEDS}: {mixed.path} holds no mixtures; make it with prep mix")
+        if not speech.is_file():
+            raise PrepError(f"{NEEDS}: no {speech}; name the manifest of prep resample with --speech")
+        held = data.opened(speech)
+        self.sounds = Sounds(speech.parent)
+        self._rows = held.table.where(held.table.equal("split", "train"))
+        self._options = mix.Options.model_validate(mixed.recipe["mix"])
+        self._seed = seed
+        self._noise = {row.id: row for row in held.rows("train") if row.kind == "noise"}
+        self._epoch = -1
+        self._draw(0)
+        self._check(mixed, speech)
+
+    def _check(self, mixed: Held, speech: Path) -> None:
+        lacking = [row.id for row in mixed.rows("train") if row.kind == "mixture" and row.id not in self._place]
+        if lacking:
+            raise PrepError(f"{NEEDS}: {speech} lacks those of {len(lacking)} mixtures, {lacking[0]} for one: was it made before the other?")
+
+    def pcm(self, row: Row, epoch: int) -> NDArray[np.int16] | None:
+        """The mixture's samples for this epoch, int16 [frames]; None where all crops drawn were silent."""
+        if epoch != self._epoch:
+            self._draw(epoch)
+        job = next(iter(mix.jobs(self._jobs.take(np.array([self._place[row.id]])))))
+        speech = self.sounds.stored(job.at_shard, job.at_speech, job.at_bytes)
+        found = data.noise_crop(self.sounds.pcm(self._noise[job.noise_id]), job.starts, len(speech), self._options.floor_dbfs)
+        return None if found is None else mix.mixed(job, speech, *found)[0]
+
+    def _draw(self, epoch: int) -> None:
+        """The epoch's plan; its seed depends on nothing else, so workers and batches change no draw."""
+        seed = int(keys.fingerprint(self._seed, "remix", epoch)[:12], 16)
+        self._jobs = mix.plan(self._rows, self._options, seed).jobs
+        self._place = {name: index for index, name in enumerate(self._jobs.column("id"))}
+        self._epoch = epoch
