@@ -13,6 +13,7 @@ import numpy as np
 from pipeline import corpora, engine, keys, manifest
 from pipeline.corpora import Claims
 from pipeline.engine import Progress, Setting
+from pipeline.errors import PrepError
 from pipeline.lexicon import Lexicon
 from pipeline.manifest import Provenance
 from pipeline.recipe import Recipe
@@ -55,7 +56,11 @@ def ingested(corpus: str, setting: Setting, limit: int | None, seed: int, watch:
 
 def filtered(tables: Sequence[Table], options: filter.Options, lexicon: Lexicon, limit: int | None, seed: int) -> Ran:
     """The rows of all corpora that meet the rules."""
-    rows = limited(Table.joined(tables, Row), limit, seed)
+    joined = Table.joined(tables, Row)
+    twice = [row_id for row_id, count in Counter(joined.column("id")).items() if count > 1]
+    if twice:
+        raise PrepError(f"{len(twice):,} ids are in more than one of these manifests, {twice[0]} for one: name each corpus once")
+    rows = limited(joined, limit, seed)
     found = filter.apply(rows, options, lexicon, seed)
     return Ran(filter.NAME, len(rows), found.rows, found.drops, found.notes)
 

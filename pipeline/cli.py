@@ -68,7 +68,7 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         _speak_utf8(stream)
     with _endings():
-        prep(prog_name="prep", standalone_mode=True)
+        sys.exit(prep(prog_name="prep", standalone_mode=False))
 
 
 def _speak_utf8(stream: TextIO) -> None:
@@ -81,6 +81,14 @@ def _speak_utf8(stream: TextIO) -> None:
 def _endings() -> Iterator[None]:
     try:
         yield
+    except click.exceptions.Exit as ended:
+        sys.exit(ended.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("prep: stopped. What is done is kept: the same command goes on from here.", err=True)
+        sys.exit(130)
     except PrepError as error:
         click.echo("\n".join(f"prep: {line}" if not n else f"      {line}" for n, line in enumerate(str(error).splitlines())), err=True)
         sys.exit(1)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError, field_validator
 
 from pipeline import corpora, lexicon
 from pipeline.errors import PrepError, RecipeError, did_you_mean
@@ -27,6 +27,14 @@ class Ingest(Options):
     """[ingest] of a recipe: which corpora."""
 
     corpora: tuple[str, ...] = Field(min_length=1, description="corpora to ingest")
+
+    @field_validator("corpora")
+    @classmethod
+    def _each_once(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f'"{name}" is named {names.count(name)} times, expected each corpus once')
+        return names
 
 
 class Shards(Options):
@@ -93,8 +101,8 @@ def find(path: str) -> Path:
     shipped = SHIPPED / (given.name if given.suffix == ".toml" else f"{given.name}.toml")
     if shipped.is_file() and given.parent.name in ("", "recipes"):
         return shipped
-    known = [item.name for item in sorted(SHIPPED.glob("*.toml")) if item.name != LEXICON]
-    raise RecipeError([f"{path}: no such recipe{did_you_mean(given.name, known)}"])
+    known = [item.stem for item in sorted(SHIPPED.glob("*.toml")) if item.name != LEXICON]
+    raise RecipeError([f"{path}: no such recipe{did_you_mean(given.stem, known)}"])
 
 
 def read(path: Path) -> Recipe:
@@ -108,15 +116,14 @@ def read(path: Path) -> Recipe:
     seed = _scalar(told, "seed", 0, faults)
     words = _lexicon(path, _scalar(told, "lexicon", "", faults), faults)
     tables = {name: _table(name, kind, told.get(name), faults) for name, kind in TABLES.items()}
-    examples = [_options(f"example {n}", Example, item, faults) for n, item in enumerate(told.get("example", []), 1)]
+    listed = told.get("example", [])
+    examples = [_options(f"example {n}", Example, item, faults) for n, item in enumerate(listed if isinstance(listed, list) else [], 1)]
     _check_corpora(tables["ingest"], tables["mix"], faults)
     if tables["mix"] is not None and tables["resample"] is None and "resample" not in told:
         faults.append("[mix] needs [resample]: an empty table [resample] takes the defaults")
     rules = tables["filter"]
     if isinstance(rules, filter.Options) and words is not None:
-        for number, example in enumerate(examples, 1):
-            if example is not None:
-                faults += [f"[[example]] {number}: {fault}" for fault in _tried(example, rules, words, seed)]
+        faults += _condition(rules) or _tried_all(examples, rules, words, seed)
     if faults or words is None:
         raise RecipeError([f"{path}: {fault}" for fault in faults])
     kept = [example for example in examples if example is not None]
@@ -189,6 +196,7 @@ def _check_corpora(ingest: Options | None, mixing: Options | None, faults: list[
         named |= {"mix] noise": tuple(mix.weight_of(item)[0] for item in mixing.noise or ()), "mix] keep": mixing.keep}
     for where, names in named.items():
         faults += [f'[{where}: unknown corpus "{name}"{did_you_mean(name, known)}' for name in names if name not in known]
+        faults += [f'[{where}: "{name}" is named more than once' for name in sorted(set(names)) if names.count(name) > 1]
     if isinstance(ingest, Ingest):
         lacking = [name for name in named.get("mix] noise", ()) if name in known and name not in ingest.corpora]
         faults += [f'[mix] noise: "{name}" is not among [ingest] corpora' for name in lacking]
@@ -214,6 +222,24 @@ _ORDINARY: dict[str, Any] = {
     "clipped_share": 0.0,
     "zero_share": 0.0,
 }
+
+
+def _condition(rules: filter.Options) -> list[str]:
+    """What is wrong with the SQL condition, if there is one."""
+    try:
+        Table.of([], Row).select(rules.where or "true")
+    except RecipeError as error:
+        return [f"[filter] {fault}" for fault in error.faults]
+    return []
+
+
+def _tried_all(examples: Sequence[Example | None], rules: filter.Options, words: Lexicon, seed: int) -> list[str]:
+    return [
+        f"[[example]] {number}: {fault}"
+        for number, example in enumerate(examples, 1)
+        if example is not None
+        for fault in _tried(example, rules, words, seed)
+    ]
 
 
 def _tried(example: Example, rules: filter.Options, words: Lexicon, seed: int) -> list[str]:

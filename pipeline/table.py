@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import types
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields
@@ -21,6 +22,7 @@ from pipeline.row import Row
 T = TypeVar("T")
 # Not pa.map_: Hugging Face datasets cannot read that type, and the pairs lie in the file in the same way.
 LABELS = pa.list_(pa.struct([pa.field("key", pa.string(), False), pa.field("value", pa.string(), False)]))
+_CLOCK = frozenset({"current_date", "current_time", "current_timestamp", "localtime", "localtimestamp", "now", "today"})
 _SCALARS = {str: pa.string(), int: pa.int64(), float: pa.float64(), bool: pa.bool_()}
 UNHASHED = frozenset(f"{part}{name}" for part in ("", "speech_", "noise_") for name in ("shard", "offset", "bytes"))  # where sound lies
 
@@ -178,9 +180,9 @@ class Table:
         """
         return run_condition(self.arrow, sql)
 
-    def expression(self, sql: str) -> list[Any]:
-        """The value of an SQL expression of our own for each row, in order."""
-        return [value for (value,) in self.query(f"SELECT {sql} FROM rows")]
+    def expressions(self, *sql: str) -> list[tuple[Any, ...]]:
+        """The values of SQL expressions of our own for each row, in order."""
+        return self.query(f"SELECT {', '.join(sql)} FROM rows")
 
     def query(self, sql: str) -> list[tuple[Any, ...]]:
         """What an SQL statement of our own over the table `rows` returns."""
@@ -283,6 +285,7 @@ def run_condition(arrow: pa.Table, sql: str) -> NDArray[np.bool_]:
     """See Table.select."""
     with sandbox() as session:
         session.register("held", arrow)
+        _refuse_chance(session, sql)
         labels = ", map_from_entries(labels) AS labels" if "labels" in arrow.column_names else ""
         view = f"SELECT * {'EXCLUDE (labels)' if labels else ''}{labels} FROM held"
         try:
@@ -293,6 +296,15 @@ def run_condition(arrow: pa.Table, sql: str) -> NDArray[np.bool_]:
     if kept.num_rows != arrow.num_rows:
         raise RecipeError([f"where: {sql!r} is not a condition: it gives {kept.num_rows} answers for {arrow.num_rows} rows"])
     return Table._flags(kept.column("kept"))
+
+
+def _refuse_chance(session: duckdb.DuckDBPyConnection, sql: str) -> None:
+    """RecipeError for functions whose answer is not a function of the row: random(), now(), uuid(), ..."""
+    names = {word.lower() for word in re.findall(r"[A-Za-z_]\w*", sql)}
+    unstable = session.execute("SELECT DISTINCT function_name FROM duckdb_functions() WHERE stability <> 'CONSISTENT'").fetchall()
+    found = sorted(names & ({name for (name,) in unstable} | _CLOCK))
+    if found:
+        raise RecipeError([f"where: {sql!r} uses {', '.join(found)}, whose answer changes from run to run: keep to the row's own columns"])
 
 
 def _first_lines(error: Exception) -> str:

@@ -91,16 +91,18 @@ def _checked(row: Row, pcm: NDArray[np.int16]) -> NDArray[np.int16]:
 
 def samples(pcm: NDArray[np.int16]) -> NDArray[np.float32]:
     """The samples as float32 in [-1, 1)."""
-    return dsp.floats(pcm)
+    return pcm.astype(np.float32) * np.float32(1 / dsp.FULL_SCALE)
 
 
 def noise_crop(noise: NDArray[np.int16], starts: Sequence[int], frames: int, floor_dbfs: float) -> tuple[NDArray[np.int16], float] | None:
     """(crop, its level in dBFS) from the first of these starts whose crop is above the floor; None where none is."""
+    if len(noise) < dsp.shortest(frames, RATE_HZ):
+        return None
     for start in starts:
         crop = dsp.crop(noise, start, frames, RATE_HZ)
-        level = dsp.level_dbfs(dsp.floats(crop))
-        if level is not None and level >= floor_dbfs:
-            return crop, level
+        power = dsp.power(crop)
+        if power > 0.0 and dsp.db(power) >= floor_dbfs:
+            return crop, dsp.db(power)
     return None
 
 
@@ -115,8 +117,7 @@ def recording(path: Path) -> NDArray[np.int16]:
     except CorruptMember as error:
         raise PrepError(f"{path}: {error.detail}") from None
     wave = dsp.resample(dsp.mono(floats(held)), held.rate_hz, RATE_HZ)
-    peak = dsp.peak(wave)
-    return dsp.quantised(wave * np.float32(dsp.CEILING / peak) if peak > 1 - 1 / dsp.FULL_SCALE else wave)
+    return dsp.quantised(wave if dsp.fits(wave) else wave * np.float32(dsp.CEILING / dsp.peak(wave)))
 
 
 def write(path: Path, values: Sequence[T], kind: type[T], made: Mapping[str, Any]) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
 from collections.abc import Mapping
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, TextIO
 
 from tqdm import tqdm
 
@@ -21,14 +22,12 @@ LOG = "log.jsonl"
 class Journal:
     """The journal of a run from a step on. Lines of later steps, left by a run that was interrupted, are taken out first."""
 
-    def __init__(self, folder: Path, start: int, total: int, clips_per_step: int) -> None:
-        path = folder / LOG
-        kept = _until(path, start)
-        with replacing(path) as half:
-            half.write_text("".join(kept), encoding="utf-8")
-        self._file = path.open("a", encoding="utf-8")
-        self._bar = tqdm(total=total * clips_per_step, initial=start * clips_per_step, unit=" clips", disable=None, dynamic_ncols=True)
-        self._board = _board(folder / "tensorboard", start)
+    def __init__(self, folder: Path, start: int, total: int, clips_per_step: int, quiet: bool = False) -> None:
+        """quiet: for the processes beside the first, which leave no journal."""
+        self._file = None if quiet else _opened(folder / LOG, start)
+        self._board = None if quiet else _board(folder / "tensorboard", start)
+        place = {"initial": start * clips_per_step, "total": total * clips_per_step}
+        self._bar = tqdm(**place, unit=" clips", disable=quiet or None, dynamic_ncols=True)
         self._began, self._clips = time.monotonic(), 0
 
     def step(self, step: int, clips: int, values: Mapping[str, float]) -> None:
@@ -42,11 +41,13 @@ class Journal:
     def dev(self, step: int, values: Mapping[str, float]) -> None:
         """Scores on dev after a step."""
         self._put({"step": step, **{f"dev_{name}": value for name, value in values.items()}})
-        self._bar.write(f"step {step}: " + ", ".join(f"dev {name} {value:.4f}" for name, value in values.items())) if not self._bar.disable else None
+        if not self._bar.disable:
+            self._bar.write(f"step {step}: " + ", ".join(f"dev {name} {value:.4f}" for name, value in values.items()), sys.stderr)
 
     def _put(self, values: Mapping[str, Any]) -> None:
-        self._file.write(json.dumps(values) + "\n")
-        self._file.flush()
+        if self._file is not None:
+            self._file.write(json.dumps(values) + "\n")
+            self._file.flush()
         for name, value in values.items() if self._board is not None else ():
             self._board.add_scalar(name, value, values["step"])
 
@@ -54,16 +55,20 @@ class Journal:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self._file.close()
+        if self._file is not None:
+            self._file.close()
         self._bar.close()
         if self._board is not None:
             self._board.close()
 
 
-def _until(path: Path, step: int) -> list[str]:
-    """The whole lines of a log up to a step."""
+def _opened(path: Path, step: int) -> TextIO:
+    """The log to append to, with its whole lines up to a step."""
     lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.is_file() else []
-    return [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= step]
+    kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= step]
+    with replacing(path) as half:
+        half.write_text("".join(kept), encoding="utf-8")
+    return path.open("a", encoding="utf-8")
 
 
 def _board(folder: Path, start: int) -> Any:

@@ -45,13 +45,14 @@ class Remix:
         if epoch != self._epoch:
             self._draw(epoch)
         job = next(iter(mix.jobs(self._jobs.take(np.array([self._place[row.id]])))))
-        speech = self.sounds.stored(job.at_shard, job.at_speech, job.at_bytes)
-        found = data.noise_crop(self.sounds.pcm(self._noise[job.noise_id]), job.starts, len(speech), self._options.floor_dbfs)
-        return None if found is None else mix.mixed(job, speech, *found)[0]
+        speech = job.speech.sound(self.sounds)  # type: ignore[arg-type, union-attr]  # it asks for stored samples and nothing else
+        noise = self.sounds.pcm(self._noise[job.mixture.noise_id])
+        found = data.noise_crop(noise, job.mixture.starts, job.mixture.frames, self._options.floor_dbfs)
+        return None if found is None else mix.mixed(job.mixture, speech, *found)[0]
 
     def _draw(self, epoch: int) -> None:
         """The epoch's plan; its seed depends on nothing else, so workers and batches change no draw."""
         seed = int(keys.fingerprint(self._seed, "remix", epoch)[:12], 16)
-        self._jobs = mix.plan(self._rows, self._options, seed).jobs
+        self._jobs = mix.plan(self._rows, self._options, seed, resampled="").jobs
         self._place = {name: index for index, name in enumerate(self._jobs.column("id"))}
         self._epoch = epoch

@@ -6,7 +6,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args, get_origin
@@ -73,12 +73,12 @@ def setting(common: Common, folder: Path, roots: Roots) -> Setting:
     return Setting(folder, roots, crew.of(common.jobs), common.shard_clips)
 
 
-def roots_of(common: Common) -> Roots:
+def roots_told(flags: Sequence[str]) -> Roots:
     """The roots told by --root, the environment and prep.toml. RecipeError for a --root that is not NAME=DIR."""
-    faults = [f"--root {item}: expected NAME=DIR, such as --root aihub=/data/aihub170" for item in common.root if "=" not in item]
+    faults = [f"--root {item}: expected NAME=DIR, such as --root aihub=/data/aihub170" for item in flags if "=" not in item]
     if faults:
         raise RecipeError(faults)
-    return Roots.find(dict(item.split("=", 1) for item in common.root), os.environ, Path.cwd())
+    return Roots.find(dict(item.split("=", 1) for item in flags), os.environ, Path.cwd())
 
 
 def stage_options(model: type[BaseModel]) -> Callable[[F], F]:
@@ -117,7 +117,14 @@ def options_of(model: type[O], told: Mapping[str, Any]) -> O:
     try:
         return model.model_validate(given)
     except ValidationError as error:
-        raise RecipeError([f"--{fault.replace('_', '-', 0)}" for fault in readable(error, model)]) from None
+        raise RecipeError([_as_flag(fault, model) for fault in readable(error, model)]) from None
+
+
+def _as_flag(fault: str, model: type[BaseModel]) -> str:
+    """A fault under the name that is typed: `--max-s: ...` for `max_s: ...`."""
+    name, colon, rest = fault.partition(":")
+    info = model.model_fields.get(name.split(".")[0])
+    return f"{_flags(name.split('.')[0], info)[0].split('/')[0]}{colon}{rest}" if info else fault
 
 
 def watch() -> Watch:

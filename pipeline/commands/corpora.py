@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
-from pathlib import Path
 
 import click
 
 from pipeline import corpora as known
+from pipeline.commands.common import roots_told
 from pipeline.sources import Roots
 
 
@@ -22,7 +21,7 @@ def corpora(as_json: bool, root: tuple[str, ...]) -> None:
     Example:
       prep corpora
     """
-    roots = Roots.find(dict(item.split("=", 1) for item in root if "=" in item), os.environ, Path.cwd())
+    roots = roots_told(root)
     told = [_told(name, roots) for name in known.names()]
     if as_json:
         click.echo(json.dumps(told, ensure_ascii=False))

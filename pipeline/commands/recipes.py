@@ -11,7 +11,7 @@ import click
 
 from pipeline import build, recipe
 from pipeline.build import Ran
-from pipeline.commands.common import MANIFESTS, Common, common_of, common_options, report, roots_of, setting, watch
+from pipeline.commands.common import MANIFESTS, Common, common_of, common_options, report, roots_told, setting, watch
 from pipeline.errors import PrepError, RecipeError
 from pipeline.recipe import Recipe
 
@@ -36,7 +36,7 @@ def run(path: str, **options: Any) -> None:
 
 def run_recipe(chosen: Recipe, out: Path, common: Common) -> list[Ran]:
     """Runs a recipe's stages, reporting each, and writes its manifest."""
-    roots = roots_of(common)
+    roots = roots_told(common.root)
     _missing_roots(chosen, roots)
     where = setting(common, out.parent, roots)
     rans = []

@@ -18,7 +18,7 @@ from pipeline.commands.common import (
     common_options,
     options_of,
     report,
-    roots_of,
+    roots_told,
     say,
     setting,
     stage_options,
@@ -51,7 +51,7 @@ def ingest(corpus: str, folder: Path | None, **options: Any) -> None:
     name = corpora.find(corpus).NAME
     if folder is not None:
         common = replace(common, root=(*common.root, f"{name}={folder}"))
-    roots = roots_of(common)
+    roots = roots_told(common.root)
     out = common.out or MANIFESTS / f"{name}.parquet"
     if common.dry_run:
         claims = corpora.find(name).clips(roots[name])
@@ -113,7 +113,7 @@ def resample(source: Path | None, **options: Any) -> None:
         hours = read.table.query("SELECT coalesce(sum(frames / rate_hz), 0) / 3600 FROM rows")[0][0]
         click.echo(f"resample: {len(read):,} clips, {hours:.2f} h, about {hours * 3600 * 14_000 / 1e9:.2f} GB; nothing written")
         return
-    ran = build.resampled(read.table, chosen, setting(common, out.parent, roots_of(common)), common.limit, common.seed, watch())
+    ran = build.resampled(read.table, chosen, setting(common, out.parent, roots_told(common.root)), common.limit, common.seed, watch())
     _finish(ran, "resample", common, [read], {"resample": chosen.model_dump(mode="json")}, out)
 
 

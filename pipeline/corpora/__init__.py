@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from importlib import import_module
 from pkgutil import iter_modules
 from typing import TYPE_CHECKING, Protocol, cast
@@ -75,6 +76,7 @@ def names() -> list[str]:
     return sorted(m.name.replace("_", "-") for m in iter_modules(__path__) if not m.name.startswith("_"))
 
 
+@cache
 def find(name: str) -> Corpus:
     """The adapter of that name, loaded now; PrepError where there is none."""
     if name not in names():

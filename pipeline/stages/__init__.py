@@ -17,7 +17,7 @@ ORDER = ("ingest", "filter", "resample", "mix")
 class Options(BaseModel):
     """Options of a stage: frozen, and no key that it does not know."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Job(Protocol):

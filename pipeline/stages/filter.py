@@ -137,14 +137,15 @@ def apply(rows: Table, options: Options, lexicon: Lexicon, seed: int) -> Filtere
 
 
 def _ruled(rows: Table, options: Options) -> tuple[list[Table], Table]:
-    drops = []
-    for rule in rules(options):
-        broken = ~rows.select(rule.keep)
-        if broken.any():
-            lost = rows.where(broken)
-            drops.append(_drops(lost, rule.reason, lost.expression(rule.detail)))
-            rows = rows.where(~broken)
-    return drops, rows
+    tried = rules(options)
+    cases = [f"WHEN NOT coalesce({rule.keep}, false) THEN {number}" for number, rule in enumerate(tried)]
+    details = [f"WHEN NOT coalesce({rule.keep}, false) THEN {rule.detail}" for rule in tried]
+    verdicts = rows.expressions(f"CASE {' '.join(cases)} END", f"CASE {' '.join(details)} END")
+    broken = np.array([number is not None for number, _ in verdicts], dtype=np.bool_)
+    lost = [verdict for verdict in verdicts if verdict[0] is not None]
+    drops = rows.where(broken).only(["id"])
+    drops = drops.filled(stage=NAME, reason=[tried[number].reason for number, _ in lost], detail=[detail for _, detail in lost])
+    return [drops.as_kind(Drop)], rows.where(~broken)
 
 
 def _drops(rows: Table, reason: str, detail: str | Sequence[str]) -> Table:

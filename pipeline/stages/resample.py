@@ -11,7 +11,7 @@ import numpy as np
 from pydantic import Field
 
 from pipeline import dsp
-from pipeline.errors import CorruptMember
+from pipeline.errors import CorruptMember, PrepError
 from pipeline.row import Drop, Place
 from pipeline.stages import Options as StageOptions
 from pipeline.stages.ingest import DB_DIGITS, SHARE_DIGITS, decibels
@@ -73,6 +73,8 @@ class Made:
 
 def plan(rows: Table, where: Mapping[str, Place]) -> tuple[Table, Table]:
     """(one job a row whose recording was found, drops of those whose was not); where: Row.source -> place."""
+    if rows.equal("kind", "mixture").any():
+        raise PrepError("these are mixtures already: resample takes what prep filter wrote (manifests/filtered.parquet)")
     rows = rows.ordered()
     sources = rows.column("source")
     found = np.array([source in where for source in sources], dtype=np.bool_)

@@ -41,23 +41,31 @@ class Options(StageOptions):
     @field_validator("noise")
     @classmethod
     def _weighted(cls, values: tuple[str, ...] | None) -> tuple[str, ...] | None:
-        for value in values or ():
-            weight_of(value)
+        names = [weight_of(value)[0] for value in values or ()]
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f'"{name}" is named {names.count(name)} times, expected each corpus once')
         return values
 
 
 def _snr(value: float | str) -> float | str:
     """A number, or `LOW:HIGH` in one spelling."""
     if not isinstance(value, str):
-        return float(value)
+        return _finite(value, value)
     if found := _RANGE.fullmatch(value):
         low, high = (float(bound) for bound in found.groups())
         if low < high:
             return f"{low:g}:{high:g}"
     try:
-        return float(value)
+        return _finite(float(value), value)
     except ValueError:
         raise ValueError(f'found "{value}", expected a number of dB, or LOW:HIGH such as 5:20') from None
+
+
+def _finite(number: float, told: object) -> float:
+    if not math.isfinite(number):
+        raise ValueError(f'found "{told}", expected a finite number of dB')
+    return float(number)
 
 
 def weight_of(value: str) -> tuple[str, float]:
@@ -67,6 +75,6 @@ def weight_of(value: str) -> tuple[str, float]:
         number = float(weight or 1)
     except ValueError:
         number = 0.0
-    if not number > 0:
+    if not 0 < number < math.inf:
         raise ValueError(f'found "{value}", expected NAME or NAME=WEIGHT with a weight above 0')
     return name, number

@@ -1,0 +1,134 @@
+"""Transcripts to keywords, never by the scenario's name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from unicodedata import normalize
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline import lexicon
+from pipeline.errors import RecipeError
+from pipeline.lexicon import Lexicon
+from pipeline.recipe import SHIPPED, shipped_lexicon
+
+HELD = shipped_lexicon()
+
+SAVEME = [
+    "살려주세요",
+    "살려 주세요",
+    "살려 주세요. ",
+    "사람 살려",
+    "살려줘",
+    "살려줘요",
+    "사람이 살려주세요",
+    "살려주세요!!",
+    "  살려주세요\t",
+]
+HELPME = [
+    "도와줘",
+    "도와줘요",
+    "도와주세요",
+    "도와 주세요",
+    "빨리 도와 주세요",
+    "누가 도와주세요",
+    "누가 좀 도와 주세요 ",
+    "제발 누가 좀 도와 주세요.",
+]
+OTHERS = [
+    "물지마",
+    "개조심해",
+    "강아지조심해",
+    "벌집조심해",
+    "그만하세요",
+    "때리지 마세요",
+    "불이야",
+    "119에 신고해 주세요",
+    "구해주세요",
+    "살려주세요 도와주세요",
+]
+
+
+@pytest.mark.parametrize("transcript", SAVEME)
+def test_known_spellings_of_save_me(transcript: str) -> None:
+    assert HELD.keyword(transcript) == "saveme"
+
+
+@pytest.mark.parametrize("transcript", HELPME)
+def test_known_spellings_of_help_me(transcript: str) -> None:
+    assert HELD.keyword(transcript) == "helpme"
+
+
+@pytest.mark.parametrize("transcript", OTHERS)
+def test_other_transcripts_are_others_also_in_calls_for_help(transcript: str) -> None:
+    assert HELD.keyword(transcript) == "others"
+
+
+@pytest.mark.parametrize("transcript", [None, "", "  ", "...", "_", "\u3000"])
+def test_nothing_said_has_no_keyword(transcript: str | None) -> None:
+    assert HELD.keyword(transcript) is None
+
+
+@pytest.mark.parametrize("transcript", [*SAVEME, *HELPME, *OTHERS])
+def test_decomposed_letters_are_the_same_letters(transcript: str) -> None:
+    assert HELD.keyword(normalize("NFD", transcript)) == HELD.keyword(transcript)
+
+
+@given(st.text())
+def test_normalising_twice_is_normalising_once(text: str) -> None:
+    assert lexicon.normalised(lexicon.normalised(text)) == lexicon.normalised(text)
+
+
+@given(st.sampled_from([" ", ".", "!", ",", "…", "~", "-", "\n", "'", "?"]), st.integers(0, 5))
+def test_space_and_punctuation_anywhere_change_nothing(mark: str, at: int) -> None:
+    assert HELD.keyword("살려주세요"[:at] + mark + "살려주세요"[at:]) == "saveme"
+
+
+def test_a_new_keyword_needs_no_code(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text('other = "rest"\n[keywords]\nfire = ["불이야", "불 이야!"]\n', encoding="utf-8")
+    held = lexicon.read(path)
+    assert held == Lexicon({"불이야": "fire"}, "rest")
+    assert held.keywords == ["fire", "rest"]
+    assert [held.keyword(text) for text in ("불이야!", "살려주세요")] == ["fire", "rest"]
+
+
+def test_the_shipped_keywords_are_the_three() -> None:
+    assert HELD.keywords == ["helpme", "saveme", "others"]
+    assert (SHIPPED / "lexicon.toml").is_file()
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("other = ", "not TOML"),
+        ('other = "others"', "[keywords]"),
+        ('[keywords]\nsaveme = ["살려줘"]', 'other = "others"'),
+        ('other = "others"\n[keywords]\nsaveme = "살려줘"', "saveme: expected a list of spellings, found '살려줘'"),
+        ('other = "others"\n[keywords]\nsaveme = ["..."]', "expected a list of spellings"),
+        ('other = "others"\n[keywords]\nsaveme = [1]', "expected a list of spellings, found [1]"),
+        ('other = "others"\n[keywords]\na = ["살려줘"]\nb = ["살려 줘"]', '"살려 줘" stands under both a and b'),
+    ],
+)
+def test_a_faulty_lexicon_is_refused_with_what_is_wrong(text: str, said: str, tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(RecipeError) as caught:
+        lexicon.read(path)
+    assert said in str(caught.value)
+    assert str(path) in str(caught.value)
+
+
+def test_every_fault_of_a_lexicon_is_told_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text('other = "others"\n[keywords]\na = 1\nb = []\nc = [2]\n', encoding="utf-8")
+    with pytest.raises(RecipeError) as caught:
+        lexicon.read(path)
+    assert len(caught.value.faults) >= 2
+
+
+def test_a_lexicon_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match=r"nowhere\.toml: no such lexicon"):
+        lexicon.read(tmp_path / "nowhere.toml")
