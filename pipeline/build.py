@@ -32,6 +32,12 @@ class Ran:
     drops: Table
     notes: Sequence[str] = ()
     claims: Claims | None = None
+    corpus: str = ""
+
+    @property
+    def title(self) -> str:
+        """`ingest aihub`, `mix`."""
+        return f"{self.stage} {self.corpus}".rstrip()
 
     def reasons(self) -> dict[str, int]:
         """How many were dropped for which reason, most frequent first."""
@@ -51,7 +57,7 @@ def ingested(corpus: str, setting: Setting, limit: int | None, seed: int, watch:
     plan = limited(ingest.plan(corpus, claims.clips), limit, seed)
     rows, drops = engine.run(find(ingest.NAME), ingest.Options(), plan, setting, watch.start(f"ingest {corpus}", len(plan)))
     all_drops = Table.joined([drops, Table.of(claims.drops, Drop)], Drop)
-    return Ran(ingest.NAME, len(plan) + len(claims.drops), rows, all_drops, claims.notes, claims)
+    return Ran(ingest.NAME, len(plan) + len(claims.drops), rows, all_drops, claims.notes, claims, corpus)
 
 
 def filtered(tables: Sequence[Table], options: filter.Options, lexicon: Lexicon, limit: int | None, seed: int) -> Ran:
@@ -89,6 +95,7 @@ def mixed(
     progress = watch.start(mix.NAME, len(plan.jobs))
     engine.prepare(plan.pools, setting)
     made, drops = engine.run(find(mix.NAME), options, plan.jobs, setting, progress)
+    engine.discard(plan.pools, setting)
     jobs = len(plan.jobs) + len(plan.kept) + len(plan.drops)
     return Ran(mix.NAME, jobs, Table.joined([made, plan.kept], Row), Table.joined([plan.drops, drops], Drop), plan.notes)
 
@@ -112,7 +119,7 @@ def run(recipe: Recipe, setting: Setting, limit: int | None, watch: Watch) -> It
     yield (last := filtered([ran.rows for ran in ingests], recipe.filter, recipe.lexicon, None, recipe.seed))
     if recipe.resample is None:
         return
-    aloud, others = _to_mix(last.rows, recipe.mix)
+    aloud, others = to_mix(last.rows, recipe.mix)
     yield (last := resampled(others, recipe.resample, setting, None, recipe.seed, watch))
     if recipe.mix is not None:
         speech = mix.unrendered(aloud, recipe.resample, places(aloud, setting))
@@ -120,7 +127,7 @@ def run(recipe: Recipe, setting: Setting, limit: int | None, watch: Watch) -> It
         yield mixed(rows, recipe.mix, recipe.resample.model_dump(mode="json"), setting, None, recipe.seed, watch)
 
 
-def _to_mix(rows: Table, options: mix.Options | None) -> tuple[Table, Table]:
+def to_mix(rows: Table, options: mix.Options | None) -> tuple[Table, Table]:
     """(speech that is resampled as it is mixed, rows that resample stores).
 
     Each utterance is then decoded once and never stored without noise; the mixtures are the same as those of the stages

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import zlib
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -35,10 +36,21 @@ def audio_path(folder: Path, shard: str) -> Path:
     return folder / AUDIO_FOLDER / f"{shard}.tar"
 
 
-def write(folder: Path, shard: str, made: Table, drops: Table, crc: int | None) -> None:
+@dataclass(frozen=True, slots=True)
+class Effort:
+    """What a shard took: stage, options of the work, seconds of audio, seconds of work. For plans and estimates."""
+
+    stage: str
+    options: dict[str, Any]
+    audio_s: float
+    work_s: float
+
+
+def write(folder: Path, shard: str, outcome: Outcome, crc: int | None, effort: Effort) -> None:
     """Commits a shard. Its audio, if it has any, lies in place already, and crc is the audio's."""
     audio = audio_path(folder, shard)
-    seal = {"made": made.digest(), "drops": drops.digest()}
+    made, drops = outcome.made, outcome.drops
+    seal: dict[str, Any] = {"made": made.digest(), "drops": drops.digest(), "effort": asdict(effort)}
     if crc is not None:
         seal |= {"crc": str(crc), "bytes": str(audio.stat().st_size), "stamp": str(audio.stat().st_mtime_ns)}
     manifest.write_table(commit_path(folder, shard), made.either(drops), seal)
@@ -63,7 +75,29 @@ def read(folder: Path, shard: str, made: type) -> Outcome | None:
     return outcome if "crc" not in seal or _whole(audio_path(folder, shard), seal) else None
 
 
-def _whole(audio: Path, seal: dict[str, str]) -> bool:
+def committed(folder: Path) -> list[str]:
+    """Names of all shards that are committed in the folder."""
+    return sorted(path.stem for path in (folder / WORK_FOLDER).glob("*.parquet") if not path.name.startswith("."))
+
+
+def effort(folder: Path, shard: str) -> Effort | None:
+    """What a committed shard took; None where its commit cannot be read."""
+    try:
+        return Effort(**manifest.sealed(commit_path(folder, shard))["effort"])
+    except (ManifestError, KeyError, TypeError):
+        return None
+
+
+def ids(folder: Path, shard: str) -> list[str]:
+    """Ids of the jobs of a committed shard; empty where its commit cannot be read."""
+    try:
+        table, _ = manifest.read_sealed(commit_path(folder, shard))
+    except ManifestError:
+        return []
+    return [str(row_id) for row_id in table.column("id")]
+
+
+def _whole(audio: Path, seal: dict[str, Any]) -> bool:
     if not audio.exists() or audio.stat().st_size != int(seal["bytes"]):
         return False
     return audio.stat().st_mtime_ns == int(seal["stamp"]) or checksum(audio) == int(seal["crc"])

@@ -21,6 +21,7 @@ class Crew(Protocol):
     """An executor, how many tasks it works on at once, and a way to replace it when its workers died."""
 
     width: int
+    far: bool  # whether the work may be done on other machines
 
     def start(self) -> Executor:
         """A fresh executor."""
@@ -43,6 +44,7 @@ class Alone:
     """This process alone."""
 
     width = 1
+    far = False
 
     def start(self) -> Executor:
         return Serial()
@@ -53,6 +55,7 @@ class Processes:
 
     def __init__(self, jobs: int) -> None:
         self.width = jobs
+        self.far = False
 
     def start(self) -> Executor:
         return ProcessPoolExecutor(self.width, multiprocessing.get_context("spawn"), _prepare_worker)

@@ -220,11 +220,6 @@ def _smoothing(rate_hz: int) -> _Smoothing:
     return _Smoothing(block, group, np.stack([leak, keep]), (float(keep[-1]), float(leak[-1])))
 
 
-def shortest(frames: int, rate_hz: int) -> int:
-    """The fewest frames of noise from which `crop` makes so many: less must be looped, and a loop needs two fades."""
-    return min(frames, 2 * round(FADE_S * rate_hz))
-
-
 def crop(noise: Pcm16, start: int, frames: int, rate_hz: int) -> Pcm16:
     """`frames` samples of the noise from `start` on, int16; where it ends, it goes on from its beginning.
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import shutil
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import pairwise
@@ -10,10 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pipeline import commits, crew, keys
 from pipeline.commits import Outcome, audio_path, completed
 from pipeline.errors import CorruptMember, PrepError
+from pipeline.ledger import Ledger
 from pipeline.row import Drop, Row
 from pipeline.sources import Roots
 from pipeline.stages import Options, Stage, find
@@ -21,22 +25,26 @@ from pipeline.store import Store, decode_pool, pool_path, writing
 from pipeline.table import Table
 
 SHARD_CLIPS = 1000
+STORED_BYTES_A_SECOND = 20_000  # FLAC of 16 kHz speech takes 12 to 16 kB a second, of noise 20 to 25
 NAME_DIGITS = 16  # hex digits of a shard's name: 64 bits, one chance in 10**8 of two alike among a million shards
 
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """Where and by whom the work is done. shard_clips: mean number of clips in a shard."""
+    """Where and by whom the work is done. shard_clips: mean number of clips in a shard. slice: (i, n) to do only every
+    n-th shard, beginning with the i-th of 1 to n; (0, 0) to do none, only gather."""
 
     folder: Path
     roots: Roots
     crew: crew.Crew
     shard_clips: int = SHARD_CLIPS
+    slice: tuple[int, int] = (1, 1)
+    ledger: Ledger | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Task:
-    """One shard to make."""
+    """One shard to make. far: on another machine, perhaps, where the roots may lie elsewhere."""
 
     stage: str
     options: Options
@@ -44,9 +52,7 @@ class Task:
     plan: Table
     folder: Path
     roots: Roots
-
-    def __str__(self) -> str:
-        return f"shard {self.shard} ({len(self.plan)} clips)"
+    far: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,55 +76,122 @@ class Step:
 Progress = Callable[[Step], None]
 
 
+class Unfinished(PrepError):
+    """A slice of a run is done, others are not."""
+
+
+def in_order(plan: Table) -> Table:
+    """The plan as shards are cut from it: those of one corpus and kind together, by source."""
+    return plan.ordered(("corpus", "kind", "source", "id"))
+
+
 def run(stage: Stage, options: Options, plan: Table, setting: Setting, progress: Progress) -> tuple[Table, Table]:
     """(rows, drops) of the plan: shards that are committed already are taken, the others made.
 
-    The plan is in the order of manifests. As many rows and drops come back as the plan has jobs, or PrepError.
+    As many rows and drops come back as the plan has jobs. Unfinished where the setting is a slice of a run and the other
+    slices are not done yet; PrepError where the disk is too small.
     """
+    plan = in_order(plan)
     shards = cut(stage, options, plan, setting.shard_clips)
     done = {shard.name: outcome for shard in shards if (outcome := commits.read(setting.folder, shard.name, stage.Made))}
-    progress(
-        Step(sum(s.stop - s.start for s in shards if s.name in done), sum(_seconds(done[s.name]) for s in shards if s.name in done), True)
-    )
-    tasks = (
-        Task(stage.NAME, options, s.name, plan.part(s.start, s.stop), setting.folder, setting.roots) for s in shards if s.name not in done
-    )
-    for task, step in crew.results(tasks, make, setting.crew):
+    part, seconds = _part(stage, plan), durations(plan)
+    _begin(part, shards, done, setting)
+    old = [shard for shard in shards if shard.name in done]
+    progress(Step(_clips(old), sum(float(seconds[s.start : s.stop].sum()) for s in old), True))
+    mine = [shard for n, shard in enumerate(shards) if shard.name not in done and _falls_to(n, setting.slice)]
+    if stage.stores(options):
+        _check_disk(setting.folder, sum(float(seconds[s.start : s.stop].sum()) for s in mine))
+    far = setting.crew.far
+    tasks = (Task(stage.NAME, options, s.name, plan.part(s.start, s.stop), setting.folder, setting.roots, far) for s in mine)
+    for _, step in crew.results(tasks, make, setting.crew):
         progress(step)
-    return _gathered(stage, plan, shards, done, setting.folder)
+        if setting.ledger:
+            setting.ledger.advance(part, step.clips)
+    return _gathered(stage, plan, shards, done, setting)
 
 
-def _gathered(stage: Stage, plan: Table, shards: Sequence[Shard], done: Mapping[str, Outcome], folder: Path) -> tuple[Table, Table]:
-    rows, drops = [], []
+def _part(stage: Stage, plan: Table) -> str:
+    """`ingest aihub`, `mix`: what a ledger calls the run of a stage."""
+    corpora = [str(name) for name in plan.codes("corpus")[1]] if stage.NAME == "ingest" else []
+    return " ".join([stage.NAME, *corpora])
+
+
+def _begin(part: str, shards: Sequence[Shard], done: Mapping[str, Outcome], setting: Setting) -> None:
+    if setting.ledger:
+        clips = _clips(shards)
+        setting.ledger.begin(part, [shard.name for shard in shards], clips, _clips([shard for shard in shards if shard.name in done]))
+
+
+def _clips(shards: Sequence[Shard]) -> int:
+    return sum(shard.stop - shard.start for shard in shards)
+
+
+def _falls_to(number: int, share: tuple[int, int]) -> bool:
+    index, count = share
+    return count > 0 and number % count == index - 1
+
+
+def durations(plan: Table) -> NDArray[np.float64]:
+    """Seconds of each job's audio as far as they are known, float64 [jobs]; before ingest they are not, and count as 0."""
+    if {"frames", "rate_hz"} <= set(plan.names):
+        return np.nan_to_num(plan.numbers("frames") / plan.numbers("rate_hz"))
+    return np.zeros(len(plan))
+
+
+def _check_disk(folder: Path, seconds: float) -> None:
+    """PrepError where the audio to store will not fit on the disk."""
+    needed, free = seconds * STORED_BYTES_A_SECOND, shutil.disk_usage(folder).free
+    if needed > free:
+        raise PrepError(
+            f"{folder}: about {needed / 1e9:.1f} GB are needed for {seconds / 3600:.1f} h of audio, {free / 1e9:.1f} GB are free. "
+            "Make room, or name a manifest on another disk with --out"
+        )
+
+
+def _gathered(stage: Stage, plan: Table, shards: Sequence[Shard], done: Mapping[str, Outcome], setting: Setting) -> tuple[Table, Table]:
+    rows, drops, missing = [], [], []
     for shard in shards:
-        outcome = done.get(shard.name) or commits.read(folder, shard.name, stage.Made)
+        outcome = done.get(shard.name) or commits.read(setting.folder, shard.name, stage.Made)
         if outcome is None:
-            raise PrepError(f"shard {shard.name} vanished from {folder} while it was being gathered: run the same command again")
+            missing.append(shard)
+            continue
         rows.append(completed(plan.part(shard.start, shard.stop), outcome))
         drops.append(outcome.drops)
+    if missing:
+        raise Unfinished(
+            f"{_part(stage, plan)}: {len(shards) - len(missing)} of {len(shards)} shards are done, {_clips(missing):,} clips are still to do "
+            "by other slices. When they are done, run the same command again (without --shard to do what is left, too)"
+        )
     held = Table.joined(rows, Row), Table.joined(drops, Drop)
     if len(held[0]) + len(held[1]) != len(plan):
         raise AssertionError(f"{stage.NAME}: {len(plan)} jobs, {len(held[0])} rows, {len(held[1])} drops")
     return held
 
 
-def _seconds(outcome: Outcome) -> float:
-    made = outcome.made
-    return float((made.numbers("frames") / made.numbers("rate_hz")).sum()) if {"frames", "rate_hz"} <= set(made.names) else 0.0
-
-
 def make(task: Task) -> Step:
     """Does the jobs of one shard and commits it. Runs in a worker."""
     stage = find(task.stage)
+    begun = time.monotonic()
+    roots = task.roots.seen_here() if task.far else task.roots
     with ExitStack() as stack:
         path = audio_path(task.folder, task.shard)
         writer = stack.enter_context(writing(path)) if stage.stores(task.options) else None
-        store = Store(task.folder, task.roots, path.name, writer)
+        store = Store(task.folder, roots, path.name, writer)
         results = [_result(stage, job, task.options, store) for job in stage.jobs(task.plan)]
     drops = Table.of([result for result in results if isinstance(result, Drop)], Drop)
     outcome = Outcome(Table.of([result for result in results if not isinstance(result, Drop)], stage.Made), drops)
-    commits.write(task.folder, task.shard, outcome.made, outcome.drops, writer.crc if writer else None)
-    return Step(len(task.plan), _seconds(outcome))
+    seconds = _heard(task.plan, outcome)
+    effort = commits.Effort(task.stage, task.options.model_dump(mode="json", exclude=stage.PLANNED), seconds, time.monotonic() - begun)
+    commits.write(task.folder, task.shard, outcome, writer.crc if writer else None, effort)
+    return Step(len(task.plan), seconds)
+
+
+def _heard(plan: Table, outcome: Outcome) -> float:
+    """Seconds of audio that a shard's work went through."""
+    made = outcome.made
+    if {"frames", "rate_hz"} <= set(made.names):
+        return float((made.numbers("frames") / made.numbers("rate_hz")).sum())
+    return float(durations(plan).sum())
 
 
 def _result(stage: Stage, job: Any, options: Options, store: Store) -> Any:
@@ -147,7 +220,7 @@ def cut(stage: Stage, options: Options, plan: Table, mean: int) -> list[Shard]:
 
 def _bounds(plan: Table, mean: int) -> list[int]:
     codes, sources = plan.codes("source")
-    corpora, _ = plan.codes("corpus")
+    corpora = plan.codes("corpus")[0] * 8 + plan.codes("kind")[0]
     firsts = np.flatnonzero(np.diff(codes, prepend=-1))
     order = keys.words(0, "cut", [str(source) for source in sources])[codes[firsts], 0]
     bounds = [0]
@@ -164,11 +237,17 @@ def _bounds(plan: Table, mean: int) -> list[int]:
 
 def prepare(pools: Mapping[str, tuple[str, list[tuple[int, int]]]], setting: Setting) -> None:
     """Decodes the noise that a mix draws from, once, for all workers to share."""
-    missing = (
+    missing = [
         Pool(setting.folder, name, shard, clips) for name, (shard, clips) in pools.items() if not pool_path(setting.folder, name).exists()
-    )
-    for _ in crew.results(missing, decode, setting.crew):
+    ]
+    for _ in crew.results(iter(missing if setting.slice[1] else []), decode, setting.crew):
         pass
+
+
+def discard(pools: Iterable[str], setting: Setting) -> None:
+    """Removes the decoded noise when a mix is whole: large, and quickly made again."""
+    for name in pools:
+        pool_path(setting.folder, name).unlink(missing_ok=True)
 
 
 @dataclass(frozen=True, slots=True)

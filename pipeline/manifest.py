@@ -123,6 +123,14 @@ def read_sealed(path: Path) -> tuple[Table, dict[str, Any]]:
         raise ManifestError(f"{path}: cannot be read ({error})") from None
 
 
+def sealed(path: Path) -> dict[str, Any]:
+    """The metadata of a table that write_table wrote, from its footer alone. ManifestError where it cannot be read."""
+    try:
+        return dict(json.loads((pq.read_schema(path).metadata or {})[_KEY]))
+    except (pa.ArrowException, OSError, KeyError, ValueError) as error:
+        raise ManifestError(f"{path}: cannot be read ({error})") from None
+
+
 def versions() -> dict[str, str]:
     """Versions of this project and of the packages that can move a bit of the result."""
     found = {"prep": __version__}

@@ -300,7 +300,7 @@ def run_condition(arrow: pa.Table, sql: str) -> NDArray[np.bool_]:
 
 def _refuse_chance(session: duckdb.DuckDBPyConnection, sql: str) -> None:
     """RecipeError for functions whose answer is not a function of the row: random(), now(), uuid(), ..."""
-    names = {word.lower() for word in re.findall(r"[A-Za-z_]\w*", sql)}
+    names = {word.lower() for word in re.findall(r"[A-Za-z_]\w*", re.sub(r"'(?:[^']|'')*'", "", sql))}
     unstable = session.execute("SELECT DISTINCT function_name FROM duckdb_functions() WHERE stability <> 'CONSISTENT'").fetchall()
     found = sorted(names & ({name for (name,) in unstable} | _CLOCK))
     if found:

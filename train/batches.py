@@ -112,12 +112,31 @@ def check(examples: Sequence[Example], options: Options, split: str) -> None:
         raise PrepError(f"no row of the {split} split has a transcript to learn from: ingest labels, or set --text-weight 0")
 
 
-def order(examples: Sequence[Example], epoch: int, options: Options) -> list[list[int]]:
-    """The epoch's batches as indices into the examples: drawn by name, clips of like length together."""
+def stretches(examples: Sequence[Example], epoch: int, options: Options) -> NDArray[np.int64]:
+    """What is heard of each clip in this epoch, int64 [examples, 2]: first sample, samples (at most 30 s).
+
+    With crop_noise, a stretch of each noise clip as long as an utterance, both drawn by (row, epoch); else all of it.
+    """
+    frames = np.array([example.frames for example in examples], np.int64)
+    found = np.stack([np.zeros_like(frames), frames], axis=1)
+    noise = np.array([example.row.noise_label == NOISE for example in examples])
+    if options.crop_noise and noise.any() and not noise.all():
+        chance = keys.draws(options.seed, f"crop {epoch}", [example.row.id for example in examples])[noise]
+        drawn = frames[~noise][(chance[:, 0] * (~noise).sum()).astype(np.int64)]
+        length = np.minimum(frames[noise], drawn)
+        found[noise] = np.stack([np.floor(chance[:, 1] * (frames[noise] - length + 1)), length], axis=1)
+    return found
+
+
+def order(examples: Sequence[Example], frames: NDArray[np.int64], epoch: int, options: Options) -> list[list[int]]:
+    """The epoch's batches as indices into the examples: drawn by name, clips of like length together.
+
+    frames: int64 [examples], samples heard of each.
+    """
     names = [example.row.id for example in examples]
     chance = keys.draws(options.seed, f"order {epoch}", names)[:, 0]
     drawn = _balanced(examples, chance) if options.balance else np.argsort(chance, kind="stable")
-    windows = np.array([window_of(example.frames, options.window) for example in examples])
+    windows = np.array([window_of(count, options.window) for count in frames.tolist()])
     batches = [batch for chunk in _cut(drawn, options.batch * BUCKET_BATCHES) for batch in _cut(_by(windows, chunk), options.batch)]
     turns = keys.draws(options.seed, f"turns {epoch}", map(str, range(len(batches))))[:, 0]
     return [batches[turn].tolist() for turn in np.argsort(turns, kind="stable")]
@@ -199,7 +218,7 @@ class Steps(Dataset["Batch | PrepError"]):
     waves: Waves | None = None
 
     def __post_init__(self) -> None:
-        self._order: tuple[int, list[list[int]]] = (-1, [])
+        self._plan = _Epoch(-1, np.zeros((0, 2), np.int64), [])
 
     @property
     def per_epoch(self) -> int:
@@ -215,44 +234,53 @@ class Steps(Dataset["Batch | PrepError"]):
     def batch(self, step: int) -> Batch:
         """The tensors of this step."""
         epoch, place = divmod(step, self.per_epoch)
-        if self._order[0] != epoch:
-            self._order = epoch, order(self.examples, epoch, self.options)
-        whole = [self.examples[index] for index in self._order[1][place]]
-        own = _numbered(whole)[self.rank :: self.world]
-        idle = [(replace(whole[0], targets=None, noise_class=UNTAUGHT), 0)]
-        sounds = [self._samples(example, epoch, take) for example, take in own or idle]
-        masks = [self._spans(example, epoch, take) for example, take in own or idle]
+        if self._plan.number != epoch:
+            heard = stretches(self.examples, epoch, self.options)
+            self._plan = _Epoch(epoch, heard, order(self.examples, heard[:, 1], epoch, self.options))
+        whole = self._plan.batches[place]
+        own = _turns(whole)[self.rank :: self.world]
+        shares = [self._share(index, turn) for index, turn in own or [(whole[0], 0)]]
+        examples = [self.examples[index] for index, _ in own] or [replace(self.examples[whole[0]], targets=None, noise_class=UNTAUGHT)]
         return Batch(
             step,
             epoch,
-            clips=sum(example.noise_class != UNTAUGHT for example in whole),
-            tokens=sum(len(example.targets or ()) for example in whole),
+            clips=sum(self.examples[index].noise_class != UNTAUGHT for index in whole),
+            tokens=sum(len(self.examples[index].targets or ()) for index in whole),
             heard=len(whole),
-            spans=torch.from_numpy(np.stack(masks)),
-            **_padded(sounds, self.options.window),
-            **_taught([example for example, _ in own or idle], self.texts),
+            spans=torch.from_numpy(np.stack([masks for _, masks in shares])),
+            **_padded([wave for wave, _ in shares], self.options.window),
+            **_taught(examples, self.texts),
         )
 
-    def _samples(self, example: Example, epoch: int, take: int) -> NDArray[np.float32]:
-        row, pcm = example.row, None
-        if self.remix is not None and row.kind == "mixture":
-            pcm = self.remix.pcm(row, epoch)
-        wave = data.samples(self.sounds.pcm(row) if pcm is None else pcm)[:LONGEST]
-        return self.waves.changed(wave, self.options.seed, row.id, epoch, take) if self.waves else wave
+    def _share(self, index: int, turn: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """(samples of a clip, what SpecAugment masks in them); turn: how often it came before in the same step."""
+        row, options, epoch = self.examples[index].row, self.options, self._plan.number
+        pcm = self.remix.pcm(row, epoch) if self.remix is not None and row.kind == "mixture" else None
+        start, frames = self._plan.heard[index].tolist()
+        wave = data.samples((self.sounds.pcm(row) if pcm is None else pcm)[start : start + frames])
+        if self.waves is not None:
+            wave = self.waves.changed(wave, options.seed, row.id, epoch, turn)
+        if not options.spec_augment:
+            return wave, np.zeros((0, 4), np.int64)
+        return wave, spans(frames, self.bands, options.seed, row.id, epoch, turn)
 
-    def _spans(self, example: Example, epoch: int, take: int) -> NDArray[np.int64]:
-        if not self.options.spec_augment:
-            return np.zeros((0, 4), np.int64)
-        return spans(example.frames, self.bands, self.options.seed, example.row.id, epoch, take)
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Epoch:
+    """An epoch's plan: what is heard of each clip, and the batches."""
+
+    number: int
+    heard: NDArray[np.int64]
+    batches: list[list[int]]
 
 
-def _numbered(whole: Sequence[Example]) -> list[tuple[Example, int]]:
-    """Each example with how often it came before in this step: a balanced step may hold a rare clip twice."""
-    seen = Counter[str]()
+def _turns(whole: Sequence[int]) -> list[tuple[int, int]]:
+    """Each index with how often it came before in this step: a balanced step may hold a rare clip twice."""
+    seen = Counter[int]()
     found = []
-    for example in whole:
-        found.append((example, seen[example.row.id]))
-        seen[example.row.id] += 1
+    for index in whole:
+        found.append((index, seen[index]))
+        seen[index] += 1
     return found
 
 

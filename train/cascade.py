@@ -83,7 +83,7 @@ class Cost:
     spared_s: float = 0.0
 
 
-@dataclass(slots=True)
+@dataclass
 class Cascade:
     """The cascade with everything fixed. A clip passes where p_speech >= threshold; without a head, or with threshold None, all pass.
 

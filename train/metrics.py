@@ -107,16 +107,14 @@ def poisson_upper(events: int, level: float = LEVEL) -> float:
     >>> round(poisson_upper(0), 4), round(poisson_upper(3), 4)
     (2.9957, 7.7537)
     """
+    seen = np.arange(events + 1)
+    factorials = np.concatenate([[0.0], np.cumsum(np.log(seen[1:]))])
     low, high = float(events), events + 10.0 + 10.0 * math.sqrt(events + 1.0)
-    while high - low > 1e-12 * high:
+    for _ in range(100):
         middle = (low + high) / 2
-        low, high = (middle, high) if _at_most(events, middle) > 1 - level else (low, middle)
+        at_most = np.exp(seen * math.log(middle) - middle - factorials).sum()
+        low, high = (middle, high) if at_most > 1 - level else (low, middle)
     return high
-
-
-def _at_most(events: int, mean: float) -> float:
-    """P(a Poisson variable of this mean <= events)."""
-    return math.fsum(math.exp(k * math.log(mean) - mean - math.lgamma(k + 1)) for k in range(events + 1)) if mean else 1.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,6 +40,7 @@ class Options(BaseModel):
     interpolation: float = Field(0.5, ge=0, lt=1, description="share of the old weights kept after each step; 0 is plain AdamW")
     clip_norm: float = Field(1.0, ge=0, description="gradients are scaled down to this norm; 0 leaves them")
     balance: bool = Field(False, description="each keyword and noise in equal shares of an epoch")
+    crop_noise: bool = Field(False, description="hear of each noise clip a stretch as long as an utterance: length then tells nothing")
     remix: bool = Field(False, description="fresh noise for every utterance in every epoch")
     speech: str | None = Field(None, description="manifest with the speech without noise, for --remix")
     spec_augment: bool = Field(False, description="mask random stretches of time and bands of the log-mel")

@@ -168,7 +168,7 @@ def _chosen(rows: list[Any], texts: Texts, classes: list[str], options: Options,
 
 def _dev(held: Held, train: Steps, texts: Texts, classes: list[str], options: Options, say: Say) -> Steps | None:
     """The dev split, without augmentation or balance; None, and said so, where there is nothing in it to score by."""
-    plain = options.model_copy(update={"balance": False, "spec_augment": False})
+    plain = options.model_copy(update={"balance": False, "spec_augment": False, "crop_noise": False})
     found = _chosen(held.rows("dev"), texts, classes, plain, "dev", say)
     try:
         batches.check(found.examples, plain, "dev")

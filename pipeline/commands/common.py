@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args, get_origin
 
@@ -16,11 +19,12 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 from tqdm import tqdm
 
-from pipeline import crew
+from pipeline import crew, lock
 from pipeline.build import Ran, Watch
 from pipeline.engine import SHARD_CLIPS, Progress, Setting, Step
-from pipeline.errors import RecipeError
-from pipeline.recipe import readable
+from pipeline.errors import PrepError, RecipeError
+from pipeline.ledger import Ledger
+from pipeline.recipe import Recipe, readable
 from pipeline.sources import Roots
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -34,31 +38,56 @@ class Common:
 
     out: Path | None
     jobs: int
-    seed: int
     limit: int | None
     dry_run: bool
     json: bool
     root: tuple[str, ...]
+    shard: tuple[int, int]
+    scheduler: str | None
+    seed: int
     shard_clips: int
 
 
-def common_options(command: F) -> F:
-    """--out, --jobs, --seed, --limit, --dry-run, --json, --root, --shard-clips; the command gets them as `common`."""
-    for option in reversed(_COMMON):
+def run_options(command: F) -> F:
+    """--out, --jobs, --limit, --dry-run, --json, --root, --shard, --scheduler; for commands that take a recipe."""
+    for option in reversed(_ALL):
         command = option(command)
     return command
 
 
-_COMMON = [
+def common_options(command: F) -> F:
+    """Those of run_options, and --seed and --shard-clips, which a recipe says itself."""
+    for option in reversed(_STAGES):
+        command = option(command)
+    return run_options(command)
+
+
+def _slice(context: click.Context, parameter: click.Parameter, value: str | None) -> tuple[int, int]:
+    """`3/8` as (3, 8)."""
+    if value is None:
+        return 1, 1
+    found = re.fullmatch(r"(\d+)/(\d+)", value)
+    if not found or not 1 <= int(found[1]) <= int(found[2]):
+        raise click.BadParameter(f"found {value!r}, expected I/N with I from 1 to N, such as 3/8")
+    return int(found[1]), int(found[2])
+
+
+_ALL = [
     click.option("--out", type=click.Path(path_type=Path), help="manifest to write (audio lies beside it, in audio/)"),
     click.option(
         "--jobs", type=click.IntRange(1), default=len(os.sched_getaffinity(0)), show_default=True, help="processes that do the work"
     ),
-    click.option("--seed", type=int, default=0, show_default=True, help="seed of every draw"),
     click.option("--limit", type=click.IntRange(1), help="at most this many rows of each kind (speech, noise), a fixed sample"),
     click.option("--dry-run", is_flag=True, help="say what would be done; write nothing"),
     click.option("--json", is_flag=True, help="answer in JSON"),
     click.option("--root", multiple=True, metavar="NAME=DIR", help="where a corpus lies; else PREP_ROOT_NAME, else prep.toml"),
+    click.option(
+        "--shard", metavar="I/N", callback=_slice, help="do only the I-th of N slices of the work (SLURM arrays, several machines)"
+    ),
+    click.option("--scheduler", metavar="TCP", help="do the work on Dask workers: tcp://host:8786 (needs the extra [cluster])"),
+]
+_STAGES = [
+    click.option("--seed", type=int, default=0, show_default=True, help="seed of every draw"),
     click.option("--shard-clips", type=click.IntRange(1), default=SHARD_CLIPS, show_default=True, help="mean number of clips in a shard"),
 ]
 
@@ -68,9 +97,35 @@ def common_of(options: dict[str, Any]) -> Common:
     return Common(**{name: options.pop(name) for name in Common.__dataclass_fields__})
 
 
-def setting(common: Common, folder: Path, roots: Roots) -> Setting:
+def run_of(options: dict[str, Any], chosen: Recipe) -> Common:
+    """The options of a command that takes a recipe: seed and shard size are the recipe's."""
+    return common_of(options | {"seed": chosen.seed, "shard_clips": chosen.store.shard_clips})
+
+
+def setting(common: Common, folder: Path, roots: Roots, book: Ledger | None = None) -> Setting:
     """Where and by whom the work is done."""
-    return Setting(folder, roots, crew.of(common.jobs), common.shard_clips)
+    return Setting(folder.absolute(), roots, _crew(common), common.shard_clips, common.shard, book)
+
+
+def _crew(common: Common) -> crew.Crew:
+    if common.scheduler is None:
+        return crew.of(common.jobs)
+    try:
+        cluster = import_module("pipeline.cluster")
+    except ModuleNotFoundError as error:
+        raise PrepError(f"--scheduler needs the package {error.name}: pip install 'call-for-help-prep[cluster]'") from None
+    workers: crew.Crew = cluster.Dask(common.scheduler)
+    return workers
+
+
+@contextmanager
+def at_work(common: Common, out: Path, roots: Roots, told: Mapping[str, Any]) -> Iterator[Setting]:
+    """The setting of a build that writes `out`: its folder locked, its progress noted down. told: its options."""
+    book = Ledger(out.parent.absolute(), out.stem, told) if common.shard == (1, 1) else None
+    with lock.held(out.parent, say, shared=common.shard != (1, 1)):
+        yield setting(common, out.parent, roots, book)
+        if book:
+            book.finish()
 
 
 def roots_told(flags: Sequence[str]) -> Roots:

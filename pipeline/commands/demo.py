@@ -11,9 +11,10 @@ import click
 
 from pipeline import demo as maker
 from pipeline import files, recipe
-from pipeline.commands.common import MANIFESTS, common_of, common_options
+from pipeline.commands.common import MANIFESTS, run_of, run_options
 from pipeline.commands.recipes import run_recipe
 from pipeline.commands.show import summarised
+from pipeline.errors import PrepError
 from pipeline.summary import text
 
 CORPUS = Path("demo-corpus")
@@ -21,7 +22,7 @@ DONE = "COMPLETE"
 
 
 @click.command()
-@common_options
+@run_options
 def demo(**options: Any) -> None:
     """Make a small corpus in the true formats (demo-corpus/) and run recipes/demo.toml on it.
 
@@ -29,13 +30,15 @@ def demo(**options: Any) -> None:
     Example:
       prep demo
     """
-    common = common_of(options)
+    chosen = recipe.read(recipe.find("demo"))
+    common = run_of(options, chosen)
+    if common.dry_run:
+        raise PrepError("prep demo has no --dry-run: it takes seconds, in demo-corpus/ and manifests/")
     if not (CORPUS / DONE).exists():
         _make(CORPUS)
     roots = tuple(f"{name}={CORPUS / folder}" for name, folder in maker.ROOTS.items())
-    chosen = recipe.read(recipe.find("demo"))
     out = common.out or MANIFESTS / "demo.parquet"
-    run_recipe(chosen, out, replace(common, root=(*roots, *common.root), shard_clips=chosen.store.shard_clips))
+    run_recipe(chosen, out, replace(common, root=(*roots, *common.root)))
     if not common.json:
         click.echo("\n" + text(summarised(out)))
 

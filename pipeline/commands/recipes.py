@@ -11,45 +11,62 @@ import click
 
 from pipeline import build, recipe
 from pipeline.build import Ran
-from pipeline.commands.common import MANIFESTS, Common, common_of, common_options, report, roots_told, setting, watch
+from pipeline.commands.common import MANIFESTS, Common, at_work, report, roots_told, run_of, run_options, watch
+from pipeline.commands.folder import describe
 from pipeline.errors import PrepError, RecipeError
 from pipeline.recipe import Recipe
 
 
 @click.command()
 @click.argument("path", metavar="RECIPE")
-@common_options
+@run_options
 def run(path: str, **options: Any) -> None:
-    """Run every stage of RECIPE and write manifests/NAME.parquet.
+    """Run every stage of RECIPE and write manifests/NAME.parquet. What is done already is not done again.
 
-    Seed and shard size are the recipe's.
+    An utterance that is mixed is not stored without noise; use the stages one by one where you want that as well.
 
     \b
     Example:
       prep run recipes/demo.toml --root aihub=/data/aihub170 --root cochlscene=/data/cochlscene
     """
-    common = common_of(options)
     chosen = recipe.read(recipe.find(path))
-    out = common.out or MANIFESTS / f"{chosen.name}.parquet"
-    run_recipe(chosen, out, replace(common, shard_clips=chosen.store.shard_clips, seed=chosen.seed))
+    common = run_of(options, chosen)
+    if common.dry_run:
+        describe(chosen, common)
+        return
+    run_recipe(chosen, common.out or MANIFESTS / f"{chosen.name}.parquet", common)
 
 
-def run_recipe(chosen: Recipe, out: Path, common: Common) -> list[Ran]:
-    """Runs a recipe's stages, reporting each, and writes its manifest."""
+@click.command()
+@click.argument("path", metavar="RECIPE")
+@run_options
+def gather(path: str, **options: Any) -> None:
+    """Write the manifest of RECIPE from what the slices of `prep run RECIPE --shard I/N` have done; do no work.
+
+    \b
+    Example:
+      prep gather recipes/demo.toml
+    """
+    chosen = recipe.read(recipe.find(path))
+    common = replace(run_of(options, chosen), shard=(0, 0))
+    run_recipe(chosen, common.out or MANIFESTS / f"{chosen.name}.parquet", common)
+
+
+def run_recipe(chosen: Recipe, out: Path, common: Common) -> None:
+    """Runs a recipe's stages, reporting each, and writes its manifest; a slice of a run writes none."""
     roots = roots_told(common.root)
     _missing_roots(chosen, roots)
-    where = setting(common, out.parent, roots)
-    rans = []
-    for ran in build.run(chosen, where, common.limit, watch()):
-        rans.append(ran)
-        report(ran, ran.stage, common, None)
-    if not len(rans[-1].rows):
-        raise PrepError(f"{chosen.name}: not one row is left after {rans[-1].stage}; nothing was written")
     told = chosen.canonical() | ({"limit": common.limit} if common.limit else {})
-    build.written(out, rans, told, chosen.seed, {})
+    rans: list[Ran] = []
+    with at_work(common, out, roots, told) as where:
+        for ran in build.run(chosen, where, common.limit, watch()):
+            rans.append(ran)
+            report(ran, ran.title, common, None)
+        if not len(rans[-1].rows):
+            raise PrepError(f"{chosen.name}: not one row is left after {rans[-1].stage}; nothing was written")
+        build.written(out, rans, told, chosen.seed, {})
     if not common.json:
         click.echo(f"  -> {out}")
-    return rans
 
 
 def _missing_roots(chosen: Recipe, roots: Any) -> None:

@@ -14,13 +14,13 @@ from pipeline.build import Ran
 from pipeline.commands.common import (
     MANIFESTS,
     Common,
+    at_work,
     common_of,
     common_options,
     options_of,
     report,
     roots_told,
     say,
-    setting,
     stage_options,
     watch,
 )
@@ -57,9 +57,11 @@ def ingest(corpus: str, folder: Path | None, **options: Any) -> None:
         claims = corpora.find(name).clips(roots[name])
         click.echo(f"ingest {name}: {len(claims.clips):,} recordings to open, {len(claims.drops):,} drops already; nothing written")
         return
-    ran = build.ingested(name, setting(common, out.parent, roots), common.limit, common.seed, watch())
-    _refuse_nothing(ran, name)
-    build.written(out, [ran], {"ingest": {"corpora": [name]}} | _sampled(common), common.seed, {})
+    told = {"ingest": {"corpora": [name]}} | _sampled(common)
+    with at_work(common, out, roots, told) as where:
+        ran = build.ingested(name, where, common.limit, common.seed, watch())
+        _refuse_nothing(ran, name)
+        build.written(out, [ran], told, common.seed, {})
     if folder is not None:
         _remember(name, roots)
     report(ran, f"ingest {name}", common, out)
@@ -113,8 +115,10 @@ def resample(source: Path | None, **options: Any) -> None:
         hours = read.table.query("SELECT coalesce(sum(frames / rate_hz), 0) / 3600 FROM rows")[0][0]
         click.echo(f"resample: {len(read):,} clips, {hours:.2f} h, about {hours * 3600 * 14_000 / 1e9:.2f} GB; nothing written")
         return
-    ran = build.resampled(read.table, chosen, setting(common, out.parent, roots_told(common.root)), common.limit, common.seed, watch())
-    _finish(ran, "resample", common, [read], {"resample": chosen.model_dump(mode="json")}, out)
+    told = {"resample": chosen.model_dump(mode="json")}
+    with at_work(common, out, roots_told(common.root), told) as where:
+        ran = build.resampled(read.table, chosen, where, common.limit, common.seed, watch())
+        _finish(ran, "resample", common, [read], told, out)
 
 
 @click.command()
@@ -142,16 +146,10 @@ def mix(source: Path | None, **options: Any) -> None:
             f"mix: {len(plan.jobs):,} mixtures, {hours:.2f} h, about {hours * 3600 * 14_000 / 1e9:.2f} GB; {len(plan.kept):,} rows kept as they are; nothing written"
         )
         return
-    ran = build.mixed(
-        read.table,
-        chosen,
-        read.provenance.recipe.get("resample", {}),
-        setting(common, out.parent, Roots({})),
-        common.limit,
-        common.seed,
-        watch(),
-    )
-    _finish(ran, "mix", common, [read], {"mix": chosen.model_dump(mode="json")}, out)
+    told = {"mix": chosen.model_dump(mode="json")}
+    with at_work(common, out, Roots({}), told) as where:
+        ran = build.mixed(read.table, chosen, read.provenance.recipe.get("resample", {}), where, common.limit, common.seed, watch())
+        _finish(ran, "mix", common, [read], told, out)
 
 
 def _finish(ran: Ran, name: str, common: Common, read: list[Manifest], told: dict[str, Any], default: Path) -> None:

@@ -42,6 +42,11 @@ class Roots(Mapping[str, Root]):
             told[_canonical(name)] = Told(_absolute(path), "--root")
         return cls(dict(sorted(told.items())))
 
+    def seen_here(self) -> Roots:
+        """The same roots as this machine tells them: by its own environment and `prep.toml` where those name one."""
+        own = _from_file(Path.cwd() / FILE_NAME) | _from_environment(os.environ)
+        return Roots({name: own.get(name, told) for name, told in self.told.items()})
+
     def where(self, name: str) -> Path | None:
         """The path told for the root, whether anything is there or not; None where nobody told one."""
         told = self.told.get(_canonical(name))

@@ -74,8 +74,16 @@ class Reader:
     """Samples of rows, read where they lie: `Reader(manifest.path.parent).pcm(row)`. Not for threads; cheap to make."""
 
     def __init__(self, folder: str | Path) -> None:
-        self.folder = Path(folder) / AUDIO_FOLDER
         self._open: OrderedDict[str, BinaryIO] = OrderedDict()
+        self.folder = Path(folder) / AUDIO_FOLDER
+
+    def __del__(self) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Closes the shards that are held open; a later read opens them again."""
+        while self._open:
+            self._open.popitem()[1].close()
 
     def pcm(self, row: Row) -> NDArray[np.int16]:
         """The row's samples, int16 [frames]: stored, or rendered where the row is a virtual mixture.
@@ -113,6 +121,14 @@ class Reader:
             raise ManifestError(
                 f"{self.folder / shard}: no FLAC clip of {size} bytes at {offset}: the shard is damaged; run the same command again"
             ) from None
+
+    def close(self) -> None:
+        """Closes the shards that are open."""
+        while self._open:
+            self._open.popitem()[1].close()
+
+    def __del__(self) -> None:
+        self.close()
 
     def _file(self, shard: str) -> BinaryIO:
         if shard in self._open:

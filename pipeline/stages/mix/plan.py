@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline import keys
+from pipeline import dsp, keys
 from pipeline.errors import PrepError, RecipeError, did_you_mean
 from pipeline.row import Drop, Place, Row
 from pipeline.stages import resample
@@ -66,7 +66,8 @@ def plan(rows: Table, options: Options, seed: int, resampled: str) -> Plan:
     to_mix = rows.equal("kind", "speech") & ~rows.among("corpus", options.keep)
     speech, kept = rows.where(to_mix), rows.where(~to_mix)
     weights, notes = _noise_corpora(rows, options)
-    noise = rows.where(rows.equal("kind", "noise") & rows.among("corpus", weights))
+    noise, left_out = _usable(rows.where(rows.equal("kind", "noise") & rows.among("corpus", weights)), options.floor_dbfs)
+    notes += left_out
     pools = _pools(noise)
     planned: list[Table] = []
     drops = []
@@ -119,6 +120,18 @@ def _noise_corpora(rows: Table, options: Options) -> tuple[dict[str, float], lis
     if faults:
         raise RecipeError(faults)
     return weights, []
+
+
+def _usable(noise: Table, floor_dbfs: float) -> tuple[Table, list[str]]:
+    """The noise that can be drawn, and what to say of the rest: too quiet throughout, or too short to loop."""
+    quiet = ~(noise.numbers("level_full_dbfs") >= floor_dbfs)
+    short = noise.numbers("frames") < 2 * dsp.FADE_S * noise.numbers("rate_hz")
+    notes = [
+        f"{int(which.sum())} recordings of noise are {what} and are mixed with nothing"
+        for which, what in ((quiet & ~short, f"below {floor_dbfs} dBFS"), (short, f"shorter than {2 * dsp.FADE_S} s"))
+        if which.any()
+    ]
+    return noise.where(~quiet & ~short), notes
 
 
 @dataclass(frozen=True, slots=True, eq=False)

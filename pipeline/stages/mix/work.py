@@ -158,8 +158,6 @@ def _heard(job: Job, store: Store) -> tuple[Sound, str]:
 
 def _audible(pool: NDArray[np.int16], mixture: Mixture, floor_dbfs: float) -> tuple[int, NDArray[np.int16], float] | None:
     """(start, noise, its level in dBFS) of the first crop above the floor."""
-    if len(pool) < dsp.shortest(mixture.frames, mixture.rate_hz):
-        return None
     for start in mixture.starts:
         noise = dsp.crop(pool, start, mixture.frames, mixture.rate_hz)
         square = dsp.power(noise)

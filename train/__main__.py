@@ -1,0 +1,5 @@
+"""`python -m train`, and so `accelerate launch -m train`."""
+
+from train.cli import train
+
+train()

@@ -1,0 +1,192 @@
+"""`train`, `evaluate` and `detect`: the command lines. What they do is loaded when it is asked for."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Literal, TypeVar, get_args, get_origin
+
+import click
+from pydantic.fields import FieldInfo
+
+from pipeline import __version__
+from pipeline.errors import PrepError
+from train import options as training
+from train.options import Options
+
+F = TypeVar("F", bound=Callable[..., Any])
+SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 120}
+FILE = click.Path(path_type=Path)
+MANIFEST = Path("manifests/mixed.parquet")
+
+
+@contextmanager
+def _endings(name: str) -> Iterator[None]:
+    """Faults that a person can mend are one message and exit 1."""
+    try:
+        yield
+    except PrepError as error:
+        click.echo("\n".join(f"{name}: {line}" if not n else f"  {line}" for n, line in enumerate(str(error).splitlines())), err=True)
+        sys.exit(1)
+    except BrokenPipeError:
+        os._exit(1)
+    except OSError as error:
+        click.echo(f"{name}: {error.filename or 'input/output'}: {error.strerror or error}", err=True)
+        sys.exit(1)
+
+
+def _say(text: str) -> None:
+    click.echo(text, err=True)
+
+
+def _training_options(command: F) -> F:
+    """An option for each field of the training options; told apart from its default, so that a preset can stand between."""
+    for name, info in reversed(Options.model_fields.items()):
+        flag = f"--{name.replace('_', '-')}"
+        command = click.option(f"{flag}/--no-{flag[2:]}" if info.annotation is bool else flag, name, **_form(info))(command)
+    return command
+
+
+def _form(info: FieldInfo) -> dict[str, Any]:
+    kinds = [kind for kind in get_args(info.annotation) or (info.annotation,) if kind is not type(None)]
+    shown = f"  [default: {info.default}]" if info.default not in (None, (), False) else ""
+    form: dict[str, Any] = {"help": f"{info.description}{shown}", "default": None}
+    if get_origin(info.annotation) is tuple:
+        return form | {"multiple": True, "type": click.Choice(get_args(kinds[0]))}
+    if get_origin(info.annotation) is Literal:
+        return form | {"type": click.Choice([str(kind) for kind in kinds])}
+    return form if info.annotation is bool else form | {"type": kinds[0]}
+
+
+def _told(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value not in (None, ())}
+
+
+@click.command(context_settings=SETTINGS)
+@click.version_option(__version__, prog_name="train")
+@click.option("--manifest", type=FILE, default=MANIFEST, show_default=True, help="manifest to learn from (splits train and dev)")
+@click.option("--preset", metavar="FILE", help="options in TOML, such as recipes/train-paper.toml; what is told here goes before")
+@click.option("--out", type=FILE, default=Path("runs/train"), show_default=True, help="folder of the run: last/, best/, log.jsonl")
+@click.option("--lexicon", type=FILE, help="keywords by spelling (default: the lexicon that comes with the project)")
+@click.option("--workers", type=click.IntRange(0), help="processes that prepare batches  [default: 0 on a CPU, up to 8 with a GPU]")
+@_training_options
+def train_command(manifest: Path, preset: str | None, out: Path, lexicon: Path | None, workers: int | None, **told: Any) -> None:
+    """Fine-tune Whisper with a noise head on a manifest of `prep`; the paper's protocol by default.
+
+    The same command goes on where an interrupted run stopped, to the same weights. Several GPUs: accelerate launch -m
+    train ... with the same options.
+
+    \b
+    Example:
+      train --manifest manifests/paper.parquet --preset recipes/train-paper.toml --out runs/paper
+      train --manifest manifests/mixed.parquet --model openai/whisper-base --task single --out runs/single
+    """
+    chosen = training.read(preset, _told(told))
+    import_module("train.start").start(manifest, out, chosen, lexicon, workers, _say)
+
+
+class _Evaluate(click.Group):
+    """`evaluate --manifest ...` judges; `evaluate compare ...` compares what was judged."""
+
+    def format_usage(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        formatter.write_usage("evaluate", "[OPTIONS]  |  compare RUN RUN ...")
+
+
+@click.group(cls=_Evaluate, invoke_without_command=True, context_settings=SETTINGS)
+@click.version_option(__version__, prog_name="evaluate")
+@click.option("--manifest", type=FILE, default=MANIFEST, show_default=True, help="manifest to judge on")
+@click.option("--checkpoint", type=FILE, help="folder best/ or last/ of a run")
+@click.option("--model", help="a Whisper without a head, by hub name or folder: decodes every clip")
+@click.option("--split", default="test", show_default=True, help="split to judge")
+@click.option("--out", type=FILE, help="folder for the answer  [default: evaluate-SPLIT beside the checkpoint, or in runs/MODEL]")
+@click.option("--threshold", type=click.FloatRange(0, 1), help="p_speech from which a clip passes the gate  [default: chosen on dev]")
+@click.option("--per-hour", type=click.FloatRange(min=0), multiple=True, help="false alarms per hour to choose operating points for, on dev")
+@click.option("--gate/--no-gate", default=True, help="stop noise before the decoder")
+@click.option("--curve/--no-curve", default=True, help="decode what was stopped as well, apart, for the trade-off of other thresholds")
+@click.option("--tolerance", type=click.FloatRange(0, 1), default=0.0, help="share of a spelling's jamo that may differ  [default: 0, exact]")
+@click.option("--window", type=click.Choice(["auto", "30"]), help="seconds the encoder sees  [default: as trained; 30 for --model]")
+@click.option("--max-tokens", type=click.IntRange(1, 440), help="longest text, in tokens  [default: as trained; 48 for --model]")
+@click.option("--batch", type=click.IntRange(1), default=32, show_default=True, help="clips at a time")
+@click.option("--lexicon", type=FILE, help="keywords by spelling  [default: the checkpoint's]")
+@click.option("--seed", type=int, default=0, show_default=True, help="seed of the intervals")
+@click.option("--json", "as_json", is_flag=True, help="print metrics.json instead of tables")
+@click.pass_context
+def evaluate_command(ctx: click.Context, as_json: bool, **told: Any) -> None:
+    """Judge the gated cascade on a split: metrics.json, predictions.parquet, figures/*.png, and tables on the screen.
+
+    The gate's threshold and the operating points are chosen on the dev split and written down, never on the split judged.
+
+    \b
+    Example:
+      evaluate --manifest manifests/paper.parquet --checkpoint runs/paper/best
+      evaluate --manifest manifests/paper.parquet --model openai/whisper-tiny --out runs/vanilla
+      evaluate compare runs/vanilla runs/single/evaluate-test runs/paper/evaluate-test
+    """
+    if ctx.invoked_subcommand is None:
+        click.echo(import_module("train.evaluate").evaluate(_say, as_json=as_json, **told))
+
+
+@evaluate_command.command("compare")
+@click.argument("runs", nargs=-1, required=True, type=FILE, metavar="RUN RUN ...")
+@click.option("--seed", type=int, default=0, show_default=True, help="seed of the intervals")
+@click.option("--json", "as_json", is_flag=True, help="answer in JSON")
+def compare_command(runs: tuple[Path, ...], seed: int, as_json: bool) -> None:
+    """Several evaluations of the same clips side by side, as in the paper's Tables II and III, with paired differences.
+
+    Each RUN is a folder that evaluate wrote. Differences are to the first.
+
+    \b
+    Example:
+      evaluate compare runs/vanilla runs/single/evaluate-test runs/paper/evaluate-test
+    """
+    click.echo(import_module("train.compare").compare(runs, seed, as_json=as_json))
+
+
+@click.command(context_settings=SETTINGS)
+@click.version_option(__version__, prog_name="detect")
+@click.argument("files", nargs=-1, type=FILE, metavar="FILE ...")
+@click.option("--checkpoint", type=FILE, required=True, help="folder best/ or last/ of a run")
+@click.option("--stdin", is_flag=True, help="16-bit little-endian mono PCM at 16 kHz from standard input")
+@click.option("--mic", is_flag=True, help="from the microphone (needs the package sounddevice)")
+@click.option("--seconds", type=click.FloatRange(0.5, 30), default=5.0, show_default=True, help="length of a window")
+@click.option("--hop", type=click.FloatRange(min=0.1), default=1.0, show_default=True, help="seconds from one window's start to the next")
+@click.option("--refractory", type=click.FloatRange(min=0), default=5.0, show_default=True, help="seconds after an event's start without another")
+@click.option("--threshold", type=click.FloatRange(0, 1), default=0.5, show_default=True, help="p_speech from which a window is decoded")
+@click.option("--tolerance", type=click.FloatRange(0, 1), default=0.0, help="share of a spelling's jamo that may differ  [default: 0, exact]")
+@click.option("--windows", is_flag=True, help="also tell of every window without an event")
+def detect_command(files: tuple[Path, ...], **told: Any) -> None:
+    """Find calls for help in recordings or a stream; one JSON object a line for each event, as it happens.
+
+    \b
+    Example:
+      detect --checkpoint runs/paper/best night.wav
+      arecord -f S16_LE -r 16000 -c 1 -t raw | detect --checkpoint runs/paper/best --stdin
+    """
+    import_module("train.detect").detect(files, **told)
+
+
+def train() -> None:
+    """Entry point of `train`."""
+    _run(train_command, "train")
+
+
+def evaluate() -> None:
+    """Entry point of `evaluate`."""
+    _run(evaluate_command, "evaluate")
+
+
+def detect() -> None:
+    """Entry point of `detect`."""
+    _run(detect_command, "detect")
+
+
+def _run(command: click.Command, name: str) -> None:
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(encoding="utf-8", errors="replace")
+    with _endings(name):
+        command(prog_name=name)
