@@ -135,12 +135,17 @@ def _reasons(
     sizes = Counter(of_id.values())
     ids = plan.column("id")
     told = options.model_dump(mode="json", exclude=stage.PLANNED)
+    begun = next(
+        (held.recipe.get(stage.NAME) for held in ledger.builds(folder) if before & {*held.parts.get(part, ledger.Part()).shards}), None
+    )
+    planned = list(_differences("", begun, options.model_dump(mode="json"))) if begun else []
     for shard in missing:
         own = ids[shard.start : shard.stop]
         if shard.name in commits.committed(folder) or shard.name in before:
             yield shard.name, "its audio or its commit was lost or damaged"
             continue
-        yield shard.name, _why(own, of_id, sizes, told, folder)
+        why = _why(own, of_id, sizes, told, folder)
+        yield shard.name, f"option {', '.join(planned)}" if why and planned else why
 
 
 def _why(own: Sequence[str], of_id: Mapping[str, str], sizes: Mapping[str, int], told: Mapping[str, Any], folder: Path) -> str:

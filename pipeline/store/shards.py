@@ -122,14 +122,6 @@ class Reader:
                 f"{self.folder / shard}: no FLAC clip of {size} bytes at {offset}: the shard is damaged; run the same command again"
             ) from None
 
-    def close(self) -> None:
-        """Closes the shards that are open."""
-        while self._open:
-            self._open.popitem()[1].close()
-
-    def __del__(self) -> None:
-        self.close()
-
     def _file(self, shard: str) -> BinaryIO:
         if shard in self._open:
             self._open.move_to_end(shard)
