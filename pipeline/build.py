@@ -55,9 +55,9 @@ def ingested(corpus: str, setting: Setting, limit: int | None, seed: int, watch:
     """Every recording of a corpus opened once and measured."""
     claims = corpora.find(corpus).clips(setting.roots[corpus])
     plan = limited(ingest.plan(corpus, claims.clips), limit, seed)
-    rows, drops = engine.run(find(ingest.NAME), ingest.Options(), plan, setting, watch.start(f"ingest {corpus}", len(plan)))
-    all_drops = Table.joined([drops, Table.of(claims.drops, Drop)], Drop)
-    return Ran(ingest.NAME, len(plan) + len(claims.drops), rows, all_drops, claims.notes, claims, corpus)
+    ended = engine.run(find(ingest.NAME), ingest.Options(), plan, setting, watch.start(f"ingest {corpus}", len(plan)))
+    drops = Table.joined([ended.drops, Table.of(claims.drops, Drop)], Drop)
+    return Ran(ingest.NAME, len(plan) + len(claims.drops), ended.rows, drops, [*claims.notes, *ended.notes], claims, corpus)
 
 
 def filtered(tables: Sequence[Table], options: filter.Options, lexicon: Lexicon, limit: int | None, seed: int) -> Ran:
@@ -75,8 +75,8 @@ def resampled(rows: Table, options: resample.Options, setting: Setting, limit: i
     """Every row's audio stored at the new rate."""
     rows = limited(rows, limit, seed)
     plan, lost = resample.plan(rows, places(rows, setting))
-    made, drops = engine.run(find(resample.NAME), options, plan, setting, watch.start(resample.NAME, len(plan)))
-    return Ran(resample.NAME, len(rows), made, Table.joined([lost, drops], Drop))
+    ended = engine.run(find(resample.NAME), options, plan, setting, watch.start(resample.NAME, len(plan)))
+    return Ran(resample.NAME, len(rows), ended.rows, Table.joined([lost, ended.drops], Drop), ended.notes)
 
 
 def places(rows: Table, setting: Setting) -> dict[str, Any]:
@@ -94,10 +94,11 @@ def mixed(
     plan = mix.plan(limited(rows, limit, seed), options, seed, keys.fingerprint(resample.NAME, resample.VERSION, dict(resampled)))
     progress = watch.start(mix.NAME, len(plan.jobs))
     engine.prepare(plan.pools, setting)
-    made, drops = engine.run(find(mix.NAME), options, plan.jobs, setting, progress)
+    ended = engine.run(find(mix.NAME), options, plan.jobs, setting, progress)
     engine.discard(plan.pools, setting)
     jobs = len(plan.jobs) + len(plan.kept) + len(plan.drops)
-    return Ran(mix.NAME, jobs, Table.joined([made, plan.kept], Row), Table.joined([plan.drops, drops], Drop), plan.notes)
+    rows, drops = Table.joined([ended.rows, plan.kept], Row), Table.joined([plan.drops, ended.drops], Drop)
+    return Ran(mix.NAME, jobs, rows, drops, [*plan.notes, *ended.notes])
 
 
 def limited(rows: Table, limit: int | None, seed: int) -> Table:
@@ -113,9 +114,16 @@ def limited(rows: Table, limit: int | None, seed: int) -> Table:
 def run(recipe: Recipe, setting: Setting, limit: int | None, watch: Watch) -> Iterator[Ran]:
     """Every stage of a recipe, as each ends."""
     ingests = []
+    unfinished = None
     for corpus in recipe.ingest.corpora:
-        ingests.append(ingested(corpus, setting, limit, recipe.seed, watch))
-        yield ingests[-1]
+        try:
+            ingests.append(ingested(corpus, setting, limit, recipe.seed, watch))
+        except engine.Unfinished as error:  # a slice of a run: the other corpora can be begun all the same
+            unfinished = error
+        else:
+            yield ingests[-1]
+    if unfinished:
+        raise unfinished
     yield (last := filtered([ran.rows for ran in ingests], recipe.filter, recipe.lexicon, None, recipe.seed))
     if recipe.resample is None:
         return

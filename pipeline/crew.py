@@ -113,10 +113,12 @@ def results(tasks: Iterator[T], work: Callable[[T], R], crew: Crew) -> Iterator[
                 again += under_way.values()
                 under_way.clear()
                 _count_strikes(strikes, again)
-                executor.shutdown(wait=False, cancel_futures=True)
+                executor.shutdown(wait=False)
                 executor = crew.start()
     finally:
-        executor.shutdown(wait=False, cancel_futures=True)
+        for future in under_way:
+            future.cancel()
+        executor.shutdown(wait=False)
         if under_way:  # stopped half-way: what is being worked on is not waited for
             for child in multiprocessing.active_children():
                 child.terminate()

@@ -76,6 +76,15 @@ class Step:
 Progress = Callable[[Step], None]
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Ended:
+    """What became of a plan: as many rows and drops together as it has jobs; notes on what was taken and what was redone."""
+
+    rows: Table
+    drops: Table
+    notes: list[str]
+
+
 class Unfinished(PrepError):
     """A slice of a run is done, others are not."""
 
@@ -85,10 +94,10 @@ def in_order(plan: Table) -> Table:
     return plan.ordered(("corpus", "kind", "source", "id"))
 
 
-def run(stage: Stage, options: Options, plan: Table, setting: Setting, progress: Progress) -> tuple[Table, Table]:
-    """(rows, drops) of the plan: shards that are committed already are taken, the others made.
+def run(stage: Stage, options: Options, plan: Table, setting: Setting, progress: Progress) -> Ended:
+    """Rows and drops of the plan: shards that are committed already are taken, the others made.
 
-    As many rows and drops come back as the plan has jobs. Unfinished where the setting is a slice of a run and the other
+    Unfinished where the setting is a slice of a run and the other
     slices are not done yet; PrepError where the disk is too small.
     """
     plan = in_order(plan)
@@ -98,6 +107,7 @@ def run(stage: Stage, options: Options, plan: Table, setting: Setting, progress:
     _begin(part, shards, done, setting)
     old = [shard for shard in shards if shard.name in done]
     progress(Step(_clips(old), sum(float(seconds[s.start : s.stop].sum()) for s in old), True))
+    damaged = sum(commits.commit_path(setting.folder, shard.name).exists() for shard in shards if shard.name not in done)
     mine = [shard for n, shard in enumerate(shards) if shard.name not in done and _falls_to(n, setting.slice)]
     if stage.stores(options):
         _check_disk(setting.folder, sum(float(seconds[s.start : s.stop].sum()) for s in mine))
@@ -107,7 +117,12 @@ def run(stage: Stage, options: Options, plan: Table, setting: Setting, progress:
         progress(step)
         if setting.ledger:
             setting.ledger.advance(part, step.clips)
-    return _gathered(stage, plan, shards, done, setting)
+    return Ended(*_gathered(stage, plan, shards, done, setting), _notes(len(old), len(mine), damaged))
+
+
+def _notes(old: int, made: int, damaged: int) -> list[str]:
+    again = f", {damaged} of them again: their audio or their commit was lost or damaged" if damaged else ""
+    return [f"{old} of {old + made} shards were done before, {made} made now{again}"] if old or damaged else []
 
 
 def _part(stage: Stage, plan: Table) -> str:
@@ -159,8 +174,8 @@ def _gathered(stage: Stage, plan: Table, shards: Sequence[Shard], done: Mapping[
         drops.append(outcome.drops)
     if missing:
         raise Unfinished(
-            f"{_part(stage, plan)}: {len(shards) - len(missing)} of {len(shards)} shards are done, {_clips(missing):,} clips are still to do "
-            "by other slices. When they are done, run the same command again (without --shard to do what is left, too)"
+            f"{_part(stage, plan)}: {len(shards) - len(missing)} of {len(shards)} shards are there, {_clips(missing):,} clips are left "
+            "to other slices. When they are done, run the same command again; without --shard it does what is left, too"
         )
     held = Table.joined(rows, Row), Table.joined(drops, Drop)
     if len(held[0]) + len(held[1]) != len(plan):

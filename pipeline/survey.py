@@ -69,7 +69,7 @@ def survey(recipe: Recipe, setting: Setting, limit: int | None) -> Iterator[Stag
         claims = corpora.find(corpus).clips(setting.roots[corpus])
         plan = build.limited(ingest.plan(corpus, claims.clips), limit, recipe.seed)
         yield (state := _state(f"ingest {corpus}", find("ingest"), ingest.Options(), plan, setting))
-        ingests.append(None if state.to_do() else engine.run(find("ingest"), ingest.Options(), plan, setting, lambda step: None)[0])
+        ingests.append(None if state.to_do() else engine.run(find("ingest"), ingest.Options(), plan, setting, lambda step: None).rows)
     tables = [table for table in ingests if table is not None]
     if len(tables) < len(ingests):
         yield from (StageState(name, known=False) for name, asked in (("resample", recipe.resample), ("mix", recipe.mix)) if asked)
@@ -89,7 +89,7 @@ def _later(recipe: Recipe, rows: Table, setting: Setting) -> Iterator[StageState
     if state.to_do():
         yield StageState("mix", known=False)
         return
-    made, _ = engine.run(find("resample"), recipe.resample, plan, setting, lambda step: None)
+    made = engine.run(find("resample"), recipe.resample, plan, setting, lambda step: None).rows
     speech = mix.unrendered(aloud, recipe.resample, build.places(aloud, setting))
     resampled = keys.fingerprint(resample.NAME, resample.VERSION, recipe.resample.model_dump(mode="json"))
     mixing = mix.plan(Table.joined([made, speech], Row) if len(speech) else made, recipe.mix, recipe.seed, resampled)

@@ -65,59 +65,53 @@ class Events:
         return True
 
 
-def detect(
-    files: Sequence[Path],
-    *,
-    checkpoint: Path,
-    stdin: bool,
-    mic: bool,
-    seconds: float,
-    hop: float,
-    refractory: float,
-    threshold: float,
-    tolerance: float,
-    windows: bool,
-) -> None:
-    """Prints the events of each file, or of the stream, as they come."""
-    if (bool(files), stdin, mic).count(True) != 1:
-        raise PrepError("what is to be listened to? give FILE ..., or --stdin, or --mic")
-    if hop > seconds:
-        raise PrepError(f"--hop {hop:g} is longer than --seconds {seconds:g}: audio between two windows would never be heard")
-    cascade = cascade_of(checkpoint, threshold, tolerance)
-    setting = Setting(round(seconds * RATE_HZ), round(hop * RATE_HZ), round(refractory * RATE_HZ), windows)
-    if files:
-        for path in files:
-            listen(cascade, iter([data.recording(path)]), str(path), setting)
-    else:
-        listen(cascade, microphone() if mic else pipe(sys.stdin.buffer), "mic" if mic else "stdin", setting)
-
-
 @dataclass(frozen=True, slots=True)
-class Setting:
-    """Samples in a window, in a hop, and of refractory time; whether windows without an event are told of too."""
+class Asked:
+    """What the command line asks for; see `detect --help`."""
 
-    length: int
-    hop: int
-    refractory: int
-    every: bool
+    checkpoint: Path
+    stdin: bool
+    mic: bool
+    seconds: float
+    hop: float
+    refractory: float
+    threshold: float
+    tolerance: float
+    windows: bool
 
 
-def cascade_of(folder: Path, threshold: float, tolerance: float) -> Cascade:
+def detect(files: Sequence[Path], **told: Any) -> None:
+    """Prints the events of each file, or of the stream, as they come."""
+    asked = Asked(**told)
+    if (bool(files), asked.stdin, asked.mic).count(True) != 1:
+        raise PrepError("what is to be listened to? give FILE ..., or --stdin, or --mic")
+    if asked.hop > asked.seconds:
+        raise PrepError(f"--hop {asked.hop:g} is longer than --seconds {asked.seconds:g}: audio between two windows would never be heard")
+    cascade = cascade_of(asked)
+    for path in files:
+        listen(cascade, iter([data.recording(path)]), str(path), asked)
+    if not files:
+        blocks = microphone() if asked.mic else pipe(sys.stdin.buffer)
+        listen(cascade, blocks, "mic" if asked.mic else "stdin", asked)
+
+
+def cascade_of(asked: Asked) -> Cascade:
     """The cascade of a checkpoint."""
-    held = checkpoint.read(folder)
+    held = checkpoint.read(asked.checkpoint)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    finder = Finder(held.lexicon, tolerance)
-    return Cascade(held.detector, held.texts, finder, held.made.window, threshold, int(held.made.options["max_tokens"]), device)
+    finder, tokens = Finder(held.lexicon, asked.tolerance), int(held.made.options["max_tokens"])
+    return Cascade(held.detector, held.texts, finder, held.made.window, asked.threshold, tokens, device)
 
 
-def listen(cascade: Cascade, blocks: Iterator[Pcm], source: str, setting: Setting) -> None:
+def listen(cascade: Cascade, blocks: Iterator[Pcm], source: str, asked: Asked) -> None:
     """Prints what is found in one stream."""
-    events = Events(cascade.finder.calls, setting.refractory)
-    for window in windows(blocks, setting.length, setting.hop):
+    length, hop, refractory = (round(seconds * RATE_HZ) for seconds in (asked.seconds, asked.hop, asked.refractory))
+    events = Events(cascade.finder.calls, refractory)
+    for window in windows(blocks, length, hop):
         heard = cascade.heard([data.samples(window.pcm)])[0]
         decision = cascade.finder.decision(heard.said.text if heard.said else None)
         event = events.new(window, decision)
-        if event or setting.every:
+        if event or asked.windows:
             sys.stdout.write(json.dumps(line(source, window, heard, decision, event), ensure_ascii=False) + "\n")
             sys.stdout.flush()
 

@@ -1,0 +1,222 @@
+"""Filter: each rule keeps and drops at its bound, says what decided, and opens nothing."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline.errors import RecipeError
+from pipeline.lexicon import Lexicon
+from pipeline.recipe import shipped_lexicon
+from pipeline.row import Row
+from pipeline.stages import filter
+from pipeline.table import Table
+
+HELD = shipped_lexicon()
+SPOKEN = Row(
+    "aihub/Training/1", "aihub", "train", "g1", "speech", "@aihub/Training/1", "살려 주세요 ", scenario="도움요청", noise_label="speech", rate_hz=16_000,
+    frames=48_000, source_rate_hz=44_100, source_pcm_hash="a", level_full_dbfs=-25.0, peak_dbfs=-3.0, clipped_share=0.0, zero_share=0.1,
+)  # fmt: skip
+NOISE = replace(
+    SPOKEN, id="cochlscene/Bus_1", corpus="cochlscene", kind="noise", noise_label="noise", source="@cochlscene/Bus_1", transcript=None, scenario=None,
+    group="u1", source_pcm_hash="n",
+)  # fmt: skip
+FREE: dict[str, Any] = {"dev_share": 0.0}
+
+
+def filtered(*listed: Row, seed: int = 0, words: Lexicon = HELD, **options: Any) -> filter.Filtered:
+    found = filter.apply(Table.of(listed, Row), filter.Options(**(FREE | options)), words, seed)
+    assert len(found.rows) + len(found.drops) == len(listed)  # law 1, whatever else is looked at
+    return found
+
+
+def reason(row: Row, **options: Any) -> str | None:
+    return (filtered(row, **options).drops.column("reason") or [None])[0]
+
+
+@pytest.mark.parametrize(
+    ("change", "options", "told"),
+    [
+        ({}, {}, None),
+        ({"scenario": "실외"}, {}, "scenario"),
+        ({"scenario": "실외"}, {"scenarios": ("실외",)}, None),
+        ({"scenario": "강제추행(성범죄)"}, {"scenarios": ("성추행(성범죄)",)}, None),
+        ({"scenario": None}, {"scenarios": ()}, None),
+        ({"split": "test"}, {"splits": ("train",)}, "split"),
+        ({"frames": 4_800}, {"min_s": 0.3}, None),
+        ({"frames": 4_799}, {"min_s": 0.3}, "too_short"),
+        ({"frames": 480_000}, {"max_s": 30.0}, None),
+        ({"frames": 480_001}, {"max_s": 30.0}, "too_long"),
+        ({"source_rate_hz": 8_000}, {}, None),
+        ({"source_rate_hz": 7_999}, {}, "low_rate"),
+        ({"level_full_dbfs": None}, {}, "silent"),
+        ({"level_full_dbfs": -70.0}, {}, None),
+        ({"level_full_dbfs": -70.1}, {}, "too_quiet"),
+        ({"clipped_share": 0.05}, {}, None),
+        ({"clipped_share": 0.050001}, {}, "clipped"),
+        ({"zero_share": 0.9}, {}, None),
+        ({"zero_share": 0.91}, {}, "digital_zero"),
+        ({"transcript": None}, {}, "no_transcript"),
+        ({"transcript": None}, {"transcript": False}, None),
+        ({}, {"where": "frames > 48000"}, "where"),
+        ({}, {"where": "labels['gender'] = '여성'"}, "where"),
+        ({"labels": {"gender": "여성"}}, {"where": "labels['gender'] = '여성'"}, None),
+    ],
+)
+def test_a_rule_decides_at_its_bound(change: dict[str, Any], options: dict[str, Any], told: str | None) -> None:
+    assert reason(replace(SPOKEN, **change), **options) == told
+
+
+@pytest.mark.parametrize("change", [{"frames": 48_000_000}, {"scenario": None}, {"transcript": None}])
+def test_noise_is_bound_by_no_rule_of_speech(change: dict[str, Any]) -> None:
+    assert reason(replace(NOISE, **change)) is None
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"frames": 1_600}, "0.100 s, shorter than 0.3 s"),
+        ({"level_full_dbfs": -81.25}, "level -81.2 dBFS, lower than -70.0 dBFS"),
+        ({"clipped_share": 0.25}, "0.2500 of the samples at full scale, more than 0.05"),
+        ({"scenario": "실외"}, "scenario 실외 is not kept"),
+        ({"source_rate_hz": 4_000}, "4000 Hz, lower than 8000 Hz"),
+    ],
+)
+def test_a_drop_says_the_value_that_decided(change: dict[str, Any], said: str) -> None:
+    assert filtered(replace(SPOKEN, **change)).drops.column("detail") == [said]
+
+
+def test_a_row_is_dropped_once_by_the_first_rule_that_it_breaks() -> None:
+    assert filtered(replace(SPOKEN, split="test", scenario="실외", frames=1), splits=("train",)).drops.column("reason") == ["split"]
+
+
+@pytest.mark.parametrize(
+    ("transcript", "keyword"), [("살려 주세요 ", "saveme"), ("누가 좀 도와주세요", "helpme"), ("개조심해", "others"), (None, None)]
+)
+def test_the_keyword_is_of_the_transcript_not_of_the_scenario(transcript: str | None, keyword: str | None) -> None:
+    row = replace(SPOKEN, transcript=transcript, scenario="폭력범죄")
+    assert filtered(row, transcript=False).rows.column("keyword") == [keyword]
+
+
+def test_a_transcript_of_nothing_but_space_is_none() -> None:
+    assert reason(replace(SPOKEN, transcript="  ")) in ("no_transcript", None)
+    assert filtered(replace(SPOKEN, transcript="  "), transcript=False).rows.column("keyword") == [None]
+
+
+# ---- dev, and leaks between splits
+
+
+def many(count: int = 400) -> list[Row]:
+    return [replace(SPOKEN, id=f"aihub/{n}", source=f"@aihub/{n}", group=f"g{n // 2}", source_pcm_hash=f"h{n}") for n in range(count)]
+
+
+def splits(found: filter.Filtered) -> dict[str, str]:
+    return dict(zip(found.rows.column("id"), found.rows.column("split"), strict=True))
+
+
+def test_dev_is_a_share_of_the_groups_of_train_whole() -> None:
+    found = splits(filtered(*many(), dev_share=0.2))
+    assert list(found.values()).count("dev") / 400 == pytest.approx(0.2, abs=0.07)
+    assert all(found[f"aihub/{n}"] == found[f"aihub/{n + 1}"] for n in range(0, 400, 2))
+
+
+def test_dev_depends_on_the_seed_and_on_the_group_alone() -> None:
+    whole, part = splits(filtered(*many(), dev_share=0.2)), splits(filtered(*many()[100:300][::-1], dev_share=0.2))
+    assert part == {row_id: split for row_id, split in whole.items() if row_id in part}
+    assert splits(filtered(*many(), dev_share=0.2, seed=1)) != whole
+    more = splits(filtered(*many(), dev_share=0.3))
+    assert {row_id for row_id, split in whole.items() if split == "dev"} < {row_id for row_id, split in more.items() if split == "dev"}
+
+
+def test_a_corpus_with_a_dev_split_keeps_its_own() -> None:
+    own = [replace(row, split="dev" if n < 10 else "train") for n, row in enumerate(many(100))]
+    assert splits(filtered(*own, dev_share=0.5)) == {row.id: row.split for row in own}
+
+
+def test_an_empty_dev_split_is_told() -> None:
+    assert "its dev split is empty" in " ".join(filtered(SPOKEN, dev_share=0.01).notes)
+
+
+@pytest.mark.parametrize("column", ["group", "source_pcm_hash"])
+def test_what_is_in_two_splits_stays_in_the_more_protected_one(column: str) -> None:
+    twin = replace(SPOKEN, id="aihub/Validation/2", source="@aihub/Validation/2", split="test", group="g2", source_pcm_hash="b")
+    found = filtered(SPOKEN, replace(twin, **{column: getattr(SPOKEN, column)}))
+    assert found.rows.column("id") == ["aihub/Validation/2"]
+    assert found.drops.column("reason") == ["group_in_two_splits" if column == "group" else "audio_in_two_splits"]
+    assert "is in test too, where it stays" in found.drops.column("detail")[0]
+
+
+def test_groups_of_two_corpora_are_two_groups() -> None:
+    assert len(filtered(SPOKEN, replace(NOISE, split="test", group=SPOKEN.group)).rows) == 2
+
+
+def test_identical_audio_in_one_split_is_no_leak() -> None:
+    assert len(filtered(SPOKEN, replace(SPOKEN, id="aihub/3", source="@aihub/3")).rows) == 2
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.lists(st.tuples(st.sampled_from(("train", "dev", "test")), st.integers(0, 4), st.integers(0, 4)), min_size=1, max_size=12))
+def test_no_group_and_no_audio_is_ever_in_two_splits(told: list[tuple[str, int, int]]) -> None:
+    listed = [
+        replace(SPOKEN, id=f"aihub/{n}", source=f"@{n}", split=split, group=f"g{group}", source_pcm_hash=f"h{sound}")
+        for n, (split, group, sound) in enumerate(told)
+    ]
+    kept = list(filtered(*listed, dev_share=0.3).rows.rows(Row))
+    for column in ("group", "source_pcm_hash"):
+        assert len({(getattr(row, column), row.split) for row in kept}) == len({getattr(row, column) for row in kept})
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.permutations(range(12)))
+def test_the_order_of_rows_does_not_matter(order: list[int]) -> None:
+    listed = many(12)
+    assert filtered(*[listed[n] for n in order], dev_share=0.4).rows.digest() == filtered(*listed, dev_share=0.4).rows.digest()
+
+
+def test_rows_that_come_twice_are_refused() -> None:
+    with pytest.raises(Exception, match="aihub/Training/1"):
+        filtered(SPOKEN, SPOKEN)
+
+
+# ---- options
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"scenarios": ("도움요쳥",)}, 'unknown scenario "도움요쳥": did you mean "도움요청"?'),
+        ({"splits": ("val",)}, 'unknown split "val"'),
+        ({"min_s": -1}, "greater than or equal to 0"),
+        ({"max_s": float("nan")}, "max_s"),
+        ({"min_level_dbfs": 3}, "less than or equal to 0"),
+        ({"dev_share": 1}, "less than 1"),
+        ({"no_such": 1}, "no_such"),
+    ],
+)
+def test_options_out_of_bounds_are_refused(options: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValueError, match="validation error") as caught:
+        filter.Options(**options)
+    assert said in str(caught.value)
+
+
+def test_no_upper_bound_is_either_understood_or_refused_by_its_name() -> None:
+    try:
+        options = filter.Options(max_s=float("inf"))
+    except ValueError as error:
+        assert "max_s" in str(error)
+    else:
+        assert reason(replace(SPOKEN, frames=10**9), **options.model_dump()) is None
+
+
+def test_a_condition_that_does_not_run_is_quoted() -> None:
+    with pytest.raises(RecipeError, match="where: 'frame > 3' does not run"):
+        filtered(SPOKEN, where="frame > 3")
+
+
+@pytest.mark.parametrize("where", ["kind = 'it''s'", "id = 'a\"b'", "scenario = '%s'", "transcript <> '{}'"])
+def test_quotes_and_percents_in_a_condition_are_its_own(where: str) -> None:
+    filtered(SPOKEN, where=where)

@@ -1,0 +1,216 @@
+"""Who takes part, in which order, and that no draw depends on workers, processes or other rows."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from train_samples import Clip, made, noise, usual
+
+from pipeline.errors import ManifestError, PrepError
+from pipeline.row import Row
+from train import data
+from train.augment import Waves, spans
+from train.batches import UNTAUGHT, Steps, check, chosen, loader, noise_classes, order, stretches
+from train.data import Sounds
+from train.model import whisper_of
+from train.options import Options
+from train.text import Texts
+
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # a Reader leaves its shards to be closed
+
+
+@pytest.fixture(scope="module")
+def texts() -> Texts:
+    return whisper_of("tiny", "random", 0)[1]
+
+
+def steps(manifest: Path, texts: Texts, options: Options, split: str = "train") -> Steps:
+    rows = data.opened(manifest).rows(split)
+    found = chosen(rows, texts, noise_classes(rows, options.noise_classes), options)
+    return Steps(found.examples, Sounds(manifest.parent), texts, options, 80)
+
+
+def options(**told: object) -> Options:
+    return Options.model_validate({"batch": 4, "max_tokens": 60} | told)
+
+
+def ids(made_steps: Steps, epoch: int) -> list[list[str]]:
+    heard = stretches(made_steps.examples, epoch, made_steps.options)[:, 1]
+    return [[made_steps.examples[n].row.id for n in batch] for batch in order(made_steps.examples, heard, epoch, made_steps.options)]
+
+
+def test_an_epoch_holds_every_row_once_in_an_order_of_its_own(tmp_path: Path, texts: Texts) -> None:
+    held = steps(made(tmp_path, usual()), texts, options())
+    first, second = ids(held, 0), ids(held, 1)
+    assert sorted(sum(first, [])) == sorted(sum(second, [])) == sorted(example.row.id for example in held.examples)
+    assert first != second
+    assert first == ids(held, 0)
+
+
+def test_clips_of_like_length_are_together(tmp_path: Path, texts: Texts) -> None:
+    clips = [Clip(f"clip{n}", seconds=0.5 + n % 4) for n in range(32)]
+    held = steps(made(tmp_path, clips), texts, options(task="single"))
+    assert {held.batch(step).samples.shape[1] for step in range(8)} == {16_000, 32_000, 48_000, 64_000}
+    assert {steps(made(tmp_path, clips), texts, options(task="single", window="30")).batch(step).samples.shape[1] for step in (0, 1)} == {480_000}
+
+
+def test_a_batch_holds_the_samples_and_the_targets_of_its_rows(tmp_path: Path, texts: Texts) -> None:
+    clips = {clip.id: clip for clip in usual()}
+    held = steps(made(tmp_path, list(clips.values())), texts, options())
+    for step in range(held.per_epoch):
+        batch = held.batch(step)
+        for n, name in enumerate(ids(held, 0)[step]):
+            pcm = clips[name].pcm
+            assert torch.equal(batch.samples[n, : len(pcm)], torch.from_numpy(pcm.astype("f4") / 32768))
+            assert not batch.samples[n, len(pcm) :].any()
+            assert batch.sizes[n] == len(pcm)
+            assert batch.noise_class[n] == (clips[name].kind == "noise")
+            assert (n in batch.spoken.tolist()) == (clips[name].transcript is not None)
+        said = [texts.text(row[row >= 0].tolist()) for row in batch.labels]
+        assert said == [clips[name].transcript for name in ids(held, 0)[step] if clips[name].transcript] or not batch.tokens
+        assert batch.tokens == int((batch.labels >= 0).sum())
+
+
+def test_the_shares_of_several_processes_are_the_whole_batch(tmp_path: Path, texts: Texts) -> None:
+    held = steps(made(tmp_path, usual(train=3)), texts, options(batch=5))
+    for step in range(held.per_epoch):
+        held.rank, held.world = 0, 1
+        whole = held.batch(step)
+        held.world = 3
+        shares = []
+        for held.rank in range(3):
+            shares.append(held.batch(step))
+        assert {(share.clips, share.tokens) for share in shares} == {(whole.clips, whole.tokens)}
+        assert sum(int((share.noise_class != UNTAUGHT).sum()) for share in shares) == whole.clips
+        assert sum(int((share.labels != UNTAUGHT).sum()) for share in shares) == whole.tokens
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_workers_change_nothing(tmp_path: Path, texts: Texts, workers: int) -> None:
+    told = options(spec_augment=True, crop_noise=True, balance=True, augment=("gain", "filter"))
+    held = steps(made(tmp_path, usual()), texts, told)
+    held.waves = Waves(told.augment, None)
+    direct = [held.batch(step) for step in range(2, 6)]
+    for one, two in zip(direct, loader(held, range(2, 6), workers, pinned=False), strict=True):
+        assert torch.equal(one.samples, two.samples)
+        assert torch.equal(one.spans, two.spans)
+        assert torch.equal(one.labels, two.labels)
+
+
+def test_a_balanced_epoch_gives_every_label_the_same_share(tmp_path: Path, texts: Texts) -> None:
+    clips = [Clip(f"s{n}") for n in range(2)] + [Clip(f"o{n}", transcript="안녕") for n in range(10)] + [noise(f"n{n}") for n in range(12)]
+    held = steps(made(tmp_path, clips), texts, options(balance=True))
+    found = Counter(name[0] for batch in ids(held, 0) for name in batch)
+    assert found == {"s": 8, "o": 8, "n": 8}
+    each = Counter(name for batch in ids(held, 0) for name in batch)
+    assert each["s0"] == each["s1"] == 4
+    assert max(each[f"n{n}"] for n in range(12)) == 1
+
+
+def test_cropped_noise_is_as_long_as_speech_and_moves_with_the_epoch(tmp_path: Path, texts: Texts) -> None:
+    clips = [Clip("a", seconds=1.0), Clip("b", seconds=1.7), *(noise(f"n{n}", seconds=4.0) for n in range(6))]
+    held = steps(made(tmp_path, clips), texts, options(crop_noise=True))
+    first, second = (stretches(held.examples, epoch, held.options) for epoch in (0, 1))
+    lengths = {example.row.id: count for example, count in zip(held.examples, first[:, 1].tolist(), strict=True)}
+    assert (lengths["a"], lengths["b"]) == (16_000, 27_200)
+    assert {lengths[f"n{n}"] for n in range(6)} <= {16_000, 27_200}
+    assert (first.sum(1) <= [example.frames for example in held.examples]).all()
+    assert not np.array_equal(first, second)
+    assert np.array_equal(first[:, 0] > 0, [example.row.kind == "noise" for example in held.examples])
+
+
+def test_what_augments_a_clip_depends_on_its_name_and_the_epoch_alone() -> None:
+    wave = np.linspace(-0.5, 0.5, 16_000, dtype="f4")
+    changing = Waves(("gain", "filter"), None)
+    found = [changing.changed(wave, 0, "row", epoch, 0) for epoch in range(8)]
+    np.random.default_rng(1)
+    again = [changing.changed(wave, 0, "row", epoch, 0) for epoch in reversed(range(8))]
+    assert all(np.array_equal(one, two) for one, two in zip(found, reversed(again), strict=True))
+    assert len({one.tobytes() for one in found}) > 3
+    assert np.array_equal(spans(16_000, 80, 0, "row", 1), spans(16_000, 80, 0, "row", 1))
+    assert not np.array_equal(spans(16_000, 80, 0, "row", 1), spans(16_000, 80, 0, "row", 2))
+
+
+def test_spec_augment_masks_no_more_than_it_says() -> None:
+    for epoch in range(50):
+        found = spans(8_000, 80, 0, "row", epoch)
+        assert (found[:, 1] <= 5).all()
+        assert ((found[:, 0] + found[:, 1]) <= 50).all()
+        assert ((found[:, 2] + found[:, 3]) <= 80).all()
+
+
+def test_the_room_needs_impulse_responses(tmp_path: Path) -> None:
+    with pytest.raises(PrepError, match="--augment room needs impulse responses there"):
+        Waves(("room",), tmp_path)
+
+
+def test_rows_that_teach_nothing_are_left_out_with_a_reason(tmp_path: Path, texts: Texts) -> None:
+    clips = [Clip("long", seconds=30.5), Clip("silent", transcript=None), Clip("wordy", transcript="가" * 30), Clip("fine"), noise("n", seconds=31)]
+    rows = data.opened(made(tmp_path, clips)).rows("train")
+    multi = chosen(rows, texts, ["speech", "noise"], options())
+    assert multi.left_out == {"speech longer than 30 s": 1, "transcript longer than 60 tokens": 1}
+    assert [(example.row.id, example.targets is None, example.frames) for example in multi.examples] == [
+        ("fine", False, 24_000),
+        ("silent", True, 24_000),
+        ("n", True, 480_000),
+    ]
+    single = chosen(rows, texts, [], options(task="single"))
+    assert [example.row.id for example in single.examples] == ["fine"]
+    assert single.left_out["noise"] == single.left_out["no transcript"] == 1
+
+
+def test_noise_may_be_taught_to_say_nothing(tmp_path: Path, texts: Texts) -> None:
+    rows = data.opened(made(tmp_path, [Clip("a"), noise("n")])).rows("train")
+    for task in ("multi", "single"):
+        found = {example.row.id: example.targets for example in chosen(rows, texts, ["speech", "noise"], options(task=task, noise_text="empty")).examples}
+        assert found["n"] == (*texts.prompt[1:], texts.end)
+    assert {example.row.id: example.targets for example in chosen(rows, texts, ["speech", "noise"], options()).examples}["n"] is None
+
+
+def test_scenes_are_classes_of_their_own_and_unknown_ones_teach_the_head_nothing(tmp_path: Path, texts: Texts) -> None:
+    told = options(noise_classes="scenes")
+    rows = data.opened(made(tmp_path, [Clip("a"), noise("n"), noise("m", scene="Cafe")])).rows("train")
+    classes = noise_classes(rows, "scenes")
+    assert classes == ["speech", "Bus", "Cafe"]
+    found = {example.row.id: example.noise_class for example in chosen(rows, texts, classes, told).examples}
+    assert found == {"a": 0, "n": 1, "m": 2}
+    other = data.opened(made(tmp_path / "other", [noise("x", scene="Park")])).rows("train")
+    assert chosen(other, texts, classes, told).examples[0].noise_class == UNTAUGHT
+
+
+def test_a_head_with_one_class_to_learn_is_refused(tmp_path: Path, texts: Texts) -> None:
+    rows = data.opened(made(tmp_path, [Clip("a"), Clip("b")])).rows("train")
+    with pytest.raises(PrepError, match="2 rows of speech and 0 of noise.*train with --task single"):
+        check(chosen(rows, texts, ["speech", "noise"], options()).examples, options(), "train")
+    check(chosen(rows, texts, [], options(task="single")).examples, options(task="single"), "train")
+
+
+def test_nothing_to_transcribe_is_refused(tmp_path: Path, texts: Texts) -> None:
+    rows = data.opened(made(tmp_path, [Clip("a", transcript=None), noise("n")])).rows("train")
+    with pytest.raises(PrepError, match="no row of the train split has a transcript"):
+        check(chosen(rows, texts, ["speech", "noise"], options()).examples, options(), "train")
+    check(chosen(rows, texts, ["speech", "noise"], options(text_weight=0)).examples, options(text_weight=0), "train")
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_damaged_shard_is_one_clear_fault(tmp_path: Path, texts: Texts, workers: int) -> None:
+    manifest = made(tmp_path, usual())
+    held = steps(manifest, texts, options())
+    shard = tmp_path / "audio/mixed.tar"
+    whole = bytearray(shard.read_bytes())
+    whole[5_000::4_000] = bytes(b ^ 255 for b in whole[5_000::4_000])
+    shard.write_bytes(whole)
+    with pytest.raises(ManifestError, match=r"mixed\.tar|the audio is damaged"):
+        list(loader(held, range(held.per_epoch), workers, pinned=False))
+
+
+def test_a_manifest_that_was_not_resampled_is_refused(tmp_path: Path) -> None:
+    manifest = made(tmp_path, [Clip("a")])
+    held = data.opened(manifest)
+    data.write(tmp_path / "x.parquet", [next(held.manifest.rows())], Row, {})
+    with pytest.raises(ManifestError):
+        data.opened(tmp_path / "absent.parquet")
