@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -60,15 +60,18 @@ def ingested(corpus: str, setting: Setting, limit: int | None, seed: int, watch:
     return Ran(ingest.NAME, len(plan) + len(claims.drops), ended.rows, drops, [*claims.notes, *ended.notes], claims, corpus)
 
 
-def filtered(tables: Sequence[Table], options: filter.Options, lexicon: Lexicon, limit: int | None, seed: int) -> Ran:
+def filtered(tables: Iterable[Table], options: filter.Options, lexicon: Lexicon, limit: int | None, seed: int) -> Ran:
     """The rows of all corpora that meet the rules."""
+    found = filter.apply(limited(_together(tables), limit, seed), options, lexicon, seed)
+    return Ran(filter.NAME, len(found.rows) + len(found.drops), found.rows, found.drops, found.notes)
+
+
+def _together(tables: Iterable[Table]) -> Table:
+    """All rows of the tables. PrepError where two share a row."""
     joined = Table.joined(tables, Row)
-    twice = [row_id for row_id, count in Counter(joined.column("id")).items() if count > 1]
-    if twice:
-        raise PrepError(f"{len(twice):,} ids are in more than one of these manifests, {twice[0]} for one: name each corpus once")
-    rows = limited(joined, limit, seed)
-    found = filter.apply(rows, options, lexicon, seed)
-    return Ran(filter.NAME, len(rows), found.rows, found.drops, found.notes)
+    if twice := joined.repeated("id"):
+        raise PrepError(f"these manifests share rows, {twice} for one: name each corpus once")
+    return joined
 
 
 def resampled(rows: Table, options: resample.Options, setting: Setting, limit: int | None, seed: int, watch: Watch) -> Ran:

@@ -17,6 +17,9 @@ class RecipeError(PrepError):
         super().__init__("\n".join(faults))
         self.faults = list(faults)
 
+    def __reduce__(self) -> tuple[type[RecipeError], tuple[list[str]]]:
+        return RecipeError, (self.faults,)
+
 
 class SourceError(PrepError):
     """A root or an archive that cannot be read as a whole: names it, what was found, and what to do."""
@@ -32,6 +35,9 @@ class CorruptMember(PrepError):
         super().__init__(detail)
         self.reason = reason
         self.detail = detail
+
+    def __reduce__(self) -> tuple[type[CorruptMember], tuple[str, str]]:
+        return CorruptMember, (self.reason, self.detail)
 
 
 class ManifestError(PrepError):

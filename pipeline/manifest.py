@@ -149,8 +149,8 @@ def _table(path: Path, kind: type) -> Table:
         if lacking:
             raise ManifestError(f"{path}: lacks the columns {', '.join(lacking)}: not a manifest of this prep; make it again")
         arrow = pq.read_table(path, columns=form.names, partitioning=None)
+        return Table(arrow.replace_schema_metadata(None).cast(form))
     except FileNotFoundError:
         raise ManifestError(f"{path}: no such manifest") from None
-    except (pa.ArrowInvalid, OSError) as error:
+    except (pa.ArrowException, ValueError, OSError) as error:
         raise ManifestError(f"{path}: cannot be read ({str(error).splitlines()[0]})") from None
-    return Table(arrow.replace_schema_metadata(None).cast(form).combine_chunks())

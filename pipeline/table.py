@@ -23,6 +23,7 @@ T = TypeVar("T")
 # Not pa.map_: Hugging Face datasets cannot read that type, and the pairs lie in the file in the same way.
 LABELS = pa.list_(pa.struct([pa.field("key", pa.string(), False), pa.field("value", pa.string(), False)]))
 _CLOCK = frozenset({"current_date", "current_time", "current_timestamp", "localtime", "localtimestamp", "now", "today"})
+_AT_A_TIME = 65_536
 _SCALARS = {str: pa.string(), int: pa.int64(), float: pa.float64(), bool: pa.bool_()}
 UNHASHED = frozenset(f"{part}{name}" for part in ("", "speech_", "noise_") for name in ("shard", "offset", "bytes"))  # where sound lies
 
@@ -44,7 +45,7 @@ class Table:
     def joined(cls, tables: Iterable[Table], kind: type) -> Table:
         """All rows of the tables, in their order; an empty table of that kind where there are none."""
         held = [table.arrow for table in tables]
-        return cls(pa.concat_tables(held, promote_options="default").combine_chunks() if held else schema(kind).empty_table())
+        return cls(pa.concat_tables(held, promote_options="default") if held else schema(kind).empty_table())
 
     def __len__(self) -> int:
         return int(self.arrow.num_rows)
@@ -60,6 +61,19 @@ class Table:
     def labels(self) -> list[dict[str, str]]:
         """The column `labels` as mappings."""
         return _values_out(self.arrow.column("labels"), LABELS)
+
+    def suffixed(self, name: str, suffix: str) -> Table:
+        """With a suffix to each value of a string column."""
+        return self._set(name, pc.binary_join_element_wise(self.arrow.column(name), pa.scalar(suffix), pa.scalar("")))
+
+    def strings(self, name: str) -> Iterator[str]:
+        """The values of a string column one by one, without a list of them all."""
+        for start in range(0, len(self), _AT_A_TIME):
+            yield from self.arrow.column(name).slice(start, _AT_A_TIME).to_pylist()
+
+    def without_empty(self) -> Table:
+        """Without the columns that have no value at all; `rows` and `as_rows` know them as null."""
+        return self.only([name for name in self.names if self.arrow.column(name).null_count < len(self)]) if len(self) else self
 
     def numbers(self, name: str) -> NDArray[np.float64]:
         """One numeric column as float64 [rows]; null is NaN."""
@@ -78,7 +92,9 @@ class Table:
         return self._flags(pc.is_in(self.arrow.column(name), value_set=pa.array(sorted(values), pa.string())))
 
     def present(self, name: str) -> NDArray[np.bool_]:
-        """bool [rows]: where the column is not null."""
+        """bool [rows]: where the column is not null; nowhere, if it is not there."""
+        if name not in self.names:
+            return np.zeros(len(self), dtype=np.bool_)
         return self._flags(self.arrow.column(name).is_valid())
 
     @staticmethod
@@ -87,10 +103,18 @@ class Table:
 
     def codes(self, name: str) -> tuple[NDArray[np.int64], list[str | None]]:
         """The column as (int64 [rows] index into the distinct values, distinct values in order of appearance)."""
+        encoded = self._encoded(name)
+        return np.asarray(encoded.indices.to_numpy(), dtype=np.int64), list(encoded.dictionary.to_pylist())
+
+    def classes(self, name: str) -> NDArray[np.int64]:
+        """int64 [rows]: equal where the column's values are equal."""
+        return np.asarray(self._encoded(name).indices.to_numpy(), dtype=np.int64)
+
+    def _encoded(self, name: str) -> Any:
         encoded = self.arrow.column(name).combine_chunks().dictionary_encode(null_encoding="encode")
         if isinstance(encoded, pa.ChunkedArray):
             encoded = encoded.combine_chunks()
-        return np.asarray(encoded.indices.to_numpy(), dtype=np.int64), list(encoded.dictionary.to_pylist())
+        return encoded
 
     def spread(self, name: str, codes: NDArray[np.int64], values: Sequence[str | None]) -> Table:
         """With column `name` = values[codes], strings; the counterpart of `codes`."""
@@ -150,10 +174,12 @@ class Table:
         """With the columns of Row, in its types: those that are missing null, others left out."""
         form, length = schema(Row), len(self)
         columns = [self.arrow.column(f.name) if f.name in self.names else pa.nulls(length, f.type) for f in form]
-        return Table(pa.table([c.cast(f.type) for c, f in zip(columns, form, strict=True)], schema=form).combine_chunks())
+        return Table(pa.table([c.cast(f.type) for c, f in zip(columns, form, strict=True)], schema=form))
 
     def where(self, keep: NDArray[np.bool_]) -> Table:
         """The rows where `keep` is true."""
+        if keep.all():
+            return self
         return Table(self.arrow.filter(pa.array(keep)))
 
     def part(self, start: int, stop: int) -> Table:
@@ -162,14 +188,33 @@ class Table:
 
     def ordered(self, by: Sequence[str] = ("source", "id")) -> Table:
         """Sorted by these columns, by code point: the order that every manifest has."""
-        index = pc.sort_indices(self.arrow, sort_keys=[(name, "ascending") for name in by])
+        if self._in_order(by):
+            return self
+        index = pc.sort_indices(self.arrow.select(list(by)), sort_keys=[(name, "ascending") for name in by])
         return Table(self.arrow.take(index))
+
+    def _in_order(self, by: Sequence[str]) -> bool:
+        """Whether the rows are sorted by these columns: cheaper to see than to sort, and manifests mostly are."""
+        undecided: Any = None
+        for name in by:
+            column = self.arrow.column(name)
+            before, after = column.slice(0, max(0, len(column) - 1)), column.slice(1)
+            fault = pc.greater(before, after)
+            equal = pc.equal(before, after)
+            if undecided is not None:
+                fault, equal = pc.and_(fault, undecided), pc.and_(equal, undecided)
+            if column.null_count or pc.any(fault).as_py():
+                return False
+            undecided = equal
+        return True
 
     def rows(self, kind: type[T]) -> Iterator[T]:
         """The rows as dataclass values of this kind; columns that it lacks are passed over."""
         names = [f.name for f in fields(kind)]  # type: ignore[arg-type]
-        for batch in self.arrow.select(names).to_batches(max_chunksize=1000):
-            columns = [_values_out(batch.column(n), batch.schema.field(n).type) for n in range(len(names))]
+        there = [name for name in names if name in self.names]
+        for batch in self.arrow.select(there).to_batches(max_chunksize=1000):
+            held = {name: _values_out(batch.column(n), batch.schema.field(n).type) for n, name in enumerate(there)}
+            columns = [held.get(name) or [None] * len(batch) for name in names]
             yield from (kind(*values) for values in zip(*columns, strict=True))
 
     def select(self, sql: str) -> NDArray[np.bool_]:
@@ -180,9 +225,20 @@ class Table:
         """
         return run_condition(self.arrow, sql)
 
-    def expressions(self, *sql: str) -> list[tuple[Any, ...]]:
-        """The values of SQL expressions of our own for each row, in order."""
-        return self.query(f"SELECT {', '.join(sql)} FROM rows")
+    def derived(self, **sql: str) -> Table:
+        """A table of the values of SQL expressions of our own for each row, in order."""
+        with sandbox() as session:
+            session.register("rows", self.arrow)
+            columns = ", ".join(f"{expression} AS {name}" for name, expression in sql.items())
+            return Table(session.sql(f"SELECT {columns} FROM rows").to_arrow_table())
+
+    def repeated(self, name: str) -> str | None:
+        """A value that the column has more than once; None where all differ."""
+        column = self.arrow.column(name)
+        if pc.count_distinct(column).as_py() == len(column):
+            return None
+        counts = pc.value_counts(column.combine_chunks())
+        return str(counts.filter(pc.greater(counts.field("counts"), 1))[0]["values"].as_py())
 
     def query(self, sql: str) -> list[tuple[Any, ...]]:
         """What an SQL statement of our own over the table `rows` returns."""

@@ -42,7 +42,7 @@ def stand_ins(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if not MAKER.exists():
         pytest.skip("the maker of stand-in corpora is not beside this repository")
     out = tmp_path_factory.mktemp("stand-ins")
-    subprocess.run([sys.executable, MAKER, out, "--clips-per-class", "3", "--scenes-per-class", "1"], check=True, capture_output=True)
+    subprocess.run([sys.executable, MAKER, out, "--clips-per-class", "2", "--scenes-per-class", "1"], check=True, capture_output=True)
     return out
 
 

@@ -97,6 +97,17 @@ def test_the_same_rows_make_the_same_bytes_whatever_their_order(tmp_path: Path) 
     assert manifest.drops_path(one).read_bytes() == manifest.drops_path(other).read_bytes()
 
 
+def test_the_same_rows_in_pieces_make_the_same_bytes(tmp_path: Path) -> None:
+    """Rows come from as many shards as there are; the file must not show it."""
+    listed = [
+        replace(ROW, id=f"aihub/{n:05d}", source=f"@aihub/{n:05d}", group=f"g{n % 7}", frames=n, transcript=None) for n in range(3_000)
+    ]
+    for name, size in (("whole", 3_000), ("pieces", 7), ("halves", 1_500)):
+        parts = [Table.of(listed[start : start + size], Row) for start in range(0, len(listed), size)]
+        manifest.write(tmp_path / f"{name}.parquet", Table.joined(parts, Row), Table.of(DROPS, Drop), MADE)
+    assert len({(tmp_path / f"{name}.parquet").read_bytes() for name in ("whole", "pieces", "halves")}) == 1
+
+
 @pytest.mark.parametrize("column", ["transcript", "split", "frames"])
 def test_another_row_makes_another_hash(column: str, tmp_path: Path) -> None:
     value = {"transcript": "x", "split": "dev", "frames": 3}[column]
@@ -202,7 +213,7 @@ def _damaged(path: Path, how: str) -> None:
         ("empty", "m.parquet"),
         ("foreign", "m.parquet"),
         ("lacks a column", "frames"),
-        ("wrong type", "frames"),
+        ("wrong type", "cannot be read"),
         ("later schema", "upgrade"),
         ("unknown provenance", "upgrade"),
     ],

@@ -127,6 +127,15 @@ def test_codes_and_spread_undo_each_other() -> None:
     assert held.spread("transcript", *held.codes("transcript")).digest() == held.digest()
 
 
+@LIMITS
+@given(st.lists(st.lists(st.none() | st.sampled_from("abc"), max_size=3), min_size=1, max_size=4))
+def test_codes_of_chunks_are_those_of_the_whole(told: list[list[str | None]]) -> None:
+    parts = [table(*[row(n, transcript=text) for n, text in enumerate(texts)]) for texts in told]
+    codes, values = Table.joined(parts, Row).codes("transcript")
+    assert [values[code] for code in codes] == [text for texts in told for text in texts]
+    assert len(set(values)) == len(values)
+
+
 def test_part_where_and_take_agree() -> None:
     held = table(*ROWS)
     keep = np.array([False, True, True])

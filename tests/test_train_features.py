@@ -15,7 +15,12 @@ from train.model import whisper_of
 def waves() -> list[np.ndarray]:
     chance = keys.rng(0, "features")
     speech = [chance.normal(0, level, frames).astype("f4") for level, frames in ((0.1, 70_001), (1e-3, 16_000), (0.3, 123_456))]
-    return [*speech, np.zeros(30_000, "f4"), np.concatenate([speech[0], np.zeros(20_000, "f4")]), chance.normal(0, 0.1, LONGEST).astype("f4")]
+    return [
+        *speech,
+        np.zeros(30_000, "f4"),
+        np.concatenate([speech[0], np.zeros(20_000, "f4")]),
+        chance.normal(0, 0.1, LONGEST).astype("f4"),
+    ]
 
 
 def padded(clips: list[np.ndarray], length: int) -> torch.Tensor:

@@ -35,7 +35,7 @@ def test_accuracy_and_f1_are_sklearns(labels: list[str]) -> None:
 
 
 def test_a_word_that_is_no_label_is_refused() -> None:
-    with pytest.raises(ValueError, match="not among the labels.*perhaps"):
+    with pytest.raises(ValueError, match=r"not among the labels.*perhaps"):
         metrics.confusion(["saveme"], ["perhaps"], LABELS)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import subprocess
 import sys
@@ -11,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
+import torch
 from numpy.typing import NDArray
 
 from pipeline import keys, manifest
@@ -18,7 +21,7 @@ from pipeline.manifest import Provenance
 from pipeline.row import Drop, Row
 from pipeline.store import flac, pcm_hash, writing
 from pipeline.table import Table
-from train import keywords
+from train import cli, keywords
 
 ROOT = Path(__file__).parents[1]
 RATE_HZ = 16_000
@@ -44,7 +47,7 @@ class Clip:
         frames = round(self.seconds * RATE_HZ)
         wave = keys.rng(0, "clip", self.id).normal(0, 300, frames)
         if self.kind != "noise":
-            pitch = 200 + 50 * (len(self.transcript or "") % 7)
+            pitch = 200 + 97 * (sum(map(ord, self.transcript or "")) % 8)  # what is said can be heard
             wave += 8000 * np.sin(2 * np.pi * pitch * np.arange(frames) / RATE_HZ) * np.hanning(frames)
         return wave.astype(np.int16)
 
@@ -116,8 +119,26 @@ class Answer:
 
 
 def command(name: str, folder: Path, *arguments: object, stdin: bytes = b"") -> Answer:
-    """Runs `train`, `evaluate` or `detect` in a process of its own, in a folder."""
-    done = subprocess.run(started(name, *arguments), cwd=folder, env=environment(), input=stdin, capture_output=True, timeout=300)
+    """Runs `train`, `evaluate` or `detect` in a folder, in this process: loading torch anew takes longer than most of them."""
+    torch.set_num_threads(1)
+    out, err = (io.TextIOWrapper(io.BytesIO(), encoding="utf-8", write_through=True) for _ in range(2))
+    code = 0
+    with pytest.MonkeyPatch.context() as here:
+        here.chdir(folder)
+        here.setattr(sys, "argv", [name, *map(str, arguments)])
+        here.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin)))
+        here.setattr(sys, "stdout", out)
+        here.setattr(sys, "stderr", err)
+        try:
+            getattr(cli, name)()
+        except SystemExit as end:
+            code = end.code if isinstance(end.code, int) else int(end.code is not None)
+    return Answer(code, *(stream.buffer.getvalue().decode() for stream in (out, err)))
+
+
+def apart(name: str, folder: Path, *arguments: object) -> Answer:
+    """The same in a process of its own."""
+    done = subprocess.run(started(name, *arguments), cwd=folder, env=environment(), capture_output=True, timeout=300)
     return Answer(done.returncode, done.stdout.decode(), done.stderr.decode())
 
 

@@ -122,8 +122,8 @@ def apply(rows: Table, options: Options, lexicon: Lexicon, seed: int) -> Filtere
 
     RecipeError where `where` does not run.
     """
-    rows = rows.ordered()
-    drops, kept = _ruled(rows, options)
+    drops, kept = _ruled(rows.ordered(), options)
+    del rows  # a table of millions of rows
     if options.where is not None:
         meets = kept.select(options.where)
         drops.append(_drops(kept.where(~meets), "where", f"does not meet: {options.where}"))
@@ -131,20 +131,18 @@ def apply(rows: Table, options: Options, lexicon: Lexicon, seed: int) -> Filtere
     kept, notes = _dev_carved(kept, options, seed)
     for column, reason in (("group", "group_in_two_splits"), ("source_pcm_hash", "audio_in_two_splits")):
         leaks, sentences = _leaks(kept, column)
-        drops.append(_drops(kept.where(leaks), reason, [sentences[i] for i in np.flatnonzero(leaks)]))
+        drops.append(_drops(kept.where(leaks), reason, sentences))
         kept = kept.where(~leaks)
     return Filtered(_with_keyword(kept, lexicon), Table.joined(drops, Drop), notes)
 
 
 def _ruled(rows: Table, options: Options) -> tuple[list[Table], Table]:
     tried = rules(options)
-    cases = [f"WHEN NOT coalesce({rule.keep}, false) THEN {number}" for number, rule in enumerate(tried)]
-    details = [f"WHEN NOT coalesce({rule.keep}, false) THEN {rule.detail}" for rule in tried]
-    verdicts = rows.expressions(f"CASE {' '.join(cases)} END", f"CASE {' '.join(details)} END")
-    broken = np.array([number is not None for number, _ in verdicts], dtype=np.bool_)
-    lost = [verdict for verdict in verdicts if verdict[0] is not None]
-    drops = rows.where(broken).only(["id"])
-    drops = drops.filled(stage=NAME, reason=[tried[number].reason for number, _ in lost], detail=[detail for _, detail in lost])
+    reasons = " ".join(f"WHEN NOT coalesce({rule.keep}, false) THEN '{rule.reason}'" for rule in tried)
+    details = " ".join(f"WHEN NOT coalesce({rule.keep}, false) THEN {rule.detail}" for rule in tried)
+    verdicts = rows.derived(reason=f"CASE {reasons} END", detail=f"CASE {details} END")
+    broken = verdicts.present("reason")
+    drops = rows.only(["id"]).where(broken).filled(stage=NAME).beside(verdicts.where(broken))
     return [drops.as_kind(Drop)], rows.where(~broken)
 
 
@@ -178,18 +176,15 @@ def _dev_carved(rows: Table, options: Options, seed: int) -> tuple[Table, list[s
 
 
 def _leaks(rows: Table, column: str) -> tuple[NDArray[np.bool_], list[str]]:
-    """(where a row shares this column's value with a row of a more protected split, what to say of each row)."""
-    codes, _ = rows.codes(column)
+    """(where a row shares this column's value with a row of a more protected split, what to say of each such row)."""
+    codes = rows.classes(column)
     if column == "group":  # a group is one of its corpus
         corpus_codes, corpus_names = rows.codes("corpus")
-        codes = np.unique(codes * len(corpus_names) + corpus_codes, return_inverse=True)[1].astype(np.int64)
+        codes = codes * len(corpus_names) + corpus_codes
     split_codes, splits = rows.codes("split")
     rank = np.array([SPLITS.index(str(split)) for split in splits] or [0], dtype=np.int64)[split_codes]
     highest = np.zeros(int(codes.max()) + 1 if len(codes) else 0, dtype=np.int64)
     np.maximum.at(highest, codes, rank)
     leaks = rank < highest[codes]
     what = "group" if column == "group" else "identical audio"
-    sentences = [""] * len(rows)
-    for index in np.flatnonzero(leaks):
-        sentences[index] = f"its {what} is in {SPLITS[highest[codes[index]]]} too, where it stays"
-    return leaks, sentences
+    return leaks, [f"its {what} is in {SPLITS[split]} too, where it stays" for split in highest[codes[leaks]]]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +18,7 @@ from pipeline.table import Table
 
 NAME = "mix"
 TRIES = 4  # crops drawn before noise counts as silent
-_STORED = ("shard", "offset", "bytes")
+_NOISE = ("id", "corpus", "split", "source", "scene", "pcm_hash", "frames", "shard", "offset", "bytes")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,29 +60,26 @@ def plan(rows: Table, options: Options, seed: int, resampled: str) -> Plan:
     Draws are keyed by utterance and copy, so every SNR of a copy has the same noise from the same start, and scores by
     SNR compare like with like. PrepError where there is no noise at all.
     """
-    rows = rows.ordered()
+    rows = rows.ordered().without_empty()
     _refuse(rows)
     to_mix = rows.equal("kind", "speech") & ~rows.among("corpus", options.keep)
-    speech, kept = rows.where(to_mix), rows.where(~to_mix)
     weights, notes = _noise_corpora(rows, options)
     noise, left_out = _usable(rows.where(rows.equal("kind", "noise") & rows.among("corpus", weights)), options.floor_dbfs)
-    notes += left_out
-    pools = _pools(noise)
-    planned: list[Table] = []
-    drops = []
-    for split in sorted(str(name) for name in speech.codes("split")[1]):
-        own, pool = speech.where(speech.equal("split", split)), noise.where(noise.equal("split", split))
-        if len(pool):
-            planned += _variants(own, pool, pools, weights, options, seed)
-        else:
-            drops.append(_drops(own, "no_noise", f"no noise of split {split} in {', '.join(weights)}"))
-    if len(speech) and not planned:
-        raise PrepError(f"no noise for any of {len(speech)} utterances: {', '.join(weights)} has none in their splits")
-    jobs = Table.joined(planned, Row) if planned else speech.take(np.zeros(0, np.int64)).beside(Table.of([], Material))
-    jobs = jobs.filled(resampled=resampled)
-    return Plan(
-        jobs.ordered(), kept.as_rows(), Table.joined(drops, Drop), {name: (shard, clips) for name, shard, clips in _made(pools)}, notes
-    )
+    noise, pools = _pooled(noise)
+    kept, speech = rows.where(~to_mix), rows.where(to_mix)
+    del rows  # a table of millions of rows
+    silent = ~_has_noise(speech, noise)
+    drops = _drops(speech.where(silent), "no_noise", f"no noise of its split in {', '.join(weights)}")
+    speech = speech.where(~silent)
+    if len(drops) and not len(speech):
+        raise PrepError(f"no noise for any of {len(drops)} utterances: {', '.join(weights)} has none in their splits")
+    planned = list(_variants(speech, noise, weights, options, seed))
+    jobs = Table.joined(planned, Row).filled(resampled=resampled)
+    return Plan(jobs.ordered(), kept.as_rows(), drops, pools, [*notes, *left_out])
+
+
+def _has_noise(speech: Table, noise: Table) -> NDArray[np.bool_]:
+    return speech.among("split", {str(split) for split in noise.codes("split")[1]})
 
 
 def unrendered(rows: Table, options: resample.Options, where: Mapping[str, Place]) -> Table:
@@ -102,7 +98,7 @@ def _refuse(rows: Table) -> None:
     """PrepError for rows that cannot be mixed: mixtures, and rows without audio at hand."""
     if rows.equal("kind", "mixture").any():
         raise PrepError("these are mixtures already: mix takes what prep resample wrote (manifests/resampled.parquet)")
-    at_hand = rows.present("shard") | (rows.present("at_container") if "at_container" in rows.names else False)
+    at_hand = rows.present("shard") | rows.present("at_container")
     if not at_hand.all():
         raise PrepError(f"{int((~at_hand).sum())} rows have no stored audio: run prep resample first")
 
@@ -134,65 +130,48 @@ def _usable(noise: Table, floor_dbfs: float) -> tuple[Table, list[str]]:
     return noise.where(~quiet & ~short), notes
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Pool:
-    """Where each noise row lies once decoded: name of the pool and first frame in it, by row."""
+def _pooled(noise: Table) -> tuple[Table, dict[str, tuple[str, list[tuple[int, int]]]]]:
+    """(the noise with the pool of each recording and its first frame in it, what each pool is decoded from).
 
-    names: list[str]
-    begins: NDArray[np.int64]
-    noise: Table
-    place: dict[str, int]
-
-
-def _pools(noise: Table) -> _Pool:
-    """One pool a shard: its noise clips one after another in the order in which they lie there."""
-    noise = noise.ordered(("shard", "offset"))
+    A pool is the noise of one shard, its clips one after another in the order in which they lie there.
+    """
+    noise = noise.only(_NOISE).ordered(("shard", "offset"))
     codes, shards = noise.codes("shard")
-    frames = noise.integers("frames")
-    ends = np.cumsum(frames)
-    first = np.searchsorted(codes, np.arange(len(shards)))
-    base = (ends - frames)[first] if len(frames) else ends
-    offsets = noise.integers("offset")
-    names = [
-        f"{str(shard).removesuffix('.tar')}-{keys.fingerprint(offsets[codes == index].tolist())[:8]}" for index, shard in enumerate(shards)
-    ]
-    begins = ends - frames - base[codes]
-    return _Pool([names[code] for code in codes], begins, noise, {row: i for i, row in enumerate(noise.column("id"))})
+    frames, offsets, sizes = (noise.integers(name) for name in ("frames", "offset", "bytes"))
+    begins = np.zeros(len(noise), dtype=np.int64)
+    pools, names = {}, []
+    for code, shard in enumerate(shards):
+        own = np.flatnonzero(codes == code)
+        begins[own] = np.cumsum(frames[own]) - frames[own]
+        names.append(f"{str(shard).removesuffix('.tar')}-{keys.fingerprint(offsets[own].tolist())[:8]}")
+        pools[names[-1]] = str(shard), list(zip(offsets[own].tolist(), sizes[own].tolist(), strict=True))
+    return noise.filled(at_pool="", at_noise=begins).spread("at_pool", codes, names), pools
 
 
-def _made(pool: _Pool) -> Iterator[tuple[str, str, list[tuple[int, int]]]]:
-    held: dict[str, tuple[str, list[tuple[int, int]]]] = {}
-    columns = (pool.noise.column(name) for name in ("shard", "offset", "bytes"))
-    for name, shard, offset, size in zip(pool.names, *columns, strict=True):
-        held.setdefault(name, (shard, []))[1].append((offset, size))
-    for name, (shard, clips) in sorted(held.items()):
-        yield name, shard, clips
-
-
-def _variants(speech: Table, noise: Table, pools: _Pool, weights: Mapping[str, float], options: Options, seed: int) -> Iterator[Table]:
-    """The planned mixtures of one split, a table for each copy and SNR."""
+def _variants(speech: Table, noise: Table, weights: Mapping[str, float], options: Options, seed: int) -> Iterator[Table]:
+    """The planned mixtures, a table for each copy and SNR."""
     for copy in range(options.copies):
-        names = [f"{row}\n{copy}" for row in speech.column("id")]
-        words = keys.words(seed, NAME, names)
-        drawn = noise.take(_drawn(words, noise, weights))
-        where = np.array([pools.place[row] for row in drawn.column("id")], dtype=np.int64)
+        words = keys.words(seed, NAME, speech.only(["id"]).suffixed("id", f"\n{copy}").strings("id"))
+        drawn = noise.take(_drawn(words, speech, noise, weights))
+        material = _material(speech.integers("frames"), drawn, words)
         for snr in options.snr_db:
-            planned = _planned(speech, drawn, words, snr, copy, options.definition)
-            yield _located(planned.beside(_material(speech, drawn, words, pools, where)), options.virtual)
+            planned = _planned(speech, drawn, words, snr, copy, options.definition).beside(material)
+            yield _located(planned, options.virtual)
 
 
-def _drawn(words: NDArray[np.uint64], noise: Table, weights: Mapping[str, float]) -> NDArray[np.int64]:
-    """Index of the noise row drawn for each utterance: a corpus by weight, then one of its recordings."""
-    codes, corpora = noise.codes("corpus")
-    names = sorted(str(name) for name in corpora)
-    shares = np.cumsum([weights[name] for name in names])
-    picked = np.searchsorted(shares, keys.unit(words[:, 0]) * shares[-1], side="right")
-    drawn = np.zeros(len(words), dtype=np.int64)
-    ids = noise.column("id")
-    for index, name in enumerate(names):
-        members = np.flatnonzero(codes == corpora.index(name))
-        takes = picked == index
-        drawn[takes] = members[keys.choose(words[takes, 1], [ids[member] for member in members])]
+def _drawn(words: NDArray[np.uint64], speech: Table, noise: Table, weights: Mapping[str, float]) -> NDArray[np.int64]:
+    """Index of the noise row drawn for each utterance: of its split, a corpus by weight, then one of its recordings."""
+    drawn = np.zeros(len(speech), dtype=np.int64)
+    corpora, ids = noise.column("corpus"), noise.column("id")
+    for split in sorted(str(name) for name in speech.codes("split")[1]):
+        own, pool = np.flatnonzero(speech.equal("split", split)), np.flatnonzero(noise.equal("split", split))
+        names = sorted({corpora[index] for index in pool})
+        shares = np.cumsum([weights[name] for name in names])
+        picked = np.searchsorted(shares, keys.unit(words[own, 0]) * shares[-1], side="right")
+        for number, name in enumerate(names):
+            members = np.array([index for index in pool if corpora[index] == name])
+            takes = own[picked == number]
+            drawn[takes] = members[keys.choose(words[takes, 1], [ids[index] for index in members])]
     return drawn
 
 
@@ -205,24 +184,17 @@ def _planned(speech: Table, noise: Table, words: NDArray[np.uint64], snr: float 
         requested = np.full(len(speech), snr)
     tag = snr.replace(":", "to") if isinstance(snr, str) else f"{snr:.10g}"
     added = noise.only(("id", "source", "pcm_hash", "scene")).renamed(id="noise_id", source="noise_source", pcm_hash="noise_pcm_hash")
-    ids = [f"{row}_snr{tag}_{copy}" for row in speech.column("id")]
-    planned = speech.copied(speech_id="id").beside(added)
-    return planned.filled(id=ids, kind="mixture", snr_db=requested, snr_definition=definition, variant=copy)
+    planned = speech.copied(speech_id="id").beside(added).suffixed("id", f"_snr{tag}_{copy}")
+    return planned.filled(kind="mixture", snr_db=requested, snr_definition=definition, variant=copy)
 
 
-def _material(speech: Table, noise: Table, words: NDArray[np.uint64], pools: _Pool, where: NDArray[np.int64]) -> Table:
+def _material(frames: NDArray[np.int64], noise: Table, words: NDArray[np.uint64]) -> Table:
     """The columns of Material."""
-    frames, noise_frames = speech.integers("frames"), noise.integers("frames")
+    noise_frames = noise.integers("frames")
     room = np.where(noise_frames >= frames, noise_frames - frames + 1, noise_frames)
     starts = np.floor(keys.unit(words[:, 3 : 3 + TRIES]) * room[:, None]).astype(np.int64)
-    columns: dict[str, Any] = {
-        "starts": starts,
-        "at_pool": [pools.names[index] for index in where],
-        "at_noise": pools.begins[where],
-        "at_noise_frames": noise_frames,
-    }
-    where_noise = noise.only(_STORED).renamed(shard="at_noise_shard", offset="at_noise_offset", bytes="at_noise_bytes")
-    return where_noise.filled(resampled="", **columns).as_kind(Material)
+    names = {"shard": "at_noise_shard", "offset": "at_noise_offset", "bytes": "at_noise_bytes", "frames": "at_noise_frames"}
+    return noise.only((*names, "at_pool", "at_noise")).renamed(**names).filled(resampled="", starts=starts).as_kind(Material)
 
 
 def _located(planned: Table, virtual: bool) -> Table:

@@ -1,0 +1,145 @@
+"""The cascade: the gate spares the decoder and changes no other decision; greedy decoding is transformers' own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from train_samples import TINY, command, made, usual
+from transformers import GenerationConfig
+from transformers.modeling_outputs import BaseModelOutput
+
+from train import checkpoint, data
+from train.cascade import Cascade, Judged
+from train.checkpoint import Checkpoint
+from train.data import Sounds
+from train.decode import decoded
+from train.features import LogMel
+from train.keywords import Finder
+from train.model import whisper_of
+
+
+@pytest.fixture(scope="module")
+def manifest(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return made(tmp_path_factory.mktemp("made"), usual(train=6, dev=2, test=4))
+
+
+@pytest.fixture(scope="module")
+def held(manifest: Path) -> Checkpoint:
+    """A tiny model that has learnt a little, so that the gate stops some clips and texts differ."""
+    words = ("--steps", 60, "--lr", 3e-3, "--batch", 8, "--interpolation", 0, "--save-every", 60)
+    answer = command("train", manifest.parent, "--manifest", manifest, "--out", "run", *TINY, *words)
+    assert answer.code == 0, answer.err
+    return checkpoint.read(manifest.parent / "run/last")
+
+
+def cascade(held: Checkpoint, threshold: float | None, *, ungated: bool = False) -> Cascade:
+    return Cascade(held.detector, held.texts, Finder(held.lexicon), "auto", threshold, 60, torch.device("cpu"), ungated)
+
+
+def judged(judge: Cascade, manifest: Path, batch: int = 3) -> dict[str, Judged]:
+    return {clip.id: clip for clip in judge.judged(data.opened(manifest).rows("test"), Sounds(manifest.parent), batch)}
+
+
+def middle(held: Checkpoint, manifest: Path) -> float:
+    """A threshold that stops about half of the clips."""
+    return float(np.median([clip.p_speech for clip in judged(cascade(held, None), manifest).values()]))
+
+
+def test_the_gate_changes_no_decision_of_a_clip_that_passes(held: Checkpoint, manifest: Path) -> None:
+    gated, free = judged(cascade(held, middle(held, manifest)), manifest), judged(cascade(held, None), manifest)
+    passed = [name for name, clip in gated.items() if clip.passed]
+    assert 0 < len(passed) < len(gated)
+    for name in passed:
+        assert (gated[name].decision, gated[name].text) == (free[name].decision, free[name].text)
+    for name in gated.keys() - passed:
+        assert (gated[name].decision, gated[name].text) == ("noise", None)
+
+
+def test_the_encoder_runs_once_and_the_decoder_only_for_what_passes(held: Checkpoint, manifest: Path) -> None:
+    encoded, begun = [], []
+    judge = cascade(held, middle(held, manifest))
+    model = held.detector.whisper.model
+
+    def count(_: object, __: object, told: dict[str, torch.Tensor]) -> None:
+        if told["input_ids"].shape[1] > 1:  # the prompt is fed once a clip, later tokens one by one
+            begun.append(told["encoder_hidden_states"].shape[0])
+
+    hooks = [
+        model.encoder.conv1.register_forward_pre_hook(lambda _, args: encoded.append(args[0].shape[0])),
+        model.decoder.register_forward_pre_hook(count, with_kwargs=True),
+    ]
+    clips = judged(judge, manifest)
+    for hook in hooks:
+        hook.remove()
+    assert sum(encoded) == len(clips) == judge.cost.clips
+    assert sum(begun) == sum(clip.passed for clip in clips.values()) == judge.cost.decoded < len(clips)
+
+
+def test_a_threshold_above_everything_never_calls_the_decoder(held: Checkpoint, manifest: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("train.cascade.decoded", None)
+    assert {clip.decision for clip in judged(cascade(held, 1.1), manifest).values()} == {"noise"}
+
+
+def test_what_would_have_been_without_the_gate_is_known_where_asked(held: Checkpoint, manifest: Path) -> None:
+    both, free = judged(cascade(held, 1.1, ungated=True), manifest), judged(cascade(held, None), manifest)
+    assert {name: (clip.ungated_text, clip.ungated_decision) for name, clip in both.items()} == {
+        name: (clip.text, clip.decision) for name, clip in free.items()
+    }
+    assert {clip.ungated_text for clip in judged(cascade(held, 1.1), manifest).values()} == {None}
+
+
+@pytest.mark.parametrize("batch", [1, 7])
+def test_the_size_of_a_batch_changes_no_decision(held: Checkpoint, manifest: Path, batch: int) -> None:
+    usual_batches = judged(cascade(held, 0.5), manifest)
+    for name, clip in judged(cascade(held, 0.5), manifest, batch).items():
+        other = usual_batches[name]
+        assert (clip.decision, clip.text, clip.passed) == (other.decision, other.text, other.passed)
+        assert clip.p_speech == pytest.approx(other.p_speech, abs=1e-5)
+
+
+def test_decoding_is_what_generate_does_greedily() -> None:
+    whisper, texts = whisper_of("tiny", "random", 0)
+    with torch.no_grad():
+        for parameter in whisper.parameters():
+            parameter.mul_(4)  # weights so large say something else of every clip
+    hidden = 3 * torch.randn(8, 50, 64, generator=torch.Generator().manual_seed(0))
+    special = [token for token in range(256, whisper.config.vocab_size) if token != texts.end]
+    config = GenerationConfig(max_new_tokens=40, do_sample=False, num_beams=1, pad_token_id=texts.end, eos_token_id=texts.end)
+    config.suppress_tokens, config.decoder_start_token_id = special, texts.prompt[0]
+    generate = super(type(whisper).__mro__[1], whisper).generate  # transformers' greedy search, without Whisper's own long-form logic
+    prompt = torch.tensor(texts.prompt).repeat(len(hidden), 1)
+    ids = generate(encoder_outputs=BaseModelOutput(last_hidden_state=hidden), decoder_input_ids=prompt, generation_config=config)
+    wanted = [texts.text(row[len(texts.prompt) :].tolist()) for row in ids]
+    assert [said.text for said in decoded(whisper, hidden, texts, 40)] == wanted
+    assert len(set(wanted)) > 1
+
+
+def test_text_and_confidence_are_those_of_naive_decoding_without_a_cache(held: Checkpoint, manifest: Path) -> None:
+    whisper, texts = held.detector.whisper, held.texts
+    for row in data.opened(manifest).rows("test")[:6]:
+        samples = torch.from_numpy(data.samples(Sounds(manifest.parent).pcm(row)))[None, :16_000]
+        with torch.inference_mode():
+            hidden = held.detector.encoded(LogMel(80)(samples))
+            said = decoded(whisper, hidden, texts, 60)[0]
+            ids, told = list(texts.prompt), []
+            while len(told) < 60 and ids[-1] != texts.end:
+                logits = whisper.proj_out(whisper.model.decoder(torch.tensor([ids]), encoder_hidden_states=hidden).last_hidden_state)[0, -1]
+                logits[257:] = -torch.inf
+                shares = logits.softmax(-1)
+                ids.append(int(shares.argmax()))
+                told.append(float(shares.max()))
+        assert said.text == texts.text(ids[4:])
+        assert said.confidence == pytest.approx(float(np.exp(np.mean(np.log(told)))), rel=1e-4)
+
+
+def test_a_damaged_copy_of_a_checkpoint_is_refused(held: Checkpoint, manifest: Path, tmp_path: Path) -> None:
+    checkpoint.write(tmp_path / "copy", held)
+    checkpoint.read(tmp_path / "copy")
+    file = tmp_path / "copy/head.safetensors"
+    file.write_bytes(file.read_bytes()[:-1] + b"\x01")
+    answer = command("evaluate", tmp_path, "--manifest", manifest, "--checkpoint", tmp_path / "copy")
+    assert answer.code == 1
+    assert "its weights are not those it was written with" in answer.err

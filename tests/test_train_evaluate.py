@@ -1,0 +1,229 @@
+"""`evaluate` as typed: its numbers counted again from its predictions, its threshold, its refusals, `compare`."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import jiwer
+import pytest
+from scipy import stats
+from sklearn import metrics as reference
+from train_samples import TINY, Clip, command, made, noise, usual
+
+from pipeline import lexicon
+from train import data
+from train.cascade import Judged
+
+CALLS = ("helpme", "saveme")
+
+
+def more() -> list[Clip]:
+    """Beside the usual: noise out of domain, a clip longer than 30 s, speech without a transcript."""
+    outside = [noise(f"test/out{n}", "test", 3.0, "ms-snsd", "Babble", speech_like="yes" if n else "no") for n in range(2)]
+    return [*usual(6, 3, 4), *outside, noise("test/long", "test", 31.0, "ms-snsd"), Clip("test/untold", "test", transcript=None)]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A manifest, a multitask and a single-task run, and their evaluations."""
+    folder = tmp_path_factory.mktemp("made")
+    made(folder, more())
+    for task in ("multi", "single"):
+        words = ("--manifest", "mixed.parquet", "--out", f"runs/{task}", *TINY, "--task", task)
+        assert command("train", folder, *words, "--steps", 60, "--lr", 3e-3, "--batch", 8, "--interpolation", 0).code == 0
+        assert command("evaluate", folder, "--manifest", "mixed.parquet", "--checkpoint", f"runs/{task}/last").code == 0
+    return folder
+
+
+@pytest.fixture(scope="module")
+def told(folder: Path) -> dict[str, Any]:
+    return json.loads((folder / "runs/multi/evaluate-test/metrics.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def clips(folder: Path) -> list[Judged]:
+    return data.read(folder / "runs/multi/evaluate-test/predictions.parquet", Judged)[0]
+
+
+def test_there_is_a_line_for_every_clip_in_the_manifests_order(folder: Path, clips: list[Judged]) -> None:
+    rows = data.opened(folder / "mixed.parquet").rows("test")
+    assert [clip.id for clip in clips] == [row.id for row in rows]
+    assert [clip.truth for clip in clips] == ["noise" if row.kind == "noise" else row.keyword for row in rows]
+    assert {clip.id for clip in clips if clip.cut} == {"test/long"}
+    assert next(clip.seconds for clip in clips if clip.cut) == 30
+
+
+@pytest.mark.parametrize("name", ["three_class", "four_class"])
+def test_the_class_scores_are_those_of_the_predictions(told: dict[str, Any], clips: list[Judged], name: str) -> None:
+    known = [clip for clip in clips if clip.truth and (name == "four_class" or clip.truth != "noise")]
+    truth, decided = [str(clip.truth) for clip in known], [clip.decision for clip in known]
+    labels = ["helpme", "saveme", "others", "noise"]
+    assert told[name]["clips"] == len(known) == (19 if name == "four_class" else 12)
+    assert told[name]["accuracy"]["value"] == pytest.approx(reference.accuracy_score(truth, decided))
+    scored = [label for label in labels[: 4 if name == "four_class" else 3] if label in {*truth, *decided}]
+    wanted = reference.f1_score(truth, decided, labels=scored, average="macro", zero_division=0)
+    assert told[name]["macro_f1"]["value"] == pytest.approx(wanted)
+    assert told[name]["confusion"] == reference.confusion_matrix(truth, decided, labels=labels).tolist()
+    score = told[name]["accuracy"]
+    assert score["low"] <= score["value"] <= score["high"]
+
+
+def test_alarms_and_misses_are_counted_by_hand(told: dict[str, Any], clips: list[Judged]) -> None:
+    negatives = [clip for clip in clips if clip.truth in ("noise", "others")]
+    hours = sum(clip.seconds for clip in negatives) / 3600
+    false = sum(clip.decision in CALLS for clip in negatives)
+    found = told["alarms"]
+    assert found["negative_hours"] == pytest.approx(hours)
+    assert hours * 3600 == pytest.approx(4 * 1.8 + 4 * 2 + 2 * 3 + 30)
+    assert found["false_alarms"] == false
+    assert found["per_hour"]["value"] == pytest.approx(false / hours)
+    assert found["per_hour_upper_95"] == pytest.approx(stats.chi2.ppf(0.95, 2 * false + 2) / 2 / hours)
+    calls = [clip for clip in clips if clip.truth in CALLS]
+    assert (found["calls"], found["missed"]) == (8, sum(clip.decision not in CALLS for clip in calls))
+    assert found["wrong_call"] == sum(clip.decision in CALLS and clip.decision != clip.truth for clip in calls)
+
+
+def test_noise_is_scored_in_domain_and_out_of_it_apart(told: dict[str, Any], clips: list[Judged]) -> None:
+    parts = {
+        "in_domain": [clip for clip in clips if clip.corpus == "cochlscene"],
+        "out_of_domain": [clip for clip in clips if clip.corpus == "ms-snsd"],
+        "out_of_domain_speech_like": [clip for clip in clips if clip.id == "test/out1"],
+    }
+    speech = [clip for clip in clips if clip.truth in (*CALLS, "others")]
+    for name, part in parts.items():
+        assert told["noise"][name]["clips"] == len(part)
+        assert told["noise"][name]["accuracy"]["value"] == pytest.approx(sum(not clip.passed for clip in part) / len(part))
+        truth = [1] * len(part) + [0] * len(speech)
+        wanted = reference.f1_score(truth, [int(not clip.passed) for clip in (*part, *speech)])
+        assert told["noise"][name]["f1"]["value"] == pytest.approx(wanted)
+
+
+def test_the_character_error_rate_is_jiwers(told: dict[str, Any], clips: list[Judged]) -> None:
+    pairs = [(clip.text, clip.transcript) for clip in clips if clip.text is not None and clip.transcript]
+    wanted = jiwer.cer([lexicon.normalised(true) for _, true in pairs], [lexicon.normalised(said) for said, _ in pairs])
+    assert told["cer"]["decoded"]["value"] == pytest.approx(wanted)
+    assert told["cer"]["decoded"]["clips"] == len(pairs)
+
+
+def test_the_threshold_is_that_of_dev_and_written_down(folder: Path, told: dict[str, Any], clips: list[Judged]) -> None:
+    assert (
+        command("evaluate", folder, "--manifest", "mixed.parquet", "--checkpoint", "runs/multi/last", "--split", "dev", "--no-gate").code
+        == 0
+    )
+    dev = data.read(folder / "runs/multi/evaluate-dev/predictions.parquet", Judged)[0]
+    threshold = told["gate"]["threshold"]
+    right = (
+        sum(clip.p_speech >= threshold for clip in dev if clip.truth != "noise") / 9,
+        sum(clip.p_speech < threshold for clip in dev if clip.truth == "noise") / 3,
+    )
+    assert (told["gate"]["dev"]["speech_passed"], told["gate"]["dev"]["noise_stopped"]) == (
+        pytest.approx(right[0]),
+        pytest.approx(right[1]),
+    )
+    assert "chosen on dev" in told["gate"]["source"]
+    assert [clip.passed for clip in clips] == [clip.p_speech >= threshold for clip in clips]
+
+
+def test_the_curve_is_what_each_threshold_would_do(told: dict[str, Any], clips: list[Judged]) -> None:
+    negatives = [clip for clip in clips if clip.truth in ("noise", "others")]
+    for point in told["curve"]["points"]:
+        alarms = sum(clip.ungated_decision in CALLS and clip.p_speech >= point["threshold"] for clip in negatives)
+        assert point["false_alarms"] == alarms
+    assert [point["dev_per_hour"] for point in told["operating_points"]] == [1.0, 10.0]
+
+
+def test_parts_add_up_to_the_whole(told: dict[str, Any]) -> None:
+    assert sum(part["clips"] for part in told["by"]["keyword"]) == told["four_class"]["clips"]
+    assert sum(part["false_alarms"] for part in told["by"]["corpus"]) == told["alarms"]["false_alarms"]
+    assert [part["value"] for part in told["by"]["snr_db"]] == ["10"]
+
+
+def test_the_cost_says_what_the_gate_spares(told: dict[str, Any], clips: list[Judged]) -> None:
+    cost = told["cost"]
+    assert cost["decoder_skipped"] == pytest.approx(1 - sum(clip.passed for clip in clips) / len(clips))
+    assert cost["parameters_added"] == 64 * 2 + 2
+    assert cost["real_time_factor_without_gate"] >= cost["real_time_factor"] > 0
+
+
+def test_pictures_and_tables_are_there(folder: Path) -> None:
+    names = sorted(path.name for path in (folder / "runs/multi/evaluate-test/figures").iterdir())
+    assert names == ["by_snr.png", "confusion_four_class.png", "confusion_three_class.png", "trade_off.png"]
+    answer = command(
+        "evaluate", folder, "--manifest", "mixed.parquet", "--checkpoint", "runs/multi/last", "--no-curve", "--tolerance", 0.4, "--out", "x"
+    )
+    assert "1 clips are longer than 30 s: their first 30 s were judged" in answer.out
+    assert "1 clips of speech have no keyword" in answer.out
+    held = json.loads((folder / "x/metrics.json").read_text())
+    assert held["curve"] is None
+    assert held["exact_matching"]["decisions_changed_by_tolerance"] >= 0
+
+
+def test_a_model_without_a_head_has_no_gate(folder: Path) -> None:
+    held = json.loads((folder / "runs/single/evaluate-test/metrics.json").read_text())
+    assert held["gate"]["threshold"] is None
+    assert held["cost"]["decoder_skipped"] == 0
+    assert held["noise"]["in_domain"]["accuracy"]["value"] is None
+    assert held["curve"]["score"] == "confidence"
+
+
+def test_compare_shows_runs_side_by_side_with_paired_differences(folder: Path, clips: list[Judged]) -> None:
+    runs = ("runs/single/evaluate-test", "runs/multi/evaluate-test")
+    answer = command("evaluate", folder, "compare", *runs)
+    assert answer.code == 0, answer.err
+    assert "as in Table II " in answer.out
+    assert "multi (multi) - single (single)" in answer.out
+    told = command("evaluate", folder, "compare", *runs, "--json").json()
+    one, two = (run["accuracy"]["value"] for run in told["runs"])
+    found = told["differences"][0]["accuracy"]
+    assert found["value"] == pytest.approx(two - one)
+    assert found["low"] <= found["value"] <= found["high"]
+    same = command("evaluate", folder, "compare", runs[0], runs[0], "--json").json()["differences"][0]
+    assert {key: same["miss_rate"][key] for key in ("value", "low", "high")} == {"value": 0, "low": 0, "high": 0}
+
+
+def test_the_same_evaluation_twice_is_the_same_but_for_the_clock(folder: Path, told: dict[str, Any]) -> None:
+    again = command("evaluate", folder, "--manifest", "mixed.parquet", "--checkpoint", "runs/multi/last", "--out", "again", "--json").json()
+    assert {name: value for name, value in again.items() if name != "cost"} == {
+        name: value for name, value in told.items() if name != "cost"
+    }
+
+
+def test_faults_are_one_message(folder: Path, tmp_path: Path) -> None:
+    made(tmp_path, [Clip("a"), noise("n")])
+    made(tmp_path, usual(), name="other", recipe={"lexicon": "0" * 32})
+    last = folder / "runs/multi/last"
+    for words, message in {
+        (
+            "--manifest",
+            "mixed.parquet",
+            "--checkpoint",
+            last,
+        ): "no rows in the split test (rows by split: train 2): there is nothing to judge",
+        ("--manifest", "other.parquet", "--checkpoint", last): "its keywords were labelled with another lexicon",
+        ("--manifest", "mixed.parquet"): "who is to be judged? give --checkpoint runs/NAME/best, or --model",
+        ("--manifest", "mixed.parquet", "--checkpoint", last.parent): f"did you mean {last.parent / 'best'}?",
+        ("compare", folder / "runs/multi"): "did you mean",
+        ("compare", folder / "runs/multi/evaluate-test", folder / "runs/multi/evaluate-dev"): "were judged on different splits",
+    }.items():
+        answer = command("evaluate", tmp_path, *words)
+        assert (answer.code, message in answer.err) == (1, True), answer.err
+
+
+def test_one_class_alone_and_no_dev_are_judged_for_what_they_are(folder: Path, tmp_path: Path) -> None:
+    made(tmp_path, [Clip(f"{n}", "test") for n in range(3)])
+    answer = command(
+        "evaluate", tmp_path, "--manifest", "mixed.parquet", "--checkpoint", folder / "runs/multi/last", "--out", "x", "--json"
+    )
+    held = answer.json()
+    assert held["gate"] == {"threshold": 0.5, "source": "threshold 0.5, for no dev split to choose one on", "dev": None}
+    assert held["alarms"]["per_hour"]["value"] is None
+    assert held["alarms"]["per_hour_upper_95"] is None
+    assert held["noise"]["all"]["accuracy"]["value"] is None
+    assert math.isfinite(held["three_class"]["accuracy"]["value"])
+    assert (
+        "- (no negative audio)"
+        in command("evaluate", tmp_path, "--manifest", "mixed.parquet", "--checkpoint", folder / "runs/multi/last", "--out", "x").out
+    )
