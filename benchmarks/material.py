@@ -44,8 +44,8 @@ def recordings(folder: Path, speech: int, noise: int, seed: int = 0) -> None:
         name = f"wav/{n:06d}.wav"
         wave = held[start : start + long] * float(rng.uniform(0.5, 1))
         sf.write(folder / name, wave, RATE_HZ, subtype="PCM_16")
-        kind = "speech" if n < speech else "noise"
-        rows.append({"file": name, "transcript": "살려주세요" if n < speech else "", "label": "saveme" if n < speech else "noise", "kind": kind, "split": "train"})
+        text, label, kind = ("살려주세요", "saveme", "speech") if n < speech else ("", "noise", "noise")
+        rows.append({"file": name, "transcript": text, "label": label, "kind": kind, "split": "train"})
     with (folder / "metadata.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()

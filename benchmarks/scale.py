@@ -50,6 +50,7 @@ def made_up(rows: int, seed: int = 0) -> Table:
         "source_frames": frames * 3,
         "source_format": np.full(rows, "WAV PCM_16"),
         "source_pcm_hash": [f"{n:032x}" for n in range(rows)],
+        "source_pcm_crc": index,
         "level_full_dbfs": rng.uniform(-50, -15, rows),
         "level_active_dbfs": rng.uniform(-45, -12, rows),
         "activity": rng.random(rows),
@@ -60,7 +61,8 @@ def made_up(rows: int, seed: int = 0) -> Table:
     }
     labels = [[("gender", "여성"), ("category_01", "치안안전"), ("area_start_s", "1.2")], []]
     form = schema(Row)
-    columns["labels"] = pa.array([labels[0], labels[1]], pa.map_(pa.string(), pa.string())).cast(form.field("labels").type).take(pa.array(noise.astype(int)))
+    pairs = [[{"key": key, "value": value} for key, value in held] for held in labels]
+    columns["labels"] = pa.array(pairs, form.field("labels").type).take(pa.array(noise.astype(int)))
     arrays = [pa.array(columns[f.name]).cast(f.type) if f.name in columns else pa.nulls(rows, f.type) for f in form]
     return Table(pa.table(arrays, schema=form))
 

@@ -79,7 +79,8 @@ def resampled(rows: Table, options: resample.Options, setting: Setting, limit: i
     rows = limited(rows, limit, seed)
     plan, lost = resample.plan(rows, places(rows, setting))
     ended = engine.run(find(resample.NAME), options, plan, setting, watch.start(resample.NAME, len(plan)))
-    return Ran(resample.NAME, len(rows), ended.rows, Table.joined([lost, ended.drops], Drop), ended.notes)
+    kept, leaks = filter.apart(ended.rows, "pcm_hash", resample.NAME)  # 16 bits and 24, mono and stereo may hold the same sound
+    return Ran(resample.NAME, len(rows), kept, Table.joined([lost, ended.drops, leaks], Drop), ended.notes)
 
 
 def places(rows: Table, setting: Setting) -> dict[str, Any]:
@@ -100,7 +101,8 @@ def mixed(
     ended = engine.run(find(mix.NAME), options, plan.jobs, setting, progress)
     engine.discard(plan.pools, setting)
     jobs = len(plan.jobs) + len(plan.kept) + len(plan.drops)
-    rows, drops = Table.joined([ended.rows, plan.kept], Row), Table.joined([plan.drops, ended.drops], Drop)
+    made, leaks = filter.apart(ended.rows, "speech_pcm_hash", mix.NAME)  # for speech that was resampled as it was mixed
+    rows, drops = Table.joined([made, plan.kept], Row), Table.joined([plan.drops, ended.drops, leaks], Drop)
     return Ran(mix.NAME, jobs, rows, drops, [*plan.notes, *ended.notes])
 
 

@@ -14,10 +14,10 @@ for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_name, "1")
 os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")  # gives memory back: a third less at millions of rows
 
-import click
+import click  # noqa: E402 - the environment must be set before anything loads NumPy or Arrow
 
-from pipeline import __version__
-from pipeline.errors import PrepError
+from pipeline import __version__  # noqa: E402
+from pipeline.errors import PrepError  # noqa: E402
 
 COMMANDS = {  # name: (module in pipeline.commands, one line of help)
     "ingest": ("stages", "Open each recording of a corpus once and write down what is true of it."),
@@ -100,8 +100,6 @@ def _endings() -> Iterator[None]:
     except BrokenPipeError:
         os._exit(1)
     except OSError as error:
-        click.echo(
-            f"prep: {error.filename or 'input/output'}: {error.strerror or error}. What is done is kept: the same command goes on from here.",
-            err=True,
-        )
+        what = f"{error.filename or 'input/output'}: {error.strerror or error}"
+        click.echo(f"prep: {what}. What is done is kept: the same command goes on from here.", err=True)
         sys.exit(1)

@@ -68,7 +68,7 @@ def choose(word: NDArray[np.uint64], candidates: list[str]) -> NDArray[np.int64]
     return (order[found] // POINTS).astype(np.int64)
 
 
-POINTS = 32  # places a candidate: its share of the draws is even within about 1/sqrt(POINTS) = 18 %
+POINTS = 64  # places a candidate: its share of the draws is even within about 1/sqrt(POINTS) = 12 %
 
 
 def _mixed(x: NDArray[np.uint64]) -> NDArray[np.uint64]:

@@ -46,7 +46,7 @@ class Shards(Options):
 class Example(Options):
     """[[example]]: a row, and what filter must say of it. `prep check` executes it."""
 
-    row: dict[str, Any] = {}
+    row: dict[str, Any] = Field(default_factory=dict)
     keyword: str | None = None
     dropped: str | None = None
 
@@ -183,7 +183,7 @@ def readable(error: ValidationError, kind: type[BaseModel]) -> list[str]:
         elif fault["type"] == "missing":
             faults.append(f"{key} is missing: {kind.model_fields[key].description}")
         elif fault["type"] == "value_error":
-            faults.append(f"{key}: {str(fault['ctx']['error'])}")
+            faults.append(f"{key}: {fault['ctx']['error']!s}")
         else:
             faults.append(f"{key}: found {fault['input']!r}, expected: {fault['msg'].removeprefix('Input should be ')}")
     return list(dict.fromkeys(faults))
@@ -217,6 +217,7 @@ _ORDINARY: dict[str, Any] = {
     "source_frames": 132_300,
     "source_format": "WAV PCM_16",
     "source_pcm_hash": "0" * 32,
+    "source_pcm_crc": 0,
     "level_full_dbfs": -25.0,
     "peak_dbfs": -6.0,
     "clipped_share": 0.0,

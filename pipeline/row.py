@@ -97,6 +97,7 @@ class Row:
     source_frames: int | None = None
     source_format: str | None = None
     source_pcm_hash: str | None = None
+    source_pcm_crc: int | None = None
     level_full_dbfs: float | None = None
     level_active_dbfs: float | None = None
     activity: float | None = None

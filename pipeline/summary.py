@@ -41,9 +41,8 @@ def summary(held: Manifest, drops: Table | None) -> dict[str, Any]:
 
 
 def _counts(table: Table, name: str) -> list[dict[str, Any]]:
-    rows = table.query(
-        f"SELECT {name}, count(*), coalesce(sum(frames / rate_hz), 0) / 3600 FROM rows WHERE {name} IS NOT NULL GROUP BY 1 ORDER BY 2 DESC, 1"
-    )
+    hours = "coalesce(sum(frames / rate_hz), 0) / 3600"
+    rows = table.query(f"SELECT {name}, count(*), {hours} FROM rows WHERE {name} IS NOT NULL GROUP BY 1 ORDER BY 2 DESC, 1")
     if name in ("snr_db", "snr_definition"):
         rows = sorted(rows, key=lambda row: row[0])
     if name == "snr_db" and len(rows) > MOST:  # drawn from a range: by whole 5 dB
@@ -51,7 +50,7 @@ def _counts(table: Table, name: str) -> list[dict[str, Any]]:
             "SELECT concat(CAST(floor(snr_db / 5) * 5 AS INTEGER), ' to ', CAST(floor(snr_db / 5) * 5 + 5 AS INTEGER)), count(*),"
             " sum(frames / rate_hz) / 3600 FROM rows WHERE snr_db IS NOT NULL GROUP BY floor(snr_db / 5) ORDER BY floor(snr_db / 5)"
         )
-    return [{"value": value, "rows": count, "hours": round(hours, 4)} for value, count, hours in rows]
+    return [{"value": value, "rows": count, "hours": round(time, 4)} for value, count, time in rows]
 
 
 def _cross(table: Table) -> list[dict[str, Any]]:

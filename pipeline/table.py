@@ -24,6 +24,7 @@ T = TypeVar("T")
 LABELS = pa.list_(pa.struct([pa.field("key", pa.string(), False), pa.field("value", pa.string(), False)]))
 _CLOCK = frozenset({"current_date", "current_time", "current_timestamp", "localtime", "localtimestamp", "now", "today"})
 _AT_A_TIME = 65_536
+_NUMBER = "number_of_the_row"
 _SCALARS = {str: pa.string(), int: pa.int64(), float: pa.float64(), bool: pa.bool_()}
 UNHASHED = frozenset(f"{part}{name}" for part in ("", "speech_", "noise_") for name in ("shard", "offset", "bytes"))  # where sound lies
 
@@ -228,9 +229,9 @@ class Table:
     def derived(self, **sql: str) -> Table:
         """A table of the values of SQL expressions of our own for each row, in order."""
         with sandbox() as session:
-            session.register("rows", self.arrow)
+            session.register("rows", _numbered(self.arrow))
             columns = ", ".join(f"{expression} AS {name}" for name, expression in sql.items())
-            return Table(session.sql(f"SELECT {columns} FROM rows").to_arrow_table())
+            return Table(session.sql(f"SELECT {columns} FROM rows ORDER BY {_NUMBER}").to_arrow_table())
 
     def repeated(self, name: str) -> str | None:
         """A value that the column has more than once; None where all differ."""
@@ -337,16 +338,23 @@ def sandbox() -> duckdb.DuckDBPyConnection:
     return session
 
 
+def _numbered(arrow: pa.Table) -> pa.Table:
+    """With the rows numbered: DuckDB's threads now and then give back a table of several chunks in another order."""
+    return arrow.append_column(_NUMBER, pa.array(np.arange(arrow.num_rows)))
+
+
 def run_condition(arrow: pa.Table, sql: str) -> NDArray[np.bool_]:
     """See Table.select."""
     with sandbox() as session:
-        session.register("held", arrow)
+        session.register("held", _numbered(arrow))
         _refuse_chance(session, sql)
         labels = ", map_from_entries(labels) AS labels" if "labels" in arrow.column_names else ""
         view = f"SELECT * {'EXCLUDE (labels)' if labels else ''}{labels} FROM held"
         try:
             session.execute(f"CREATE VIEW rows AS {view}")
-            kept = session.sql(f"SELECT coalesce(CAST(({sql}\n) AS BOOLEAN), false) AS kept FROM rows").to_arrow_table()
+            kept = session.sql(
+                f"SELECT coalesce(CAST(({sql}\n) AS BOOLEAN), false) AS kept, {_NUMBER} FROM rows ORDER BY {_NUMBER}"
+            ).to_arrow_table()
         except duckdb.Error as error:
             raise RecipeError([f"where: {sql!r} does not run as an SQL condition over the columns: {_first_lines(error)}"]) from None
     if kept.num_rows != arrow.num_rows:

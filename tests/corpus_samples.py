@@ -47,9 +47,7 @@ def dumped(value: Any) -> bytes:
     return json.dumps(value, ensure_ascii=False).encode()
 
 
-def aihub(
-    split: str = "Training", number: str = "4", name: str = "폭력범죄", digits: str = "393886", **more: Any
-) -> dict[str, bytes]:
+def aihub(split: str = "Training", number: str = "4", name: str = "폭력범죄", digits: str = "393886", **more: Any) -> dict[str, bytes]:
     """One recording and its label, in the release's layout."""
     return {
         f"{split}/[원천]{number}.{name}_1/{number}.{name}_{digits}_label.wav": WAV,

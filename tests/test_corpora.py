@@ -67,9 +67,7 @@ CONTAINERS = [in_folder_with_nfd_names, in_zip, in_stored_nfd_zip, in_cp949_zip,
 def claims(tmp_path: Path) -> Callable[..., Claims]:
     """Claims of a corpus's sample, or of other files, held in a folder or another container."""
 
-    def made(
-        name: str, hold: Callable[[Path, Mapping[str, bytes]], None] = in_folder, files: Mapping[str, bytes] | None = None
-    ) -> Claims:
+    def made(name: str, hold: Callable[[Path, Mapping[str, bytes]], None] = in_folder, files: Mapping[str, bytes] | None = None) -> Claims:
         folder = tmp_path / f"{name}-{hold.__name__}-{len(list(tmp_path.iterdir()))}"
         folder.mkdir()
         hold(folder, SAMPLES[name] if files is None else files)

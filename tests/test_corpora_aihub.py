@@ -331,9 +331,7 @@ def test_where_one_id_names_two_classes_the_label_of_the_recordings_class_is_joi
 
 
 def test_a_browsers_copy_mark_is_not_an_id(claims: Callable[[Files], Claims]) -> None:
-    (clip,) = claims(
-        {"Training/4.폭력범죄_393886_label (1).wav": WAV, "Training/4.폭력범죄_393886 (2).json": dumped(label())}
-    ).clips
+    (clip,) = claims({"Training/4.폭력범죄_393886_label (1).wav": WAV, "Training/4.폭력범죄_393886 (2).json": dumped(label())}).clips
     assert clip.key == "Training/393886"
 
 
@@ -364,9 +362,7 @@ def test_the_training_folder_given_as_root_is_told_what_to_give(claims: Callable
         ({}, 32_000, {}),
     ],
 )
-def test_flags_compare_the_marked_area_with_the_measured_length(
-    labels: dict[str, str], frames: int, expected: dict[str, str]
-) -> None:
+def test_flags_compare_the_marked_area_with_the_measured_length(labels: dict[str, str], frames: int, expected: dict[str, str]) -> None:
     assert find("aihub").flags(labels, frames, 16_000) == expected
 
 

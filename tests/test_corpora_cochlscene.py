@@ -92,7 +92,5 @@ def test_files_that_are_no_recordings_are_named(claims: Callable[[Files], Claims
 
 
 def test_a_root_of_other_recordings_is_told_what_was_expected(claims: Callable[[Files], Claims]) -> None:
-    with pytest.raises(
-        SourceError, match=r"none of 1 files \(.wav 1\) is named as its recordings are: a/b.wav; expected CochlScene/Train"
-    ):
+    with pytest.raises(SourceError, match=r"none of 1 files \(.wav 1\) is named as its recordings are: a/b.wav; expected CochlScene/Train"):
         claims({"a/b.wav": WAV})

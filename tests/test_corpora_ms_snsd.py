@@ -64,9 +64,7 @@ def test_clean_speech_is_speech_of_which_nothing_is_written(claims: Callable[[Fi
         ("Washer_DryerMachine_3", "Washer_DryerMachine", "no"),
     ],
 )
-def test_scenes_are_named_alike_in_both_halves(
-    stem: str, scene: str, speech_like: str, claims: Callable[[Files], Claims]
-) -> None:
+def test_scenes_are_named_alike_in_both_halves(stem: str, scene: str, speech_like: str, claims: Callable[[Files], Claims]) -> None:
     (clip,) = claims(ms_snsd(f"noise_train/{stem}")).clips
     assert (clip.scene, clip.labels["speech_like"]) == (scene, speech_like)
 
@@ -79,9 +77,7 @@ def test_twenty_of_the_fifty_one_test_noises_are_speech_like(claims: Callable[[F
 
 
 def test_what_lies_outside_the_four_folders_is_named_as_ignored(claims: Callable[[Files], Claims]) -> None:
-    found = claims(
-        ms_snsd("noise_test/Babble_1", "noise_train/Babble_1", "NoisySpeech_training/noisy1") | {"noise_test/README.md": b"x"}
-    )
+    found = claims(ms_snsd("noise_test/Babble_1", "noise_train/Babble_1", "NoisySpeech_training/noisy1") | {"noise_test/README.md": b"x"})
     assert found.ignored == ["MS-SNSD-master/NoisySpeech_training/noisy1.wav", "noise_test/README.md"]
     assert found.drops == []
 

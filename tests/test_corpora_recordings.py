@@ -218,8 +218,6 @@ def test_a_speaker_in_two_splits_is_noted(claims: Callable[[Files], Claims]) -> 
         ({"a.wav": WAV, "t.csv": b"file\n\x80\xff"}, "t.csv is neither UTF-8 nor cp949 text; save it as UTF-8"),
     ],
 )
-def test_a_table_that_cannot_be_used_is_one_clear_error(
-    files: dict[str, bytes], said: str, claims: Callable[[Files], Claims]
-) -> None:
+def test_a_table_that_cannot_be_used_is_one_clear_error(files: dict[str, bytes], said: str, claims: Callable[[Files], Claims]) -> None:
     with pytest.raises(SourceError, match=f"^recordings: .*{said}"):
         claims(files)

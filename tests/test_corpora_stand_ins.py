@@ -26,9 +26,7 @@ FIELDS = {"split": "split", "scenario": "scenario", "scene": "scene", "group": "
 @pytest.fixture(scope="module")
 def stand_ins(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("stand-ins")
-    subprocess.run(
-        [sys.executable, str(MAKER), str(out), "--seed", "3", "--clips-per-class", "6"], check=True, capture_output=True
-    )
+    subprocess.run([sys.executable, str(MAKER), str(out), "--seed", "3", "--clips-per-class", "6"], check=True, capture_output=True)
     return out
 
 

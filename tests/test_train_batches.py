@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from pathlib import Path
 
@@ -10,11 +11,12 @@ import pytest
 import torch
 from train_samples import Clip, made, noise, usual
 
+from pipeline import keys
 from pipeline.errors import ManifestError, PrepError
 from pipeline.row import Row
 from train import data
 from train.augment import Waves, spans
-from train.batches import UNTAUGHT, Steps, check, chosen, loader, noise_classes, order, stretches
+from train.batches import UNTAUGHT, Steps, check, chosen, loader, noise_classes, order, parted, stretches
 from train.data import Sounds
 from train.model import whisper_of
 from train.options import Options
@@ -37,8 +39,7 @@ def options(**told: object) -> Options:
 
 
 def ids(made_steps: Steps, epoch: int) -> list[list[str]]:
-    heard = stretches(made_steps.examples, epoch, made_steps.options)[:, 1]
-    return [[made_steps.examples[n].row.id for n in batch] for batch in order(made_steps.examples, heard, epoch, made_steps.options)]
+    return [[made_steps.examples[n].row.id for n in batch] for batch in order(made_steps.examples, epoch, made_steps.options)]
 
 
 def test_an_epoch_holds_every_row_once_in_an_order_of_its_own(tmp_path: Path, texts: Texts) -> None:
@@ -53,44 +54,65 @@ def test_an_epoch_holds_every_row_once_in_an_order_of_its_own(tmp_path: Path, te
     assert first == ids(held, 0)
 
 
-def test_clips_of_like_length_are_together(tmp_path: Path, texts: Texts) -> None:
-    clips = [Clip(f"clip{n}", seconds=0.5 + n % 4) for n in range(32)]
-    held = steps(made(tmp_path, clips), texts, options(task="single"))
-    assert {held.batch(step).samples.shape[1] for step in range(8)} == {16_000, 32_000, 48_000, 64_000}
-    assert {steps(made(tmp_path, clips), texts, options(task="single", window="30")).batch(step).samples.shape[1] for step in (0, 1)} == {
-        480_000
-    }
+def test_a_batch_goes_in_parts_of_like_length(tmp_path: Path, texts: Texts) -> None:
+    clips = [Clip(f"clip{n}", seconds=1.0 if n % 2 else 9.5) for n in range(8)]
+    held = steps(made(tmp_path, clips), texts, options(task="single", batch=8))
+    assert [tuple(part.samples.shape) for part in held.parts(0)] == [(4, 16_000), (4, 160_000)]
+    whole = steps(made(tmp_path, clips), texts, options(task="single", batch=8, window="30"))
+    assert [tuple(part.samples.shape) for part in whole.parts(0)] == [(8, 480_000)]
+
+
+def test_parts_are_the_cheapest_of_all() -> None:
+    """Against every way to cut the sorted clips."""
+    chance = keys.rng(0, "parts")
+    for _ in range(20):
+        windows = [16_000 * int(seconds) for seconds in chance.integers(1, 12, size=7)]
+        ordered = sorted(windows)
+
+        def cost(cuts: tuple[int, ...], ordered: list[int] = ordered) -> float:
+            bounds = [0, *cuts, len(ordered)]
+            return sum(3.0 + (end - start) * ordered[end - 1] / 16_000 for start, end in itertools.pairwise(bounds))
+
+        cheapest = min(cost(cuts) for count in range(7) for cuts in itertools.combinations(range(1, 7), count))
+        parts = parted(windows, 3.0)
+        assert sorted(place for part in parts for place in part) == list(range(7))
+        assert sum(3.0 + len(part) * max(windows[place] for place in part) / 16_000 for part in parts) == pytest.approx(cheapest)
 
 
 def test_a_batch_holds_the_samples_and_the_targets_of_its_rows(tmp_path: Path, texts: Texts) -> None:
     clips = {clip.id: clip for clip in usual()}
+    by_pcm = {clip.pcm.tobytes(): clip for clip in clips.values()}
     held = steps(made(tmp_path, list(clips.values())), texts, options())
     for step in range(held.per_epoch):
-        batch = held.batch(step)
-        for n, name in enumerate(ids(held, 0)[step]):
-            pcm = clips[name].pcm
-            assert torch.equal(batch.samples[n, : len(pcm)], torch.from_numpy(pcm.astype("f4") / 32768))
-            assert not batch.samples[n, len(pcm) :].any()
-            assert batch.sizes[n] == len(pcm)
-            assert batch.noise_class[n] == (clips[name].kind == "noise")
-            assert (n in batch.spoken.tolist()) == (clips[name].transcript is not None)
-        said = [texts.text(row[row >= 0].tolist()) for row in batch.labels]
-        assert said == [clips[name].transcript for name in ids(held, 0)[step] if clips[name].transcript] or not batch.tokens
-        assert batch.tokens == int((batch.labels >= 0).sum())
+        found = []
+        for batch in held.parts(step):
+            said = [texts.text(row[row >= 0].tolist()) for row in batch.labels]
+            for n, size in enumerate(batch.sizes.tolist()):
+                clip = by_pcm[(batch.samples[n, :size] * 32768).numpy().astype("i2").tobytes()]
+                found.append(clip.id)
+                assert not batch.samples[n, size:].any()
+                assert batch.noise_class[n] == (clip.kind == "noise")
+                assert (n in batch.spoken.tolist() and bool(batch.labels[batch.spoken.tolist().index(n), 0] >= 0)) == (clip.kind != "noise")
+                if clip.transcript:
+                    assert said[batch.spoken.tolist().index(n)] == clip.transcript
+        assert sorted(found) == sorted(ids(held, 0)[step])
+        assert sum(int((part.labels >= 0).sum()) for part in held.parts(step)) == held.parts(step)[0].whole.tokens
 
 
 def test_the_shares_of_several_processes_are_the_whole_batch(tmp_path: Path, texts: Texts) -> None:
     held = steps(made(tmp_path, usual(train=3)), texts, options(batch=5))
     for step in range(held.per_epoch):
         held.rank, held.world = 0, 1
-        whole = held.batch(step)
+        whole = held.parts(step)[0].whole
         held.world = 3
         shares = []
         for held.rank in range(3):
-            shares.append(held.batch(step))
-        assert {(share.clips, share.tokens) for share in shares} == {(whole.clips, whole.tokens)}
-        assert sum(int((share.noise_class != UNTAUGHT).sum()) for share in shares) == whole.clips
-        assert sum(int((share.labels != UNTAUGHT).sum()) for share in shares) == whole.tokens
+            shares.append(held.parts(step))
+        assert len({len(parts) for parts in shares}) == 1
+        every = [part for parts in shares for part in parts]
+        assert {part.whole for part in every} == {whole}
+        assert sum(int((part.noise_class != UNTAUGHT).sum()) for part in every) == whole.clips
+        assert sum(int((part.labels != UNTAUGHT).sum()) for part in every) == whole.tokens
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -98,8 +120,9 @@ def test_workers_change_nothing(tmp_path: Path, texts: Texts, workers: int) -> N
     told = options(spec_augment=True, crop_noise=True, balance=True, augment=("gain", "filter"))
     held = steps(made(tmp_path, usual()), texts, told)
     held.waves = Waves(told.augment, None)
-    direct = [held.batch(step) for step in range(2, 6)]
-    for one, two in zip(direct, loader(held, range(2, 6), workers, pinned=False), strict=True):
+    direct = [part for step in range(2, 6) for part in held.parts(step)]
+    made_ahead = [part for parts in loader(held, range(2, 6), workers, pinned=False) for part in parts]
+    for one, two in zip(direct, made_ahead, strict=True):
         assert torch.equal(one.samples, two.samples)
         assert torch.equal(one.spans, two.spans)
         assert torch.equal(one.labels, two.labels)

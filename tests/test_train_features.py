@@ -35,6 +35,13 @@ def test_the_log_mel_equals_whispers_own_within_1e_4(bands: int) -> None:
     assert float((found - wanted).abs().max()) < 1e-4
 
 
+def test_a_surrounding_autocast_does_not_coarsen_the_log_mel() -> None:
+    samples = padded(waves()[:2], 80_000)
+    wanted = LogMel(80)(samples)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(LogMel(80)(samples), wanted)
+
+
 def test_a_short_window_is_the_first_part_of_the_long_one() -> None:
     clips = waves()[:5]
     log_mel = LogMel(80)

@@ -90,8 +90,9 @@ def test_every_point_of_the_curve_is_what_counting_says() -> None:
 
 def test_the_lowest_threshold_that_keeps_to_a_rate_is_found() -> None:
     points = metrics.curve([0.9, 0.5], [0.8, 0.3, 0.2], 1.0)
-    assert metrics.lowest_threshold(points, 1.0) == 0.5
-    assert metrics.lowest_threshold(points, 0.0) == 0.9
+    assert metrics.lowest_threshold(points, 1.0) == pytest.approx(0.4)
+    assert metrics.lowest_threshold(points, 0.0) == pytest.approx(0.85)
+    assert metrics.lowest_threshold(points, 3.0) == 0.0
     assert metrics.lowest_threshold(metrics.curve([], [0.7], 1.0), 0.5) > 1
 
 

@@ -13,7 +13,7 @@ from transformers.models.whisper.modeling_whisper import shift_tokens_right
 
 from pipeline import keys
 from pipeline.errors import PrepError
-from train.batches import UNTAUGHT, Batch
+from train.batches import UNTAUGHT, Batch, Whole
 from train.features import LogMel
 from train.loop import rate
 from train.model import TINY, Detector, interpolate, losses, time_mean, whisper_of
@@ -38,10 +38,7 @@ def batch(texts: Texts, transcripts: list[str | None], sizes: list[int], window:
     whole = torch.nn.utils.rnn.pad_sequence(tokens, batch_first=True, padding_value=UNTAUGHT)
     labels = whole[:, 1:]
     return Batch(
-        0,
-        0,
-        clips=sum(found >= 0 for found in classes),
-        tokens=int((labels >= 0).sum()),
+        Whole(0, 0, clips=sum(found >= 0 for found in classes), tokens=int((labels >= 0).sum())),
         heard=len(sizes),
         samples=torch.from_numpy(wave),
         sizes=torch.tensor(sizes),
@@ -173,7 +170,7 @@ def test_a_clip_is_decoded_only_where_it_is_spoken(tiny: tuple[Detector, Texts])
 def test_a_batch_that_teaches_nothing_has_no_loss(tiny: tuple[Detector, Texts]) -> None:
     detector, texts = tiny
     made = batch(texts, ["살려줘"], [16_000], 16_000, [UNTAUGHT])
-    made = replace(made, labels=torch.full_like(made.labels, UNTAUGHT), tokens=0)
+    made = replace(made, labels=torch.full_like(made.labels, UNTAUGHT), whole=Whole(0, 0, 0, 0))
     found = losses(*detector(LogMel(80)(made.samples), made.sizes, made.spoken, made.inputs), made)
     assert (found.noise.item(), found.text.item()) == (0.0, 0.0)
     found.total(Options()).backward()

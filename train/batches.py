@@ -19,14 +19,13 @@ from pipeline.row import Row
 from train import data
 from train.augment import Waves, spans
 from train.data import Sounds
-from train.features import LONGEST, window_of
+from train.features import LONGEST, RATE_HZ, window_of
 from train.keywords import NOISE, SPEECH
 from train.options import Options
 from train.remix import Remix
 from train.text import Texts
 
 UNTAUGHT = -100  # a target that no loss counts
-BUCKET_BATCHES = 32  # batches among which clips are sorted by length
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,26 +127,30 @@ def stretches(examples: Sequence[Example], epoch: int, options: Options) -> NDAr
     return found
 
 
-def order(examples: Sequence[Example], frames: NDArray[np.int64], epoch: int, options: Options) -> list[list[int]]:
-    """The epoch's batches as indices into the examples: drawn by name, clips of like length together.
-
-    frames: int64 [examples], samples heard of each.
-    """
-    names = [example.row.id for example in examples]
-    chance = keys.draws(options.seed, f"order {epoch}", names)[:, 0]
+def order(examples: Sequence[Example], epoch: int, options: Options) -> list[list[int]]:
+    """The epoch's batches as indices into the examples, drawn by name."""
+    chance = keys.draws(options.seed, f"order {epoch}", [example.row.id for example in examples])[:, 0]
     drawn = _balanced(examples, chance) if options.balance else np.argsort(chance, kind="stable")
-    windows = np.array([window_of(count, options.window) for count in frames.tolist()])
-    batches = [batch for chunk in _cut(drawn, options.batch * BUCKET_BATCHES) for batch in _cut(_by(windows, chunk), options.batch)]
-    turns = keys.draws(options.seed, f"turns {epoch}", map(str, range(len(batches))))[:, 0]
-    return [batches[turn].tolist() for turn in np.argsort(turns, kind="stable")]
+    return [drawn[start : start + options.batch].tolist() for start in range(0, len(drawn), options.batch)]
 
 
-def _cut(items: NDArray[np.int64], size: int) -> list[NDArray[np.int64]]:
-    return [items[start : start + size] for start in range(0, len(items), size)]
+def parted(windows: Sequence[int], part_cost_s: float) -> list[list[int]]:
+    """The places of a batch's clips in parts of like length, so that the least is padded: each part is a pass of its own.
 
-
-def _by(windows: NDArray[np.int64], chunk: NDArray[np.int64]) -> NDArray[np.int64]:
-    return chunk[np.argsort(windows[chunk], kind="stable")]
+    windows: samples each clip needs. A part costs its clips times its longest window, and part_cost_s seconds of audio
+    besides, for a pass costs something of itself. Batches are not made of like clips instead, for noise and speech differ
+    in length, and a batch of noise alone would teach the head to say noise.
+    """
+    by_length = sorted(range(len(windows)), key=lambda place: (windows[place], place))
+    best: list[tuple[float, int]] = [(0.0, 0)]  # cheapest cost of the first clips, and where their last part begins
+    for end in range(1, len(by_length) + 1):
+        longest = windows[by_length[end - 1]] / RATE_HZ
+        best.append(min((best[start][0] + part_cost_s + (end - start) * longest, start) for start in range(end)))
+    parts, end = [], len(by_length)
+    while end:
+        parts.append(sorted(by_length[best[end][1] : end]))
+        end = best[end][1]
+    return parts[::-1]
 
 
 def _balanced(examples: Sequence[Example], chance: NDArray[np.float64]) -> NDArray[np.int64]:
@@ -163,20 +166,27 @@ def _balanced(examples: Sequence[Example], chance: NDArray[np.float64]) -> NDArr
     return drawn
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Batch:
-    """One process's part of a step.
-
-    samples: float32 [clips, window]; sizes: int64 [clips], samples of each clip; noise_class: int64 [clips].
-    spoken: int64 [said], the clips that have targets; inputs, labels: int64 [said, tokens] (UNTAUGHT where padded).
-    spans: int64 [clips, n, 4] for SpecAugment. clips, tokens: how many the whole step teaches, over all processes, which
-    is what the losses are means over. A process without a share gets a clip that teaches nothing.
-    """
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """What the parts and shares of a step have in common. clips, tokens: how many it teaches, what its losses are means over."""
 
     step: int
     epoch: int
     clips: int
     tokens: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Batch:
+    """One process's share of a part of a step.
+
+    samples: float32 [clips, window]; sizes: int64 [clips], samples of each clip; noise_class: int64 [clips].
+    spoken: int64 [said], the clips that have targets; inputs, labels: int64 [said, tokens] (UNTAUGHT where padded).
+    spans: int64 [clips, n, 4] for SpecAugment. heard: clips in the part, over all processes. A process without a share gets
+    a clip that teaches nothing.
+    """
+
+    whole: Whole
     heard: int
     samples: Tensor
     sizes: Tensor
@@ -200,11 +210,11 @@ class Batch:
 
 
 @dataclass
-class Steps(Dataset["Batch | PrepError"]):
-    """Step number -> Batch, the same whoever asks and whenever.
+class Steps(Dataset["list[Batch] | PrepError"]):
+    """Step number -> the parts of its batch, the same whoever asks and whenever.
 
-    bands: of the log-mel. rank, world: which part of each step this process takes. A fault of the data is handed over as
-    a value, for an exception loses its message on the way out of a worker.
+    bands: of the log-mel. rank, world: which share of each part this process takes. part_cost_s: see `parted`. A fault of
+    the data is handed over as a value, for an exception loses its message on the way out of a worker.
     """
 
     examples: Sequence[Example]
@@ -216,6 +226,7 @@ class Steps(Dataset["Batch | PrepError"]):
     world: int = 1
     remix: Remix | None = None
     waves: Waves | None = None
+    part_cost_s: float = 2.0
 
     def __post_init__(self) -> None:
         self._plan = _Epoch(-1, np.zeros((0, 2), np.int64), [])
@@ -225,31 +236,35 @@ class Steps(Dataset["Batch | PrepError"]):
         """Steps in an epoch."""
         return -(-len(self.examples) // self.options.batch)
 
-    def __getitem__(self, step: int) -> Batch | PrepError:
+    def __getitem__(self, step: int) -> list[Batch] | PrepError:
         try:
-            return self.batch(step)
+            return self.parts(step)
         except PrepError as error:
             return error
 
-    def batch(self, step: int) -> Batch:
-        """The tensors of this step."""
+    def parts(self, step: int) -> list[Batch]:
+        """This process's share of the step, part by part."""
         epoch, place = divmod(step, self.per_epoch)
         if self._plan.number != epoch:
             heard = stretches(self.examples, epoch, self.options)
-            self._plan = _Epoch(epoch, heard, order(self.examples, heard[:, 1], epoch, self.options))
-        whole = self._plan.batches[place]
-        own = _turns(whole)[self.rank :: self.world]
-        shares = [self._share(index, turn) for index, turn in own or [(whole[0], 0)]]
-        examples = [self.examples[index] for index, _ in own] or [replace(self.examples[whole[0]], targets=None, noise_class=UNTAUGHT)]
+            self._plan = _Epoch(epoch, heard, order(self.examples, epoch, self.options))
+        whole = _turns(self._plan.batches[place])
+        windows = [window_of(int(self._plan.heard[index, 1]), self.options.window) for index, _ in whole]
+        clips = sum(self.examples[index].noise_class != UNTAUGHT for index, _ in whole)
+        tokens = sum(len(self.examples[index].targets or ()) for index, _ in whole)
+        for_all = Whole(step, epoch, clips, tokens)
+        return [self._batch([whole[n] for n in part], for_all) for part in parted(windows, self.part_cost_s)]
+
+    def _batch(self, part: Sequence[tuple[int, int]], whole: Whole) -> Batch:
+        own = part[self.rank :: self.world]
+        shares = [self._share(index, turn) for index, turn in own or part[:1]]
+        idle = replace(self.examples[part[0][0]], targets=None, noise_class=UNTAUGHT)
         return Batch(
-            step,
-            epoch,
-            clips=sum(self.examples[index].noise_class != UNTAUGHT for index in whole),
-            tokens=sum(len(self.examples[index].targets or ()) for index in whole),
-            heard=len(whole),
+            whole,
+            heard=len(part),
             spans=torch.from_numpy(np.stack([masks for _, masks in shares])),
             **_padded([wave for wave, _ in shares], self.options.window),
-            **_taught(examples, self.texts),
+            **_taught([self.examples[index] for index, _ in own] or [idle], self.texts),
         )
 
     def _share(self, index: int, turn: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
@@ -285,7 +300,7 @@ def _turns(whole: Sequence[int]) -> list[tuple[int, int]]:
 
 
 def _padded(waves: Sequence[NDArray[np.float32]], window: str) -> dict[str, Tensor]:
-    """samples and sizes of a Batch."""
+    """Samples and sizes of a Batch."""
     length = window_of(max(len(wave) for wave in waves), window)
     samples = np.zeros((len(waves), length), np.float32)
     for row, wave in zip(samples, waves, strict=True):
@@ -307,10 +322,10 @@ def _taught(examples: Sequence[Example], texts: Texts) -> dict[str, Tensor]:
     return {"noise_class": noise_class, "spoken": torch.tensor(spoken or [0]), "inputs": inputs, "labels": labels}
 
 
-def loader(steps: Steps, numbers: range, workers: int, pinned: bool) -> Iterator[Batch]:
-    """The batches of these steps, in order, made ahead by workers. PrepError where the data has a fault."""
+def loader(steps: Steps, numbers: range, workers: int, pinned: bool) -> Iterator[list[Batch]]:
+    """The parts of these steps, in order, made ahead by workers. PrepError where the data has a fault."""
     made: Any = DataLoader(steps, batch_size=None, sampler=numbers, num_workers=workers, pin_memory=pinned)  # type: ignore[arg-type]
-    for batch in made:
-        if isinstance(batch, PrepError):
-            raise batch
-        yield batch
+    for parts in made:
+        if isinstance(parts, PrepError):
+            raise parts
+        yield parts

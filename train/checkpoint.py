@@ -113,8 +113,8 @@ def replacing_folder(folder: Path) -> Iterator[Path]:
         settle(folder)
         old = folder.with_name(_OLD + folder.name)
         if folder.exists():
-            os.rename(folder, old)
-        os.rename(half, folder)
+            folder.rename(old)
+        half.rename(folder)
         sync(folder.parent)
         shutil.rmtree(old, ignore_errors=True)
     finally:
@@ -128,7 +128,7 @@ def settle(folder: Path) -> None:
         if folder.exists():
             shutil.rmtree(old)
         else:
-            os.rename(old, folder)
+            old.rename(folder)
 
 
 def clean(run: Path) -> None:

@@ -75,7 +75,7 @@ def _told(values: Mapping[str, Any]) -> dict[str, Any]:
 @click.option("--workers", type=click.IntRange(0), help="processes that prepare batches  [default: 0 on a CPU, up to 8 with a GPU]")
 @_training_options
 def train_command(manifest: Path, preset: str | None, out: Path, lexicon: Path | None, workers: int | None, **told: Any) -> None:
-    """Fine-tune Whisper with a noise head on a manifest of `prep`; the paper's protocol by default.
+    r"""Fine-tune Whisper with a noise head on a manifest of `prep`; the paper's protocol by default.
 
     The same command goes on where an interrupted run stopped, to the same weights. Several GPUs: accelerate launch -m
     train ... with the same options.
@@ -104,10 +104,14 @@ class _Evaluate(click.Group):
 @click.option("--split", default="test", show_default=True, help="split to judge")
 @click.option("--out", type=FILE, help="folder for the answer  [default: evaluate-SPLIT beside the checkpoint, or in runs/MODEL]")
 @click.option("--threshold", type=click.FloatRange(0, 1), help="p_speech from which a clip passes the gate  [default: chosen on dev]")
-@click.option("--per-hour", type=click.FloatRange(min=0), multiple=True, help="false alarms per hour to choose operating points for, on dev")
+@click.option(
+    "--per-hour", type=click.FloatRange(min=0), multiple=True, help="false alarms per hour to choose operating points for, on dev"
+)
 @click.option("--gate/--no-gate", default=True, help="stop noise before the decoder")
 @click.option("--curve/--no-curve", default=True, help="decode what was stopped as well, apart, for the trade-off of other thresholds")
-@click.option("--tolerance", type=click.FloatRange(0, 1), default=0.0, help="share of a spelling's jamo that may differ  [default: 0, exact]")
+@click.option(
+    "--tolerance", type=click.FloatRange(0, 1), default=0.0, help="share of a spelling's jamo that may differ  [default: 0, exact]"
+)
 @click.option("--window", type=click.Choice(["auto", "30"]), help="seconds the encoder sees  [default: as trained; 30 for --model]")
 @click.option("--max-tokens", type=click.IntRange(1, 440), help="longest text, in tokens  [default: as trained; 48 for --model]")
 @click.option("--batch", type=click.IntRange(1), default=32, show_default=True, help="clips at a time")
@@ -115,8 +119,8 @@ class _Evaluate(click.Group):
 @click.option("--seed", type=int, default=0, show_default=True, help="seed of the intervals")
 @click.option("--json", "as_json", is_flag=True, help="print metrics.json instead of tables")
 @click.pass_context
-def evaluate_command(ctx: click.Context, as_json: bool, **told: Any) -> None:
-    """Judge the gated cascade on a split: metrics.json, predictions.parquet, figures/*.png, and tables on the screen.
+def evaluate_command(ctx: click.Context, /, as_json: bool, **told: Any) -> None:
+    r"""Judge the gated cascade on a split: metrics.json, predictions.parquet, figures/*.png, and tables on the screen.
 
     The gate's threshold and the operating points are chosen on the dev split and written down, never on the split judged.
 
@@ -135,7 +139,7 @@ def evaluate_command(ctx: click.Context, as_json: bool, **told: Any) -> None:
 @click.option("--seed", type=int, default=0, show_default=True, help="seed of the intervals")
 @click.option("--json", "as_json", is_flag=True, help="answer in JSON")
 def compare_command(runs: tuple[Path, ...], seed: int, as_json: bool) -> None:
-    """Several evaluations of the same clips side by side, as in the paper's Tables II and III, with paired differences.
+    r"""Several evaluations of the same clips side by side, as in the paper's Tables II and III, with paired differences.
 
     Each RUN is a folder that evaluate wrote. Differences are to the first.
 
@@ -154,12 +158,16 @@ def compare_command(runs: tuple[Path, ...], seed: int, as_json: bool) -> None:
 @click.option("--mic", is_flag=True, help="from the microphone (needs the package sounddevice)")
 @click.option("--seconds", type=click.FloatRange(0.5, 30), default=5.0, show_default=True, help="length of a window")
 @click.option("--hop", type=click.FloatRange(min=0.1), default=1.0, show_default=True, help="seconds from one window's start to the next")
-@click.option("--refractory", type=click.FloatRange(min=0), default=5.0, show_default=True, help="seconds after an event's start without another")
+@click.option(
+    "--refractory", type=click.FloatRange(min=0), default=5.0, show_default=True, help="seconds after an event's start without another"
+)
 @click.option("--threshold", type=click.FloatRange(0, 1), default=0.5, show_default=True, help="p_speech from which a window is decoded")
-@click.option("--tolerance", type=click.FloatRange(0, 1), default=0.0, help="share of a spelling's jamo that may differ  [default: 0, exact]")
+@click.option(
+    "--tolerance", type=click.FloatRange(0, 1), default=0.0, help="share of a spelling's jamo that may differ  [default: 0, exact]"
+)
 @click.option("--windows", is_flag=True, help="also tell of every window without an event")
 def detect_command(files: tuple[Path, ...], **told: Any) -> None:
-    """Find calls for help in recordings or a stream; one JSON object a line for each event, as it happens.
+    r"""Find calls for help in recordings or a stream; one JSON object a line for each event, as it happens.
 
     \b
     Example:

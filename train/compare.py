@@ -27,6 +27,7 @@ class Evaluation:
 
     @property
     def name(self) -> str:
+        """What it is called in tables."""
         return str(self.told["name"])
 
 
@@ -72,14 +73,16 @@ def _row(run: Evaluation) -> dict[str, Any]:
         "three_class_accuracy": told["three_class"]["accuracy"],
         "noise": {name: told["noise"][name]["accuracy"] for name in ("in_domain", "out_of_domain")},
         "noise_clips": {name: told["noise"][name]["clips"] for name in ("in_domain", "out_of_domain")},
-        "alarms": {key: told["alarms"][key] for key in ("false_alarms", "negative_hours", "per_hour", "per_hour_upper_95", "missed", "calls")},
+        "alarms": {
+            key: told["alarms"][key] for key in ("false_alarms", "negative_hours", "per_hour", "per_hour_upper_95", "missed", "calls")
+        },
         "cer": told["cer"]["decoded"],
         "decoder_skipped": told["cost"]["decoder_skipped"],
     }
 
 
 def _differences(first: Evaluation, other: Evaluation, seed: int) -> dict[str, Any]:
-    """other - first, with intervals: both are scored on the same resampled groups, so what they share cancels."""
+    """Other - first, with intervals: both are scored on the same resampled groups, so what they share cancels."""
     keywords = first.told["keywords"]
     pairs = [(one, two) for one, two in zip(first.clips, other.clips, strict=True) if one.truth is not None]
     groups = [f"{one.corpus}/{one.group}" for one, _ in pairs]
@@ -126,10 +129,17 @@ def screen(told: dict[str, Any]) -> str:
     if told["differences"]:
         rows = [(held["name"], *(_signed(held[key]) for key in _DIFFERENCES)) for held in told["differences"]]
         parts.append(tables.table(("difference", *_DIFFERENCES.values()), rows))
-    return "\n\n".join([*parts, "In brackets: 95 %, bootstrap over groups; of differences paired. The bound of false alarms is exact Poisson."])
+    return "\n\n".join(
+        [*parts, "In brackets: 95 %, bootstrap over groups; of differences paired. The bound of false alarms is exact Poisson."]
+    )
 
 
-_DIFFERENCES = {"accuracy": "accuracy, 4 classes", "macro_f1": "macro F1", "false_alarms_per_hour": "false alarms /h", "miss_rate": "miss rate"}
+_DIFFERENCES = {
+    "accuracy": "accuracy, 4 classes",
+    "macro_f1": "macro F1",
+    "false_alarms_per_hour": "false alarms /h",
+    "miss_rate": "miss rate",
+}
 
 
 def _noise_row(run: dict[str, Any]) -> tuple[str, ...]:

@@ -30,6 +30,7 @@ class Held:
 
     @property
     def path(self) -> Path:
+        """Where it lies."""
         return self.manifest.path
 
     @property
@@ -44,6 +45,7 @@ class Held:
 
     @property
     def table(self) -> Table:
+        """The rows as columns."""
         return self.manifest.table
 
     def rows(self, split: str) -> list[Row]:
@@ -96,7 +98,7 @@ def samples(pcm: NDArray[np.int16]) -> NDArray[np.float32]:
 
 def noise_crop(noise: NDArray[np.int16], starts: Sequence[int], frames: int, floor_dbfs: float) -> tuple[NDArray[np.int16], float] | None:
     """(crop, its level in dBFS) from the first of these starts whose crop is above the floor; None where none is."""
-    if len(noise) < dsp.shortest(frames, RATE_HZ):
+    if len(noise) < min(frames, 2 * round(dsp.FADE_S * RATE_HZ)):  # too short to loop
         return None
     for start in starts:
         crop = dsp.crop(noise, start, frames, RATE_HZ)

@@ -51,7 +51,7 @@ def decoded(whisper: WhisperForConditionalGeneration, hidden: Tensor, texts: Tex
 
 
 def _never(whisper: WhisperForConditionalGeneration, texts: Texts) -> Tensor:
-    """bool [vocabulary]: tokens that are not taken: special ones but the end, padding of the vocabulary, suppress_tokens."""
+    """Bool [vocabulary]: tokens that are not taken: special ones but the end, padding of the vocabulary, suppress_tokens."""
     never = torch.zeros(whisper.config.vocab_size, dtype=torch.bool)
     never[min([texts.end, *texts.prompt]) :] = True
     never[list(whisper.generation_config.suppress_tokens or [])] = True

@@ -147,7 +147,9 @@ def microphone() -> Iterator[Pcm]:
     try:
         sound: Any = import_module("sounddevice")
     except (ModuleNotFoundError, OSError):  # OSError: the package is there, the library PortAudio is not
-        raise PrepError("--mic needs the package sounddevice and PortAudio: pip install sounddevice; or pipe a recorder into --stdin") from None
+        raise PrepError(
+            "--mic needs the package sounddevice and PortAudio: pip install sounddevice; or pipe a recorder into --stdin"
+        ) from None
     blocks: queue.Queue[Pcm] = queue.Queue()
     try:
         with sound.InputStream(RATE_HZ, channels=1, dtype="int16", callback=lambda block, *_: blocks.put(block[:, 0].copy())):

@@ -160,7 +160,9 @@ def _gate(held: Held, cascade: Cascade, sounds: Sounds, judge: Judge, asked: Ask
     speech = [clip.p_speech for clip in clips if clip.truth != NOISE and clip.p_speech is not None]
     noise = [clip.p_speech for clip in clips if clip.truth == NOISE and clip.p_speech is not None]
     if not choosing or not speech or not noise:
-        return _fixed(has_head, asked, f"dev has {len(speech)} clips of speech and {len(noise)} of noise, both are needed to choose one", operating)
+        return _fixed(
+            has_head, asked, f"dev has {len(speech)} clips of speech and {len(noise)} of noise, both are needed to choose one", operating
+        )
     threshold = metrics.balanced_threshold(speech, noise)
     passed = sum(share >= threshold for share in speech) / len(speech)
     stopped = sum(share < threshold for share in noise) / len(noise)

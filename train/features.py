@@ -42,6 +42,9 @@ def real_positions(samples: int) -> int:
 class LogMel(nn.Module):
     """Samples [clips, window] to log-mel [clips, bands, window / 160], float32, on whatever device they are."""
 
+    filters: Tensor
+    hann: Tensor
+
     def __init__(self, bands: int) -> None:
         super().__init__()
         filters = mel_filter_bank(1 + FFT // 2, bands, 0.0, RATE_HZ / 2, RATE_HZ, norm="slaney", mel_scale="slaney")
@@ -57,9 +60,10 @@ class LogMel(nn.Module):
         """
         frames = samples.shape[-1] // HOP
         if samples.shape[-1] < LONGEST:
-            samples = nn.functional.pad(samples, (0, FFT))
-        spectrum = torch.stft(samples.float(), FFT, HOP, window=self.hann, return_complex=True)[..., :frames]
-        mel = (self.filters @ spectrum.abs().square()).clamp(min=1e-10).log10()
+            samples = nn.functional.pad(samples, (0, 0))
+        with torch.autocast(samples.device.type, enabled=False):  # in bf16 it would be off in the second digit
+            spectrum = torch.stft(samples.float(), FFT, HOP, window=self.hann, return_complex=True)[..., :frames]
+            mel = (self.filters @ spectrum.abs().square()).clamp(min=1e-10).log10()
         return (torch.maximum(mel, mel.amax(dim=(1, 2), keepdim=True) - 8.0) + 4.0) / 4.0
 
 

@@ -39,7 +39,9 @@ class Journal:
         self._put({"step": step, **values, "examples_per_s": round(rate, 2)})
 
     def dev(self, step: int, values: Mapping[str, float]) -> None:
-        """Scores on dev after a step."""
+        """Scores on dev after a step; nothing where there is no dev split."""
+        if not values:
+            return
         self._put({"step": step, **{f"dev_{name}": value for name, value in values.items()}})
         if not self._bar.disable:
             self._bar.write(f"step {step}: " + ", ".join(f"dev {name} {value:.4f}" for name, value in values.items()), sys.stderr)
@@ -48,8 +50,9 @@ class Journal:
         if self._file is not None:
             self._file.write(json.dumps(values) + "\n")
             self._file.flush()
-        for name, value in values.items() if self._board is not None else ():
-            self._board.add_scalar(name, value, values["step"])
+        if self._board is not None:
+            for name, value in values.items():
+                self._board.add_scalar(name, value, values["step"])
 
     def __enter__(self) -> Journal:
         return self

@@ -75,7 +75,8 @@ def interval(counts: Counts, groups: Sequence[Hashable], statistic: Statistic, s
     """The statistic of all clips, and its percentile bootstrap interval over groups.
 
     counts: [clips, ...], what each clip adds. Groups (speakers, submissions) are drawn with replacement, as many as there
-    are, REPLICATES times, for clips of one group are no independent evidence. A replicate without a score is left out.
+    are, REPLICATES times, for clips of one group are no independent evidence. A replicate without a score is left out. Where
+    every group says the same (all right, all wrong) the interval has no width, whatever the number of groups.
     """
     if not len(counts):
         return Interval(None, None, None)
@@ -159,5 +160,9 @@ def balanced_threshold(speech: Sequence[float], noise: Sequence[float]) -> float
 
 
 def lowest_threshold(points: Sequence[Point], per_hour: float) -> float:
-    """The lowest threshold of a curve whose false alarms per hour do not pass this."""
-    return next(found.threshold for found in points if (found.per_hour or 0.0) <= per_hour)
+    """The lowest threshold at which false alarms per hour do not pass this: midway between the scores on either side of it.
+
+    0.0 where no threshold is needed; above 1, so that nothing is an alarm, where none is high enough.
+    """
+    place = next(n for n, found in enumerate(points) if (found.per_hour or 0.0) <= per_hour)
+    return (points[place - 1].threshold + points[place].threshold) / 2 if place else 0.0

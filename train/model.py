@@ -78,7 +78,7 @@ def time_mean(hidden: Tensor, sizes: Tensor) -> Tensor:
 
 @dataclass(frozen=True, slots=True)
 class Losses:
-    """Cross-entropies of this process's part of a step; over all processes the parts add up to the mean of the whole step.
+    """Cross-entropies of a share of a part of a step; over all of them they add up to the mean of the whole step.
 
     noise: over clips that have a noise class. text: over target tokens. Both 0 where a step teaches none.
     """
@@ -97,11 +97,11 @@ def losses(noise_logits: Tensor | None, text_logits: Tensor, batch: Batch) -> Lo
     noise = words.new_zeros(())
     if noise_logits is not None:
         noise = functional.cross_entropy(noise_logits.float(), batch.noise_class, ignore_index=UNTAUGHT, reduction="sum")
-    return Losses(noise / max(batch.clips, 1), words / max(batch.tokens, 1))
+    return Losses(noise / max(batch.whole.clips, 1), words / max(batch.whole.tokens, 1))
 
 
 def interpolate(parameters: Sequence[Tensor], before: Sequence[Tensor], keep: float) -> None:
-    """theta = keep * before + (1 - keep) * theta, in place: the paper's "momentum update" after an optimizer step.
+    """Theta = keep * before + (1 - keep) * theta, in place: the paper's "momentum update" after an optimizer step.
 
     AdamW's moments are left as they are: they follow the gradients, which are taken at the interpolated weights.
     """
@@ -128,11 +128,14 @@ def build(options: Options, classes: Sequence[str]) -> tuple[Detector, Texts]:
 def whisper_of(name: str, init: Literal["pretrained", "random"], seed: int) -> tuple[WhisperForConditionalGeneration, Texts]:
     """A Whisper checkpoint by folder or hub name, float32, with its texts. PrepError where it cannot be had."""
     source = str(TINY) if name == "tiny" else name
+    if Path(source).is_dir() and not (Path(source) / "config.json").is_file():
+        raise PrepError(f"{name}: no Whisper checkpoint, for it has no config.json: {_remedy(name, init)}")
     try:
+        config = WhisperConfig.from_pretrained(source)  # first, for a tokenizer that cannot be found is an empty one
         texts = Texts.of(WhisperTokenizer.from_pretrained(source), name)
         if init == "random":
             seeded(seed, "weights")
-            return WhisperForConditionalGeneration(WhisperConfig.from_pretrained(source)), texts
+            return WhisperForConditionalGeneration(config), texts
         return WhisperForConditionalGeneration.from_pretrained(source, dtype=torch.float32), texts
     except (OSError, ValueError, KeyError) as error:
         raise PrepError(f"{name}: no Whisper checkpoint that can be read ({_first_line(error)}): {_remedy(name, init)}") from None
@@ -146,4 +149,3 @@ def _remedy(name: str, init: str) -> str:
 
 def _first_line(error: Exception) -> str:
     return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-

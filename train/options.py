@@ -11,7 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from pipeline.errors import RecipeError, did_you_mean
 
-PRESETS = next(path for path in (Path(__file__).parent / "recipes", Path(__file__).parents[1] / "recipes") if path.is_dir())
+ROOT = Path(__file__).parents[1]
+PRESETS = next(path for path in (ROOT / "pipeline/recipes", ROOT / "recipes") if path.is_dir())
 
 
 class Options(BaseModel):

@@ -38,14 +38,16 @@ class Remix:
     def _check(self, mixed: Held, speech: Path) -> None:
         lacking = [row.id for row in mixed.rows("train") if row.kind == "mixture" and row.id not in self._place]
         if lacking:
-            raise PrepError(f"{NEEDS}: {speech} lacks those of {len(lacking)} mixtures, {lacking[0]} for one: was it made before the other?")
+            raise PrepError(
+                f"{NEEDS}: {speech} lacks those of {len(lacking)} mixtures, {lacking[0]} for one: was it made before the other?"
+            )
 
     def pcm(self, row: Row, epoch: int) -> NDArray[np.int16] | None:
         """The mixture's samples for this epoch, int16 [frames]; None where all crops drawn were silent."""
         if epoch != self._epoch:
             self._draw(epoch)
         job = next(iter(mix.jobs(self._jobs.take(np.array([self._place[row.id]])))))
-        speech = job.speech.sound(self.sounds)  # type: ignore[arg-type, union-attr]  # it asks for stored samples and nothing else
+        speech = job.speech.sound(self.sounds)  # type: ignore[arg-type]  # it asks for stored samples and nothing else
         noise = self.sounds.pcm(self._noise[job.mixture.noise_id])
         found = data.noise_crop(noise, job.mixture.starts, job.mixture.frames, self._options.floor_dbfs)
         return None if found is None else mix.mixed(job.mixture, speech, *found)[0]

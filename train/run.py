@@ -69,7 +69,7 @@ class Run:
         return told
 
     def _judged(self, dev: Steps, seat: Accelerator) -> list[Judged]:
-        """This process's share of the dev rows through the cascade, the gate at 0.5."""
+        """One process's share of the dev rows through the cascade, the gate at 0.5."""
         finder = Finder(self.lexicon)
         cascade = Cascade(self.detector, self.texts, finder, self.options.window, 0.5, self.options.max_tokens, seat.device)
         rows = [example.row for example in dev.examples][dev.rank :: dev.world]
@@ -104,12 +104,14 @@ def _dev_losses(dev: Steps, detector: Detector, log_mel: LogMel, seat: Accelerat
     """Means over the whole dev split, not over batches."""
     sums = torch.zeros(4, dtype=torch.float64, device=seat.device)
     with torch.inference_mode(), seat.autocast():
-        for batch in loader(dev, range(dev.per_epoch), 0, pinned=False):
-            batch = batch.to(seat.device)
-            found = losses(*detector(log_mel(batch.samples), batch.sizes, batch.spoken, batch.inputs), batch)
-            sums[:2] += torch.stack([found.noise * batch.clips, found.text * batch.tokens])
-            if seat.is_main_process:
-                sums[2:] += torch.tensor([batch.clips, batch.tokens], device=seat.device)
+        for parts in loader(dev, range(dev.per_epoch), 0, pinned=False):
+            whole = torch.tensor([parts[0].whole.clips, parts[0].whole.tokens], device=seat.device)
+            for part in parts:
+                held = part.to(seat.device)
+                noise_logits, text_logits = detector(log_mel(held.samples), held.sizes, held.spoken, held.inputs)
+                found = losses(noise_logits, text_logits, held)
+                sums[:2] += torch.stack([found.noise, found.text]) * whole
+            sums[2:] += whole * int(seat.is_main_process)
     noise, text, clips, tokens = seat.reduce(sums, "sum").tolist()
     noise, text = noise / max(clips, 1), text / max(tokens, 1)
     return {"loss": options.noise_weight * noise + options.text_weight * text, "noise_loss": noise, "text_loss": text}
@@ -132,10 +134,14 @@ def setup(manifest: Path, folder: Path, options: Options, lexicon_path: Path | N
     stands = _stands(folder, made)
     detector, texts = model.build(options, classes)
     sounds = Sounds(manifest.parent)
-    train = Steps(_chosen(rows, texts, classes, options, "train", say).examples, sounds, texts, options, detector.whisper.config.num_mel_bins)
+    train = Steps(
+        _chosen(rows, texts, classes, options, "train", say).examples, sounds, texts, options, detector.whisper.config.num_mel_bins
+    )
     batches.check(train.examples, options, "train")
     train.remix = Remix(held, Path(options.speech or manifest.parent / RESAMPLED), options.seed) if options.remix else None
-    train.waves = Waves(options.augment, Path(options.impulse_responses) if options.impulse_responses else None) if options.augment else None
+    train.waves = (
+        Waves(options.augment, Path(options.impulse_responses) if options.impulse_responses else None) if options.augment else None
+    )
     dev = _dev(held, train, texts, classes, options, say)
     total = options.steps or max(1, round(options.epochs * train.per_epoch))
     run = Run(options, folder, detector, texts, words, made, sounds, train, dev, total, options.save_every or train.per_epoch, workers)
@@ -180,10 +186,12 @@ def _dev(held: Held, train: Steps, texts: Texts, classes: list[str], options: Op
 
 def _say_sizes(run: Run, say: Say) -> None:
     options, detector = run.options, run.detector
-    parameters = sum(parameter.numel() for parameter in detector.parameters())
-    say(f"model   {options.model}: {parameters:,} parameters, {detector.added_parameters():,} of them in the noise head {list(detector.classes)}")
+    parameters, added = sum(parameter.numel() for parameter in detector.parameters()), detector.added_parameters()
+    head = f", {added:,} of them in the noise head {list(detector.classes)}" if added else ", no noise head"
+    say(f"model   {options.model}: {parameters:,} parameters{head}")
     if options.balance:
-        say(f"balance every label takes 1/{len(Chosen(list(run.train.examples), {}).counts())} of an epoch; rare clips come up several times")
+        labels = len({example.label for example in run.train.examples})
+        say(f"balance every label takes 1/{labels} of an epoch; clips of a rare one come up several times")
     say(f"steps   {run.total:,} of {options.batch} clips, {run.train.per_epoch:,} an epoch; checkpoints every {run.save_every:,}")
 
 
@@ -194,7 +202,9 @@ def _stands(folder: Path, made: Made) -> bool:
             raise PrepError(f"{folder}: not empty, and not a run of ours: give another --out")
         return False
     there = checkpoint.made_of(folder / "last")
-    changed = [f"{name} {there.options.get(name)!r}, now {value!r}" for name, value in made.options.items() if there.options.get(name) != value]
+    changed = [
+        f"{name} {there.options.get(name)!r}, now {value!r}" for name, value in made.options.items() if there.options.get(name) != value
+    ]
     if there.manifest_hash != made.manifest_hash:
         changed.append(f"manifest {there.manifest_hash[:12]}, now {made.manifest_hash[:12]}")
     if there.lexicon_hash != made.lexicon_hash:

@@ -13,7 +13,6 @@ from train import metrics
 from train.cascade import Judged
 from train.keywords import NOISE, edits
 
-
 IN_DOMAIN, OUT_OF_DOMAIN = "cochlscene", "ms-snsd"
 MOST_SNRS = 12  # more values than that were drawn from a range, and are put together by 5 dB
 BY: dict[str, Callable[[Judged], str | None]] = {
@@ -208,7 +207,8 @@ def _snr_of(clips: Sequence[Judged]) -> Callable[[Judged], str | None]:
 
 def call_score(clip: Judged, calls: Sequence[str]) -> float:
     """What a threshold on alarms is compared with: the head's p_speech (the decoder's confidence without a head) where the
-    clip would be decided a call if nothing were stopped, else 0.0."""
+    clip would be decided a call if nothing were stopped, else 0.0.
+    """
     if clip.ungated_decision not in calls:
         return 0.0
     return float(clip.p_speech if clip.p_speech is not None else clip.ungated_confidence or 0.0)
@@ -221,5 +221,3 @@ def trade_off(clips: Sequence[Judged], judge: Judge) -> list[metrics.Point]:
     calls = [call_score(clip, judge.calls) for clip in known if clip.truth in judge.calls]
     hours = sum(clip.seconds for clip in negatives) / 3600
     return metrics.curve(calls, [call_score(clip, judge.calls) for clip in negatives], hours)
-
-

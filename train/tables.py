@@ -11,7 +11,9 @@ def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     """Columns aligned, the first to the left, the others to the right; Hangul is two cells wide."""
     cells = [[str(cell) for cell in row] for row in (head, *rows)]
     widths = [max(_width(row[n]) for row in cells) for n in range(len(head))]
-    lines = ["  ".join(_padded(cell, width, n > 0) for n, (cell, width) in enumerate(zip(row, widths, strict=True))).rstrip() for row in cells]
+    lines = [
+        "  ".join(_padded(cell, width, n > 0) for n, (cell, width) in enumerate(zip(row, widths, strict=True))).rstrip() for row in cells
+    ]
     return "\n".join([lines[0], "  ".join("-" * width for width in widths), *lines[1:]])
 
 
@@ -54,12 +56,14 @@ def rate(alarms: Mapping[str, Any]) -> str:
 def screen(told: Mapping[str, Any]) -> str:
     """What a person wants to see of an evaluation; 95 % intervals in brackets."""
     counts, alarms, cost = told["counts"], told["alarms"], told["cost"]
-    head = f"{told['name']} on {told['manifest']}, {told['split']}: {counts['clips']:,} clips, {counts['hours']:.2f} h; gate: {told['gate']['source']}"
+    what = f"{told['name']} on {told['manifest']}, {told['split']}: {counts['clips']:,} clips, {counts['hours']:.2f} h"
+    head = f"{what}; gate: {told['gate']['source']}"
     parts = [head, table(("score", "clips", "value"), _scores(told))]
     parts += [f"false alarms  {rate(alarms)}\nmissed calls  {alarms['missed']} of {alarms['calls']}, wrong call {alarms['wrong_call']}"]
     for point in told["operating_points"]:
         missed = number(None if point["miss_rate"] is None else 100 * point["miss_rate"], ".1f")
-        at = f"at {point['dev_per_hour']:g} /h on dev (threshold {point['threshold']:.4f})"
+        chosen = f"threshold {point['threshold']:.4f}" if point["threshold"] <= 1 else "no threshold keeps to it: never an alarm"
+        at = f"at {point['dev_per_hour']:g} /h on dev ({chosen})"
         parts[-1] += f"\n{at}: {number(point['per_hour'], '.1f')} /h here, {missed} % missed"
     parts.append(confusion(told["four_class"]))
     parts += [_by(name, told["by"][name]) for name in ("snr_db", "scenario", "scene", "keyword") if told["by"][name]]
@@ -104,5 +108,7 @@ def _cost(cost: Mapping[str, Any]) -> str:
 
 def _asides(counts: Mapping[str, Any]) -> str:
     cut = f"\n{counts['cut_to_30_s']} clips are longer than 30 s: their first 30 s were judged" if counts["cut_to_30_s"] else ""
-    unknown = f"\n{counts['without_truth']} clips of speech have no keyword, and count in no score of classes" if counts["without_truth"] else ""
+    unknown = (
+        f"\n{counts['without_truth']} clips of speech have no keyword, and count in no score of classes" if counts["without_truth"] else ""
+    )
     return cut + unknown

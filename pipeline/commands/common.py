@@ -28,7 +28,7 @@ from pipeline.recipe import Recipe, readable
 from pipeline.sources import Roots
 
 F = TypeVar("F", bound=Callable[..., Any])
-O = TypeVar("O", bound=BaseModel)
+M = TypeVar("M", bound=BaseModel)
 MANIFESTS = Path("manifests")
 
 
@@ -172,7 +172,7 @@ def _form(info: FieldInfo) -> dict[str, Any]:
     return form | {"type": kinds[0]}
 
 
-def options_of(model: type[O], told: Mapping[str, Any]) -> O:
+def options_of(model: type[M], told: Mapping[str, Any]) -> M:
     """The stage's options from a command's arguments. RecipeError names every fault."""
     given = {name: value for name, value in told.items() if value not in (None, ())}
     try:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 import tomllib
 from dataclasses import replace
 from pathlib import Path
@@ -24,13 +26,14 @@ from pipeline.commands.common import (
     stage_options,
     watch,
 )
+from pipeline.engine import STORED_BYTES_A_SECOND
 from pipeline.errors import ManifestError, PrepError
-from pipeline.manifest import Manifest
 from pipeline.recipe import lexicon_hash, shipped_lexicon
 from pipeline.sources import Roots
 from pipeline.stages import filter as filter_stage
 from pipeline.stages import mix as mix_stage
 from pipeline.stages import resample as resample_stage
+from pipeline.table import Table
 
 
 @click.command()
@@ -55,8 +58,12 @@ def ingest(corpus: str, folder: Path | None, **options: Any) -> None:
     out = common.out or MANIFESTS / f"{name}.parquet"
     if common.dry_run:
         claims = corpora.find(name).clips(roots[name])
-        click.echo(f"ingest {name}: {len(claims.clips):,} recordings to open, {len(claims.drops):,} drops already; nothing written")
+        if common.json:
+            click.echo(json.dumps({"stage": f"ingest {name}", "in": len(claims.clips), "dropped": len(claims.drops), "manifest": None}))
+        else:
+            click.echo(f"ingest {name}: {len(claims.clips):,} recordings to open, {len(claims.drops):,} drops already; nothing written")
         return
+    roots[name].entries()  # a root that cannot be read is said before anything is begun
     told = {"ingest": {"corpora": [name]}} | _sampled(common)
     with at_work(common, out, roots, told) as where:
         ran = build.ingested(name, where, common.limit, common.seed, watch())
@@ -90,8 +97,8 @@ def filter(manifests: tuple[Path, ...], lexicon_path: Path | None, **options: An
     common = common_of(options)
     rules = options_of(filter_stage.Options, options)
     words = lexicon.read(lexicon_path) if lexicon_path else shipped_lexicon()
-    read = [manifest.read(path) for path in manifests or _ingested()]
-    ran = build.filtered([item.table for item in read], rules, words, common.limit, common.seed)
+    read = list(manifests or _ingested())
+    ran = build.filtered((manifest.read(path).table for path in read), rules, words, common.limit, common.seed)
     told = {"filter": rules.model_dump(mode="json"), "lexicon": lexicon_hash(words)}
     _finish(ran, "filter", common, read, told, MANIFESTS / "filtered.parquet")
 
@@ -109,15 +116,14 @@ def resample(source: Path | None, **options: Any) -> None:
     """
     common = common_of(options)
     chosen = options_of(resample_stage.Options, options)
-    read = manifest.read(source or _previous("filtered.parquet", "prep filter"))
+    read = source or _previous("filtered.parquet", "prep filter")
     out = common.out or MANIFESTS / "resampled.parquet"
     if common.dry_run:
-        hours = read.table.query("SELECT coalesce(sum(frames / rate_hz), 0) / 3600 FROM rows")[0][0]
-        click.echo(f"resample: {len(read):,} clips, {hours:.2f} h, about {hours * 3600 * 14_000 / 1e9:.2f} GB; nothing written")
+        _say_dry("resample", manifest.read(read).table, common)
         return
     told = {"resample": chosen.model_dump(mode="json")}
     with at_work(common, out, roots_told(common.root), told) as where:
-        ran = build.resampled(read.table, chosen, where, common.limit, common.seed, watch())
+        ran = build.resampled(manifest.read(read).table, chosen, where, common.limit, common.seed, watch())
         _finish(ran, "resample", common, [read], told, out)
 
 
@@ -136,23 +142,31 @@ def mix(source: Path | None, **options: Any) -> None:
     """
     common = common_of(options)
     chosen = options_of(mix_stage.Options, options)
-    read = manifest.read(source or _previous("resampled.parquet", "prep resample"))
+    read = source or _previous("resampled.parquet", "prep resample")
     out = common.out or MANIFESTS / "mixed.parquet"
     _same_folder(out, read)
     if common.dry_run:
-        plan = mix_stage.plan(build.limited(read.table, common.limit, common.seed), chosen, common.seed, "")
-        hours = plan.jobs.query("SELECT coalesce(sum(frames / rate_hz), 0) / 3600 FROM rows")[0][0]
-        click.echo(
-            f"mix: {len(plan.jobs):,} mixtures, {hours:.2f} h, about {hours * 3600 * 14_000 / 1e9:.2f} GB; {len(plan.kept):,} rows kept as they are; nothing written"
-        )
+        rows = build.limited(manifest.read(read).table, common.limit, common.seed)
+        _say_dry("mix", mix_stage.plan(rows, chosen, common.seed, "").jobs, common)
         return
+    rendering = manifest.provenance(read).recipe.get("resample", {})
     told = {"mix": chosen.model_dump(mode="json")}
     with at_work(common, out, Roots({}), told) as where:
-        ran = build.mixed(read.table, chosen, read.provenance.recipe.get("resample", {}), where, common.limit, common.seed, watch())
+        ran = build.mixed(manifest.read(read).table, chosen, rendering, where, common.limit, common.seed, watch())
         _finish(ran, "mix", common, [read], told, out)
 
 
-def _finish(ran: Ran, name: str, common: Common, read: list[Manifest], told: dict[str, Any], default: Path) -> None:
+def _say_dry(name: str, rows: Table, common: Common) -> None:
+    """What a stage would store."""
+    seconds = float(rows.query("SELECT coalesce(sum(frames / rate_hz), 0) FROM rows")[0][0])
+    size = seconds * STORED_BYTES_A_SECOND
+    if common.json:
+        click.echo(json.dumps({"stage": name, "in": len(rows), "hours": round(seconds / 3600, 4), "bytes": int(size), "manifest": None}))
+    else:
+        click.echo(f"{name}: {len(rows):,} clips, {seconds / 3600:.2f} h, about {size / 1e9:.2f} GB; nothing written")
+
+
+def _finish(ran: Ran, name: str, common: Common, read: list[Path], told: dict[str, Any], default: Path) -> None:
     """Writes the manifest, unless nothing is to be written, and prints the stage's line."""
     if common.dry_run:
         report(ran, name, common, None)
@@ -160,10 +174,11 @@ def _finish(ran: Ran, name: str, common: Common, read: list[Manifest], told: dic
     _refuse_nothing(ran, name)
     out = common.out or default
     before: dict[str, Any] = {}
-    for item in read:
-        for key, value in item.provenance.recipe.items():
+    made = {path.stem: manifest.provenance(path) for path in read}
+    for held in made.values():
+        for key, value in held.recipe.items():
             before[key] = _merged(before.get(key), value)
-    inputs = {item.path.stem: item.provenance.logical_hash for item in read}
+    inputs = {name: held.logical_hash for name, held in made.items()}
     store = {"store": {"shard_clips": common.shard_clips}} if name != "filter" else {}
     build.written(out, [ran], before | told | store | _sampled(common), common.seed, inputs)
     report(ran, name, common, out)
@@ -204,9 +219,9 @@ def _previous(name: str, command: str) -> Path:
     return path
 
 
-def _same_folder(out: Path, read: Manifest) -> None:
-    if out.parent.resolve() != read.path.parent.resolve():
-        raise PrepError(f"--out {out}: the audio of {read.path} lies beside it; name a file in {read.path.parent}")
+def _same_folder(out: Path, read: Path) -> None:
+    if out.parent.resolve() != read.parent.resolve():
+        raise PrepError(f"--out {out}: the audio of {read} lies beside it; name a file in {read.parent}")
 
 
 def _remember(name: str, roots: Roots) -> None:
@@ -219,9 +234,10 @@ def _remember(name: str, roots: Roots) -> None:
     if name in held:
         say(f"prep.toml says {name} = {held[name]!r}; you gave {where}: not changed")
         return
-    entry = f"{name} = '{where}'\n"
-    if "[roots]" in text:
-        text = text.replace("[roots]\n", f"[roots]\n{entry}", 1)
+    entry = f"{name} = {json.dumps(str(where), ensure_ascii=False)}\n"
+    header = re.search(r"^[ \t]*\[roots\][^\n]*\n", text, re.MULTILINE)
+    if header:
+        text = text[: header.end()] + entry + text[header.end() :]
     else:
         text += ("\n" if text and not text.endswith("\n") else "") + f"[roots]\n{entry}"
     if tomllib.loads(text)["roots"].get(name) == str(where):

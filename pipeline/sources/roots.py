@@ -93,7 +93,7 @@ def _canonical(name: str) -> str:
 
 
 def _absolute(path: str) -> Path:
-    return Path(os.path.abspath(Path(path).expanduser()))  # noqa: PTH100  resolve() would replace links by what they point to
+    return Path(os.path.abspath(Path(path).expanduser()))
 
 
 def _from_environment(environ: Mapping[str, str]) -> dict[str, Told]:

@@ -129,10 +129,9 @@ def apply(rows: Table, options: Options, lexicon: Lexicon, seed: int) -> Filtere
         drops.append(_drops(kept.where(~meets), "where", f"does not meet: {options.where}"))
         kept = kept.where(meets)
     kept, notes = _dev_carved(kept, options, seed)
-    for column, reason in (("group", "group_in_two_splits"), ("source_pcm_hash", "audio_in_two_splits")):
-        leaks, sentences = _leaks(kept, column)
-        drops.append(_drops(kept.where(leaks), reason, sentences))
-        kept = kept.where(~leaks)
+    for column in ("group", "source_pcm_hash"):
+        kept, lost = apart(kept, column, NAME)
+        drops.append(lost)
     return Filtered(_with_keyword(kept, lexicon), Table.joined(drops, Drop), notes)
 
 
@@ -173,6 +172,16 @@ def _dev_carved(rows: Table, options: Options, seed: int) -> tuple[Table, list[s
             notes[-1] += ": its dev split is empty; raise dev_share if you need one"
     names = [*[str(split) for split in splits], "dev"]
     return rows.spread("split", np.where(moved, len(names) - 1, split_codes), names), notes
+
+
+def apart(rows: Table, column: str, stage: str) -> tuple[Table, Table]:
+    """(the rows of which no value of this column is in two splits, drops of the others, which the less protected split loses).
+
+    column: `group`, or a hash of samples.
+    """
+    leaks, sentences = _leaks(rows, column)
+    reason = "group_in_two_splits" if column == "group" else "audio_in_two_splits"
+    return rows.where(~leaks), rows.where(leaks).only(["id"]).filled(stage=stage, reason=reason, detail=sentences).as_kind(Drop)
 
 
 def _leaks(rows: Table, column: str) -> tuple[NDArray[np.bool_], list[str]]:

@@ -13,7 +13,7 @@ from pipeline import corpora, dsp
 from pipeline.row import Clip, Place
 from pipeline.stages import Options as StageOptions
 from pipeline.stages.places import located, places
-from pipeline.store import Recording, Store, pcm_hash
+from pipeline.store import Recording, Store, pcm_crc, pcm_hash
 from pipeline.table import Table
 
 NAME = "ingest"
@@ -71,6 +71,7 @@ class Made:
     source_frames: int
     source_format: str
     source_pcm_hash: str
+    source_pcm_crc: int
     level_full_dbfs: float | None
     peak_dbfs: float | None
     clipped_share: float
@@ -135,6 +136,7 @@ def measured(job: Job, recording: Recording) -> Made:
         source_frames=frames,
         source_format=recording.format,
         source_pcm_hash=digest,
+        source_pcm_crc=pcm_crc(recording.pcm),
         level_full_dbfs=decibels(dsp.power(flat)),
         peak_dbfs=decibels(dsp.peak(flat) ** 2),
         clipped_share=round(_clipped(flat) / flat.size, SHARE_DIGITS),

@@ -16,7 +16,7 @@ from pipeline.row import Drop, Place
 from pipeline.stages import Options as StageOptions
 from pipeline.stages.ingest import DB_DIGITS, SHARE_DIGITS, decibels
 from pipeline.stages.places import located, places
-from pipeline.store import Recording, Store, floats, pcm_hash
+from pipeline.store import Recording, Store, floats, pcm_crc, pcm_hash
 from pipeline.table import Table
 
 NAME = "resample"
@@ -42,6 +42,7 @@ class Known:
     source_channels: int | None
     source_frames: int | None
     source_format: str | None
+    source_pcm_crc: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,5 +164,6 @@ def _changed(row: Known, recording: Recording) -> str:
     found = (recording.rate_hz, channels, frames, recording.format)
     known = (row.source_rate_hz, row.source_channels, row.source_frames, row.source_format)
     if found == known:
-        return ""
+        same = row.source_pcm_crc == pcm_crc(recording.pcm)
+        return "" if same else f"{row.source} has other samples than ingest saw: ingest the corpus again"
     return f"{row.source} is {found} (rate, channels, frames, format), ingest saw {known}: ingest the corpus again"

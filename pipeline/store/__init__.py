@@ -1,14 +1,14 @@
 """Audio on disk: decode, encode, shards, the samples of a row, and what a stage's work reads and writes by."""
 
-from pipeline.store.codec import Recording, decode, flac, floats, pcm_hash, unflac
+from pipeline.store.codec import Recording, decode, flac, floats, pcm_crc, pcm_hash, unflac
 from pipeline.store.shards import AUDIO_FOLDER, Reader, ShardWriter, member_name, writing
 from pipeline.store.store import WORK_FOLDER, Store, decode_pool, pool_path
 
 __all__ = [
     "AUDIO_FOLDER",
+    "WORK_FOLDER",
     "Reader",
     "Recording",
-    "WORK_FOLDER",
     "ShardWriter",
     "Store",
     "decode",
@@ -16,6 +16,7 @@ __all__ = [
     "flac",
     "floats",
     "member_name",
+    "pcm_crc",
     "pcm_hash",
     "pool_path",
     "unflac",

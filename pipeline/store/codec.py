@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import soundfile as sf
+from isal import isal_zlib
 from numpy.typing import NDArray
 
 from pipeline.errors import CorruptMember
@@ -109,6 +110,12 @@ def pcm_hash(pcm: NDArray[Any], rate_hz: int) -> str:
     digest = blake2b(held.data if held.size else b"", digest_size=16)
     digest.update(f"{rate_hz} {channels} {held.dtype.name}".encode())
     return digest.hexdigest()
+
+
+def pcm_crc(pcm: NDArray[Any]) -> int:
+    """CRC-32 of the samples, little-endian, channels interleaved: not an identity, but a hundredth of its cost, and
+    enough to notice a recording that was replaced."""
+    return int(isal_zlib.crc32(np.ascontiguousarray(pcm).data))
 
 
 def flac(pcm: NDArray[np.int16], rate_hz: int) -> bytes:

@@ -63,11 +63,10 @@ class ShardWriter:
 @contextmanager
 def writing(path: Path) -> Iterator[ShardWriter]:
     """A shard that appears at `path` when the block ends well, and not at all otherwise."""
-    with files.replacing(path) as half:
-        with open(half, "wb") as file:
-            shard = ShardWriter(file)
-            yield shard
-            shard.close()
+    with files.replacing(path) as half, open(half, "wb") as file:
+        shard = ShardWriter(file)
+        yield shard
+        shard.close()
 
 
 class Reader:
@@ -127,7 +126,7 @@ class Reader:
             self._open.move_to_end(shard)
             return self._open[shard]
         try:
-            self._open[shard] = file = open(self.folder / shard, "rb")
+            self._open[shard] = file = open(self.folder / shard, "rb")  # noqa: SIM115 - held open, closed by close()
         except FileNotFoundError:
             raise ManifestError(f"{self.folder / shard}: no such shard; it belongs beside the manifest, in {AUDIO_FOLDER}/") from None
         if len(self._open) > _OPEN_SHARDS:

@@ -64,7 +64,7 @@ def plan(rows: Table, options: Options, seed: int, resampled: str) -> Plan:
     _refuse(rows)
     to_mix = rows.equal("kind", "speech") & ~rows.among("corpus", options.keep)
     weights, notes = _noise_corpora(rows, options)
-    noise, left_out = _usable(rows.where(rows.equal("kind", "noise") & rows.among("corpus", weights)), options.floor_dbfs)
+    noise, left_out = _usable(rows.where(rows.equal("kind", "noise") & rows.among("corpus", weights)).as_rows(), options.floor_dbfs)
     noise, pools = _pooled(noise)
     kept, speech = rows.where(~to_mix), rows.where(to_mix)
     del rows  # a table of millions of rows
