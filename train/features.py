@@ -60,7 +60,7 @@ class LogMel(nn.Module):
         """
         frames = samples.shape[-1] // HOP
         if samples.shape[-1] < LONGEST:
-            samples = nn.functional.pad(samples, (0, 0))
+            samples = nn.functional.pad(samples, (0, FFT))
         with torch.autocast(samples.device.type, enabled=False):  # in bf16 it would be off in the second digit
             spectrum = torch.stft(samples.float(), FFT, HOP, window=self.hann, return_complex=True)[..., :frames]
             mel = (self.filters @ spectrum.abs().square()).clamp(min=1e-10).log10()
