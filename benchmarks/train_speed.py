@@ -25,8 +25,8 @@ from transformers import Seq2SeqTrainer, Seq2SeqTrainingArguments, TrainerCallba
 from transformers import WhisperForConditionalGeneration as Whisper
 
 from train import data, loop, run
-from train.batches import Example
 from train.data import Sounds
+from train.examples import Example
 from train.features import LogMel
 from train.journal import LOG
 from train.model import TINY, Detector, losses, whisper_of
@@ -124,7 +124,7 @@ def main() -> None:
         multi = Options(window="auto", **told | {"task": "multi"})
         rates["ours, --window auto, multitask, noise rows too"] = ours(asked.manifest, multi)[1]
         whisper, texts = whisper_of(model, told["init"], 0)
-        collate = Collator(texts, held.sounds, held.bands)
+        collate = Collator(texts, held.train.sounds, held.bands)
         theirs, own = same_loss(held, whisper.eval(), collate)
         rates["plain recipe, 30 s"] = plain(whisper, list(held.train.examples), collate, asked.batch, asked.steps)
     print(f"loss of the same clips at 30 s: plain recipe {theirs:.6f}, ours {own:.6f}")

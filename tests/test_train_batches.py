@@ -16,8 +16,9 @@ from pipeline.errors import ManifestError, PrepError
 from pipeline.row import Row
 from train import data
 from train.augment import Waves, spans
-from train.batches import UNTAUGHT, Steps, check, chosen, loader, noise_classes, order, parted, stretches
+from train.batches import Steps, loader, order, parted, stretches
 from train.data import Sounds
+from train.examples import UNTAUGHT, check, chosen, noise_classes
 from train.model import whisper_of
 from train.options import Options
 from train.text import Texts
@@ -172,7 +173,7 @@ def test_spec_augment_masks_no_more_than_it_says() -> None:
 
 def test_the_room_needs_impulse_responses(tmp_path: Path) -> None:
     with pytest.raises(PrepError, match="--augment room needs impulse responses there"):
-        Waves(("room",), tmp_path)
+        Waves(("room",), str(tmp_path))
 
 
 def test_rows_that_teach_nothing_are_left_out_with_a_reason(tmp_path: Path, texts: Texts) -> None:
@@ -214,6 +215,8 @@ def test_scenes_are_classes_of_their_own_and_unknown_ones_teach_the_head_nothing
     assert classes == ["speech", "Bus", "Cafe"]
     found = {example.row.id: example.noise_class for example in chosen(rows, texts, classes, told).examples}
     assert found == {"a": 0, "n": 1, "m": 2}
+    alone = [row for row in rows if row.id != "m"]
+    assert [example.noise_class for example in chosen(alone, texts, noise_classes(alone, "scenes"), told).examples] == [0, 1]
     other = data.opened(made(tmp_path / "other", [noise("x", scene="Park")])).rows("train")
     assert chosen(other, texts, classes, told).examples[0].noise_class == UNTAUGHT
 

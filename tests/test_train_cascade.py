@@ -117,6 +117,21 @@ def test_decoding_is_what_generate_does_greedily() -> None:
     assert len(set(wanted)) > 1
 
 
+def test_a_clip_that_is_done_waits_for_the_others_and_changes_no_more() -> None:
+    whisper, texts = whisper_of("tiny", "random", 0)
+    chance = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for parameter in whisper.parameters():
+            parameter.mul_(4)
+        whisper.model.decoder.embed_tokens.weight[texts.end].normal_(0, 0.1, generator=chance)  # so that some end soon
+    hidden = 3 * torch.randn(8, 50, 64, generator=chance)
+    together = decoded(whisper, hidden, texts, 40)
+    alone = [decoded(whisper, hidden[n : n + 1], texts, 40)[0] for n in range(len(hidden))]
+    assert [said.text for said in together] == [said.text for said in alone]
+    assert [said.confidence for said in together] == pytest.approx([said.confidence for said in alone], rel=1e-4)
+    assert len({len(said.text) for said in alone}) > 1
+
+
 def test_text_and_confidence_are_those_of_naive_decoding_without_a_cache(held: Checkpoint, manifest: Path) -> None:
     whisper, texts = held.detector.whisper, held.texts
     for row in data.opened(manifest).rows("test")[:6]:

@@ -13,7 +13,8 @@ from transformers.models.whisper.modeling_whisper import shift_tokens_right
 
 from pipeline import keys
 from pipeline.errors import PrepError
-from train.batches import UNTAUGHT, Batch, Whole
+from train.batches import Batch, Whole
+from train.examples import UNTAUGHT
 from train.features import LogMel
 from train.loop import rate
 from train.model import TINY, Detector, interpolate, losses, time_mean, whisper_of

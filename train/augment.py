@@ -21,14 +21,14 @@ BAND_SPANS, BANDS = 2, 10
 class Waves:
     """audiomentations by name, each applied to half of the clips: gain, filter (a microphone's response), room."""
 
-    def __init__(self, names: tuple[str, ...], rooms: Path | None) -> None:
+    def __init__(self, names: tuple[str, ...], rooms: str | None) -> None:
         try:
             am = import_module("audiomentations")  # here, for this option alone needs it
         except ModuleNotFoundError:
             raise PrepError("--augment needs audiomentations: pip install audiomentations") from None
         made: dict[str, Any] = {"gain": lambda: am.Gain(-12.0, 0.0, p=0.5), "filter": lambda: am.SevenBandParametricEQ(-8.0, 8.0, p=0.5)}
         if rooms is not None:
-            made["room"] = lambda: am.ApplyImpulseResponse(str(_impulses(rooms)), leave_length_unchanged=True, p=0.5)
+            made["room"] = lambda: am.ApplyImpulseResponse(str(_impulses(Path(rooms))), leave_length_unchanged=True, p=0.5)
         self._chain = am.Compose([made[name]() for name in names])
 
     def changed(self, samples: NDArray[np.float32], seed: int, *names: object) -> NDArray[np.float32]:

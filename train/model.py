@@ -15,7 +15,8 @@ from transformers.utils import logging as transformers_logging
 
 from pipeline import keys
 from pipeline.errors import PrepError
-from train.batches import UNTAUGHT, Batch
+from train.batches import Batch
+from train.examples import UNTAUGHT
 from train.features import STRIDE
 from train.options import Options
 from train.text import Texts

@@ -13,12 +13,13 @@ from accelerate.utils import gather_object
 
 from pipeline.errors import PrepError
 from pipeline.lexicon import Lexicon
-from train import batches, checkpoint, data, keywords, model
+from train import checkpoint, data, examples, keywords, model
 from train.augment import Waves
-from train.batches import Chosen, Steps, loader
+from train.batches import Steps, loader
 from train.cascade import Cascade, Judged
 from train.checkpoint import Checkpoint, Made
 from train.data import Held, Sounds
+from train.examples import Chosen
 from train.features import LogMel
 from train.keywords import Finder
 from train.model import Detector, losses
@@ -41,7 +42,6 @@ class Run:
     texts: Texts
     lexicon: Lexicon
     made: Made
-    sounds: Sounds
     train: Steps
     dev: Steps | None
     total: int
@@ -54,7 +54,7 @@ class Run:
     @property
     def bands(self) -> int:
         """Bands of the log-mel that the checkpoint takes."""
-        return int(self.detector.whisper.config.num_mel_bins)
+        return self.train.bands
 
     def dev_scores(self, log_mel: LogMel, seat: Accelerator) -> dict[str, float]:
         """Scores on dev, all processes together: the losses, and macro F1 where it names the best. Empty without dev."""
@@ -73,7 +73,7 @@ class Run:
         finder = Finder(self.lexicon)
         cascade = Cascade(self.detector, self.texts, finder, self.options.window, 0.5, self.options.max_tokens, seat.device)
         rows = [example.row for example in dev.examples][dev.rank :: dev.world]
-        return list(cascade.judged(rows, self.sounds, self.options.batch))
+        return list(cascade.judged(rows, dev.sounds, self.options.batch))
 
     def save(self, step: int, scores: Mapping[str, float], optimizer: Mapping[str, Any]) -> None:
         """Writes `last/`, and `best/` where this is the best so far (the later one where there is no dev split)."""
@@ -128,23 +128,19 @@ def setup(manifest: Path, folder: Path, options: Options, lexicon_path: Path | N
     if not rows:
         found = sorted(str(name) for name in held.table.codes("split")[1])
         raise PrepError(f"{manifest}: no rows in the split train (splits there: {', '.join(found) or 'none'}): nothing to learn from")
-    classes = batches.noise_classes(rows, options.noise_classes) if options.task == "multi" else []
+    classes = examples.noise_classes(rows, options.noise_classes) if options.task == "multi" else []
     made = _made(held, options, words, classes)
     checkpoint.clean(folder)
     stands = _stands(folder, made)
     detector, texts = model.build(options, classes)
-    sounds = Sounds(manifest.parent)
-    train = Steps(
-        _chosen(rows, texts, classes, options, "train", say).examples, sounds, texts, options, detector.whisper.config.num_mel_bins
-    )
-    batches.check(train.examples, options, "train")
+    chosen = _chosen(rows, texts, classes, options, "train", say)
+    examples.check(chosen.examples, options, "train")
+    train = Steps(chosen.examples, Sounds(manifest.parent), texts, options, int(detector.whisper.config.num_mel_bins))
     train.remix = Remix(held, Path(options.speech or manifest.parent / RESAMPLED), options.seed) if options.remix else None
-    train.waves = (
-        Waves(options.augment, Path(options.impulse_responses) if options.impulse_responses else None) if options.augment else None
-    )
+    train.waves = Waves(options.augment, options.impulse_responses) if options.augment else None
     dev = _dev(held, train, texts, classes, options, say)
     total = options.steps or max(1, round(options.epochs * train.per_epoch))
-    run = Run(options, folder, detector, texts, words, made, sounds, train, dev, total, options.save_every or train.per_epoch, workers)
+    run = Run(options, folder, detector, texts, words, made, train, dev, total, options.save_every or train.per_epoch, workers)
     _say_sizes(run, say)
     return _resumed(run, say) if stands else run
 
@@ -165,7 +161,7 @@ def _made(held: Held, options: Options, words: Lexicon, classes: list[str]) -> M
 
 
 def _chosen(rows: list[Any], texts: Texts, classes: list[str], options: Options, split: str, say: Say) -> Chosen:
-    found = batches.chosen(rows, texts, classes, options)
+    found = examples.chosen(rows, texts, classes, options)
     counts = ", ".join(f"{label} {count}" for label, count in found.counts().items())
     left = ", ".join(f"{reason} {count}" for reason, count in found.left_out.items())
     say(f"{split:<8}{len(found.examples):>8,} of {len(rows):,} rows: {counts}" + (f"; left out: {left}" if left else ""))
@@ -177,7 +173,7 @@ def _dev(held: Held, train: Steps, texts: Texts, classes: list[str], options: Op
     plain = options.model_copy(update={"balance": False, "spec_augment": False, "crop_noise": False})
     found = _chosen(held.rows("dev"), texts, classes, plain, "dev", say)
     try:
-        batches.check(found.examples, plain, "dev")
+        examples.check(found.examples, plain, "dev")
     except PrepError as error:
         say(f"dev     no score: {error}; best/ will be the latest checkpoint")
         return None
