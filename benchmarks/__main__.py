@@ -16,6 +16,7 @@ SPEECH, NOISE = 400, 40
 ALL = {
     "stages": stages.stages,
     "chain": stages.chain,
+    "workers": stages.workers,
     "labels": others.labels,
     "archives": others.archives,
     "virtual": others.virtual,

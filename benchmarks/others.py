@@ -133,16 +133,15 @@ def memory(folder: Path) -> None:
         shutil.rmtree(out, ignore_errors=True)
         out.mkdir()
         code = (
-            "import resource, sys\nfrom pipeline.cli import main\nsys.argv = sys.argv[1:]\n"
-            "try:\n    main()\nexcept SystemExit:\n    pass\n"
-            "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, file=sys.stderr)"
+            "import sys\nfrom pipeline.cli import main\nsys.argv = sys.argv[1:]\ntry:\n    main()\nexcept SystemExit:\n    pass\n"
+            "print([line.split()[1] for line in open('/proc/self/status') if line.startswith('VmHWM')][0], file=sys.stderr)"
         )
         steps = (["ingest", "recordings", str(root)], ["filter"], ["resample"])
         found = []
         for step in steps:
             told = ["--jobs", "1"] if step[0] != "filter" else []
             ran = subprocess.run([sys.executable, "-c", code, "prep", *step, *told], cwd=out, capture_output=True, text=True, check=True)
-            found.append(float(ran.stderr.split()[-1]))
+            found.append(int(ran.stderr.split()[-1]) / 1024)
         peaks[count] = found
     for n, name in enumerate(("ingest", "filter", "resample")):
         small, large = peaks[1_000][n], peaks[20_000][n]

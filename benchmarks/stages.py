@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import shutil
+from dataclasses import replace
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -48,6 +49,7 @@ class Bench:
         """ingest, filter, resample and mix, as prep run does them, manifest written."""
         setting = self.setting("chain")
         rans = list(build.run(self.recipe, setting, None, QUIET))
+        setting.crew.stop()
         build.written(setting.folder / "chain.parquet", rans, self.recipe.canonical(), 0, {})
 
     def speech(self) -> tuple[list[Path], list[Path]]:
@@ -120,8 +122,14 @@ def chain(folder: Path) -> None:
     bench = Bench(folder)
     line("ingest, resample, mix / Lhotse resample, mix, save", ratio(bench.chain, lambda: _lhotse(bench), 3), ">= 3.5")
     line("ingest, resample, mix / librosa, audiomentations, soundfile", ratio(bench.chain, lambda: _librosa(bench), 1), ">= 5")
-    two = Bench(folder, jobs=2)
-    line("two workers / one", ratio(two.chain, bench.chain, 3), ">= 1.8")
+
+
+def workers(folder: Path) -> None:
+    """Two worker processes against one, from start-up to the manifest, on ten times as many clips."""
+    one, two = Bench(folder, jobs=1), Bench(folder, jobs=2)
+    for bench in (one, two):
+        bench.recipe = replace(bench.recipe, mix=bench.recipe.mix.model_copy(update={"copies": 10}))  # type: ignore[union-attr]
+    line("ten copies, two workers / one", ratio(two.chain, one.chain, 2), ">= 1.8")
 
 
 def _lhotse(bench: Bench) -> None:

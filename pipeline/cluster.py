@@ -22,7 +22,10 @@ class Dask:
             raise PrepError(f"--scheduler {scheduler}: no Dask scheduler answers there ({error}). Start one: dask scheduler") from None
         self.width = max(1, sum(self._client.nthreads().values()))
 
-    def start(self) -> Executor:
+    def stop(self) -> None:
+        """Dask's workers are not ours to end."""
+
+    def executor(self) -> Executor:
         """A Dask executor; Dask itself gives a task to another worker when one dies."""
         executor: Any = self._client.get_executor(pure=False, retries=2)
         held: Executor = executor

@@ -18,13 +18,17 @@ STRIKES = 3  # times that a task may lose its worker before the run ends
 
 
 class Crew(Protocol):
-    """An executor, how many tasks it works on at once, and a way to replace it when its workers died."""
+    """An executor that serves one stage after another, how many tasks it works on at once, and a way to replace it."""
 
     width: int
     far: bool  # whether the work may be done on other machines
 
-    def start(self) -> Executor:
-        """A fresh executor."""
+    def executor(self) -> Executor:
+        """The executor, started when it is first asked for."""
+        ...
+
+    def stop(self) -> None:
+        """Ends it; the next call of `executor` starts another. For the end of the run, and for dead workers."""
         ...
 
 
@@ -46,8 +50,11 @@ class Alone:
     width = 1
     far = False
 
-    def start(self) -> Executor:
+    def executor(self) -> Executor:
         return Serial()
+
+    def stop(self) -> None:
+        """Nothing to end."""
 
 
 class Processes:
@@ -56,9 +63,17 @@ class Processes:
     def __init__(self, jobs: int) -> None:
         self.width = jobs
         self.far = False
+        self._pool: ProcessPoolExecutor | None = None
 
-    def start(self) -> Executor:
-        return ProcessPoolExecutor(self.width, multiprocessing.get_context("spawn"), _prepare_worker)
+    def executor(self) -> Executor:
+        if self._pool is None:
+            self._pool = ProcessPoolExecutor(self.width, multiprocessing.get_context("spawn"), _prepare_worker)
+        return self._pool
+
+    def stop(self) -> None:
+        if self._pool is not None:
+            self._pool.shutdown(wait=False, cancel_futures=True)
+            self._pool = None
 
 
 def of(jobs: int) -> Crew:
@@ -85,7 +100,7 @@ def results(tasks: Iterator[T], work: Callable[[T], R], crew: Crew) -> Iterator[
     A task whose worker died is given to a fresh crew; PrepError when the same task loses its worker STRIKES times. An
     error in the work ends the run.
     """
-    executor = crew.start()
+    executor = crew.executor()
     under_way: dict[Future[R], T] = {}
     strikes: dict[int, int] = {}
     again: list[T] = []
@@ -113,13 +128,13 @@ def results(tasks: Iterator[T], work: Callable[[T], R], crew: Crew) -> Iterator[
                 again += under_way.values()
                 under_way.clear()
                 _count_strikes(strikes, again)
-                executor.shutdown(wait=False)
-                executor = crew.start()
+                crew.stop()
+                executor = crew.executor()
     finally:
-        for future in under_way:
-            future.cancel()
-        executor.shutdown(wait=False)
         if under_way:  # stopped half-way: what is being worked on is not waited for
+            for future in under_way:
+                future.cancel()
+            crew.stop()
             for child in multiprocessing.active_children():
                 child.terminate()
 

@@ -123,13 +123,16 @@ def at_work(common: Common, out: Path, roots: Roots, told: Mapping[str, Any]) ->
     """The setting of a build that writes `out`: its folder locked, its progress noted down. told: its options."""
     book = Ledger(out.parent.absolute(), out.stem, told) if common.shard == (1, 1) else None
     with lock.held(out.parent, say, shared=common.shard != (1, 1)):
+        where = setting(common, out.parent, roots, book)
         try:
-            yield setting(common, out.parent, roots, book)
+            yield where
         except Unfinished as error:
             if not common.shard[1]:
                 raise
             click.echo(f"slice {common.shard[0]}/{common.shard[1]} is done as far as it goes. {error}")
             raise click.exceptions.Exit(0) from None
+        finally:
+            where.crew.stop()
         if book:
             book.finish()
 

@@ -50,15 +50,16 @@ class Stored:
     shard: str
     offset: int
     bytes: int
+    pcm_hash: str
     gain_db: float | None
     level_full_dbfs: float | None
     level_active_dbfs: float | None
     activity: float | None
 
-    def sound(self, store: Store) -> Sound:
-        """The speech, decoded."""
+    def sound(self, store: Store) -> tuple[Sound, str]:
+        """The speech, decoded, and its hash."""
         pcm = store.stored(self.shard, self.offset, self.bytes)
-        return Sound(pcm, self.gain_db or 0.0, self.level_full_dbfs, self.level_active_dbfs, self.activity)
+        return Sound(pcm, self.gain_db or 0.0, self.level_full_dbfs, self.level_active_dbfs, self.activity), self.pcm_hash
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,9 +70,10 @@ class Unstored:
     place: Place
     options: resample.Options
 
-    def sound(self, store: Store) -> Sound:
-        """The speech, straight from its source."""
-        return resample.rendered(self.known, store.recording(self.place), self.options)
+    def sound(self, store: Store) -> tuple[Sound, str]:
+        """The speech, straight from its source, and its hash."""
+        sound = resample.rendered(self.known, store.recording(self.place), self.options)
+        return sound, pcm_hash(sound.pcm, self.options.rate_hz)
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,12 +150,12 @@ def work(job: Job, options: Options, store: Store) -> Made | Drop:
 
 def _heard(job: Job, store: Store) -> tuple[Sound, str]:
     """The speech and its hash, once for all the mixtures of an utterance."""
-    sound = job.speech.sound(store)
+    sound, digest = job.speech.sound(store)
     if len(sound.pcm) != job.mixture.frames:
         raise CorruptMember(
             "changed", f"{job.mixture.speech_id} has {len(sound.pcm)} frames, {job.mixture.frames} were planned: ingest again"
         )
-    return sound, pcm_hash(sound.pcm, job.mixture.rate_hz)
+    return sound, digest
 
 
 def _audible(pool: NDArray[np.int16], mixture: Mixture, floor_dbfs: float) -> tuple[int, NDArray[np.int16], float] | None:
