@@ -155,10 +155,14 @@ def durations(plan: Table) -> NDArray[np.float64]:
 
 def _check_disk(folder: Path, seconds: float) -> None:
     """PrepError where the audio to store will not fit on the disk."""
-    needed, free = seconds * STORED_BYTES_A_SECOND, shutil.disk_usage(folder).free
+    _check_room(folder, seconds * STORED_BYTES_A_SECOND, f"{seconds / 3600:.1f} h of audio")
+
+
+def _check_room(folder: Path, needed: float, what: str) -> None:
+    free = shutil.disk_usage(folder).free
     if needed > free:
         raise PrepError(
-            f"{folder}: about {needed / 1e9:.1f} GB are needed for {seconds / 3600:.1f} h of audio, {free / 1e9:.1f} GB are free. "
+            f"{folder}: about {needed / 1e6:,.0f} MB are needed for {what}, {free / 1e6:,.0f} MB are free. "
             "Make room, or name a manifest on another disk with --out"
         )
 
@@ -255,6 +259,7 @@ def prepare(pools: Mapping[str, tuple[str, list[tuple[int, int]]]], setting: Set
     missing = [
         Pool(setting.folder, name, shard, clips) for name, (shard, clips) in pools.items() if not pool_path(setting.folder, name).exists()
     ]
+    _check_room(setting.folder, 2 * sum(size for pool in missing for _, size in pool.clips), "noise while it is mixed")
     for _ in crew.results(iter(missing if setting.slice[1] else []), decode, setting.crew):
         pass
 

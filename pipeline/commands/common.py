@@ -230,8 +230,6 @@ def report(ran: Ran, name: str, common: Common, path: Path | None) -> None:
             told["inventory"] = ran.claims.inventory.as_dict()
         click.echo(json.dumps(told, ensure_ascii=False))
         return
-    if ran.claims is not None and ran.claims.inventory is not None:
-        click.echo(ran.claims.inventory.as_text())
     click.echo(line(ran, name))
     for note in ran.notes:
         click.echo(f"  {note}")

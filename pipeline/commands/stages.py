@@ -71,6 +71,8 @@ def ingest(corpus: str, folder: Path | None, **options: Any) -> None:
         build.written(out, [ran], told, common.seed, {})
     if folder is not None:
         _remember(name, roots)
+    if not common.json and ran.claims is not None and ran.claims.inventory is not None:
+        click.echo(ran.claims.inventory.as_text())
     report(ran, f"ingest {name}", common, out)
 
 
