@@ -52,12 +52,9 @@ def _aihub(root: Path) -> None:
         zipfile.ZipFile(root / "[원천]14.도움요청_1.zip", "w") as wavs,
     ):
         for number in range(LABELS):
-            said = {
-                "categories": {"category_01": "일반(위급)", "category_02": "도움요청"},
-                "note": "살려주세요",
-                "area": {"start": 0.1, "end": 3.2},
-            }
-            held = note | {"annotations": [said | {"gender": "여성", "dialect": "표준어", "audioType": "voice"}]}
+            said = {"categories": {"category_01": "일반(위급)", "category_02": "도움요청"}, "note": "살려주세요"}
+            said |= {"area": {"start": 0.1, "end": 3.2}, "audioType": "voice"}
+            held = note | {"annotations": [said | {"gender": "여성", "dialect": "표준어"}]}
             jsons.writestr(f"14.도움요청_{number + 100_000}.json", json.dumps(held, ensure_ascii=False, indent=1))
             wavs.writestr(f"14.도움요청_{number + 100_000}_label.wav", b"RIFF")
 
@@ -145,9 +142,8 @@ def memory(folder: Path) -> None:
         peaks[count] = found
     for n, name in enumerate(("ingest", "filter", "resample")):
         small, large = peaks[1_000][n], peaks[20_000][n]
-        print(
-            f"{name + ': peak memory at 20,000 clips less at 1,000':<62}{large - small:>7.1f} MiB of {large:.0f}: {(large - small) * 2**20 / 19_000:.0f} bytes a row"
-        )
+        more, row = large - small, (large - small) * 2**20 / 19_000
+        print(f"{name + ': peak memory at 20,000 clips less at 1,000':<62}{more:>7.1f} MiB of {large:.0f}: {row:.0f} bytes a row")
 
 
 def _many(root: Path, count: int) -> None:

@@ -87,9 +87,10 @@ def ours(manifest: Path, options: Options) -> tuple[run.Run, float]:
         held = run.setup(manifest, Path(folder), options, None, 8 if torch.cuda.is_available() else 0, lambda _: None)
         assert held is not None
         held.dev, held.save_every = None, 10**9
+        held.train.examples = held.train.examples[: len(held.train.examples) // options.batch * options.batch]  # full batches alone
         loop.train(held, Accelerator(mixed_precision="bf16" if torch.cuda.is_available() else "no"))
         lines = [json.loads(line) for line in (held.folder / LOG).read_text().splitlines()]
-    clips = np.array([min(options.batch, len(held.train.examples)) * line["step"] for line in lines])
+    clips = np.array([options.batch * line["step"] for line in lines])
     ends = clips / np.array([line["examples_per_s"] for line in lines])
     return held, float((clips[-1] - clips[0]) / (ends[-1] - ends[0]))
 
