@@ -121,9 +121,12 @@ def read(path: Path) -> Recipe:
     _check_corpora(tables["ingest"], tables["mix"], faults)
     if tables["mix"] is not None and tables["resample"] is None and "resample" not in told:
         faults.append("[mix] needs [resample]: an empty table [resample] takes the defaults")
+    condition = _condition(told.get("filter"))
+    columns = _columns(examples)
+    faults += [*condition, *columns]
     rules = tables["filter"]
-    if isinstance(rules, filter.Options) and words is not None:
-        faults += _condition(rules) or _tried_all(examples, rules, words, seed)
+    if isinstance(rules, filter.Options) and words is not None and not condition and not columns:
+        faults += _tried_all(examples, rules, words, seed)
     if faults or words is None:
         raise RecipeError([f"{path}: {fault}" for fault in faults])
     kept = [example for example in examples if example is not None]
@@ -225,13 +228,26 @@ _ORDINARY: dict[str, Any] = {
 }
 
 
-def _condition(rules: filter.Options) -> list[str]:
-    """What is wrong with the SQL condition, if there is one."""
+def _condition(told: object) -> list[str]:
+    """What is wrong with the SQL condition of [filter], if there is one, whatever else is wrong with that table."""
+    where = told.get("where") if isinstance(told, dict) else None
     try:
-        Table.of([], Row).select(rules.where or "true")
+        Table.of([], Row).select(where if isinstance(where, str) else "true")
     except RecipeError as error:
         return [f"[filter] {fault}" for fault in error.faults]
     return []
+
+
+def _columns(examples: Sequence[Example | None]) -> list[str]:
+    """Columns in examples that no row has."""
+    known = [f.name for f in fields(Row)]
+    return [
+        f'[[example]] {number}: unknown column "{name}"{did_you_mean(name, known)}'
+        for number, example in enumerate(examples, 1)
+        if example is not None
+        for name in example.row
+        if name not in known
+    ]
 
 
 def _tried_all(examples: Sequence[Example | None], rules: filter.Options, words: Lexicon, seed: int) -> list[str]:
@@ -244,11 +260,7 @@ def _tried_all(examples: Sequence[Example | None], rules: filter.Options, words:
 
 
 def _tried(example: Example, rules: filter.Options, words: Lexicon, seed: int) -> list[str]:
-    """What is wrong with an example: unknown columns, or another verdict than it says."""
-    known = [f.name for f in fields(Row)]
-    unknown = [f'unknown column "{name}"{did_you_mean(name, known)}' for name in example.row if name not in known]
-    if unknown:
-        return unknown
+    """What is wrong with an example: values of another type than its columns, or another verdict than it says."""
     try:
         found = filter.apply(Table.of([Row(**(_ORDINARY | example.row))], Row), rules, words, seed)
     except PrepError as error:

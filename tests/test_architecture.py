@@ -47,6 +47,7 @@ MAY_IMPORT["build"] = set(MAY_IMPORT) - {"cluster", "lock", "summary", "demo"}
 MAY_IMPORT["survey"] = MAY_IMPORT["build"] | {"build"}
 MAY_IMPORT["commands"] = set(MAY_IMPORT)
 MAY_IMPORT["cli"] = GROUND | {"commands"}
+MAY_IMPORT["__main__"] = {"cli"}
 
 ALONE = {  # package: the only files that may import it, from the repository's root
     "soundfile": {"pipeline/store/codec.py"},

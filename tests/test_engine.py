@@ -8,8 +8,8 @@ import os
 import signal
 import subprocess
 import sys
-import time
 import wave
+from contextlib import suppress
 from hashlib import md5
 from pathlib import Path
 
@@ -110,7 +110,8 @@ def test_a_run_killed_again_and_again_ends_in_the_same_bytes(tmp_path: Path, cor
             stderr=subprocess.DEVNULL,
             start_new_session=True,
         )
-        time.sleep(pause)
+        with suppress(subprocess.TimeoutExpired):
+            run_on.wait(timeout=pause)
         (os.killpg if whom == "group" else os.kill)(run_on.pid, signal.SIGKILL)
         run_on.wait()
     run(tmp_path, corpus, "run", "r.toml", "--jobs", "2")
@@ -128,7 +129,8 @@ def test_ctrl_c_says_that_the_same_command_goes_on(tmp_path: Path, corpus: Path)
         text=True,
         start_new_session=True,
     )
-    time.sleep(0.7)
+    with suppress(subprocess.TimeoutExpired):
+        run_on.wait(timeout=0.7)
     os.killpg(run_on.pid, signal.SIGINT)
     out, error = run_on.communicate(timeout=30)
     assert run_on.returncode in (0, 130), out + error

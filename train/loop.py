@@ -25,7 +25,7 @@ def train(run: Run, seat: Accelerator) -> None:
     """
     options, detector, last = run.options, run.detector.to(seat.device), run.total
     learnable = [parameter for parameter in detector.parameters() if parameter.requires_grad]
-    optimizer = torch.optim.AdamW(learnable, lr=options.lr, weight_decay=options.weight_decay)
+    optimizer = torch.optim.AdamW(learnable, lr=options.lr, weight_decay=options.weight_decay, fused=True)
     if run.optimizer_state is not None:
         optimizer.load_state_dict(dict(run.optimizer_state))
     model = seat.prepare(detector)

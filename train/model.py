@@ -42,7 +42,7 @@ class Detector(nn.Module):
     def forward(self, mel: Tensor, sizes: Tensor, spoken: Tensor, inputs: Tensor) -> tuple[Tensor | None, Tensor]:
         """(noise logits [clips, classes] or None, text logits [said, tokens, vocabulary]); only spoken clips are decoded."""
         hidden = self.encoded(mel)
-        said = self.whisper.model.decoder(input_ids=inputs, encoder_hidden_states=hidden[spoken], use_cache=False)
+        said = self.whisper.model.decoder(input_ids=inputs, encoder_hidden_states=hidden.index_select(0, spoken), use_cache=False)
         return self.noise_logits(hidden, sizes), self.whisper.proj_out(said.last_hidden_state)
 
     def encoded(self, mel: Tensor) -> Tensor:

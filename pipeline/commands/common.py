@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args, get_origin
@@ -19,7 +19,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 from tqdm import tqdm
 
-from pipeline import crew, lock
+from pipeline import crew, lock, recipe
 from pipeline.build import Ran, Watch
 from pipeline.engine import SHARD_CLIPS, Progress, Setting, Step, Unfinished
 from pipeline.errors import PrepError, RecipeError
@@ -49,17 +49,17 @@ class Common:
 
 
 def run_options(command: F) -> F:
-    """--out, --jobs, --limit, --dry-run, --json, --root, --shard, --scheduler; for commands that take a recipe."""
-    for option in reversed(_ALL):
+    """--out, --jobs, --seed, --limit, --dry-run, --json, --root, --shard, --scheduler; for commands that take a recipe."""
+    for option in reversed([*_ALL, click.option("--seed", type=int, help="seed of every draw  [default: the recipe's]")]):
         command = option(command)
     return command
 
 
 def common_options(command: F) -> F:
-    """Those of run_options, and --seed and --shard-clips, which a recipe says itself."""
-    for option in reversed(_STAGES):
+    """The same for a stage, and --shard-clips, which a recipe says itself."""
+    for option in reversed([*_ALL, *_STAGES]):
         command = option(command)
-    return run_options(command)
+    return command
 
 
 def _slice(context: click.Context, parameter: click.Parameter, value: str | None) -> tuple[int, int]:
@@ -97,9 +97,13 @@ def common_of(options: dict[str, Any]) -> Common:
     return Common(**{name: options.pop(name) for name in Common.__dataclass_fields__})
 
 
-def run_of(options: dict[str, Any], chosen: Recipe) -> Common:
-    """The options of a command that takes a recipe: seed and shard size are the recipe's."""
-    return common_of(options | {"seed": chosen.seed, "shard_clips": chosen.store.shard_clips})
+def recipe_of(path: str, options: dict[str, Any]) -> tuple[Recipe, Common]:
+    """The recipe of a command, and its options: shard size is the recipe's, and so is the seed unless --seed is given."""
+    chosen = recipe.read(recipe.find(path))
+    seed = options.pop("seed")
+    if seed is not None:
+        chosen = replace(chosen, seed=seed)
+    return chosen, common_of(options | {"seed": chosen.seed, "shard_clips": chosen.store.shard_clips})
 
 
 def setting(common: Common, folder: Path, roots: Roots, book: Ledger | None = None) -> Setting:

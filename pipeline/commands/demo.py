@@ -10,8 +10,8 @@ from typing import Any
 import click
 
 from pipeline import demo as maker
-from pipeline import files, recipe
-from pipeline.commands.common import MANIFESTS, run_of, run_options
+from pipeline import files
+from pipeline.commands.common import MANIFESTS, recipe_of, run_options
 from pipeline.commands.recipes import run_recipe
 from pipeline.commands.show import summarised
 from pipeline.errors import PrepError
@@ -30,8 +30,7 @@ def demo(**options: Any) -> None:
     Example:
       prep demo
     """
-    chosen = recipe.read(recipe.find("demo"))
-    common = run_of(options, chosen)
+    chosen, common = recipe_of("demo", options)
     if common.dry_run:
         raise PrepError("prep demo has no --dry-run: it takes seconds, in demo-corpus/ and manifests/")
     if not (CORPUS / DONE).exists():

@@ -11,8 +11,8 @@ from typing import Any
 
 import click
 
-from pipeline import commits, ledger, lock, manifest, recipe
-from pipeline.commands.common import MANIFESTS, Common, roots_told, run_of, run_options, setting
+from pipeline import commits, ledger, lock, manifest
+from pipeline.commands.common import MANIFESTS, Common, recipe_of, roots_told, run_options, setting
 from pipeline.errors import ManifestError
 from pipeline.recipe import Recipe
 from pipeline.store import AUDIO_FOLDER, WORK_FOLDER
@@ -32,8 +32,7 @@ def plan(path: str, **options: Any) -> None:
     Example:
       prep plan recipes/demo.toml
     """
-    chosen = recipe.read(recipe.find(path))
-    describe(chosen, run_of(options, chosen))
+    describe(*recipe_of(path, options))
 
 
 def describe(chosen: Recipe, common: Common) -> None:

@@ -11,7 +11,7 @@ import click
 
 from pipeline import build, recipe
 from pipeline.build import Ran
-from pipeline.commands.common import MANIFESTS, Common, at_work, report, roots_told, run_of, run_options, watch
+from pipeline.commands.common import MANIFESTS, Common, at_work, recipe_of, report, roots_told, run_options, watch
 from pipeline.commands.folder import describe
 from pipeline.errors import PrepError, RecipeError
 from pipeline.recipe import Recipe
@@ -29,8 +29,7 @@ def run(path: str, **options: Any) -> None:
     Example:
       prep run recipes/demo.toml --root aihub=/data/aihub170 --root cochlscene=/data/cochlscene
     """
-    chosen = recipe.read(recipe.find(path))
-    common = run_of(options, chosen)
+    chosen, common = recipe_of(path, options)
     if common.dry_run:
         describe(chosen, common)
         return
@@ -47,8 +46,8 @@ def gather(path: str, **options: Any) -> None:
     Example:
       prep gather recipes/demo.toml
     """
-    chosen = recipe.read(recipe.find(path))
-    common = replace(run_of(options, chosen), shard=(0, 0))
+    chosen, common = recipe_of(path, options)
+    common = replace(common, shard=(0, 0))
     run_recipe(chosen, common.out or MANIFESTS / f"{chosen.name}.parquet", common)
 
 
