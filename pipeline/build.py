@@ -101,6 +101,9 @@ def mixed(
     ended = engine.run(find(mix.NAME), options, plan.jobs, setting, progress)
     engine.discard(plan.pools, setting)
     jobs = len(plan.jobs) + len(plan.kept) + len(plan.drops)
+    if len(plan.jobs) and not len(ended.rows):
+        detail = ended.drops.column("detail")[0]
+        raise PrepError(f"mix: not one of {len(plan.jobs):,} mixtures could be made; for example: {detail}. Nothing was written")
     made, leaks = filter.apart(ended.rows, "speech_pcm_hash", mix.NAME)  # for speech that was resampled as it was mixed
     rows, drops = Table.joined([made, plan.kept], Row), Table.joined([plan.drops, ended.drops, leaks], Drop)
     return Ran(mix.NAME, jobs, rows, drops, [*plan.notes, *ended.notes])

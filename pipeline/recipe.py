@@ -196,7 +196,7 @@ def _check_corpora(ingest: Options | None, mixing: Options | None, faults: list[
     known = corpora.names()
     named = {"ingest] corpora": ingest.corpora if isinstance(ingest, Ingest) else ()}
     if isinstance(mixing, mix.Options):
-        named |= {"mix] noise": tuple(mix.weight_of(item)[0] for item in mixing.noise or ()), "mix] keep": mixing.keep}
+        named["mix] noise"] = tuple(mix.weight_of(item)[0] for item in mixing.noise or ())
     for where, names in named.items():
         faults += [f'[{where}: unknown corpus "{name}"{did_you_mean(name, known)}' for name in names if name not in known]
         faults += [f'[{where}: "{name}" is named more than once' for name in sorted(set(names)) if names.count(name) > 1]

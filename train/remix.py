@@ -11,6 +11,7 @@ from pipeline import keys
 from pipeline.errors import PrepError
 from pipeline.row import Row
 from pipeline.stages import mix
+from pipeline.stages.resample import Sound
 from train import data
 from train.data import Held, Sounds
 
@@ -30,7 +31,7 @@ class Remix:
         self._rows = held.table.where(held.table.equal("split", "train"))
         self._options = mix.Options.model_validate(mixed.recipe["mix"])
         self._seed = seed
-        self._noise = {row.id: row for row in held.rows("train") if row.kind == "noise"}
+        self._own = {row.id: row for row in held.rows("train")}
         self._epoch = -1
         self._draw(0)
         self._check(mixed, speech)
@@ -47,8 +48,9 @@ class Remix:
         if epoch != self._epoch:
             self._draw(epoch)
         job = next(iter(mix.jobs(self._jobs.take(np.array([self._place[row.id]])))))
-        speech = job.speech.sound(self.sounds)  # type: ignore[arg-type]  # it asks for stored samples and nothing else
-        noise = self.sounds.pcm(self._noise[job.mixture.noise_id])
+        row = self._own[job.mixture.speech_id]
+        speech = Sound(self.sounds.pcm(row), row.gain_db or 0.0, row.level_full_dbfs, row.level_active_dbfs, row.activity)
+        noise = self.sounds.pcm(self._own[job.mixture.noise_id])
         found = data.noise_crop(noise, job.mixture.starts, job.mixture.frames, self._options.floor_dbfs)
         return None if found is None else mix.mixed(job.mixture, speech, *found)[0]
 

@@ -227,21 +227,26 @@ def _same_folder(out: Path, read: Path) -> None:
 
 
 def _remember(name: str, roots: Roots) -> None:
-    """Notes the root in prep.toml, for the commands that follow."""
+    """Notes the root in prep.toml, for the commands that follow; one that it named before gives way."""
     path, where = Path("prep.toml"), roots.where(name)
     text = path.read_text(encoding="utf-8-sig") if path.exists() else ""
     held = tomllib.loads(text).get("roots", {})
     if where is None or str(held.get(name, "")) == str(where):
         return
-    if name in held:
-        say(f"prep.toml says {name} = {held[name]!r}; you gave {where}: not changed")
+    text = _with_root(text, name, json.dumps(str(where), ensure_ascii=False))
+    if tomllib.loads(text)["roots"].get(name) != str(where):  # written in a way that this cannot edit
+        say(f'the next commands do not know where {name} is: write under [roots] in prep.toml: {name} = "{where}"')
         return
-    entry = f"{name} = {json.dumps(str(where), ensure_ascii=False)}\n"
-    header = re.search(r"^[ \t]*\[roots\][^\n]*\n", text, re.MULTILINE)
-    if header:
-        text = text[: header.end()] + entry + text[header.end() :]
-    else:
-        text += ("\n" if text and not text.endswith("\n") else "") + f"[roots]\n{entry}"
-    if tomllib.loads(text)["roots"].get(name) == str(where):
-        path.write_text(text, encoding="utf-8")
-        say(f"prep.toml: {name} = {where} (remembered for the next commands)")
+    path.write_text(text, encoding="utf-8")
+    before = f", no longer {held[name]}" if name in held else ""
+    say(f"prep.toml: {name} = {where}{before} (remembered for the next commands)")
+
+
+def _with_root(text: str, name: str, where: str) -> str:
+    """The text of a prep.toml with one root more, or with another path for it; the rest stays as it is."""
+    line = re.compile(rf"^[ \t]*\"?{re.escape(name)}\"?[ \t]*=.*$", re.MULTILINE)
+    if name in tomllib.loads(text).get("roots", {}):
+        return line.sub(lambda _: f"{name} = {where}", text, count=1)
+    if header := re.search(r"^[ \t]*\[roots\][^\n]*\n", text, re.MULTILINE):
+        return f"{text[: header.end()]}{name} = {where}\n{text[header.end() :]}"
+    return f"{text}{'' if not text or text.endswith(chr(10)) else chr(10)}[roots]\n{name} = {where}\n"

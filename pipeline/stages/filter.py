@@ -101,7 +101,13 @@ def rules(options: Options) -> list[Rule]:
             f"printf('%.4f of the samples digital zero, more than {options.max_zero}', zero_share)",
         ),
         *(
-            [Rule("no_transcript", "kind <> 'speech' OR transcript IS NOT NULL", "'speech without a transcript'")]
+            [
+                Rule(
+                    "no_transcript",
+                    "kind <> 'speech' OR transcript IS NOT NULL",
+                    "'speech without a transcript (kept with --no-transcript, or transcript = false)'",
+                )
+            ]
             if options.transcript
             else []
         ),

@@ -8,6 +8,8 @@ from typing import Literal
 
 from pydantic import Field, field_validator
 
+from pipeline import corpora
+from pipeline.errors import did_you_mean
 from pipeline.stages import Options as StageOptions
 
 _RANGE = re.compile(r"\s*(-?\d+(?:\.\d+)?)\s*:\s*(-?\d+(?:\.\d+)?)\s*")
@@ -37,6 +39,14 @@ class Options(StageOptions):
     @classmethod
     def _numbers_or_ranges(cls, values: tuple[float | str, ...]) -> tuple[float | str, ...]:
         return tuple(dict.fromkeys(_snr(value) for value in values))
+
+    @field_validator("keep")
+    @classmethod
+    def _known_corpora(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        for name in names:
+            if name not in corpora.names():
+                raise ValueError(f'unknown corpus "{name}"{did_you_mean(name, corpora.names())}')
+        return names
 
     @field_validator("noise")
     @classmethod
