@@ -2,11 +2,13 @@
 PYTHON ?= python3
 VENV := .venv
 READY := $(VENV)/.ready
-PREP_READY := $(VENV)/.ready-prep
+TRAIN_READY := $(VENV)/.ready-train
 
 .PHONY: demo test lint bench clean
-demo: $(PREP_READY)
+demo: $(TRAIN_READY)
 	$(VENV)/bin/prep demo
+	$(VENV)/bin/train --preset recipes/train-demo.toml --manifest manifests/demo.parquet --out runs/demo
+	$(VENV)/bin/evaluate --manifest manifests/demo.parquet --checkpoint runs/demo/best
 
 test: $(READY)
 	$(VENV)/bin/ruff check . && $(VENV)/bin/ruff format --check . && $(VENV)/bin/mypy
@@ -19,17 +21,17 @@ $(VENV)/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or later is needed, this is " + sys.version.split()[0]) if sys.version_info < (3, 11) else 0'
 	$(PYTHON) -m venv $(VENV)
 
-$(PREP_READY): pyproject.toml constraints.txt | $(VENV)/bin/python
-	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e .
+$(TRAIN_READY): pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[train]'
 	touch $@
 
 $(READY): pyproject.toml constraints.txt | $(VENV)/bin/python
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,train]'
-	touch $@ $(PREP_READY)
+	touch $@ $(TRAIN_READY)
 
 bench: $(READY)
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'
 	$(VENV)/bin/python -m benchmarks
 
 clean:
-	rm -rf $(VENV) demo-corpus .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) demo-corpus runs/demo .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline import build, keys, manifest, summary
-from pipeline.recipe import shipped_lexicon
+from pipeline.lexicon import shipped
 from pipeline.row import Drop, Row
 from pipeline.stages import filter, mix
 from pipeline.table import Table, schema
@@ -86,7 +86,7 @@ def main(rows: int, folder: Path) -> None:
         timed("write", lambda: manifest.write(path, table, Table.of([], Drop), manifest.Provenance("resample", {"resample": {}}, 0)))
         print(f"{path.stat().st_size / rows:.0f} bytes a row on disk")
     elif step == "filter":
-        ran = timed("filter", lambda: build.filtered([manifest.read(path).table], filter.Options(), shipped_lexicon(), None, 0))
+        ran = timed("filter", lambda: build.filtered([manifest.read(path).table], filter.Options(), shipped(), None, 0))
         print(f"  {ran.jobs:,} in {len(ran.rows):,} kept {len(ran.drops):,} dropped")  # type: ignore[attr-defined]
     elif step == "mix":
         planned = timed("mix plan", lambda: mix.plan(manifest.read(path).table, mix.Options(), 0, keys.fingerprint("x")))

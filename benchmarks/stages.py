@@ -18,7 +18,8 @@ from benchmarks.measure import line, ratio
 from pipeline import build, crew, engine, keys
 from pipeline.corpora import find as corpus
 from pipeline.engine import Setting
-from pipeline.recipe import Recipe, read, shipped_lexicon
+from pipeline.lexicon import shipped
+from pipeline.recipe import Recipe, read
 from pipeline.sources import Roots
 from pipeline.stages import filter, find, ingest, mix, resample
 from pipeline.store import Reader
@@ -75,7 +76,7 @@ def stages(folder: Path) -> None:
         ratio(lambda: fresh(ingesting, "ingest", ingest.Options()), lambda: [_read_hash(f) for f in bench.files]),
         ">= 0.85",
     )
-    rows = build.filtered([fresh(ingesting, "ingest", ingest.Options()).rows], filter.Options(dev_share=0), shipped_lexicon(), None, 0).rows
+    rows = build.filtered([fresh(ingesting, "ingest", ingest.Options()).rows], filter.Options(dev_share=0), shipped(), None, 0).rows
     resampling, _ = resample.plan(rows, build.places(rows, setting))
     options = resample.Options()
     line("resample / read, soxr HQ, FLAC", ratio(lambda: fresh(resampling, "resample", options), lambda: _resample(bench.files)), ">= 0.85")

@@ -7,10 +7,13 @@ import tomllib
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
+from hashlib import blake2b
 from pathlib import Path
 
 from pipeline.errors import RecipeError
 
+SHIPPED = next(path for path in (Path(__file__).parent / "recipes", Path(__file__).parents[1] / "recipes") if path.is_dir())
+LEXICON = "lexicon.toml"  # the one that comes with the project, beside the recipes
 _UNSPOKEN = re.compile(r"[\W_]+")
 
 
@@ -44,6 +47,17 @@ def normalised(transcript: str) -> str:
     '누가좀도와주세요'
     """
     return _UNSPOKEN.sub("", unicodedata.normalize("NFC", transcript)).lower()
+
+
+def shipped() -> Lexicon:
+    """The lexicon that comes with the project."""
+    return read(SHIPPED / LEXICON)
+
+
+def identity(held: Lexicon) -> str:
+    """32 hex digits that tell one lexicon from another."""
+    text = "\n".join(f"{spelling}\t{keyword}" for spelling, keyword in sorted(held.spellings.items()))
+    return blake2b(f"{held.other}\n{text}".encode(), digest_size=16).hexdigest()
 
 
 def read(path: Path) -> Lexicon:

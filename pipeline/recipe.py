@@ -5,7 +5,6 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from hashlib import blake2b
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -13,14 +12,12 @@ from pydantic import BaseModel, Field, ValidationError, field_validator
 
 from pipeline import corpora, lexicon
 from pipeline.errors import PrepError, RecipeError, did_you_mean
-from pipeline.lexicon import Lexicon
+from pipeline.lexicon import LEXICON, SHIPPED, Lexicon
 from pipeline.row import Row
 from pipeline.stages import Options, filter, mix, resample
 from pipeline.table import Table
 
 M = TypeVar("M", bound=BaseModel)
-SHIPPED = next(path for path in (Path(__file__).parent / "recipes", Path(__file__).parents[1] / "recipes") if path.is_dir())
-LEXICON = "lexicon.toml"
 
 
 class Ingest(Options):
@@ -79,18 +76,7 @@ class Recipe:
         """Every option with its value, defaults spelled out, as manifests carry it."""
         stages = {"ingest": self.ingest, "filter": self.filter, "resample": self.resample, "mix": self.mix, "store": self.store}
         told = {name: options.model_dump(mode="json") for name, options in stages.items() if options is not None}
-        return told | {"lexicon": lexicon_hash(self.lexicon)}
-
-
-def lexicon_hash(held: Lexicon) -> str:
-    """What tells one lexicon from another, in provenance."""
-    text = "\n".join(f"{spelling}\t{keyword}" for spelling, keyword in sorted(held.spellings.items()))
-    return blake2b(f"{held.other}\n{text}".encode(), digest_size=16).hexdigest()
-
-
-def shipped_lexicon() -> Lexicon:
-    """The lexicon that comes with the project."""
-    return lexicon.read(SHIPPED / LEXICON)
+        return told | {"lexicon": lexicon.identity(self.lexicon)}
 
 
 def find(path: str) -> Path:

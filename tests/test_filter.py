@@ -10,13 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.errors import RecipeError
-from pipeline.lexicon import Lexicon
-from pipeline.recipe import shipped_lexicon
+from pipeline.lexicon import Lexicon, shipped
 from pipeline.row import Row
 from pipeline.stages import filter
 from pipeline.table import Table
 
-HELD = shipped_lexicon()
+HELD = shipped()
 CLAIM = Row(
     "aihub/Training/1", "aihub", "train", "g1", "speech", "@aihub/Training/1", "살려 주세요 ", scenario="도움요청", noise_label="speech"
 )

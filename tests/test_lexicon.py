@@ -11,10 +11,9 @@ from hypothesis import strategies as st
 
 from pipeline import lexicon
 from pipeline.errors import RecipeError
-from pipeline.lexicon import Lexicon
-from pipeline.recipe import SHIPPED, shipped_lexicon
+from pipeline.lexicon import SHIPPED, Lexicon, shipped
 
-HELD = shipped_lexicon()
+HELD = shipped()
 
 SAVEME = [
     "살려주세요",

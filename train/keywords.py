@@ -11,7 +11,6 @@ from pathlib import Path
 from pipeline import lexicon
 from pipeline.errors import PrepError
 from pipeline.lexicon import Lexicon, normalised
-from pipeline.recipe import LEXICON, SHIPPED, lexicon_hash
 
 NOISE = "noise"
 SPEECH = "speech"
@@ -77,21 +76,21 @@ def edits(said: Sequence[object], wanted: Sequence[object]) -> int:
 
 def read(path: str | Path | None) -> Lexicon:
     """The lexicon in this file, or the one that comes with the project."""
-    return lexicon.read(Path(path) if path else SHIPPED / LEXICON)
+    return lexicon.read(Path(path)) if path else lexicon.shipped()
 
 
 def check(held: Lexicon, labelled_with: str | None, manifest: Path) -> None:
     """PrepError where the manifest's keywords come from another lexicon than the one held."""
-    if labelled_with is not None and labelled_with != lexicon_hash(held):
+    if labelled_with is not None and labelled_with != lexicon.identity(held):
         raise PrepError(
-            f"{manifest}: its keywords were labelled with another lexicon (hash {labelled_with}, here {lexicon_hash(held)}):"
+            f"{manifest}: its keywords were labelled with another lexicon (hash {labelled_with}, here {lexicon.identity(held)}):"
             " give that one with --lexicon, or label again with prep filter --lexicon"
         )
 
 
 def identity(held: Lexicon) -> str:
     """What tells one lexicon from another."""
-    return lexicon_hash(held)
+    return lexicon.identity(held)
 
 
 def as_toml(held: Lexicon) -> str:

@@ -28,7 +28,6 @@ from pipeline.commands.common import (
 )
 from pipeline.engine import STORED_BYTES_A_SECOND
 from pipeline.errors import ManifestError, PrepError
-from pipeline.recipe import lexicon_hash, shipped_lexicon
 from pipeline.sources import Roots
 from pipeline.stages import filter as filter_stage
 from pipeline.stages import mix as mix_stage
@@ -98,10 +97,10 @@ def filter(manifests: tuple[Path, ...], lexicon_path: Path | None, **options: An
     """
     common = common_of(options)
     rules = options_of(filter_stage.Options, options)
-    words = lexicon.read(lexicon_path) if lexicon_path else shipped_lexicon()
+    words = lexicon.read(lexicon_path) if lexicon_path else lexicon.shipped()
     read = list(manifests or _ingested())
     ran = build.filtered((manifest.read(path).table for path in read), rules, words, common.limit, common.seed)
-    told = {"filter": rules.model_dump(mode="json"), "lexicon": lexicon_hash(words)}
+    told = {"filter": rules.model_dump(mode="json"), "lexicon": lexicon.identity(words)}
     _finish(ran, "filter", common, read, told, MANIFESTS / "filtered.parquet")
 
 
