@@ -97,8 +97,11 @@ def mixed(
     """Every utterance with noise added; noise and kept rows as they are. resampled: the options of resample, as in provenance."""
     plan = mix.plan(limited(rows, limit, seed), options, seed, keys.fingerprint(resample.NAME, resample.VERSION, dict(resampled)))
     progress = watch.start(mix.NAME, len(plan.jobs))
-    engine.prepare(plan.pools, setting)
-    ended = engine.run(find(mix.NAME), options, plan.jobs, setting, progress)
+
+    def prepare(jobs: Table) -> None:
+        engine.prepare({str(name): plan.pools[str(name)] for name in jobs.codes("at_pool")[1]}, setting)
+
+    ended = engine.run(find(mix.NAME), options, plan.jobs, setting, progress, prepare)
     engine.discard(plan.pools, setting)
     jobs = len(plan.jobs) + len(plan.kept) + len(plan.drops)
     if len(plan.jobs) and not len(ended.rows):

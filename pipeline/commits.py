@@ -46,18 +46,23 @@ class Effort:
     work_s: float
 
 
-def write(folder: Path, shard: str, outcome: Outcome, crc: int | None, effort: Effort) -> None:
-    """Commits a shard. Its audio, if it has any, lies in place already, and crc is the audio's."""
+def write(folder: Path, shard: str, outcome: Outcome, crc: int | None, effort: Effort, settled: bool) -> None:
+    """Commits a shard. Its audio, if it has any, lies in place already, and crc is the audio's.
+
+    settled: whether the outcome holds for the next run too, or some recordings could not be read this time.
+    """
     audio = audio_path(folder, shard)
     made, drops = outcome.made, outcome.drops
-    seal: dict[str, Any] = {"made": made.digest(), "drops": drops.digest(), "effort": asdict(effort)}
+    seal: dict[str, Any] = {"made": made.digest(), "drops": drops.digest(), "effort": asdict(effort), "settled": settled}
     if crc is not None:
         seal |= {"crc": str(crc), "bytes": str(audio.stat().st_size), "stamp": str(audio.stat().st_mtime_ns)}
     manifest.write_table(commit_path(folder, shard), made.either(drops), seal)
 
 
-def read(folder: Path, shard: str, made: type) -> Outcome | None:
+def read(folder: Path, shard: str, made: type, settled: bool = False) -> Outcome | None:
     """The outcome of a shard; None where it is not committed, or where it or its audio was damaged since.
+
+    settled: None also where some recordings could not be read when it was made.
 
     Audio is trusted by size and time of change; where the time differs (a copied folder) its checksum decides.
     """
@@ -67,6 +72,8 @@ def read(folder: Path, shard: str, made: type) -> Outcome | None:
     try:
         table, seal = manifest.read_sealed(path)
     except ManifestError:
+        return None
+    if settled and not seal.get("settled"):
         return None
     dropped = table.present("reason")
     outcome = Outcome(table.where(~dropped).as_kind(made), table.where(dropped).as_kind(Drop))

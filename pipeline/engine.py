@@ -94,15 +94,19 @@ def in_order(plan: Table) -> Table:
     return plan.ordered(("corpus", "kind", "source", "id"))
 
 
-def run(stage: Stage, options: Options, plan: Table, setting: Setting, progress: Progress) -> Ended:
+def run(
+    stage: Stage, options: Options, plan: Table, setting: Setting, progress: Progress, before: Callable[[Table], None] | None = None
+) -> Ended:
     """Rows and drops of the plan: shards that are committed already are taken, the others made.
+
+    before: called with the jobs that are to be done, where there are any.
 
     Unfinished where the setting is a slice of a run and the other
     slices are not done yet; PrepError where the disk is too small.
     """
     plan = in_order(plan)
     shards = cut(stage, options, plan, setting.shard_clips)
-    done = {shard.name: outcome for shard in shards if (outcome := commits.read(setting.folder, shard.name, stage.Made))}
+    done = {shard.name: outcome for shard in shards if (outcome := commits.read(setting.folder, shard.name, stage.Made, settled=True))}
     part, seconds = _part(stage, plan), durations(plan)
     _begin(part, shards, done, setting)
     old = [shard for shard in shards if shard.name in done]
@@ -111,6 +115,8 @@ def run(stage: Stage, options: Options, plan: Table, setting: Setting, progress:
     mine = [shard for n, shard in enumerate(shards) if shard.name not in done and _falls_to(n, setting.slice)]
     if stage.stores(options):
         _check_disk(setting.folder, sum(float(seconds[s.start : s.stop].sum()) for s in mine))
+    if before is not None and mine:
+        before(plan.take(np.concatenate([np.arange(shard.start, shard.stop) for shard in mine])))
     far = setting.crew.far
     tasks = (Task(stage.NAME, options, s.name, plan.part(s.start, s.stop), setting.folder, setting.roots, far) for s in mine)
     for _, step in crew.results(tasks, make, setting.crew):
@@ -121,7 +127,9 @@ def run(stage: Stage, options: Options, plan: Table, setting: Setting, progress:
 
 
 def _notes(old: int, made: int, damaged: int) -> list[str]:
-    again = f", {damaged} of them again: their audio or their commit was lost or damaged" if damaged else ""
+    again = (
+        f", {damaged} of them again: their audio or their commit was lost or damaged, or recordings could not be read" if damaged else ""
+    )
     return [f"{old} of {old + made} shards were done before, {made} made now{again}"] if old or damaged else []
 
 
@@ -197,11 +205,13 @@ def make(task: Task) -> Step:
         writer = stack.enter_context(writing(path)) if stage.stores(task.options) else None
         store = Store(task.folder, roots, path.name, writer)
         results = [_result(stage, job, task.options, store) for job in stage.jobs(task.plan)]
+    # ingest's drops hold as long as the bytes do; later ones say that the corpus is not what it was, and it may be again
+    settled = stage.NAME == "ingest" or not any(isinstance(result, _Fault) for result in results)
     drops = Table.of([result for result in results if isinstance(result, Drop)], Drop)
     outcome = Outcome(Table.of([result for result in results if not isinstance(result, Drop)], stage.Made), drops)
     seconds = _heard(task.plan, outcome)
     effort = commits.Effort(task.stage, task.options.model_dump(mode="json", exclude=stage.PLANNED), seconds, time.monotonic() - begun)
-    commits.write(task.folder, task.shard, outcome, writer.crc if writer else None, effort)
+    commits.write(task.folder, task.shard, outcome, writer.crc if writer else None, effort, settled)
     return Step(len(task.plan), seconds)
 
 
@@ -213,11 +223,17 @@ def _heard(plan: Table, outcome: Outcome) -> float:
     return float(durations(plan).sum())
 
 
+class _Fault(Drop):
+    """A drop because a recording could not be read."""
+
+    __slots__ = ()
+
+
 def _result(stage: Stage, job: Any, options: Options, store: Store) -> Any:
     try:
         return stage.work(job, options, store)
     except CorruptMember as error:
-        return Drop(job.id, stage.NAME, error.reason, error.detail)
+        return _Fault(job.id, stage.NAME, error.reason, error.detail)
 
 
 def cut(stage: Stage, options: Options, plan: Table, mean: int) -> list[Shard]:
@@ -260,7 +276,7 @@ def prepare(pools: Mapping[str, tuple[str, list[tuple[int, int]]]], setting: Set
         Pool(setting.folder, name, shard, clips) for name, (shard, clips) in pools.items() if not pool_path(setting.folder, name).exists()
     ]
     _check_room(setting.folder, 2 * sum(size for pool in missing for _, size in pool.clips), "noise while it is mixed")
-    for _ in crew.results(iter(missing if setting.slice[1] else []), decode, setting.crew):
+    for _ in crew.results(iter(missing), decode, setting.crew):
         pass
 
 

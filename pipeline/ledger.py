@@ -71,6 +71,12 @@ def builds(folder: Path) -> list[Build]:
     return found
 
 
+def forget_slices(folder: Path, name: str) -> None:
+    """Removes the files of a build's slices, now that the build itself is whole."""
+    for path in sorted((folder / WORK_FOLDER / _FOLDER).glob(f"{name}.*of*.json")):
+        path.unlink(missing_ok=True)
+
+
 def forget(folder: Path, name: str) -> None:
     """Removes the file of a build."""
     (folder / WORK_FOLDER / _FOLDER / f"{name}.json").unlink(missing_ok=True)

@@ -18,7 +18,7 @@ class Place:
     root: name of the root. container: path under the root, spelled as on disk, of the file or of the
     archive that holds it (`a.tar!b.zip` for an archive inside an archive). offset, packed, size, method
     and crc are those of the archive member; a plain file has method -1 and no crc. stamp: modification
-    time in ns where there is no crc to tell a changed file by.
+    time, in ns, of the file that holds the bytes.
     """
 
     root: str

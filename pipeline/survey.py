@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -50,7 +51,7 @@ def changes(recipe: Recipe, folder: Path) -> list[str]:
     """Options that differ from those with which the build of that name was last begun: `mix.snr_db: [20.0] -> [10.0]`."""
     for held in ledger.builds(folder):
         if held.name == recipe.name:
-            return list(_differences("", held.recipe, recipe.canonical()))
+            return list(_differences("", held.recipe, recipe.canonical() | {"seed": recipe.seed}))
     return []
 
 
@@ -64,26 +65,26 @@ def _differences(path: str, old: Any, new: Any) -> Iterator[str]:
 
 def survey(recipe: Recipe, setting: Setting, limit: int | None) -> Iterator[StageState]:
     """The stages of a recipe, each with its shards, as far as they can be known without work."""
-    ingests = []
+    ingests, changed = [], changes(recipe, setting.folder)
     for corpus in recipe.ingest.corpora:
         claims = corpora.find(corpus).clips(setting.roots[corpus])
         plan = build.limited(ingest.plan(corpus, claims.clips), limit, recipe.seed)
-        yield (state := _state(f"ingest {corpus}", find("ingest"), ingest.Options(), plan, setting))
+        yield (state := _state(f"ingest {corpus}", find("ingest"), ingest.Options(), plan, setting, changed))
         ingests.append(None if state.to_do() else engine.run(find("ingest"), ingest.Options(), plan, setting, lambda step: None).rows)
     tables = [table for table in ingests if table is not None]
     if len(tables) < len(ingests):
         yield from (StageState(name, known=False) for name, asked in (("resample", recipe.resample), ("mix", recipe.mix)) if asked)
         return
-    yield from _later(recipe, build.filtered(tables, recipe.filter, recipe.lexicon, None, recipe.seed).rows, setting)
+    yield from _later(recipe, build.filtered(tables, recipe.filter, recipe.lexicon, None, recipe.seed).rows, setting, changed)
 
 
-def _later(recipe: Recipe, rows: Table, setting: Setting) -> Iterator[StageState]:
+def _later(recipe: Recipe, rows: Table, setting: Setting, changed: Sequence[str]) -> Iterator[StageState]:
     """resample and mix, once every row is known."""
     if recipe.resample is None:
         return
     aloud, others = build.to_mix(rows, recipe.mix)
     plan, _ = resample.plan(others, build.places(others, setting))
-    yield (state := _state("resample", find("resample"), recipe.resample, plan, setting))
+    yield (state := _state("resample", find("resample"), recipe.resample, plan, setting, changed))
     if recipe.mix is None:
         return
     if state.to_do():
@@ -93,14 +94,21 @@ def _later(recipe: Recipe, rows: Table, setting: Setting) -> Iterator[StageState
     speech = mix.unrendered(aloud, recipe.resample, build.places(aloud, setting))
     resampled = keys.fingerprint(resample.NAME, resample.VERSION, recipe.resample.model_dump(mode="json"))
     mixing = mix.plan(Table.joined([made, speech], Row) if len(speech) else made, recipe.mix, recipe.seed, resampled)
-    yield _state("mix", find("mix"), recipe.mix, mixing.jobs, setting)
+    yield _state("mix", find("mix"), recipe.mix, mixing.jobs, setting, changed)
 
 
-def _state(part: str, stage: Stage, options: Options, plan: Table, setting: Setting) -> StageState:
+def _bearing(stage: Stage, changed: Sequence[str]) -> list[str]:
+    """The changed options that can change a stage's shards: its own, how shards are cut, and those of the stages before."""
+    earlier = {"ingest": (), "resample": ("ingest", "filter", "limit"), "mix": ("ingest", "filter", "limit", "seed", "resample", "mix")}
+    bearing = {"store", stage.NAME, *earlier[stage.NAME]} if stage.NAME != "ingest" else {"store", "limit"}
+    return [change for change in changed if re.split(r"[.:]", change)[0] in bearing]
+
+
+def _state(part: str, stage: Stage, options: Options, plan: Table, setting: Setting, changed: Sequence[str]) -> StageState:
     plan = engine.in_order(plan)
     shards = engine.cut(stage, options, plan, setting.shard_clips)
-    missing = [shard for shard in shards if commits.read(setting.folder, shard.name, stage.Made) is None]
-    why = dict(_reasons(part, stage, options, plan, shards, missing, setting.folder))
+    missing = [shard for shard in shards if commits.read(setting.folder, shard.name, stage.Made, settled=True) is None]
+    why = dict(_reasons(part, stage, options, plan, shards, missing, setting.folder, _bearing(stage, changed)))
     seconds = engine.durations(plan)
     if not seconds.any() and "at_size" in plan.names:
         seconds = plan.numbers("at_size") / PCM_BYTES_A_SECOND
@@ -125,7 +133,14 @@ def _speed(stage: str, folder: Path) -> float:
 
 
 def _reasons(
-    part: str, stage: Stage, options: Options, plan: Table, shards: Sequence[Shard], missing: Sequence[Shard], folder: Path
+    part: str,
+    stage: Stage,
+    options: Options,
+    plan: Table,
+    shards: Sequence[Shard],
+    missing: Sequence[Shard],
+    folder: Path,
+    changed: Sequence[str],
 ) -> Iterator[tuple[str, str]]:
     """(name, why it is stale) of each missing shard; '' where nothing like it was ever made."""
     names = {shard.name for shard in shards}
@@ -135,17 +150,13 @@ def _reasons(
     sizes = Counter(of_id.values())
     ids = plan.column("id")
     told = options.model_dump(mode="json", exclude=stage.PLANNED)
-    begun = next(
-        (held.recipe.get(stage.NAME) for held in ledger.builds(folder) if before & {*held.parts.get(part, ledger.Part()).shards}), None
-    )
-    planned = list(_differences("", begun, options.model_dump(mode="json"))) if begun else []
     for shard in missing:
         own = ids[shard.start : shard.stop]
         if shard.name in commits.committed(folder) or shard.name in before:
-            yield shard.name, "its audio or its commit was lost or damaged"
+            yield shard.name, "its audio or its commit was lost or damaged, or recordings could not be read"
             continue
         why = _why(own, of_id, sizes, told, folder)
-        yield shard.name, f"option {', '.join(planned)}" if why and planned else why
+        yield shard.name, "; ".join(changed) if why and changed else why
 
 
 def _why(own: Sequence[str], of_id: Mapping[str, str], sizes: Mapping[str, int], told: Mapping[str, Any], folder: Path) -> str:
@@ -159,5 +170,8 @@ def _why(own: Sequence[str], of_id: Mapping[str, str], sizes: Mapping[str, int],
     gone = sum(sizes[name] for name in old) - known
     if known == len(own) and not gone:
         return "the source, the noise or the parameters of some of its clips changed"
-    parts = [f"{len(own) - known} clips came in" if len(own) > known else "", f"{gone} are elsewhere or gone" if gone > 0 else ""]
+    parts = [
+        f"{len(own) - known} clips came in" if len(own) > known else "",
+        f"{gone} clips that were with them are no longer" if gone > 0 else "",
+    ]
     return " and ".join(part for part in parts if part)

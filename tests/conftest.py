@@ -56,7 +56,7 @@ def build(folder: Path, corpora: Path, jobs: int) -> Built:
     """Every stage run on corpora, in a folder."""
     common = ("--json", "--jobs", jobs, "--shard-clips", SHARD_CLIPS)
     answers = {name: done(folder, "ingest", name, corpora / below, *common).json() for name, below in ROOTS.items()}
-    answers["filtered"] = done(folder, "filter", *common).json()
+    answers["filtered"] = done(folder, "filter", "--json", "--jobs", jobs).json()
     answers["resampled"] = done(folder, "resample", *common).json()
     answers["mixed"] = done(folder, "mix", "--snr", 20, "--snr", "0:10", *common).json()
     return Built(folder, corpora, answers)

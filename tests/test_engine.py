@@ -150,7 +150,7 @@ def test_damage_is_found_named_and_mended(tmp_path: Path, corpus: Path, undistur
     stale = {audio[0].stem, audio[1].stem, commit.stem}
     told = json.loads(run(tmp_path, corpus, "plan", "r.toml", "--json"))
     found = {shard["name"]: shard["why"] for stage in told["stages"] for shard in stage["shards"] if shard["state"] != "done"}
-    assert found == dict.fromkeys(stale, "its audio or its commit was lost or damaged")
+    assert found == dict.fromkeys(stale, "its audio or its commit was lost or damaged, or recordings could not be read")
     assert f"{len(stale)} made now, {len(stale)} of them again" in run(tmp_path, corpus, "run", "r.toml", "--jobs", "1")
     assert state(tmp_path) == state(undisturbed)
 

@@ -19,17 +19,18 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 from tqdm import tqdm
 
-from pipeline import crew, lock, recipe
+from pipeline import corpora, crew, lock, recipe
 from pipeline.build import Ran, Watch
 from pipeline.engine import SHARD_CLIPS, Progress, Setting, Step, Unfinished
-from pipeline.errors import PrepError, RecipeError
-from pipeline.ledger import Ledger
+from pipeline.errors import PrepError, RecipeError, did_you_mean
+from pipeline.ledger import Ledger, forget_slices
 from pipeline.recipe import Recipe, readable
 from pipeline.sources import Roots
 
 F = TypeVar("F", bound=Callable[..., Any])
 M = TypeVar("M", bound=BaseModel)
 MANIFESTS = Path("manifests")
+WHOLE, GATHER = (1, 1), (0, 0)  # slices: all shards, none
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,18 +49,28 @@ class Common:
     shard_clips: int
 
 
-def run_options(command: F) -> F:
-    """--out, --jobs, --seed, --limit, --dry-run, --json, --root, --shard, --scheduler; for commands that take a recipe."""
-    for option in reversed([*_ALL, click.option("--seed", type=int, help="seed of every draw  [default: the recipe's]")]):
-        command = option(command)
-    return command
+def run_options(*without: str) -> Callable[[F], F]:
+    """--out, --jobs, --seed, --limit, --dry-run, --json, --root, --shard, --scheduler, for a command that takes a recipe.
+
+    without: names of those that would do nothing there.
+    """
+    return _options([*_ALL, click.option("--seed", type=int, help="seed of every draw  [default: the recipe's]")], without)
 
 
-def common_options(command: F) -> F:
+def stage_common(*without: str) -> Callable[[F], F]:
     """The same for a stage, and --shard-clips, which a recipe says itself."""
-    for option in reversed([*_ALL, *_STAGES]):
-        command = option(command)
-    return command
+    return _options([*_ALL, *_STAGES], without)
+
+
+def _options(options: Sequence[Callable[..., Any]], without: Sequence[str]) -> Callable[[F], F]:
+    def decorate(command: F) -> F:
+        for option in reversed(options):
+            command = option(command)
+        held = [parameter for parameter in command.__click_params__ if parameter.name not in without]  # type: ignore[attr-defined]
+        command.__click_params__ = held  # type: ignore[attr-defined]
+        return command
+
+    return decorate
 
 
 def _slice(context: click.Context, parameter: click.Parameter, value: str | None) -> tuple[int, int]:
@@ -93,14 +104,29 @@ _STAGES = [
 
 
 def common_of(options: dict[str, Any]) -> Common:
-    """Takes the common options out of a command's arguments."""
-    return Common(**{name: options.pop(name) for name in Common.__dataclass_fields__})
+    """Takes the common options out of a command's arguments; those that it does not offer have their defaults."""
+    given = {name: options.pop(name) for name in list(options) if name in Common.__dataclass_fields__}
+    return Common(**(_DEFAULTS | given))
+
+
+_DEFAULTS: dict[str, Any] = {
+    "out": None,
+    "jobs": 1,
+    "limit": None,
+    "dry_run": False,
+    "json": False,
+    "root": (),
+    "shard": WHOLE,
+    "scheduler": None,
+    "seed": 0,
+    "shard_clips": SHARD_CLIPS,
+}
 
 
 def recipe_of(path: str, options: dict[str, Any]) -> tuple[Recipe, Common]:
     """The recipe of a command, and its options: shard size is the recipe's, and so is the seed unless --seed is given."""
     chosen = recipe.read(recipe.find(path))
-    seed = options.pop("seed")
+    seed = options.pop("seed", None)
     if seed is not None:
         chosen = replace(chosen, seed=seed)
     return chosen, common_of(options | {"seed": chosen.seed, "shard_clips": chosen.store.shard_clips})
@@ -125,25 +151,35 @@ def _crew(common: Common) -> crew.Crew:
 @contextmanager
 def at_work(common: Common, out: Path, roots: Roots, told: Mapping[str, Any]) -> Iterator[Setting]:
     """The setting of a build that writes `out`: its folder locked, its progress noted down. told: its options."""
-    book = Ledger(out.parent.absolute(), out.stem, told) if common.shard == (1, 1) else None
-    with lock.held(out.parent, say, shared=common.shard != (1, 1)):
+    whole = common.shard in (WHOLE, GATHER)
+    name = out.stem if whole else f"{out.stem}.{common.shard[0]}of{common.shard[1]}"
+    book = Ledger(out.parent.absolute(), name, {**told, "seed": common.seed})
+    with lock.held(out.parent, say, shared=not whole):
         where = setting(common, out.parent, roots, book)
         try:
             yield where
         except Unfinished as error:
-            if not common.shard[1]:
+            if common.shard == GATHER:
                 raise
             click.echo(f"slice {common.shard[0]}/{common.shard[1]} is done as far as it goes. {error}")
             raise click.exceptions.Exit(0) from None
         finally:
             where.crew.stop()
-        if book:
-            book.finish()
+        book.finish()
+        if whole:
+            forget_slices(out.parent, out.stem)
 
 
 def roots_told(flags: Sequence[str]) -> Roots:
     """The roots told by --root, the environment and prep.toml. RecipeError for a --root that is not NAME=DIR."""
     faults = [f"--root {item}: expected NAME=DIR, such as --root aihub=/data/aihub170" for item in flags if "=" not in item]
+    known = corpora.names()
+    names = [item.split("=", 1)[0].lower().replace("_", "-") for item in flags]
+    faults += [
+        f'--root {name}: unknown corpus "{name}"{did_you_mean(name, known)}'
+        for name, item in zip(names, flags, strict=True)
+        if "=" in item and name not in known
+    ]
     if faults:
         raise RecipeError(faults)
     return Roots.find(dict(item.split("=", 1) for item in flags), os.environ, Path.cwd())

@@ -14,7 +14,6 @@ from pipeline import files
 from pipeline.commands.common import MANIFESTS, recipe_of, run_options
 from pipeline.commands.recipes import run_recipe
 from pipeline.commands.show import summarised
-from pipeline.errors import PrepError
 from pipeline.summary import text
 
 CORPUS = Path("demo-corpus")
@@ -22,7 +21,7 @@ DONE = "COMPLETE"
 
 
 @click.command()
-@run_options
+@run_options("dry_run", "shard")
 def demo(**options: Any) -> None:
     """Make a small corpus in the true formats (demo-corpus/) and run recipes/demo.toml on it.
 
@@ -31,8 +30,6 @@ def demo(**options: Any) -> None:
       prep demo
     """
     chosen, common = recipe_of("demo", options)
-    if common.dry_run:
-        raise PrepError("prep demo has no --dry-run: it takes seconds, in demo-corpus/ and manifests/")
     if not (CORPUS / DONE).exists():
         _make(CORPUS)
     roots = tuple(f"{name}={CORPUS / folder}" for name, folder in maker.ROOTS.items())

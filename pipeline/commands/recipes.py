@@ -11,7 +11,7 @@ import click
 
 from pipeline import build, recipe
 from pipeline.build import Ran
-from pipeline.commands.common import MANIFESTS, Common, at_work, recipe_of, report, roots_told, run_options, watch
+from pipeline.commands.common import GATHER, MANIFESTS, Common, at_work, recipe_of, report, roots_told, run_options, watch
 from pipeline.commands.folder import describe
 from pipeline.errors import PrepError, RecipeError
 from pipeline.recipe import Recipe
@@ -19,7 +19,7 @@ from pipeline.recipe import Recipe
 
 @click.command()
 @click.argument("path", metavar="RECIPE")
-@run_options
+@run_options()
 def run(path: str, **options: Any) -> None:
     """Run every stage of RECIPE and write manifests/NAME.parquet. What is done already is not done again.
 
@@ -38,7 +38,7 @@ def run(path: str, **options: Any) -> None:
 
 @click.command()
 @click.argument("path", metavar="RECIPE")
-@run_options
+@run_options("jobs", "dry_run", "shard", "scheduler")
 def gather(path: str, **options: Any) -> None:
     """Write the manifest of RECIPE from what the slices of `prep run RECIPE --shard I/N` have done; do no work.
 
@@ -47,7 +47,7 @@ def gather(path: str, **options: Any) -> None:
       prep gather recipes/demo.toml
     """
     chosen, common = recipe_of(path, options)
-    common = replace(common, shard=(0, 0))
+    common = replace(common, shard=GATHER)
     run_recipe(chosen, common.out or MANIFESTS / f"{chosen.name}.parquet", common)
 
 

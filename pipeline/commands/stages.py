@@ -18,11 +18,11 @@ from pipeline.commands.common import (
     Common,
     at_work,
     common_of,
-    common_options,
     options_of,
     report,
     roots_told,
     say,
+    stage_common,
     stage_options,
     watch,
 )
@@ -38,7 +38,7 @@ from pipeline.table import Table
 @click.command()
 @click.argument("corpus")
 @click.argument("folder", metavar="[DIR]", required=False, type=click.Path(path_type=Path))
-@common_options
+@stage_common()
 def ingest(corpus: str, folder: Path | None, **options: Any) -> None:
     """Open each recording of CORPUS once and write down what is true of it.
 
@@ -84,12 +84,13 @@ def ingest(corpus: str, folder: Path | None, **options: Any) -> None:
     type=click.Path(path_type=Path),
     help="TOML file of keywords and their spellings  [default: the shipped one]",
 )
-@common_options
+@stage_common("root", "shard", "scheduler", "shard_clips")
 def filter(manifests: tuple[Path, ...], lexicon_path: Path | None, **options: Any) -> None:
     """Keep the rows that meet the rules; label keywords; carve a dev split. Opens no audio.
 
     MANIFESTS: those of ingest; without any, every corpus that was ingested. The defaults are those of recipes/paper.toml.
-    To keep all scenarios, name all you want.
+    To keep all scenarios, name all you want. It takes seconds in one process: --jobs is taken, as by every stage, and changes
+    nothing.
 
     \b
     Example:
@@ -107,7 +108,7 @@ def filter(manifests: tuple[Path, ...], lexicon_path: Path | None, **options: An
 @click.command()
 @click.argument("source", metavar="[MANIFEST]", required=False, type=click.Path(path_type=Path))
 @stage_options(resample_stage.Options)
-@common_options
+@stage_common()
 def resample(source: Path | None, **options: Any) -> None:
     """Store the rows of MANIFEST (manifests/filtered.parquet) as mono FLAC in shards, straight from the archives.
 
@@ -131,7 +132,7 @@ def resample(source: Path | None, **options: Any) -> None:
 @click.command()
 @click.argument("source", metavar="[MANIFEST]", required=False, type=click.Path(path_type=Path))
 @stage_options(mix_stage.Options)
-@common_options
+@stage_common("root")
 def mix(source: Path | None, **options: Any) -> None:
     """Add noise of its own split to each utterance of MANIFEST (manifests/resampled.parquet) at a controlled SNR.
 

@@ -54,7 +54,7 @@ def contents(root: str, container: str, found: Archive) -> Contents:
 
 def _entry(root: str, container: str, prefix: str, stamp: int, member: Member) -> Entry:
     name, offset, packed, size, method, crc = member
-    return Entry(f"{prefix}/{nfc(name)}", Place(root, container, offset, packed, size, method, crc, stamp if crc is None else 0))
+    return Entry(f"{prefix}/{nfc(name)}", Place(root, container, offset, packed, size, method, crc, stamp))
 
 
 def _sorted_out(container: str, found: list[Member], spans: Spans) -> tuple[list[Member], Shelf, list[str]]:

@@ -38,7 +38,7 @@ class Options(StageOptions):
     dev_share: float = Field(
         0.05, ge=0, lt=1, description="share of the groups of train that become dev, for a corpus without a dev split of its own"
     )
-    where: str | None = Field(None, description="SQL condition over the columns that a row must meet")
+    where: str | None = Field(None, min_length=1, description="SQL condition over the columns that a row must meet")
 
     @field_validator("scenarios")
     @classmethod

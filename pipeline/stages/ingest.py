@@ -86,7 +86,8 @@ def plan(corpus: str, clips: Sequence[Clip]) -> Table:
 
 def _claim(corpus: str, clip: Clip) -> Claim:
     place = clip.place
-    content = f"{place.size} {place.stamp}" if place.crc is None else f"{place.size} {place.crc:08x}"
+    # The time counts even where there is a checksum: that is what the archive states, in a damaged copy as in a whole one.
+    content = f"{place.size} {place.crc} {place.stamp}"
     return Claim(
         f"{corpus}/{clip.key}",
         corpus,
