@@ -57,6 +57,17 @@ class Alone:
         """Nothing to end."""
 
 
+class _Pool(ProcessPoolExecutor):
+    """Its workers are born with Ctrl-C held back: it is the parent's to answer, also while they are still starting."""
+
+    def submit(self, fn: Callable[..., R], /, *args: Any, **kwargs: Any) -> Future[R]:
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            return super().submit(fn, *args, **kwargs)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 class Processes:
     """A pool of processes, started afresh (spawn) so that nothing depends on what this process has loaded."""
 
@@ -67,7 +78,7 @@ class Processes:
 
     def executor(self) -> Executor:
         if self._pool is None:
-            self._pool = ProcessPoolExecutor(self.width, multiprocessing.get_context("spawn"), _prepare_worker)
+            self._pool = _Pool(self.width, multiprocessing.get_context("spawn"), _prepare_worker)
         return self._pool
 
     def stop(self) -> None:
@@ -82,8 +93,7 @@ def of(jobs: int) -> Crew:
 
 
 def _prepare_worker() -> None:
-    """Ctrl-C is the parent's to answer; and a worker does not outlive its parent."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """A worker does not outlive its parent."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         threading.Thread(target=_follow, args=(parent,), daemon=True).start()

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import wave
+import zipfile
 from contextlib import suppress
 from hashlib import md5
 from pathlib import Path
@@ -256,3 +257,66 @@ def test_no_scheduler_is_one_clear_message(tmp_path: Path, corpus: Path) -> None
     said = run(tmp_path, corpus, "run", "r.toml", "--scheduler", "nonsense://x", code=1)
     assert "no Dask scheduler answers there" in said
     assert "Traceback" not in said
+
+
+def test_what_could_not_be_read_is_tried_again(tmp_path: Path, corpus: Path) -> None:
+    """A wrong root once, and the clips would be lost for good."""
+    copy = tmp_path / "copy"
+    subprocess.run(["cp", "-a", str(corpus), str(copy)], check=True)
+    folder = tmp_path / "w"
+    run(folder, corpus, "ingest", "recordings", "--jobs", "1")
+    subprocess.run([sys.executable, "-m", "pipeline", "filter", "--dev-share", "0"], cwd=folder, check=True, capture_output=True)
+    add(copy, 3, np.full(8_000, 7))
+    said = run(folder, copy, "resample", "--jobs", "1")
+    assert "changed 1" in said
+    said = run(folder, corpus, "resample", "--jobs", "1")
+    assert "0 dropped" in said
+    assert "recordings could not be read" in said
+
+
+def test_a_whole_copy_of_a_damaged_archive_is_opened_again(tmp_path: Path, corpus: Path) -> None:
+    """Damaged or whole, an archive states the same checksums."""
+    whole, damaged = tmp_path / "whole", tmp_path / "damaged"
+    whole.mkdir()
+    damaged.mkdir()
+    with zipfile.ZipFile(whole / "recs.zip", "w") as archive:
+        for path in sorted(corpus.rglob("*.*")):
+            archive.write(path, path.relative_to(corpus))
+    data = bytearray((whole / "recs.zip").read_bytes())
+    data[5_000] ^= 255
+    (damaged / "recs.zip").write_bytes(data)
+    assert "corrupt 1" in run(tmp_path / "w", damaged, "ingest", "recordings", "--jobs", "1")
+    assert " 0 dropped" in run(tmp_path / "w", whole, "ingest", "recordings", "--jobs", "1")
+
+
+def test_clean_keeps_what_slices_did(tmp_path: Path, corpus: Path) -> None:
+    run(tmp_path, corpus, "run", "r.toml", "--jobs", "1", "--shard", "1/2")
+    commits = sorted((tmp_path / "manifests/.work").glob("*.parquet"))
+    assert commits
+    ran = subprocess.run([sys.executable, "-m", "pipeline", "clean", "--yes"], cwd=tmp_path, check=True, capture_output=True, text=True)
+    assert sorted((tmp_path / "manifests/.work").glob("*.parquet")) == commits, ran.stdout
+    status = subprocess.run([sys.executable, "-m", "pipeline", "status"], cwd=tmp_path, check=True, capture_output=True, text=True)
+    assert "r.1of2: not finished" in status.stdout
+
+
+def test_a_run_with_nothing_to_do_decodes_no_noise(tmp_path: Path, corpus: Path) -> None:
+    run(tmp_path, corpus, "run", "r.toml", "--jobs", "1")
+    noise = tmp_path / "manifests/.work/noise"
+    before = noise.stat().st_mtime_ns
+    run(tmp_path, corpus, "run", "r.toml", "--jobs", "1")
+    assert noise.stat().st_mtime_ns == before
+
+
+def test_a_plan_names_a_changed_seed(tmp_path: Path, corpus: Path) -> None:
+    run(tmp_path, corpus, "run", "r.toml", "--jobs", "1")
+    (tmp_path / "r.toml").write_text("seed = 3\n" + RECIPE)
+    told = json.loads(run(tmp_path, corpus, "plan", "r.toml", "--json"))
+    assert told["changed"] == ["seed: 0 -> 3"]
+    assert {shard["why"] for stage in told["stages"] for shard in stage["shards"] if shard["state"] == "stale"} == {"seed: 0 -> 3"}
+
+
+def test_gather_offers_no_option_that_it_ignores() -> None:
+    ran = subprocess.run([sys.executable, "-m", "pipeline", "gather", "--help"], check=True, capture_output=True, text=True)
+    offered = {line.split()[0] for line in ran.stdout.partition("Options:")[2].splitlines() if line.startswith("  --")}
+    assert "--out" in offered
+    assert not {"--dry-run", "--shard", "--jobs", "--scheduler"} & offered

@@ -26,6 +26,7 @@ from pipeline.store.codec import unflac
 AUDIO_FOLDER = "audio"  # beside the manifests
 _BLOCK = tarfile.BLOCKSIZE
 _OPEN_SHARDS = 16
+_NOISE_HELD = 64  # decoded recordings of noise, 20 MB of CochlScene
 
 
 def member_name(row_id: str) -> str:
@@ -75,6 +76,7 @@ class Reader:
     def __init__(self, folder: str | Path) -> None:
         self._open: OrderedDict[str, BinaryIO] = OrderedDict()
         self.folder = Path(folder) / AUDIO_FOLDER
+        self._noise: OrderedDict[tuple[str, int], NDArray[np.int16]] = OrderedDict()  # the last that virtual mixtures were made of
 
     def __del__(self) -> None:
         self.close()
@@ -101,9 +103,19 @@ class Reader:
         if None in (*told, row.noise_shard, row.noise_start, row.gain_db, row.noise_gain_db, row.rate_hz):
             raise ManifestError(f"{row.id}: lacks columns that say how to render it: run prep mix --virtual again")
         speech = self.stored(row.speech_shard, row.speech_offset, row.speech_bytes)  # type: ignore[arg-type]
-        noise = self.stored(row.noise_shard, row.noise_offset, row.noise_bytes)  # type: ignore[arg-type]
+        noise = self._remembered(row.noise_shard, row.noise_offset, row.noise_bytes)  # type: ignore[arg-type]
         crop = dsp.crop(noise, row.noise_start, len(speech), row.rate_hz)  # type: ignore[arg-type]
         return dsp.mixed(speech, crop, row.gain_db, row.noise_gain_db)  # type: ignore[arg-type]
+
+    def _remembered(self, shard: str, offset: int, size: int) -> NDArray[np.int16]:
+        """Decoded noise: a recording of it is in many mixtures, where there are few."""
+        if (shard, offset) in self._noise:
+            self._noise.move_to_end((shard, offset))
+        else:
+            self._noise[shard, offset] = self.stored(shard, offset, size)
+        if len(self._noise) > _NOISE_HELD:
+            self._noise.popitem(last=False)
+        return self._noise[shard, offset]
 
     def audio(self, row: Row) -> Audio:
         """The row's samples as float32 in [-1, 1), and their rate."""
