@@ -93,8 +93,7 @@ def _endings() -> Iterator[None]:
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
         click.echo("prep: stopped. What is done is kept: the same command goes on from here.", err=True)
-        sys.stdout.flush()
-        os._exit(130)  # the pool's own farewell would wait for workers that are gone
+        sys.exit(130)
     except PrepError as error:
         click.echo("\n".join(f"prep: {line}" if not n else f"      {line}" for n, line in enumerate(str(error).splitlines())), err=True)
         sys.exit(1)
