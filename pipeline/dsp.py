@@ -58,8 +58,8 @@ def mono(samples: NDArray[np.float32]) -> Samples:
     return np.asarray(samples.mean(axis=1, dtype=np.float32))
 
 
-def frames_at(frames: int, rate_hz: int, to_hz: int) -> int:
-    """How many frames `resample` makes of so many: frames * to_hz / rate_hz, halves rounded up."""
+def frames_at(frames: NDArray[np.int64], rate_hz: NDArray[np.int64], to_hz: int) -> NDArray[np.int64]:
+    """How many frames `resample` makes of so many, int64 [clips]: frames * to_hz / rate_hz, halves rounded up."""
     return (2 * frames * to_hz + rate_hz) // (2 * rate_hz)
 
 

@@ -234,3 +234,11 @@ def test_a_mixture_that_would_clip_is_refused() -> None:
     with pytest.raises(ValueError, match="full scale"):
         dsp.mixed(loud, loud, 0.0, 0.0)
     assert dsp.mixed(loud, -loud, 0.0, 0.0).tolist() == [0, 0]
+
+
+@pytest.mark.parametrize("rate_hz", [8_000, 11_025, 16_000, 22_050, 44_100, 48_000, 96_000])
+def test_the_length_after_resampling_is_known_before_it(rate_hz: int) -> None:
+    lengths = np.array([1, 2, 3, 7, 99, 100, 101, 44_099, 44_100, 44_101])
+    told = dsp.frames_at(lengths, np.full(len(lengths), rate_hz), 16_000)
+    made = [len(dsp.resample(np.zeros(length, np.float32), rate_hz, 16_000)) for length in lengths]
+    assert told.tolist() == made

@@ -89,7 +89,7 @@ def unrendered(rows: Table, options: resample.Options, where: Mapping[str, Place
     """
     sources = rows.column("source")
     rows = rows.where(np.array([source in where for source in sources], dtype=np.bool_))
-    ends = (2 * rows.integers("frames") * options.rate_hz + rows.integers("rate_hz")) // (2 * rows.integers("rate_hz"))
+    ends = dsp.frames_at(rows.integers("frames"), rows.integers("rate_hz"), options.rate_hz)
     planned = rows.filled(frames=ends, rate_hz=options.rate_hz, at_quality=options.quality)
     return located(planned, [where[source] for source in sources if source in where])
 
