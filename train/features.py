@@ -27,16 +27,16 @@ def window_of(samples: int, window: str) -> int:
     return LONGEST if window == "30" else min(LONGEST, max(1, -(-samples // GRAIN)) * GRAIN)
 
 
-def real_positions(samples: int) -> int:
-    """How many of the encoder's positions belong to a clip of so many samples: ceil(samples / 320).
+def real_positions(samples: Tensor) -> Tensor:
+    """How many of the encoder's positions belong to clips of so many samples, [clips]: ceil(samples / 320).
 
     Position p is centred on sample 320 p (frame 2 p of the log-mel, whose centre is sample 160 * 2 p), and belongs to
     the clip where that sample does.
 
-    >>> [real_positions(n) for n in (1, 320, 321, 480_000)]
+    >>> real_positions(torch.tensor([1, 320, 321, 480_000])).tolist()
     [1, 1, 2, 1500]
     """
-    return -(-min(samples, LONGEST) // STRIDE)
+    return (samples.clamp(max=LONGEST) + STRIDE - 1) // STRIDE
 
 
 class LogMel(nn.Module):

@@ -17,7 +17,7 @@ from pipeline import keys
 from pipeline.errors import PrepError
 from train.batches import Batch
 from train.examples import UNTAUGHT
-from train.features import STRIDE
+from train.features import real_positions
 from train.options import Options
 from train.text import Texts
 
@@ -71,9 +71,9 @@ class Detector(nn.Module):
 
 
 def time_mean(hidden: Tensor, sizes: Tensor) -> Tensor:
-    """Mean over each clip's real positions, [clips, width]: the first ceil(samples / 320), see features.real_positions."""
+    """Mean over each clip's real positions, [clips, width]; sizes: samples of each clip."""
     positions = torch.arange(hidden.shape[1], device=hidden.device)
-    real = (positions * STRIDE < sizes[:, None]).to(hidden.dtype)
+    real = (positions < real_positions(sizes)[:, None]).to(hidden.dtype)
     return (hidden * real[..., None]).sum(dim=1) / real.sum(dim=1, keepdim=True)
 
 
