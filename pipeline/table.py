@@ -98,6 +98,17 @@ class Table:
             return np.zeros(len(self), dtype=np.bool_)
         return self._flags(self.arrow.column(name).is_valid())
 
+    def filled_in(self, name: str) -> NDArray[np.bool_]:
+        """bool [rows]: where the column says something: not null, and where it is a list not an empty one."""
+        column = self.arrow.column(name)
+        return self._flags(pc.greater(pc.list_value_length(column), 0)) if pa.types.is_list(column.type) else self.present(name)
+
+    def blanked(self, name: str, where: NDArray[np.bool_]) -> Table:
+        """With nothing in the column where `where` is true: null, or in a list no items."""
+        column = self.arrow.column(name)
+        nothing = pa.scalar([] if pa.types.is_list(column.type) else None, column.type)
+        return self._set(name, pc.if_else(pa.array(where), nothing, column))
+
     @staticmethod
     def _flags(column: pa.ChunkedArray) -> NDArray[np.bool_]:
         return np.asarray(column.fill_null(False).to_numpy(), dtype=np.bool_)

@@ -42,6 +42,7 @@ MAY_IMPORT = {
     "engine": GROUND | {"keys", "sources", "table", "manifest", "store", "stages", "commits", "crew", "ledger"},
     "summary": GROUND | {"table", "manifest"},
     "demo": GROUND | {"keys", "dsp", "store"},
+    "rights": GROUND | {"table", "corpora"},
 }
 MAY_IMPORT["build"] = set(MAY_IMPORT) - {"cluster", "lock", "summary", "demo"}
 MAY_IMPORT["survey"] = MAY_IMPORT["build"] | {"build"}
