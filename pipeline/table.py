@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 import types
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields
-from functools import cache
+from functools import cache, lru_cache
 from hashlib import blake2b
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -98,6 +98,10 @@ class Table:
             return np.zeros(len(self), dtype=np.bool_)
         return self._flags(self.arrow.column(name).is_valid())
 
+    def flags(self, name: str) -> NDArray[np.bool_]:
+        """One column of truth values as bool [rows]; null is false."""
+        return self._flags(self.arrow.column(name))
+
     def filled_in(self, name: str) -> NDArray[np.bool_]:
         """bool [rows]: where the column says something: not null, and where it is a list not an empty one."""
         column = self.arrow.column(name)
@@ -108,6 +112,50 @@ class Table:
         column = self.arrow.column(name)
         nothing = pa.scalar([] if pa.types.is_list(column.type) else None, column.type)
         return self._set(name, pc.if_else(pa.array(where), nothing, column))
+
+    def differs(self, other: Table, name: str) -> NDArray[np.bool_]:
+        """bool [rows]: where the column has another value than in the other table's row at the same place; null equals null."""
+        mine, its = self.arrow.column(name), other.arrow.column(name)
+        if pa.types.is_list(mine.type):
+            starts = range(0, len(self) or 1, _AT_A_TIME)
+            return np.concatenate([_lists_differ(mine.slice(n, _AT_A_TIME), its.slice(n, _AT_A_TIME)) for n in starts])
+        one_is_null = pc.xor(mine.is_null(), its.is_null())
+        return self._flags(pc.or_(pc.fill_null(pc.not_equal(mine, its), False), one_is_null))
+
+    def places_in(self, other: Table, name: str) -> NDArray[np.int64]:
+        """int64 [rows]: the other table's (first) row with the same value in the column; -1 where there is none."""
+        found = pc.index_in(self.arrow.column(name), value_set=other.arrow.column(name).combine_chunks())
+        return np.asarray(found.fill_null(-1).to_numpy(), dtype=np.int64)
+
+    def replaced(self, name: str, where: NDArray[np.bool_], other: Table) -> Table:
+        """With the column's values of another table of the same length where `where` is true."""
+        return self._set(name, pc.if_else(pa.array(where), other.arrow.column(name), self.arrow.column(name)))
+
+    def without(self, *names: str) -> Table:
+        """Without these columns."""
+        return self.only([name for name in self.names if name not in names])
+
+    def with_numbers(self, name: str, values: NDArray[np.float64], kind: str = "float64") -> Table:
+        """With a column of numbers of that type (`int32`), null where the value is NaN."""
+        lacking = np.isnan(values)
+        return self.without(name)._set(name, pa.array(np.where(lacking, 0, values).astype(kind), mask=lacking))
+
+    def with_bytes(self, name: str) -> Table | None:
+        """With a column of 32 hex digits as 16 bytes each; None where a value is none of 32 digits."""
+        column = self.arrow.column(name)
+        if not pc.all(pc.match_substring_regex(column, "^[0-9a-f]{32}$"), min_count=0).as_py():
+            return None
+        digits = "".join(column.fill_null("0" * 32).to_pylist())
+        data = pa.Array.from_buffers(pa.binary(16), len(self), [None, pa.py_buffer(bytes.fromhex(digits))])
+        return self.without(name)._set(name, pc.if_else(column.is_valid(), data, pa.scalar(None, pa.binary(16))))
+
+    def with_hex(self, name: str) -> Table:
+        """With a column of bytes as hex digits: the counterpart of `with_bytes`."""
+        column = self.arrow.column(name)
+        digits = b"".join(column.fill_null(bytes(16)).to_pylist()).hex().encode()
+        offsets = pa.py_buffer(np.arange(len(self) + 1, dtype=np.int32) * 32)
+        data = pa.StringArray.from_buffers(len(self), offsets, pa.py_buffer(digits))
+        return self.without(name)._set(name, pc.if_else(column.is_valid(), data, pa.scalar(None, pa.string())))
 
     @staticmethod
     def _flags(column: pa.ChunkedArray) -> NDArray[np.bool_]:
@@ -147,6 +195,11 @@ class Table:
             table = table._set(name, self.arrow.column(source))
         return table
 
+    def with_files(self, name: str, data: Sequence[bytes], paths: Sequence[str]) -> Table:
+        """With a column of files before the others, each its bytes and its name: how Hugging Face holds sound."""
+        held = pa.StructArray.from_arrays([pa.array(data, pa.binary()), pa.array(paths, pa.string())], ["bytes", "path"])
+        return Table(self.arrow.add_column(0, name, held))
+
     def renamed(self, **columns: str) -> Table:
         """With columns under other names: `renamed(shard="at_shard")`."""
         return Table(self.arrow.rename_columns([columns.get(name, name) for name in self.names]))
@@ -180,19 +233,34 @@ class Table:
 
     def take(self, index: NDArray[np.int64]) -> Table:
         """The rows at these places, in this order."""
-        return Table(self.arrow.take(pa.array(index)))
+        places = pa.array(index)
+        return self._picked(lambda arrow: arrow.take(places))
+
+    def light(self) -> Table:
+        """The same; the columns without any value share one piece of memory."""
+        return self._picked(lambda arrow: arrow)
+
+    def _picked(self, pick: Callable[[pa.Table], pa.Table]) -> Table:
+        """With the rows that `pick` takes of the columns that have values; the others share their memory."""
+        full = [name for name in self.names if self.arrow.column(name).null_count < len(self)]
+        if len(full) == len(self.names) or not full:
+            return Table(pick(self.arrow))
+        held = pick(self.arrow.select(full))
+        columns = [held.column(f.name) if f.name in full else _nothing(held.num_rows, f.type) for f in self.arrow.schema]
+        return Table(pa.table(columns, schema=self.arrow.schema))
 
     def as_rows(self) -> Table:
         """With the columns of Row, in its types: those that are missing null, others left out."""
         form, length = schema(Row), len(self)
-        columns = [self.arrow.column(f.name) if f.name in self.names else pa.nulls(length, f.type) for f in form]
+        columns = [self.arrow.column(f.name) if f.name in self.names else _nothing(length, f.type) for f in form]
         return Table(pa.table([c.cast(f.type) for c, f in zip(columns, form, strict=True)], schema=form))
 
     def where(self, keep: NDArray[np.bool_]) -> Table:
         """The rows where `keep` is true."""
         if keep.all():
             return self
-        return Table(self.arrow.filter(pa.array(keep)))
+        kept = pa.array(keep)
+        return self._picked(lambda arrow: arrow.filter(kept))
 
     def part(self, start: int, stop: int) -> Table:
         """Rows start to stop, without the rest of the table's memory."""
@@ -203,7 +271,7 @@ class Table:
         if self._in_order(by):
             return self
         index = pc.sort_indices(self.arrow.select(list(by)), sort_keys=[(name, "ascending") for name in by])
-        return Table(self.arrow.take(index))
+        return self._picked(lambda arrow: arrow.take(index))
 
     def _in_order(self, by: Sequence[str]) -> bool:
         """Whether the rows are sorted by these columns: cheaper to see than to sort, and manifests mostly are."""
@@ -288,6 +356,25 @@ def _schema(kind: type) -> pa.Schema:
     return pa.schema([_field(f.name, hints[f.name]) for f in fields(kind)])
 
 
+def release() -> None:
+    """Gives back to the system the memory of tables that are gone: the C library keeps it otherwise, gigabytes of it."""
+    pa.default_memory_pool().release_unused()
+
+
+def _nothing(length: int, kind: pa.DataType) -> pa.Array:
+    """A column without any value. All of a length share their memory: of fifty columns half are empty before the last stage."""
+    if pa.types.is_nested(kind) or pa.types.is_boolean(kind):
+        return pa.nulls(length, kind)
+    zeros = _zeros(length)
+    return pa.Array.from_buffers(kind, length, [zeros, zeros, zeros] if pa.types.is_string(kind) else [zeros, zeros])
+
+
+@lru_cache(maxsize=2)
+def _zeros(length: int) -> pa.Buffer:
+    """Zeros for validity (none valid), values and offsets of so many rows."""
+    return pa.py_buffer(bytes(8 * (length + 1)))
+
+
 def _field(name: str, hint: Any) -> pa.Field:
     arguments = get_args(hint)
     if get_origin(hint) in (Union, types.UnionType):
@@ -319,6 +406,11 @@ def _values_out(column: pa.Array, kind: pa.DataType) -> list[Any]:
     if kind == LABELS:
         return [{pair["key"]: pair["value"] for pair in pairs} for pairs in values]
     return list(values)
+
+
+def _lists_differ(mine: pa.ChunkedArray, its: pa.ChunkedArray) -> NDArray[np.bool_]:
+    both = Table(pa.table({"mine": mine, "its": its}))
+    return Table._flags(both.derived(differs="mine IS DISTINCT FROM its").arrow.column("differs"))
 
 
 def _hash_array(whole: Any, array: pa.Array) -> None:

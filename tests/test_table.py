@@ -223,3 +223,15 @@ def test_a_condition_that_knows_chance_or_the_clock_is_refused(condition: str) -
 def test_conditions_see_columns_of_all_kinds() -> None:
     held = table(row(0, frames=16_000, rate_hz=16_000, peak_dbfs=-1.0))
     assert held.select("frames / rate_hz = 1 AND peak_dbfs < 0 AND kind = 'speech'").all()
+
+
+def test_columns_without_values_share_their_memory_and_stay_in_their_place() -> None:
+    held = Table.of([Row(f"aihub/{n}", "aihub", "train", "g", "speech", f"@aihub/{n}", frames=n) for n in range(100_000)], Row)
+    for table in (held.light(), held.take(np.arange(99_999)), held.where(np.arange(100_000) > 0), held.light().ordered(("frames",))):
+        assert table.names == held.names
+        assert table.arrow.schema == held.arrow.schema
+        assert not table.present("snr_db").any()
+        assert not table.present("shard").any()
+        assert table.arrow.get_total_buffer_size() < 0.6 * held.arrow.get_total_buffer_size()
+    assert held.light().digest() == held.digest()
+    assert list(held.light().rows(Row)) == list(held.rows(Row))

@@ -126,6 +126,7 @@ def measured(job: Job, recording: Recording) -> Made:
     frames, channels = recording.pcm.shape
     digest = pcm_hash(recording.pcm, recording.rate_hz)
     flat = recording.pcm.reshape(-1)
+    low, high = flat.min(), flat.max()
     return Made(
         id=job.id,
         group=job.group or digest,  # no speaker is known: clips with identical samples share a group
@@ -139,8 +140,8 @@ def measured(job: Job, recording: Recording) -> Made:
         source_pcm_hash=digest,
         source_pcm_crc=pcm_crc(recording.pcm),
         level_full_dbfs=decibels(dsp.power(flat)),
-        peak_dbfs=decibels(dsp.peak(flat) ** 2),
-        clipped_share=round(_clipped(flat) / flat.size, SHARE_DIGITS),
+        peak_dbfs=decibels((max(float(high), -float(low)) / dsp.full_scale(flat)) ** 2),
+        clipped_share=round(_clipped(flat, low, high) / flat.size, SHARE_DIGITS),
         zero_share=round((flat.size - int(np.count_nonzero(flat))) / flat.size, SHARE_DIGITS),
     )
 
@@ -150,10 +151,10 @@ def decibels(square: float) -> float | None:
     return round(dsp.db(square), DB_DIGITS) if square > 0.0 else None
 
 
-def _clipped(flat: NDArray[Any]) -> int:
-    """How many samples lie at full scale, where a recording that was too loud was cut off."""
+def _clipped(flat: NDArray[Any], least: Any, most: Any) -> int:
+    """How many samples lie at full scale, where a recording that was too loud was cut off. least, most: of the samples."""
     low, high = _full_scale(flat)
-    if flat.max() < high and flat.min() > low:
+    if most < high and least > low:
         return 0
     return int(np.count_nonzero(flat >= high) + np.count_nonzero(flat <= low))
 

@@ -14,7 +14,7 @@ from pipeline.row import Drop, Place, Row
 from pipeline.stages import resample
 from pipeline.stages.mix.options import Options, weight_of
 from pipeline.stages.places import located
-from pipeline.table import Table
+from pipeline.table import Table, release
 
 NAME = "mix"
 TRIES = 4  # crops drawn before noise counts as silent
@@ -68,6 +68,7 @@ def plan(rows: Table, options: Options, seed: int, resampled: str) -> Plan:
     noise, pools = _pooled(noise)
     kept, speech = rows.where(~to_mix), rows.where(to_mix)
     del rows  # a table of millions of rows
+    release()
     silent = ~_has_noise(speech, noise)
     drops = _drops(speech.where(silent), "no_noise", f"no noise of its split in {', '.join(weights)}")
     speech = speech.where(~silent)
@@ -175,6 +176,38 @@ def _drawn(words: NDArray[np.uint64], speech: Table, noise: Table, weights: Mapp
     return drawn
 
 
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """A draw of noise, told again. pool: how many recordings it was drawn from; draw: in [0, 1), where on their ring it fell.
+
+    starts: frames at which the crops to try begin; snr_draw: in [0, 1), the place in a range of SNR.
+    """
+
+    noise_id: str
+    noise_frames: int
+    pool: int
+    draw: float
+    starts: tuple[int, ...]
+    snr_draw: float
+
+
+def redrawn(mixture: Table, rows: Table, options: Options, seed: int) -> Drawn | None:
+    """How the noise of a mixture was drawn; None where there is no noise of its split to draw from.
+
+    mixture: a table of that row alone. rows: those of its manifest that are noise, as resample left them.
+    """
+    weights, _ = _noise_corpora(rows, options)
+    noise, _ = _usable(rows.where(rows.among("corpus", weights)), options.floor_dbfs)
+    if not _has_noise(mixture, noise).all():
+        return None
+    words = keys.words(seed, NAME, [f"{mixture.column('speech_id')[0]}\n{mixture.column('variant')[0]}"])
+    drawn = noise.take(_drawn(words, mixture, noise, weights))
+    pool = noise.equal("split", str(mixture.column("split")[0])) & noise.equal("corpus", str(drawn.column("corpus")[0]))
+    starts = _starts(mixture.integers("frames"), drawn.integers("frames"), words)[0]
+    _, draw, snr_draw = keys.unit(words[0, :3]).tolist()
+    return Drawn(drawn.column("id")[0], int(drawn.column("frames")[0]), int(pool.sum()), draw, tuple(starts.tolist()), snr_draw)
+
+
 def _planned(speech: Table, noise: Table, words: NDArray[np.uint64], snr: float | str, copy: int, definition: str) -> Table:
     """The rows of the mixtures as far as they are known before any audio is opened."""
     if isinstance(snr, str):
@@ -190,11 +223,15 @@ def _planned(speech: Table, noise: Table, words: NDArray[np.uint64], snr: float 
 
 def _material(frames: NDArray[np.int64], noise: Table, words: NDArray[np.uint64]) -> Table:
     """The columns of Material."""
-    noise_frames = noise.integers("frames")
-    room = np.where(noise_frames >= frames, noise_frames - frames + 1, noise_frames)
-    starts = np.floor(keys.unit(words[:, 3 : 3 + TRIES]) * room[:, None]).astype(np.int64)
+    starts = _starts(frames, noise.integers("frames"), words)
     names = {"shard": "at_noise_shard", "offset": "at_noise_offset", "bytes": "at_noise_bytes", "frames": "at_noise_frames"}
     return noise.only((*names, "at_pool", "at_noise")).renamed(**names).filled(resampled="", starts=starts).as_kind(Material)
+
+
+def _starts(frames: NDArray[np.int64], noise_frames: NDArray[np.int64], words: NDArray[np.uint64]) -> NDArray[np.int64]:
+    """int64 [mixtures, TRIES]: where in the noise the crops to try begin."""
+    room = np.where(noise_frames >= frames, noise_frames - frames + 1, noise_frames)
+    return np.floor(keys.unit(words[:, 3 : 3 + TRIES]) * room[:, None]).astype(np.int64)
 
 
 def _located(planned: Table, virtual: bool) -> Table:
