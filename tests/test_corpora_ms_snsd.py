@@ -91,3 +91,9 @@ def test_a_second_copy_of_a_file_is_a_drop(claims: Callable[[Files], Claims]) ->
 def test_a_root_of_other_recordings_is_told_what_was_expected(claims: Callable[[Files], Claims]) -> None:
     with pytest.raises(SourceError, match=r"no recording among 1 files .*a/b.wav; expected noise_train/AirConditioner_1.wav"):
         claims({"a/b.wav": WAV})
+
+
+def test_one_of_its_folders_given_for_the_root_is_told_to_be_one(tmp_path: Path) -> None:
+    write(tmp_path, ms_snsd("noise_test/Babble_1"))
+    with pytest.raises(SourceError, match=rf"noise_test is one of its folders: give the folder above it, --root ms-snsd={tmp_path}$"):
+        find("ms-snsd").clips(Root("ms-snsd", tmp_path / "noise_test"))

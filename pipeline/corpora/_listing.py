@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from typing import TYPE_CHECKING
 from unicodedata import normalize
 
 from pipeline.row import Drop
 
 if TYPE_CHECKING:
-    from pipeline.sources import Entry
+    from pipeline.sources import Entry, Root
 
 AUDIO_SUFFIXES = frozenset(
     (
@@ -92,6 +92,13 @@ def sample(words: Iterable[str], most: int = 3) -> str:
     known = sorted(words)
     rest = f" and {len(known) - most:,} more" if len(known) > most else ""
     return ", ".join(known[:most]) + rest
+
+
+def above(root: Root, folders: Container[str]) -> str:
+    """What to type where somebody gave one of a corpus's folders for its root; nothing where he did not."""
+    if root.path.name.lower() not in folders:
+        return ""
+    return f". {root.path.name} is one of its folders: give the folder above it, --root {root.name}={root.path.parent}"
 
 
 def counted(words: Iterable[str]) -> str:

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 from pipeline.corpora import Claims, no_flags
-from pipeline.corpora._listing import base, duplicates, ignored_note, is_audio, kinds_of, largest_first, sample, stem
+from pipeline.corpora._listing import above, base, duplicates, ignored_note, is_audio, kinds_of, largest_first, sample, stem
 from pipeline.errors import SourceError
 from pipeline.row import Clip, Drop
 
@@ -102,7 +102,7 @@ def _listing(root: Root) -> tuple[dict[str, list[_File]], list[Drop], list[str]]
     if not files:
         names = [entry.name for entry in root.entries()]
         raise SourceError(
-            f"{NAME}: none of {len(names):,} files ({kinds_of(names)}) is named as its recordings are: {sample(names)}; {_EXPECTED}"
+            f"{NAME}: none of {len(names):,} files ({kinds_of(names)}) is named as its recordings are: {sample(names)}; {_EXPECTED}{above(root, FOLDERS)}"
         )
     return {key: _ranked(found) for key, found in files.items()}, drops, ignored
 

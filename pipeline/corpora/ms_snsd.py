@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from pipeline.corpora import Claims, no_flags
-from pipeline.corpora._listing import duplicates, ignored_note, is_audio, kinds_of, largest_first, sample, stem
+from pipeline.corpora._listing import above, duplicates, ignored_note, is_audio, kinds_of, largest_first, sample, stem
 from pipeline.errors import SourceError
 from pipeline.row import Clip
 
@@ -73,7 +73,7 @@ def _listing(root: Root) -> tuple[Mapping[str, list[Entry]], list[str]]:
             ignored.append(entry.name)
     if not files:
         raise SourceError(
-            f"{NAME}: no recording among {len(ignored):,} files ({kinds_of(ignored)}), such as {sample(ignored)}; {_EXPECTED}"
+            f"{NAME}: no recording among {len(ignored):,} files ({kinds_of(ignored)}), such as {sample(ignored)}; {_EXPECTED}{above(root, FOLDERS)}"
         )
     return {key: largest_first(found) for key, found in files.items()}, ignored
 
