@@ -95,5 +95,5 @@ def test_a_root_of_other_recordings_is_told_what_was_expected(claims: Callable[[
 
 def test_one_of_its_folders_given_for_the_root_is_told_to_be_one(tmp_path: Path) -> None:
     write(tmp_path, ms_snsd("noise_test/Babble_1"))
-    with pytest.raises(SourceError, match=rf"noise_test is one of its folders: give the folder above it, --root ms-snsd={tmp_path}$"):
-        find("ms-snsd").clips(Root("ms-snsd", tmp_path / "noise_test"))
+    with pytest.raises(SourceError, match=rf"noise_test is one of its folders: give the folder above it, --root ms-snsd={tmp_path}/MS-SNSD$"):
+        find("ms-snsd").clips(Root("ms-snsd", tmp_path / "MS-SNSD/noise_test"))

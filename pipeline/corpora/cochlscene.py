@@ -102,7 +102,8 @@ def _listing(root: Root) -> tuple[dict[str, list[_File]], list[Drop], list[str]]
     if not files:
         names = [entry.name for entry in root.entries()]
         raise SourceError(
-            f"{NAME}: none of {len(names):,} files ({kinds_of(names)}) is named as its recordings are: {sample(names)}; {_EXPECTED}{above(root, FOLDERS)}"
+            f"{NAME}: none of {len(names):,} files ({kinds_of(names)}) is named as its recordings are: {sample(names)}; "
+            f"{_EXPECTED}{above(root, FOLDERS)}"
         )
     return {key: _ranked(found) for key, found in files.items()}, drops, ignored
 

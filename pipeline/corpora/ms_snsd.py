@@ -73,7 +73,8 @@ def _listing(root: Root) -> tuple[Mapping[str, list[Entry]], list[str]]:
             ignored.append(entry.name)
     if not files:
         raise SourceError(
-            f"{NAME}: no recording among {len(ignored):,} files ({kinds_of(ignored)}), such as {sample(ignored)}; {_EXPECTED}{above(root, FOLDERS)}"
+            f"{NAME}: no recording among {len(ignored):,} files ({kinds_of(ignored)}), such as {sample(ignored)}; "
+            f"{_EXPECTED}{above(root, FOLDERS)}"
         )
     return {key: largest_first(found) for key, found in files.items()}, ignored
 
