@@ -94,6 +94,7 @@ def test_a_root_of_other_recordings_is_told_what_was_expected(claims: Callable[[
 
 
 def test_one_of_its_folders_given_for_the_root_is_told_to_be_one(tmp_path: Path) -> None:
+    above = tmp_path / "MS-SNSD-master"
     write(tmp_path, ms_snsd("noise_test/Babble_1"))
-    with pytest.raises(SourceError, match=rf"noise_test is one of its folders: give the folder above it, --root ms-snsd={tmp_path}/MS-SNSD$"):
-        find("ms-snsd").clips(Root("ms-snsd", tmp_path / "MS-SNSD/noise_test"))
+    with pytest.raises(SourceError, match=rf"noise_test is one of its folders: give the folder above it, --root ms-snsd={above}$"):
+        find("ms-snsd").clips(Root("ms-snsd", above / "noise_test"))
