@@ -9,6 +9,7 @@ demo: $(TRAIN_READY)
 	$(VENV)/bin/prep demo
 	$(VENV)/bin/train --preset recipes/train-demo.toml --manifest manifests/demo.parquet --out runs/demo
 	$(VENV)/bin/evaluate --manifest manifests/demo.parquet --checkpoint runs/demo/best
+	$(VENV)/bin/prep report manifests/demo.parquet
 
 test: $(READY)
 	$(VENV)/bin/ruff check . && $(VENV)/bin/ruff format --check . && $(VENV)/bin/mypy

@@ -18,6 +18,7 @@ from pipeline.lexicon import Lexicon
 from pipeline.manifest import Provenance
 from pipeline.recipe import Recipe
 from pipeline.row import Drop, Row
+from pipeline.sources import Root
 from pipeline.stages import filter, find, ingest, mix, resample
 from pipeline.table import Table
 
@@ -51,9 +52,11 @@ class Watch:
     start: Callable[[str, int], Progress]
 
 
-def ingested(corpus: str, setting: Setting, limit: int | None, seed: int, watch: Watch) -> Ran:
-    """Every recording of a corpus opened once and measured."""
-    claims = corpora.find(corpus).clips(setting.roots[corpus])
+def ingested(
+    corpus: str, setting: Setting, limit: int | None, seed: int, watch: Watch, claim: Callable[[Root], Claims] | None = None
+) -> Ran:
+    """Every recording of a corpus opened once and measured. claim: what says which they are, where the corpus knows several ways."""
+    claims = (claim or corpora.find(corpus).clips)(setting.roots[corpus])
     plan = limited(ingest.plan(corpus, claims.clips), limit, seed)
     ended = engine.run(find(ingest.NAME), ingest.Options(), plan, setting, watch.start(f"ingest {corpus}", len(plan)))
     drops = Table.joined([ended.drops, Table.of(claims.drops, Drop)], Drop)

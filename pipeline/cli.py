@@ -31,8 +31,20 @@ COMMANDS = {  # name: (module in pipeline.commands, one line of help)
     "status": ("folder", "Say how far the builds in a folder are."),
     "clean": ("folder", "Remove what no manifest and no unfinished build refers to."),
     "show": ("show", "Summarise a manifest: counts, hours, drops, provenance."),
+    "audit": ("audit", "Look for leaks between splits, and for classes that the recording chain tells."),
+    "report": ("report", "Write a page to look at: one HTML file of a manifest."),
+    "export": ("exports", "Write a manifest and its audio for Lhotse, Hugging Face, NeMo, Kaldi, WebDataset or as CSV."),
+    "pack": ("sharing", "Write a manifest as a small file that may be passed on, without its audio."),
+    "rebuild": ("sharing", "Make the set of a pack again from your own copies of the corpora."),
+    "verify": ("sharing", "Prove that a set, or the recordings of a pack, are what they say."),
+    "diff": ("questions", "Say how two manifests or packs differ: rows, columns, options."),
+    "explain": ("questions", "Tell one clip's life, from its archive to its mixtures, or why it was dropped."),
+    "rights": ("questions", "Say what may be done with a set: licences, attribution, terms."),
+    "paper-counts": ("questions", "Compare AI-Hub's counts with the paper's, and list the classes that fit."),
+    "migrate": ("questions", "Write a manifest of an older schema as one of the newest."),
     "corpora": ("corpora", "List the corpora, their licences, and where their roots are."),
     "demo": ("demo", "Make a small corpus and run the whole job on it."),
+    "doctor": ("doctor", "Look at this machine: packages, encodings, disk, roots, pace."),
 }
 
 
@@ -46,7 +58,7 @@ class Commands(click.Group):
         if cmd_name not in COMMANDS:
             return None
         module = import_module(f"pipeline.commands.{COMMANDS[cmd_name][0]}")
-        command: click.Command = getattr(module, cmd_name)
+        command: click.Command = getattr(module, cmd_name.replace("-", "_"))
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -70,10 +82,17 @@ def prep() -> None:
 
 def main() -> None:
     """Entry point: faults that a person can mend are one message and exit 1, Ctrl-C is 130."""
+    _read_utf8()
     for stream in (sys.stdout, sys.stderr):
         _speak_utf8(stream)
     with _endings():
         sys.exit(prep(prog_name="prep", standalone_mode=False))
+
+
+def _read_utf8() -> None:
+    """Starts again in Python's UTF-8 mode where the locale would read file names as something else: EUC-KR, or ASCII."""
+    if sys.getfilesystemencoding().lower() not in ("utf-8", "utf8"):
+        os.execv(sys.executable, [sys.executable, "-P", "-X", "utf8", "-m", "pipeline", *sys.argv[1:]])
 
 
 def _speak_utf8(stream: TextIO) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -95,6 +95,71 @@ def refuse(kind: str, name: str) -> None:
         raise PrepError(f'"{kind}" is nothing that a licence speaks of{did_you_mean(kind, KINDS)}')
     if not terms_of(name).may_share(kind):
         raise PrepError(terms_of(name).refusal(kind))
+
+
+def sentences(rows: Table) -> list[str]:
+    """What may be done with these rows, in plain words: of their audio, their mixtures, their transcripts and labels."""
+    if not len(rows):
+        return ["There are no rows."]
+    return [*_of_audio(rows), *_of_mixtures(rows), *_of_words(rows), *_alike(rows)]
+
+
+def _of_audio(rows: Table) -> Iterator[str]:
+    free = int(shareable_audio(rows).sum())
+    held = len(rows) - free
+    if not held:
+        yield f"The audio of all {_rows(free)} may be passed on, with the attribution."
+        return
+    because = " and ".join(item.corpus for item in terms(rows) if not item.audio)
+    if free:
+        yield f"The audio of {_rows(free)} may be passed on, with the attribution; of {held:,} it may not, for it holds {because}."
+    else:
+        yield f"The audio of all {_rows(held)} may not be passed on, for it holds {because}."
+
+
+def _rows(count: int) -> str:
+    return f"{count:,} {'row' if count == 1 else 'rows'}"
+
+
+def _of_mixtures(rows: Table) -> Iterator[str]:
+    mixed = rows.where(rows.equal("kind", "mixture"))
+    noise = "regexp_extract(noise_source, '^@([^/]+)/', 1)"
+    for speech, added, count in (
+        mixed.query(f"SELECT corpus, {noise}, count(*) FROM rows GROUP BY 1, 2 ORDER BY 1, 2") if len(mixed) else ()
+    ):
+        both = [terms_of(name) for name in dict.fromkeys((speech, added))]
+        closed = [item.corpus for item in both if not item.audio]
+        alike = [item.licence for item in both if _share_alike(item)]
+        hold = "mixture holds" if count == 1 else "mixtures hold"
+        told = f"{count:,} {hold} speech of {speech} and noise of {added}: the terms of both bind"
+        if closed:
+            yield f"{told}; their audio may not be passed on, because of {' and '.join(closed)}."
+        else:
+            yield f"{told}; their audio may be passed on{f', under the same licence ({alike[0]})' if alike else ''}."
+
+
+def _of_words(rows: Table) -> Iterator[str]:
+    _, left = redacted(rows)
+    if not left:
+        yield "Nothing that the rows say is forbidden to pass on: no transcript and no label of a corpus that forbids it is in them."
+        return
+    told = ", ".join(f"{item.column} of {_rows(item.rows)} ({item.corpus})" for item in left)
+    yield f"The manifest itself may not be passed on: it holds {told}. prep pack writes one without them."
+
+
+def _alike(rows: Table) -> Iterator[str]:
+    for item in terms(rows):
+        if item.audio and _share_alike(item):
+            yield f"What is made of {item.corpus} and passed on goes under the same licence: {item.licence}."
+
+
+def _share_alike(item: Terms) -> bool:
+    return "BY-SA" in item.licence
+
+
+def held_by(rows: Table, column: str, name: str) -> NDArray[np.bool_]:
+    """bool [rows]: where what a column says is of this corpus; a mixture's scene is that of its noise."""
+    return _owners(rows, column).get(name, np.zeros(len(rows), dtype=np.bool_))
 
 
 def _sources(rows: Table) -> dict[str, NDArray[np.bool_]]:

@@ -8,12 +8,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields
 from functools import cache, lru_cache
 from hashlib import blake2b
-from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, BinaryIO, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import duckdb
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.csv as pv
 from numpy.typing import NDArray
 
 from pipeline.errors import RecipeError
@@ -55,6 +56,10 @@ class Table:
     def names(self) -> list[str]:
         return list(self.arrow.column_names)
 
+    def kind(self, name: str) -> str:
+        """The column's type: `string`, `int64`, `int32`, `double`, ..."""
+        return str(self.arrow.schema.field(name).type)
+
     def column(self, name: str) -> list[Any]:
         """One column as Python values; null is None, labels are lists of pairs' dicts."""
         return list(self.arrow.column(name).to_pylist())
@@ -91,6 +96,14 @@ class Table:
     def among(self, name: str, values: Iterable[str]) -> NDArray[np.bool_]:
         """bool [rows]: where the column has one of these values."""
         return self._flags(pc.is_in(self.arrow.column(name), value_set=pa.array(sorted(values), pa.string())))
+
+    def begins(self, name: str, start: str) -> NDArray[np.bool_]:
+        """bool [rows]: where the column's value begins so."""
+        return self._flags(pc.starts_with(self.arrow.column(name), start))
+
+    def ends(self, name: str, end: str) -> NDArray[np.bool_]:
+        """bool [rows]: where the column's value ends so."""
+        return self._flags(pc.ends_with(self.arrow.column(name), end))
 
     def present(self, name: str) -> NDArray[np.bool_]:
         """bool [rows]: where the column is not null; nowhere, if it is not there."""
@@ -222,6 +235,10 @@ class Table:
         parts = [t.arrow.cast(pa.schema([f.with_nullable(True) for f in t.arrow.schema])) for t in (self, other)]
         return Table(pa.concat_tables(parts, promote_options="default").combine_chunks())
 
+    def as_nullable(self) -> Table:
+        """The same, with null allowed in every column: rows of several kinds can then be joined."""
+        return Table(self.arrow.cast(pa.schema([f.with_nullable(True) for f in self.arrow.schema])))
+
     def only(self, names: Iterable[str]) -> Table:
         """These columns alone, in this order."""
         return Table(self.arrow.select(list(names)))
@@ -326,6 +343,10 @@ class Table:
             session.register("rows", self.arrow)
             return list(session.execute(sql).fetchall())
 
+    def write_csv(self, file: BinaryIO, heading: bool) -> None:
+        """The rows as CSV: text is quoted where it must be, null is an empty cell. heading: whether the columns' names come first."""
+        pv.write_csv(self.arrow, file, pv.WriteOptions(include_header=heading, quoting_style="needed"))
+
     def digest(self) -> str:
         """32 hex digits: hash of the values, whatever the chunks, file format or library version; order counts.
 
@@ -409,6 +430,8 @@ def _values_out(column: pa.Array, kind: pa.DataType) -> list[Any]:
 
 
 def _lists_differ(mine: pa.ChunkedArray, its: pa.ChunkedArray) -> NDArray[np.bool_]:
+    if mine.equals(its):
+        return np.zeros(len(mine), dtype=np.bool_)
     both = Table(pa.table({"mine": mine, "its": its}))
     return Table._flags(both.derived(differs="mine IS DISTINCT FROM its").arrow.column("differs"))
 

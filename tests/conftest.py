@@ -9,8 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pytest
-from command import done
+for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):  # as the command line sets them, before NumPy is loaded
+    os.environ.setdefault(_name, "1")
+
+import pytest  # noqa: E402 - the environment must be set before anything loads NumPy
+from command import done  # noqa: E402
 
 MAKER = Path(__file__).parents[2] / "shared/tools/make-corpora"
 ROOTS = {"aihub": "aihub170", "cochlscene": "cochlscene", "ms-snsd": "ms-snsd", "recordings": "recordings"}

@@ -29,7 +29,8 @@ MAY_IMPORT = {
     "sources": GROUND,
     "lexicon": GROUND,
     "table": GROUND,
-    "manifest": GROUND | {"keys", "table"},
+    "migrations": GROUND | {"table"},
+    "manifest": GROUND | {"keys", "table", "migrations"},
     "store": GROUND | {"sources", "dsp"},
     "corpora": GROUND | {"sources"},
     "stages": GROUND | {"keys", "dsp", "sources", "lexicon", "table", "store", "corpora"},
@@ -42,9 +43,18 @@ MAY_IMPORT = {
     "engine": GROUND | {"keys", "sources", "table", "manifest", "store", "stages", "commits", "crew", "ledger"},
     "summary": GROUND | {"table", "manifest"},
     "demo": GROUND | {"keys", "dsp", "store"},
+    "doctor": GROUND | {"keys", "dsp", "sources", "corpora", "stages", "store"},
     "rights": GROUND | {"table", "corpora"},
+    "counts": GROUND | {"lexicon", "table", "corpora", "summary"},
+    "croissant": GROUND | {"table", "manifest", "rights"},
+    "difference": GROUND | {"table", "manifest", "rights", "summary"},
+    "life": GROUND | {"lexicon", "table", "manifest", "sources", "store", "corpora", "stages", "summary"},
+    "audit": GROUND | {"keys", "dsp", "lexicon", "table", "manifest", "store", "crew"},
+    "exports": GROUND | {"keys", "dsp", "store", "table", "manifest", "rights"},
 }
+MAY_IMPORT["sharing"] = GROUND | {"keys", "dsp", "sources", "table", "manifest", "store", "corpora", "rights", "stages", "engine", "crew"}
 MAY_IMPORT["build"] = set(MAY_IMPORT) - {"cluster", "lock", "summary", "demo"}
+MAY_IMPORT["report"] = GROUND | {"table", "manifest", "store", "rights", "difference", "audit", "sharing"}
 MAY_IMPORT["survey"] = MAY_IMPORT["build"] | {"build"}
 MAY_IMPORT["commands"] = set(MAY_IMPORT)
 MAY_IMPORT["cli"] = GROUND | {"commands"}
@@ -75,6 +85,8 @@ BY_NAME = {  # what they load is found by its name, or only there where an extra
     "pipeline/stages/__init__.py",
     "pipeline/corpora/__init__.py",
     "pipeline/commands/common.py",
+    "pipeline/commands/report.py",
+    "pipeline/exports/__init__.py",
 }
 CLOCKS = {"commands", "engine"}  # progress on the screen, and the pace by which a plan's time is estimated
 

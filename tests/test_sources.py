@@ -19,12 +19,13 @@ from unicodedata import normalize
 
 import pytest
 from containers import CP949, FULL32, STORED, UTF8, Style, pieces, split_zip, tar_bytes, write, zip_bytes
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 import pipeline.sources.contents as contents_module
 from pipeline.sources import Root
 from pipeline.sources import spans as spans_module
+from pipeline.sources.names import is_utf8
 
 FILES = {
     "a/강도범죄_1_label.wav": b"RIFF" + bytes(range(256)) * 40,
@@ -134,6 +135,8 @@ EVERY = CONTAINERS | {f"nested {name}": make for name, make in NESTED.items()}
 def test_any_files_come_back_from_any_container(files: dict[str, bytes], kind: str) -> None:
     if "cp949" in kind or "pieces" in kind:
         files = {name.replace("é", "e").replace("ñ", "n"): data for name, data in files.items()}
+        # 청 in cp949 is û in UTF-8: an archive of such names alone is read as UTF-8
+        assume(all(name.isascii() for name in files) or not all(is_utf8(name.encode("cp949")) for name in files))
     with TemporaryDirectory() as folder:
         found = read_all(write(Path(folder), EVERY[kind](files)))
     assert found == below("X/Y" if kind.startswith("nested") else "X", files)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import html
 import json
 import math
+import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +17,7 @@ from sklearn import metrics as reference
 from train_samples import TINY, Clip, command, made, noise, usual
 
 from pipeline import lexicon
-from train import data
+from train import data, report
 from train.cascade import Judged
 
 CALLS = ("helpme", "saveme")
@@ -227,3 +230,50 @@ def test_one_class_alone_and_no_dev_are_judged_for_what_they_are(folder: Path, t
         "- (no negative audio)"
         in command("evaluate", tmp_path, "--manifest", "mixed.parquet", "--checkpoint", folder / "runs/multi/last", "--out", "x").out
     )
+
+
+def test_the_page_shows_the_scores_and_confusions_that_were_written(folder: Path, told: dict[str, Any]) -> None:
+    page = (folder / "runs/multi/evaluate-test/report.html").read_text(encoding="utf-8")
+    plain = " ".join(html.unescape(re.sub(r"<[^>]+>", " ", page[page.index("</style>") :])).split())
+    assert f"{100 * told['four_class']['accuracy']['value']:.1f}" in plain
+    assert f"Missed calls {told['alarms']['missed']} of {told['alarms']['calls']}" in plain
+    for label, counts in zip(told["four_class"]["labels"], told["four_class"]["confusion"], strict=True):
+        assert f"{label} {' '.join(map(str, counts))}" in plain
+    assert page.count('class="chart"') == 2
+
+
+def test_the_worst_mistakes_are_mistakes_surest_first(clips: list[Judged]) -> None:
+    groups = dict(report.worst(clips, CALLS))
+    assert groups
+    for kind, found in groups.items():
+        assert len(found) <= report.WORST
+        for clip in found:
+            assert clip.truth != clip.decision
+            assert (clip.truth in CALLS) == (kind != "False alarms")
+            assert (clip.decision in CALLS) == (kind != "Missed calls")
+    calls = [replace(clips[0], id=f"{n}", truth="saveme", decision="noise", passed=False, p_speech=n / 10) for n in (3, 1, 2, 4)]
+    assert [clip.id for clip in report.worst([*calls, replace(calls[1], id="1_snr20_0")], CALLS)[0][1]] == ["1", "2", "3"]
+
+
+def test_the_page_keeps_to_the_licence_unless_told_otherwise(folder: Path, clips: list[Judged]) -> None:
+    wrong = {clip.id for _, found in report.worst(clips, CALLS) for clip in found if clip.corpus == "aihub"}
+    assert wrong
+    page = (folder / "runs/multi/evaluate-test/report.html").read_text(encoding="utf-8")
+    body = page[page.index("</style>") :]
+    assert not [row_id for row_id in wrong if f'aria-label="Play {row_id}"' in body]
+    assert not [clip.transcript for clip in clips if clip.transcript and clip.corpus == "aihub" and clip.transcript in body]
+    words = ("--manifest", "mixed.parquet", "--checkpoint", "runs/multi/last", "--out", "loud", "--with-audio")
+    assert command("evaluate", folder, *words).code == 0
+    loud = (folder / "loud/report.html").read_text(encoding="utf-8")
+    assert all(f'aria-label="Play {row_id}"' in loud for row_id in wrong)
+    assert "NIA terms of use" in loud[loud.index('class="warning"') : loud.index("<nav")]
+
+
+def test_compare_writes_a_page_of_the_runs(folder: Path) -> None:
+    runs = ("runs/single/evaluate-test", "runs/multi/evaluate-test")
+    assert command("evaluate", folder, "compare", *runs, "--out", "two.html").code == 0
+    page = (folder / "two.html").read_text(encoding="utf-8")
+    told = command("evaluate", folder, "compare", *runs, "--json").json()
+    assert "multi (multi) - single (single)" in page
+    assert all(f"{100 * run['accuracy']['value']:.1f}" in page for run in told["runs"])
+    assert page.count('class="chart"') == 2

@@ -117,10 +117,16 @@ class _Evaluate(click.Group):
 @click.option("--batch", type=click.IntRange(1), default=32, show_default=True, help="clips at a time")
 @click.option("--lexicon", type=FILE, help="keywords by spelling  [default: the checkpoint's]")
 @click.option("--seed", type=int, default=0, show_default=True, help="seed of the intervals")
+@click.option(
+    "--with-audio/--redact",
+    "audio",
+    default=None,
+    help="put all audio and transcripts into report.html, with a warning; or none  [default: what licences let be passed on]",
+)
 @click.option("--json", "as_json", is_flag=True, help="print metrics.json instead of tables")
 @click.pass_context
 def evaluate_command(ctx: click.Context, /, as_json: bool, **told: Any) -> None:
-    r"""Judge the gated cascade on a split: metrics.json, predictions.parquet, figures/*.png, and tables on the screen.
+    r"""Judge the gated cascade on a split: report.html, metrics.json, predictions.parquet, figures/*.png, and tables on the screen.
 
     The gate's threshold and the operating points are chosen on the dev split and written down, never on the split judged.
 
@@ -137,8 +143,9 @@ def evaluate_command(ctx: click.Context, /, as_json: bool, **told: Any) -> None:
 @evaluate_command.command("compare")
 @click.argument("runs", nargs=-1, required=True, type=FILE, metavar="RUN RUN ...")
 @click.option("--seed", type=int, default=0, show_default=True, help="seed of the intervals")
+@click.option("--out", type=FILE, metavar="FILE.html", help="also write a page with charts")
 @click.option("--json", "as_json", is_flag=True, help="answer in JSON")
-def compare_command(runs: tuple[Path, ...], seed: int, as_json: bool) -> None:
+def compare_command(runs: tuple[Path, ...], seed: int, out: Path | None, as_json: bool) -> None:
     r"""Several evaluations of the same clips side by side, as in the paper's Tables II and III, with paired differences.
 
     Each RUN is a folder that evaluate wrote. Differences are to the first.
@@ -147,7 +154,7 @@ def compare_command(runs: tuple[Path, ...], seed: int, as_json: bool) -> None:
     Example:
       evaluate compare runs/vanilla runs/single/evaluate-test runs/paper/evaluate-test
     """
-    click.echo(import_module("train.compare").compare(runs, seed, as_json=as_json))
+    click.echo(import_module("train.compare").compare(runs, seed, out, as_json=as_json))
 
 
 @click.command(context_settings=SETTINGS)

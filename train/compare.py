@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.errors import PrepError
-from train import data, metrics, tables
+from train import data, metrics, report, tables
 from train.cascade import Judged
 from train.evaluate import METRICS, PREDICTIONS
 from train.keywords import NOISE
@@ -31,11 +31,13 @@ class Evaluation:
         return str(self.told["name"])
 
 
-def compare(folders: Sequence[Path], seed: int, *, as_json: bool) -> str:
-    """The tables, or all of it as JSON. PrepError where the evaluations are not of the same clips."""
+def compare(folders: Sequence[Path], seed: int, out: Path | None = None, *, as_json: bool) -> str:
+    """The tables, or all of it as JSON; a page too where `out` names one. PrepError where the evaluations are not of the same clips."""
     runs = [read(folder) for folder in folders]
     _same(runs)
     told = {"runs": [_row(run) for run in runs], "differences": [_differences(runs[0], run, seed) for run in runs[1:]]}
+    if out is not None:
+        report.write(out, report.compared(told, [run.told for run in runs]))
     return json.dumps(told, ensure_ascii=False) if as_json else screen(told)
 
 

@@ -16,7 +16,7 @@ from pipeline.errors import PrepError
 from pipeline.files import replacing
 from pipeline.lexicon import Lexicon
 from pipeline.row import Row
-from train import checkpoint, data, figures, keywords, metrics, scores, tables
+from train import checkpoint, data, figures, keywords, metrics, report, scores, tables
 from train.cascade import Cascade, Cost, Judged
 from train.data import Held, Sounds
 from train.features import RATE_HZ
@@ -50,6 +50,7 @@ class Asked:
     batch: int
     lexicon: Path | None
     seed: int
+    audio: bool | None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -93,6 +94,7 @@ def evaluate(say: Callable[[str], None], *, as_json: bool, **told: Any) -> str:
     told_all = made | scores.report(clips, judge) | _thresholds(clips, judge, gate, asked) | _keywords(clips, judge, subject, asked)
     told_all |= {"cost": _cost(cascade, subject)}
     _write(out, clips, told_all, made)
+    report.write(out / report.PAGE, report.page(told_all, clips, held, asked.audio))
     say(f"-> {out}")
     return json.dumps(told_all, ensure_ascii=False) if as_json else tables.screen(told_all)
 

@@ -23,7 +23,7 @@ MOST_SHARDS = 12  # listed one by one; more are counted by reason
 
 
 @click.command()
-@click.argument("path", metavar="RECIPE")
+@click.argument("path", metavar="RECIPE", type=click.Path())
 @run_options("dry_run", "shard", "scheduler")
 def plan(path: str, **options: Any) -> None:
     """Say what `prep run RECIPE` would do: shards done, stale (and why) and new; time and disk. Does no work.

@@ -18,7 +18,7 @@ from pipeline.recipe import Recipe
 
 
 @click.command()
-@click.argument("path", metavar="RECIPE")
+@click.argument("path", metavar="RECIPE", type=click.Path())
 @run_options()
 def run(path: str, **options: Any) -> None:
     """Run every stage of RECIPE and write manifests/NAME.parquet. What is done already is not done again.
@@ -37,7 +37,7 @@ def run(path: str, **options: Any) -> None:
 
 
 @click.command()
-@click.argument("path", metavar="RECIPE")
+@click.argument("path", metavar="RECIPE", type=click.Path())
 @run_options("jobs", "dry_run", "shard", "scheduler")
 def gather(path: str, **options: Any) -> None:
     """Write the manifest of RECIPE from what the slices of `prep run RECIPE --shard I/N` have done; do no work.
@@ -81,7 +81,7 @@ def _missing_roots(chosen: Recipe, roots: Any) -> None:
 
 
 @click.command()
-@click.argument("path", metavar="RECIPE")
+@click.argument("path", metavar="RECIPE", type=click.Path())
 @click.option("--json", "as_json", is_flag=True, help="answer in JSON")
 def check(path: str, as_json: bool) -> None:
     """Find every fault of RECIPE at once, before any work, and execute its examples.

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import re
 import tomllib
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +28,10 @@ from pipeline.commands.common import (
     stage_options,
     watch,
 )
+from pipeline.corpora import FORMS, Claims, recordings
 from pipeline.engine import STORED_BYTES_A_SECOND
 from pipeline.errors import ManifestError, PrepError
-from pipeline.sources import Roots
+from pipeline.sources import Root, Roots
 from pipeline.stages import filter as filter_stage
 from pipeline.stages import mix as mix_stage
 from pipeline.stages import resample as resample_stage
@@ -36,14 +39,16 @@ from pipeline.table import Table
 
 
 @click.command()
-@click.argument("corpus")
+@click.argument("corpus", shell_complete=lambda context, parameter, typed: [n for n in corpora.names() if n.startswith(typed)])
 @click.argument("folder", metavar="[DIR]", required=False, type=click.Path(path_type=Path))
+@click.option("--from", "form", type=click.Choice(FORMS), help="recordings: read this tool's manifest  [default: a table, else any]")
 @stage_common()
-def ingest(corpus: str, folder: Path | None, **options: Any) -> None:
+def ingest(corpus: str, folder: Path | None, form: str | None, **options: Any) -> None:
     """Open each recording of CORPUS once and write down what is true of it.
 
     DIR is where the corpus lies, in the archives as downloaded or unpacked; it is remembered in prep.toml. For AI-Hub the
-    inventory of the labels is printed. `prep corpora` lists the corpora.
+    inventory of the labels is printed. `prep corpora` lists the corpora. Recordings of one's own are told by a table, or by a
+    manifest of Lhotse, NeMo or Kaldi (--from); each of its lines is a whole file: pieces of longer ones become drops.
 
     \b
     Example:
@@ -51,21 +56,22 @@ def ingest(corpus: str, folder: Path | None, **options: Any) -> None:
     """
     common = common_of(options)
     name = corpora.find(corpus).NAME
+    claim = _claim(name, form)
     if folder is not None:
         common = replace(common, root=(*common.root, f"{name}={folder}"))
     roots = roots_told(common.root)
     out = common.out or MANIFESTS / f"{name}.parquet"
     if common.dry_run:
-        claims = corpora.find(name).clips(roots[name])
+        claims = claim(roots[name])
         if common.json:
             click.echo(json.dumps({"stage": f"ingest {name}", "in": len(claims.clips), "dropped": len(claims.drops), "manifest": None}))
         else:
             click.echo(f"ingest {name}: {len(claims.clips):,} recordings to open, {len(claims.drops):,} drops already; nothing written")
         return
     roots[name].entries()  # a root that cannot be read is said before anything is begun
-    told = {"ingest": {"corpora": [name]}} | _sampled(common)
+    told = {"ingest": {"corpora": [name]}} | ({"from": form} if form else {}) | _sampled(common)
     with at_work(common, out, roots, told) as where:
-        ran = build.ingested(name, where, common.limit, common.seed, watch())
+        ran = build.ingested(name, where, common.limit, common.seed, watch(), claim)
         _refuse_nothing(ran, name)
         build.written(out, [ran], told, common.seed, {})
     if folder is not None:
@@ -73,6 +79,15 @@ def ingest(corpus: str, folder: Path | None, **options: Any) -> None:
     if not common.json and ran.claims is not None and ran.claims.inventory is not None:
         click.echo(ran.claims.inventory.as_text())
     report(ran, f"ingest {name}", common, out)
+
+
+def _claim(name: str, form: str | None) -> Callable[[Root], Claims]:
+    """What says which recordings a corpus has: its adapter, or for recordings the manifest of another tool."""
+    if form is None:
+        return corpora.find(name).clips
+    if name != recordings.NAME:
+        raise PrepError(f"--from {form}: only recordings are read from another tool's manifest: prep ingest recordings DIR --from {form}")
+    return partial(recordings.clips_from, form=form)
 
 
 @click.command("filter")

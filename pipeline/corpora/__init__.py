@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from pipeline.row import Clip, Drop, Place
     from pipeline.sources import Root
 
+FORMS = ("lhotse", "nemo", "kaldi")  # tools whose manifests may stand in for the table of one's own recordings
+
 
 @dataclass(frozen=True, slots=True)
 class Claims:

@@ -46,7 +46,8 @@ DEEPEST = 2  # folders between the root and the table: an archive, and the one f
 _SEPARATOR = re.compile(r"\Asep=.\r?\n", re.IGNORECASE)  # how spreadsheet programs tell each other the delimiter
 _EXPECTED = (
     "expected one .csv, .tsv or .txt at the root or one level below, in UTF-8 or cp949, whose first line names its columns, "
-    f"one of them for the file ({', '.join(COLUMNS['file'][:5])}); the rest may be transcript, label, speaker, split, scene, ..."
+    f"one of them for the file ({', '.join(COLUMNS['file'][:5])}); the rest may be transcript, label, speaker, split, scene, ...; "
+    "or a manifest of Lhotse, NeMo or Kaldi"
 )
 
 
@@ -91,6 +92,18 @@ def read(root: Root, corpus: str) -> Table:
     (name,) = nearest
     delimiter, columns = found[name]
     return Table(name, columns, _lines(texts[name], delimiter, columns, f"{corpus}: {name}"))
+
+
+def possible(root: Root) -> bool:
+    """Whether some file under the root reads as a table with a column for the file."""
+    return any(heading for entry in _possible(root) for heading in [_heading_of(root, entry)])
+
+
+def _heading_of(root: Root, entry: Entry) -> tuple[str, tuple[str, ...]] | None:
+    try:
+        return _heading(_text(root, entry, ""))
+    except SourceError:
+        return None
 
 
 def _possible(root: Root) -> list[Entry]:

@@ -6,6 +6,8 @@
 
 Only the column for the file is needed. A recording is noise where its `kind` or its label says so, or where nothing (neither
 transcript nor label) says that somebody speaks; else speech. Without a split it is test: nothing is trained on by oversight.
+
+Where there is no such table, a manifest of Lhotse, NeMo or Kaldi is one (_foreign.py).
 """
 
 from __future__ import annotations
@@ -13,11 +15,12 @@ from __future__ import annotations
 import re
 from collections import Counter, defaultdict
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from posixpath import normpath
 from typing import TYPE_CHECKING
 
-from pipeline.corpora import Claims, _table, no_flags
+from pipeline.corpora import Claims, _foreign, _table
 from pipeline.corpora._listing import duplicates, ignored_note, is_audio, largest_first, sample
 from pipeline.errors import SourceError
 from pipeline.row import Clip, Drop
@@ -37,14 +40,14 @@ SHARE_AUDIO = False
 SHARE_TRANSCRIPTS = False
 SHARE_LABELS = False
 RESTRICTIONS = "Whatever the speakers agreed to; taken as not to be passed on, since nothing here can know."
-DOWNLOAD = "Record them; put a table with a column `file` beside them."
+DOWNLOAD = "Record them; put a table with a column `file` beside them, or a manifest of Lhotse, NeMo or Kaldi."
 
 SPLITS = {"train": "train", "training": "train", "dev": "dev", "val": "dev", "valid": "dev", "validation": "dev", "test": "test"}
 KINDS = ("speech", "noise")
 LABELS = ("saveme", "helpme", "others", "noise")  # the known ones, told apart without regard to case
 _SUFFIX = re.compile(r"\.[^./]*$")
 
-flags = no_flags
+flags = _foreign.flags
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,19 +69,46 @@ class _Listing:
 
 
 def places(root: Root) -> dict[str, Place]:
-    """Where each recording that the table names lies; reads the table, for its spelling of a name is the key."""
+    """Where each recording lies that the table names, or a manifest of another tool: its spelling of a name is the key."""
+    forms = _foreign.forms(root)
+    if not forms:
+        return _places_of_table(root)
+    held: dict[str, Place] = {}
+    with suppress(SourceError):  # which of them ingest read is not known here; one that cannot be read it did not
+        held = _places_of_table(root)
+    for form in forms:
+        with suppress(SourceError):
+            held = _foreign.places(root, form, NAME) | held
+    return held
+
+
+def _places_of_table(root: Root) -> dict[str, Place]:
     return {f"@{NAME}/{found.key}": found.entry.place for found in _listing(root).found}
 
 
 def clips(root: Root) -> Claims:
-    """Recordings joined with the lines of the table; the rest as drops."""
+    """Recordings joined with the lines of the table, or of the one manifest of another tool; the rest as drops."""
+    forms = _foreign.forms(root)
+    if not forms or _table.possible(root):
+        return _of_table(root, [f"a manifest of {form} is there too: --from {form} reads that" for form in forms])
+    if len(forms) > 1:
+        raise SourceError(f"{NAME}: manifests of {' and of '.join(forms)} are under the root; expected one: type --from {forms[0]}")
+    return clips_from(root, forms[0])
+
+
+def clips_from(root: Root, form: str) -> Claims:
+    """Recordings that the manifests of this tool (`lhotse`, `nemo`, `kaldi`) list."""
+    return _foreign.clips(root, form, NAME)
+
+
+def _of_table(root: Root, notes: list[str]) -> Claims:
     listing = _listing(root)
     made = [_clip(found) for found in sorted(listing.found, key=lambda found: found.key)]
     kept = [clip for clip in made if isinstance(clip, Clip)]
     drops = listing.drops + [drop for drop in made if isinstance(drop, Drop)]
     for found in listing.found:
         drops += duplicates(f"{NAME}/{found.key}", found.entry, found.rest)
-    notes = _notes(listing.table, kept) + ignored_note(listing.ignored)
+    notes += _notes(listing.table, kept) + ignored_note(listing.ignored)
     return Claims(kept, sorted(drops, key=lambda drop: drop.id), None, notes, listing.ignored)
 
 

@@ -14,8 +14,7 @@ _PIECE = re.compile(r"(?P<whole>.+\.(?:zip|tar))\.(?:part)?(?P<number>(?<=part)\
 _DISK = re.compile(r"(?P<stem>.+)\.z(?P<number>\d{2,})$", re.IGNORECASE | re.DOTALL)
 _JUNK = re.compile(r"(?:^|/)(?:\.|__MACOSX(?:/|$)|Thumbs\.db$|ehthumbs\.db$|desktop\.ini$)|\.tmp$|~$", re.IGNORECASE)
 _INCOMPLETE = re.compile(r"\.(?:crdownload|aria2|part|partial|!ut|!qb|opdownload|filepart)$", re.IGNORECASE)
-_FOREIGN = re.compile(r"\.(?:7z(?:\.\d+)?|rar|alz|egg|gz|tgz|bz2|tbz2?|xz|txz|zst|lzh|cab)$", re.IGNORECASE)
-_HANGUL = re.compile("[\u1100-\u11ff\u3130-\u318f\uac00-\ud7a3]")
+_FOREIGN = re.compile(r"(?<!\.json)(?<!\.jsonl)\.(?:7z(?:\.\d+)?|rar|alz|egg|gz|tgz|bz2|tbz2?|xz|txz|zst|lzh|cab)$", re.IGNORECASE)
 _ORDINARY = frozenset(("wav", "json", "flac", "ogg", "mp3", "m4a", "csv", "tsv", "txt"))
 _ODD_PATH = re.compile(r"^/|//|(?:^|/)\.\.?(?:/|$)")
 
@@ -95,12 +94,12 @@ def decoded(raw: bytes, encodings: tuple[str, ...] = UTF8_FIRST) -> str:
 
 
 def is_utf8(raw: bytes) -> bool:
-    """Whether the bytes are UTF-8: valid as such, and not rather Hangul in cp949 (청 in cp949 is û in UTF-8)."""
+    """Whether the bytes are valid UTF-8. A single Hangul syllable in cp949 may be, by accident: its neighbours then tell."""
     try:
-        text = raw.decode("utf-8")
-        return raw.isascii() or bool(_HANGUL.search(text)) or not _HANGUL.search(raw.decode("cp949", "ignore"))
+        raw.decode()
     except UnicodeDecodeError:
         return False
+    return True
 
 
 def readable(name: str) -> str:

@@ -15,7 +15,7 @@ from pipeline.errors import did_you_mean
 from pipeline.lexicon import Lexicon
 from pipeline.row import Drop
 from pipeline.stages import Options as StageOptions
-from pipeline.table import Table
+from pipeline.table import Table, release
 
 NAME = "filter"
 VERSION = 1
@@ -64,54 +64,110 @@ def _scenario(name: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """A rule that rows must meet. keep: SQL condition; detail: SQL expression of the sentence that says what decided."""
+    """A rule that rows must meet. keep: SQL condition; value: SQL expression of what decides, as a person reads it.
+
+    asked: what is asked of the value. broken: what follows the value in the sentence that a drop gets.
+    """
 
     reason: str
     keep: str
-    detail: str
+    value: str
+    asked: str
+    broken: str
+
+    @property
+    def detail(self) -> str:
+        """SQL expression of the sentence that says what decided."""
+        return f"({self.value}) || '{self.broken}'"
 
 
 def rules(options: Options) -> list[Rule]:
     """The rules in the order in which they are tried; a row is dropped by the first that it breaks."""
     seconds = "(frames / rate_hz)"
-    scenarios = ", ".join(f"'{name}'" for name in options.scenarios) or "''"
-    splits = ", ".join(f"'{name}'" for name in options.splits) or "''"
-    return [
-        Rule("split", f"split IN ({splits})", "printf('split %s is not kept', split)"),
-        Rule("scenario", f"scenario IS NULL OR scenario IN ({scenarios})", "printf('scenario %s is not kept', scenario)"),
-        Rule("too_short", f"{seconds} >= {options.min_s}", f"printf('%.3f s, shorter than {options.min_s} s', {seconds})"),
-        Rule("too_long", f"kind = 'noise' OR {seconds} <= {options.max_s}", f"printf('%.3f s, longer than {options.max_s} s', {seconds})"),
+    length, level = f"printf('%.3f s', {seconds})", "printf('level %.1f dBFS', level_full_dbfs)"
+    scenarios, splits = (", ".join(f"'{name}'" for name in names) or "''" for names in (options.scenarios, options.splits))
+    listed = [
+        Rule("split", f"split IN ({splits})", "printf('split %s', split)", f"one of {', '.join(options.splits)}", " is not kept"),
         Rule(
-            "low_rate", f"source_rate_hz >= {options.min_rate_hz}", f"printf('%d Hz, lower than {options.min_rate_hz} Hz', source_rate_hz)"
+            "scenario",
+            f"scenario IS NULL OR scenario IN ({scenarios})",
+            "coalesce(printf('scenario %s', scenario), 'no scenario')",
+            f"one of {', '.join(options.scenarios)}, or none",
+            " is not kept",
         ),
-        Rule("silent", "level_full_dbfs IS NOT NULL", "'no signal at all'"),
+        Rule("too_short", f"{seconds} >= {options.min_s}", length, f"at least {options.min_s} s", f", shorter than {options.min_s} s"),
+        Rule(
+            "too_long",
+            f"kind = 'noise' OR {seconds} <= {options.max_s}",
+            length,
+            f"at most {options.max_s} s, but for noise",
+            f", longer than {options.max_s} s",
+        ),
+        Rule(
+            "low_rate",
+            f"source_rate_hz >= {options.min_rate_hz}",
+            "printf('%d Hz', source_rate_hz)",
+            f"at least {options.min_rate_hz} Hz",
+            f", lower than {options.min_rate_hz} Hz",
+        ),
+        Rule("silent", "level_full_dbfs IS NOT NULL", f"coalesce({level}, 'no signal at all')", "a signal", ""),
         Rule(
             "too_quiet",
             f"level_full_dbfs >= {options.min_level_dbfs}",
-            f"printf('level %.1f dBFS, lower than {options.min_level_dbfs} dBFS', level_full_dbfs)",
-        ),
-        Rule(
-            "clipped",
-            f"clipped_share <= {options.max_clipped}",
-            f"printf('%.4f of the samples at full scale, more than {options.max_clipped}', clipped_share)",
-        ),
-        Rule(
-            "digital_zero",
-            f"zero_share <= {options.max_zero}",
-            f"printf('%.4f of the samples digital zero, more than {options.max_zero}', zero_share)",
-        ),
-        *(
-            [
-                Rule(
-                    "no_transcript",
-                    "kind <> 'speech' OR transcript IS NOT NULL",
-                    "'speech without a transcript (kept with --no-transcript, or transcript = false)'",
-                )
-            ]
-            if options.transcript
-            else []
+            level,
+            f"at least {options.min_level_dbfs} dBFS",
+            f", lower than {options.min_level_dbfs} dBFS",
         ),
     ]
+    return listed + _shares(options) + ([_TRANSCRIPT] if options.transcript else [])
+
+
+def _shares(options: Options) -> list[Rule]:
+    return [
+        Rule(reason, f"{column} <= {most}", f"printf('%.4f of the samples {what}', {column})", f"at most {most}", f", more than {most}")
+        for reason, column, most, what in (
+            ("clipped", "clipped_share", options.max_clipped, "at full scale"),
+            ("digital_zero", "zero_share", options.max_zero, "digital zero"),
+        )
+    ]
+
+
+_TRANSCRIPT = Rule(
+    "no_transcript",
+    "kind <> 'speech' OR transcript IS NOT NULL",
+    "CASE WHEN transcript IS NOT NULL THEN 'a transcript' ELSE printf('%s without a transcript', kind) END",
+    "a transcript, where it is speech",
+    " (kept with --no-transcript, or transcript = false)",
+)
+
+
+OF_LEVEL = ("silent", "too_quiet")  # rules on a level that later stages measure anew, of other samples
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a rule says of a row: the value that decides, what is asked of it, whether it is met."""
+
+    rule: str
+    value: str
+    asked: str
+    met: bool
+
+
+def verdicts(row: Table, options: Options) -> list[Verdict]:
+    """What each rule, `where` included, says of a row as ingest left it. row: a table of one."""
+    tried = rules(options)
+    told = row.derived(**{f"v{n}": f"[{rule.value}, CAST(coalesce({rule.keep}, false) AS VARCHAR)]" for n, rule in enumerate(tried)})
+    found = [(rule, *told.column(f"v{n}")[0]) for n, rule in enumerate(tried)]
+    listed = [Verdict(rule.reason, value or "unknown", rule.asked, met == "true") for rule, value, met in found]
+    if options.where is not None:
+        listed.append(Verdict("where", "the row's columns", options.where, bool(row.select(options.where)[0])))
+    return listed
+
+
+def dev_draw(seed: int, corpus: str, groups: Sequence[str]) -> NDArray[np.float64]:
+    """float64 [groups] in [0, 1): the draw of each group of a corpus without a dev split; below `dev_share` it becomes dev."""
+    return keys.draws(seed, f"dev {corpus}", groups)[:, 0]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -130,6 +186,7 @@ def apply(rows: Table, options: Options, lexicon: Lexicon, seed: int) -> Filtere
     """
     drops, kept = _ruled(rows.ordered(), options)
     del rows  # a table of millions of rows
+    release()
     if options.where is not None:
         meets = kept.select(options.where)
         drops.append(_drops(kept.where(~meets), "where", f"does not meet: {options.where}"))
@@ -171,7 +228,7 @@ def _dev_carved(rows: Table, options: Options, seed: int) -> tuple[Table, list[s
             continue
         own &= rows.equal("split", "train")
         codes, groups = rows.where(own).codes("group")
-        drawn = keys.draws(seed, f"dev {corpus}", [str(group) for group in groups])[:, 0] < options.dev_share
+        drawn = dev_draw(seed, str(corpus), [str(group) for group in groups]) < options.dev_share
         moved[own] = drawn[codes]
         notes.append(f"{corpus}: {int(drawn.sum())} of {len(groups)} groups of train became dev (dev_share {options.dev_share})")
         if not drawn.any():

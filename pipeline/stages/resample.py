@@ -134,14 +134,7 @@ def rendered(known: Known, recording: Recording, options: Options) -> Sound:
 
     One that would pass full scale on its way (resampling overshoots) is attenuated to full scale minus 0.1 dB.
     """
-    if changed := _changed(known, recording):
-        raise CorruptMember("changed", changed)
-    samples = dsp.resample(dsp.mono(floats(recording)), recording.rate_hz, options.rate_hz, options.quality)
-    gain_db = 0.0
-    if not dsp.fits(samples):
-        gain_db = attenuation_db(dsp.peak(samples))
-        samples = samples * np.float32(dsp.gain(gain_db))
-    pcm = dsp.quantised(samples)
+    pcm, gain_db = unmeasured(known, recording, options)
     moments = dsp.moments(pcm)
     active = dsp.active_level(pcm, options.rate_hz, moments)
     return Sound(
@@ -151,6 +144,18 @@ def rendered(known: Known, recording: Recording, options: Options) -> Sound:
         round(active.level_dbfs, DB_DIGITS) if active else None,
         round(active.activity, SHARE_DIGITS) if active else None,
     )
+
+
+def unmeasured(known: Known, recording: Recording, options: Options) -> tuple[dsp.Pcm16, float]:
+    """(samples of a decoded recording at the new rate, their gain in dB): what `rendered` gives, before its levels are taken."""
+    if changed := _changed(known, recording):
+        raise CorruptMember("changed", changed)
+    samples = dsp.resample(dsp.mono(floats(recording)), recording.rate_hz, options.rate_hz, options.quality)
+    gain_db = 0.0
+    if not dsp.fits(samples):
+        gain_db = attenuation_db(dsp.peak(samples))
+        samples = samples * np.float32(dsp.gain(gain_db))
+    return dsp.quantised(samples), gain_db
 
 
 def attenuation_db(peak: float) -> float:

@@ -100,6 +100,11 @@ def _data_chunk(data: bytes) -> tuple[int, int]:
     return 0, 0
 
 
+def library() -> tuple[str, list[str]]:
+    """(name and version of the library that decodes, the container formats that it knows)."""
+    return f"libsndfile {sf.__libsndfile_version__}", sorted(sf.available_formats())
+
+
 def floats(recording: Recording) -> NDArray[np.float32]:
     """The samples as float32 [frames, channels], full scale 1.0."""
     if recording.pcm.dtype == np.float32:

@@ -21,11 +21,12 @@ from numpy.typing import NDArray
 from pipeline import dsp, files
 from pipeline.errors import CorruptMember, ManifestError
 from pipeline.row import Audio, Row
-from pipeline.store.codec import unflac
+from pipeline.store.codec import flac, unflac
 
 AUDIO_FOLDER = "audio"  # beside the manifests
 _BLOCK = tarfile.BLOCKSIZE
 _OPEN_SHARDS = 16
+_FLAC = b"fLaC"  # how every such file begins
 _NOISE_HELD = 64  # decoded recordings of noise, 20 MB of CochlScene
 
 
@@ -123,15 +124,30 @@ class Reader:
             raise ManifestError(f"{row.id}: has no rate: not a measured row")
         return Audio(self.pcm(row).astype(np.float32) * np.float32(2.0**-15), row.rate_hz)
 
+    def packed(self, row: Row) -> bytes:
+        """The row's FLAC bytes: as they are stored, or of what is rendered where the row is a virtual mixture."""
+        if row.shard is not None and row.offset is not None and row.bytes is not None:
+            return self.stored_bytes(row.shard, row.offset, row.bytes)
+        return flac(self.pcm(row), row.rate_hz or 0)
+
     def stored(self, shard: str, offset: int, size: int) -> NDArray[np.int16]:
         """The samples at this place of a shard, int16 [frames]."""
-        data = os.pread(self._file(shard).fileno(), size, offset)
         try:
-            return unflac(data)
+            return unflac(os.pread(self._file(shard).fileno(), size, offset))
         except CorruptMember:
-            raise ManifestError(
-                f"{self.folder / shard}: no FLAC clip of {size} bytes at {offset}: the shard is damaged; run the same command again"
-            ) from None
+            raise self._damaged(shard, offset, size) from None
+
+    def stored_bytes(self, shard: str, offset: int, size: int) -> bytes:
+        """The FLAC bytes at this place of a shard, not decoded."""
+        data = os.pread(self._file(shard).fileno(), size, offset)
+        if len(data) != size or data[: len(_FLAC)] != _FLAC:
+            raise self._damaged(shard, offset, size)
+        return data
+
+    def _damaged(self, shard: str, offset: int, size: int) -> ManifestError:
+        return ManifestError(
+            f"{self.folder / shard}: no FLAC clip of {size} bytes at {offset}: the shard is damaged; run the same command again"
+        )
 
     def _file(self, shard: str) -> BinaryIO:
         if shard in self._open:

@@ -1,0 +1,224 @@
+"""Near-duplicates: the same recording in other clothes is found across splits, another take of the same words is not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soxr
+from command import chain, prep
+from numpy.typing import NDArray
+from sounds import corpus, encoded, hiss, voice
+
+from pipeline import audit, dsp, manifest, store
+from pipeline.audit import Clear, Finding, Options, listen, near, prints
+from pipeline.audit.near import Prints
+from pipeline.row import Row
+from pipeline.table import Table
+
+RATE_HZ = 16_000
+Pcm = NDArray[np.float32]
+TAKES = 24
+
+
+def take(n: int) -> Pcm:
+    return voice(2.0 + n % 5 * 0.4, seed=n)
+
+
+def rated(samples: Pcm) -> Pcm:
+    return soxr.resample(soxr.resample(samples, RATE_HZ, 44_100)[5:], 44_100, RATE_HZ)
+
+
+def companded(samples: Pcm) -> Pcm:
+    """Through 8-bit mu-law (G.711, continuous form)."""
+    code = np.rint(np.sign(samples) * np.log1p(255 * np.abs(samples)) / np.log(256) * 127) / 127
+    return np.sign(code) * np.expm1(np.abs(code) * np.log(256)) / 255
+
+
+def noisy(samples: Pcm, snr_db: float) -> Pcm:
+    white = np.random.default_rng(99).standard_normal(len(samples))
+    return samples + white * samples.std() * 10 ** (-snr_db / 20)
+
+
+CLOTHES: dict[str, Callable[[Pcm], Pcm]] = {
+    "20 dB softer": lambda x: x * 0.1,
+    "6 dB louder": lambda x: x * 2,
+    "0.1 s trimmed": lambda x: x[1_617:],
+    "0.9 s trimmed": lambda x: x[14_401:],
+    "its halves in turn": lambda x: np.concatenate([x[len(x) // 2 :], x[: len(x) // 2]]),
+    "a second of it": lambda x: x[9_000:25_000],
+    "begins later": lambda x: np.concatenate([np.zeros(11_113), x]),
+    "44.1 kHz and back, twice": lambda x: rated(rated(x)),
+    "8 kHz": lambda x: soxr.resample(soxr.resample(x, RATE_HZ, 8_000), 8_000, RATE_HZ),
+    "8 bits": lambda x: np.rint(x * 128) / 128,
+    "mu-law": companded,
+    "noise at 30 dB": lambda x: noisy(x, 30),
+    "all of it": lambda x: noisy(companded(rated(x[5_003:] * 0.3)), 30),
+}
+OTHERS: dict[str, Callable[[Pcm], Pcm]] = {
+    "2 % faster": lambda x: soxr.resample(x, RATE_HZ, RATE_HZ / 1.02),
+    "backwards": lambda x: x[::-1],
+    "0.5 % slower": lambda x: soxr.resample(x, RATE_HZ, RATE_HZ * 1.005),
+}
+
+
+def low(samples: Pcm) -> Pcm:
+    pcm = np.clip(np.rint(samples * 32_768), -32_768, 32_767).astype(np.float32)
+    return prints.lowered(pcm, RATE_HZ)
+
+
+def paired(ones: list[Pcm], others: list[Pcm]) -> list[tuple[int, int, prints.Alike]]:
+    """(one, other, how alike) of the pairs across the two lists that are one recording."""
+    lows = [low(samples) for samples in (*ones, *others)]
+    found = [prints.prints(samples) for samples in lows]
+    owners = np.concatenate([np.full(len(words), n, np.int32) for n, (words, _) in enumerate(found)])
+    held = Prints(np.concatenate([words for words, _ in found]), owners, np.concatenate([frames for _, frames in found]))
+    splits = np.repeat([0, 1], [len(ones), len(others)])
+    pairs = near._candidates(held, splits).tolist()
+    verdicts = [(one, other - len(ones), prints.alike(lows[one], lows[other], lag)) for one, other, lag in pairs]
+    return [verdict for verdict in verdicts if verdict[2].agreement >= near.AGREEMENT]
+
+
+@pytest.mark.parametrize("name", sorted(CLOTHES))
+def test_every_recording_is_found_in_other_clothes_and_no_other(name: str) -> None:
+    takes = [take(n) for n in range(TAKES)]
+    found = paired(takes, [CLOTHES[name](samples) for samples in takes])
+    assert sorted((one, other) for one, other, _ in found) == [(n, n) for n in range(TAKES)]
+
+
+@pytest.mark.parametrize("name", sorted(OTHERS))
+def test_another_take_is_not_the_same_recording(name: str) -> None:
+    takes = [take(n) for n in range(TAKES)]
+    assert paired(takes, [OTHERS[name](samples) for samples in takes]) == []
+
+
+def test_takes_of_other_voices_are_not_the_same_recording() -> None:
+    assert paired([take(n) for n in range(TAKES)], [take(1_000 + n) for n in range(TAKES)]) == []
+
+
+def test_hums_of_one_pitch_are_not_the_same_recording() -> None:
+    time = np.arange(4 * RATE_HZ) / RATE_HZ
+    hums = [
+        0.05 * sum(np.sin(2 * np.pi * 100 * k * time + n * k) for k in range(1, 19)) + hiss(4, seed=n, level_dbfs=-60) for n in range(12)
+    ]
+    assert paired(hums[:6], hums[6:]) == []
+
+
+def test_a_tone_says_nothing_and_a_low_tone_in_both_does_not_make_two_takes_one() -> None:
+    time = np.arange(3 * RATE_HZ) / RATE_HZ
+    tone = 0.2 * np.sin(2 * np.pi * 400 * time)
+    assert prints.alike(low(tone), low(tone[800:]), 200).agreement == 0.0
+    ones = [voice(3.0, seed=n, level_dbfs=-32) + 0.1 * np.sin(2 * np.pi * 60 * time) for n in (1, 2)]
+    assert prints.alike(low(ones[0]), low(ones[1]), 0).agreement < 0.5
+
+
+def test_offset_and_gain_of_a_copy_are_told() -> None:
+    ((_, _, alike),) = paired([take(1)], [take(1)[8_000:] * 0.5])
+    assert (alike.offset_s, alike.gain_db) == (pytest.approx(0.5, abs=0.001), pytest.approx(-6.02, abs=0.05))
+    assert alike.seconds == pytest.approx(len(take(1)) / RATE_HZ - 0.5, abs=0.01)
+
+
+def test_what_is_too_short_or_silent_has_no_prints() -> None:
+    assert [len(part) for part in prints.prints(np.zeros(1_000, np.float32))] == [0, 0]
+    assert [len(part) for part in prints.prints(np.zeros(9_000, np.float32))] == [0, 0]
+
+
+def files(twins: bool) -> dict[str, bytes]:
+    """Speech and noise of both splits; with twins one utterance and one noise of train are in test, in other clothes."""
+    held = {f"clean_train/a{n}.wav": encoded(take(n)) for n in range(6)} | {
+        f"clean_test/b{n}.wav": encoded(take(100 + n)) for n in range(4)
+    }
+    held |= {f"noise_train/Hum_{n}.wav": encoded(hiss(6, seed=n)) for n in range(3)}
+    held |= {f"noise_test/Hum_{n}.wav": encoded(hiss(6, seed=50 + n)) for n in range(2)}
+    if twins:
+        held["clean_test/b9.wav"] = encoded(soxr.resample(take(2)[4_000:] * 0.3, RATE_HZ, 44_100), 44_100, "PCM_24")
+        held["noise_test/Fan_9.wav"] = encoded(hiss(6, seed=1)[20_000:] * 2, subtype="ULAW")
+    return held
+
+
+def mixed_set(folder: Path, twins: bool, *mixing: object) -> manifest.Manifest:
+    return manifest.read(chain(folder, corpus(folder / "corpus", files(twins)), "--noise", "ms-snsd", *mixing))
+
+
+@pytest.fixture(scope="module")
+def leaky(tmp_path_factory: pytest.TempPathFactory) -> manifest.Manifest:
+    """A set that stores no clean speech of its own, with a twin of an utterance and of a noise across its splits."""
+    return mixed_set(tmp_path_factory.mktemp("leaky"), True, "--snr", 5)
+
+
+def heard(held: manifest.Manifest, **options: object) -> list[Finding]:
+    return audit.findings(held, Options(fail_on=("near",), checks=("near",), **options))  # type: ignore[arg-type]
+
+
+def test_twins_of_a_built_set_are_found_though_only_mixtures_hold_the_speech(leaky: manifest.Manifest) -> None:
+    (found,) = heard(leaky)
+    pairs = [pair["ids"] for pair in found.figures["pairs"]]
+    speech, noise = ["ms-snsd/clean_train/a2", "ms-snsd/clean_test/b9"], ["ms-snsd/noise_train/Hum_1", "ms-snsd/noise_test/Fan_9"]
+    assert sorted(sorted(pair) for pair in pairs) == sorted([sorted(speech), sorted(noise)])
+    assert (found.fails, found.rows) == (True, 4)
+    assert "11 utterances out of their mixtures, the noise taken out" in found.detail
+    assert not any(leaks.check in ("group", "source", "noise", "pcm") for leaks in audit.findings(leaky))
+
+
+def test_a_clean_set_has_none_and_a_virtual_one_is_heard_as_well(tmp_path: Path) -> None:
+    clean = audit.audited(mixed_set(tmp_path / "clean", False, "--snr", 5), Options(checks=("near",)))
+    assert [type(outcome) for outcome in (*clean.findings, *clean.clear)] == [Clear]
+    (found,) = heard(mixed_set(tmp_path / "virtual", True, "--snr", 5, "--virtual"))
+    assert len(found.figures["pairs"]) == 2
+
+
+def test_speech_out_of_a_mixture_is_the_speech(leaky: manifest.Manifest) -> None:
+    """To the rounding of the mixture, half a step, and of its gains."""
+    reader = store.Reader(leaky.path.parent)
+    known = {row.id: reader.pcm(row) for row in manifest.read(leaky.path.with_name("resampled.parquet")).rows()}
+    heard_speech = [(row, samples) for row, samples in listen.sounds(listen.recordings(leaky.table).rows, reader) if row.kind == "mixture"]
+    assert len(heard_speech) == 11
+    for row, samples in heard_speech:
+        assert np.abs(samples - known[str(row.speech_id)]).max() < 0.6 / 10 ** ((row.gain_db or 0.0) / 20)
+
+
+def test_speech_is_taken_out_of_an_attenuated_mixture_at_its_own_level() -> None:
+    speech, noise = (np.rint(samples * 32_768).astype(np.int16) for samples in (take(1), hiss(5.0, seed=1, level_dbfs=-35)))
+    row = Row("m", "c", "train", "g", "mixture", "@c/m", rate_hz=RATE_HZ, noise_start=70_000, gain_db=-4.5, noise_gain_db=3.0)
+    mixture = dsp.mixed(speech, dsp.crop(noise, 70_000, len(speech), RATE_HZ), -4.5, 3.0)
+    assert np.abs(listen.unmixed(mixture, noise, row) - speech).max() < 0.9  # half a step, over the gain
+
+
+def test_an_utterance_in_many_mixtures_is_heard_once_where_its_noise_is_lowest(leaky: manifest.Manifest) -> None:
+    twice = Table.joined(
+        [leaky.table, leaky.table.where(leaky.table.equal("kind", "mixture")).suffixed("id", "b").filled(snr_db=30.0)], Row
+    )
+    told = listen.recordings(twice)
+    assert (told.stored, told.unmixed) == (6, 11)
+    assert all(row.snr_db == 30.0 for row in told.rows.rows(Row) if row.kind == "mixture")
+
+
+def test_speech_whose_noise_is_stored_nowhere_is_heard_in_its_noise(leaky: manifest.Manifest) -> None:
+    alone = leaky.table.where(leaky.table.equal("kind", "mixture"))
+    told = listen.recordings(alone)
+    assert (told.stored, told.unmixed, told.noisy) == (0, 0, 11)
+    assert told.hidden == len(set(alone.column("noise_pcm_hash")))
+    assert "with the noise of their mixture in them" in told.sentence()
+
+
+def test_a_sample_says_what_it_misses(leaky: manifest.Manifest) -> None:
+    told = audit.audited(leaky, Options(checks=("near",), sample=8))
+    (outcome,) = (*told.findings, *told.clear)
+    assert outcome.figures["heard"] == 8
+    assert "a sample of 8 was compared, so that a pair is seen with a chance of" in outcome.detail
+    assert heard(leaky, sample=0)[0].figures["heard"] == 17
+
+
+def test_workers_find_the_same(leaky: manifest.Manifest, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(near, "CLIPS_A_TASK", 3)
+    answers = [prep(leaky.path.parent, "audit", leaky.path, "--checks", "near", "--json", "--jobs", jobs).out for jobs in (1, 2)]
+    assert answers[0] == answers[1]
+    assert prep(leaky.path.parent, "audit", leaky.path, "--checks", "near", "--fail-on", "near", "--jobs", 1).code == 1
+
+
+def test_rows_of_one_split_are_not_compared(leaky: manifest.Manifest) -> None:
+    rows = leaky.table.where(leaky.table.equal("split", "train"))
+    told = audit.audited(manifest.Manifest(rows, leaky.provenance, leaky.path), Options(checks=("near",)))
+    assert [clear.detail for clear in told.clear] == ["the recordings are all of one split: nothing to compare"]

@@ -1,0 +1,152 @@
+"""Older manifests: one of schema 1 opens for ever; a step makes of an older schema what it is today."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+from command import done, prep
+
+from pipeline import manifest, migrations
+from pipeline.errors import ManifestError
+from pipeline.manifest import SCHEMA_VERSION, Provenance
+from pipeline.migrations import Step
+from pipeline.row import Drop, Row
+from pipeline.table import Table
+
+KEPT = Path(__file__).parent / "data/schema-1.parquet"  # made of the small corpora of prep demo, without AI-Hub's part
+ROWS_HASH, DROPS_HASH = "83b49b85a95d716bda8afb97df54b413", "e266e8090e4e951c4c930cb6c3a247f0"
+ROW = Row("a/1", "recordings", "train", "g", "speech", "@recordings/1", "살려주세요", scene="Park", frames=16_000)
+
+
+def test_a_manifest_of_schema_1_opens_for_ever() -> None:
+    held = manifest.read(KEPT)
+    assert (held.provenance.schema_version, held.provenance.stage, held.provenance.logical_hash) == (1, "mix", ROWS_HASH)
+    rows = {row.id: row for row in held.rows()}
+    mixture = rows["recordings/wav/rec 001.wav_snr0to20_0"]
+    assert (mixture.kind, mixture.keyword, mixture.noise_id, mixture.snr_db) == (
+        "mixture",
+        "saveme",
+        "cochlscene/Street_user0044_14701628_000",
+        2.0,
+    )
+    assert mixture.snr_active_db == pytest.approx(mixture.snr_db, abs=0.1)
+    assert held.drops().query("SELECT stage, reason, count(*) FROM rows GROUP BY 1, 2") == [("filter", "too_short", 2)]
+
+
+def test_its_logical_hash_still_verifies() -> None:
+    assert manifest.as_written(KEPT).digest() == ROWS_HASH
+    assert manifest.drops_of(KEPT).digest() == DROPS_HASH
+    assert manifest.read(KEPT).table.digest() == ROWS_HASH  # as long as later schemas only add columns
+
+
+def test_the_kept_manifest_holds_nothing_of_ai_hub() -> None:
+    assert manifest.read(KEPT).table.codes("corpus")[1] == ["cochlscene", "recordings"]
+
+
+def older(folder: Path, version: int = 0) -> Path:
+    """A manifest of a schema before the first: `place` for `scene`, without a CRC, drops without a sentence."""
+    path = folder / "old.parquet"
+    made = Provenance("ingest", {"ingest": {"corpora": ["recordings"]}}, 7, versions={"numpy": "1.0"}, schema_version=version)
+    rows = Table.of([ROW, replace(ROW, id="a/2", source="@recordings/2", scene=None)], Row)
+    lacking = Table(rows.arrow.drop_columns(["source_pcm_crc"])).renamed(scene="place")
+    drops = Table(Table.of([Drop("a/9", "ingest", "truncated", "")], Drop).arrow.drop_columns(["detail"]))
+    told = asdict(replace(made, logical_hash=lacking.digest(), drops_hash=drops.digest()))
+    manifest.write_table(path, lacking, told)
+    manifest.write_table(manifest.drops_path(path), drops, told)
+    return path
+
+
+@pytest.fixture
+def a_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a schema before the first would have needed."""
+    step = Step(lambda rows: rows.renamed(place="scene"), lambda drops: drops.filled(detail="nobody said"))
+    monkeypatch.setattr(migrations, "STEPS", {0: step})
+
+
+@pytest.mark.usefixtures("a_step")
+def test_an_older_manifest_is_read_as_one_of_today(tmp_path: Path) -> None:
+    held = manifest.read(older(tmp_path))
+    assert list(held.rows()) == [ROW, replace(ROW, id="a/2", source="@recordings/2", scene=None)]
+    assert list(held.drops().rows(Drop)) == [Drop("a/9", "ingest", "truncated", "nobody said")]
+    assert manifest.columns(held.path, ["scene"]).column("scene") == ["Park", None]
+    assert manifest.picked(held.path, "id", "a/2").column("scene") == [None]
+
+
+def test_steps_are_taken_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    steps = {n: Step(lambda rows, n=n: rows.suffixed("id", str(n))) for n in (3, 1, 2)}  # type: ignore[misc]
+    monkeypatch.setattr(migrations, "STEPS", steps)
+    assert migrations.raised(Table.of([ROW], Row), "rows", 1, 5).column("id") == ["a/1123"]
+
+
+def test_without_its_step_what_an_older_manifest_lacks_is_named(tmp_path: Path) -> None:
+    path = older(tmp_path)
+    with pytest.raises(ManifestError, match="lacks the columns detail"):
+        manifest.read(path).drops()
+
+
+@pytest.mark.usefixtures("a_step")
+def test_migrate_writes_the_same_rows_and_keeps_who_made_them(tmp_path: Path) -> None:
+    path = older(tmp_path)
+    before, drops = list(manifest.read(path).rows()), list(manifest.read(path).drops().rows(Drop))
+    assert f"schema version 0 -> {SCHEMA_VERSION}" in done(tmp_path, "migrate", path).out
+    held = manifest.read(path)
+    assert (list(held.rows()), list(held.drops().rows(Drop))) == (before, drops)
+    assert held.provenance.schema_version == SCHEMA_VERSION
+    assert (held.provenance.seed, held.provenance.versions) == (7, {"numpy": "1.0"})
+    assert held.table.digest() == held.provenance.logical_hash == manifest.as_written(path).digest()
+    assert {"scene", "source_pcm_crc"} <= set(pq.read_schema(path).names)
+
+
+@pytest.mark.usefixtures("a_step")
+def test_an_older_manifest_and_what_became_of_it_have_the_same_rows(tmp_path: Path) -> None:
+    path = older(tmp_path)
+    done(tmp_path, "migrate", path, "--out", tmp_path / "new.parquet")
+    told = done(tmp_path, "diff", path, tmp_path / "new.parquet", "--json").json()
+    assert [(option["name"], option["old"]) for option in told["options"]] == [("schema_version", 0)]
+
+
+@pytest.mark.usefixtures("a_step")
+def test_migrate_to_another_file_leaves_the_old_one(tmp_path: Path) -> None:
+    path = older(tmp_path)
+    before = path.read_bytes()
+    done(tmp_path, "migrate", path, "--out", tmp_path / "new.parquet")
+    assert path.read_bytes() == before
+    assert len(manifest.read(tmp_path / "new.parquet")) == 2
+    assert "lies beside it" in prep(tmp_path, "migrate", path, "--out", tmp_path / "elsewhere/new.parquet").err
+
+
+@pytest.mark.usefixtures("a_step")
+def test_migrate_refuses_rows_that_are_not_those_that_were_written(tmp_path: Path) -> None:
+    path = older(tmp_path)
+    arrow = pq.read_table(path)
+    pq.write_table(arrow.slice(0, 1), path)
+    before = path.read_bytes()
+    ended = prep(tmp_path, "migrate", path)
+    assert (ended.code, path.read_bytes()) == (1, before)
+    assert "changed after it was written" in ended.err
+
+
+def test_the_newest_is_left_as_it_is(tmp_path: Path) -> None:
+    for name in (KEPT.name, manifest.drops_path(KEPT).name):
+        shutil.copy(KEPT.parent / name, tmp_path / name)
+    before = (tmp_path / KEPT.name).read_bytes()
+    assert "the newest: nothing to do" in done(tmp_path, "migrate", KEPT.name).out
+    assert (tmp_path / KEPT.name).read_bytes() == before
+
+
+def test_what_is_no_manifest_is_not_migrated(tmp_path: Path) -> None:
+    (tmp_path / "x.parquet").write_text("id,corpus\n")
+    assert prep(tmp_path, "migrate", "x.parquet").code == 1
+    assert "no such manifest" in prep(tmp_path, "migrate", "none.parquet").err
+
+
+def test_a_pack_is_no_manifest_and_says_what_to_type(tmp_path: Path) -> None:
+    manifest.write_table(tmp_path / "a.pack.parquet", Table.of([ROW], Row), {"schema_version": 1, "pack": json.loads("{}")})
+    for read in (manifest.read, manifest.provenance):
+        with pytest.raises(ManifestError, match=r"prep rebuild a\.pack\.parquet"):
+            read(tmp_path / "a.pack.parquet")

@@ -1,0 +1,250 @@
+"""What a pack holds, what it must never hold, and how small it is."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from command import done, prep
+from conftest import Built
+
+from pipeline import manifest
+from pipeline.errors import ManifestError
+from pipeline.manifest import Provenance
+from pipeline.row import Drop, Row
+from pipeline.sharing import columns, pack
+from pipeline.table import Table
+
+SPEECH = Row("aihub/Training/1", "aihub", "train", "a" * 32, "speech", "@aihub/Training/화재/1", "살려주세요", "saveme", "화재")
+HASH = {"pcm_hash": "1" * 32, "source_pcm_hash": "a" * 32, "source_pcm_crc": 7}
+MEASURED = {"rate_hz": 16_000, "frames": 16_000, "source_rate_hz": 44_100, "source_channels": 1, "source_frames": 44_100}
+LEVELS = {"level_full_dbfs": -23.4561, "level_active_dbfs": -20.0, "activity": 0.613721, "gain_db": 0.0, "noise_label": "speech"}
+SPEECH = replace(SPEECH, source_format="WAV PCM_16", clipped_share=0.0, zero_share=0.1, **HASH, **MEASURED, **LEVELS)
+NOISE = replace(SPEECH, id="cochlscene/n", corpus="cochlscene", group="user1", kind="noise", source="@cochlscene/Train/Bus/n")
+NOISE = replace(NOISE, transcript=None, keyword=None, scenario=None, scene="Bus", pcm_hash="2" * 32, source_pcm_hash="b" * 32)
+MIXED = replace(SPEECH, id="aihub/Training/1_snr20_0", kind="mixture", speech_id="aihub/Training/1", speech_pcm_hash="3" * 32)
+MIXED = replace(MIXED, noise_id=NOISE.id, noise_source=NOISE.source, noise_pcm_hash=NOISE.pcm_hash, noise_start=5, scene="Bus", variant=0)
+MIXED = replace(MIXED, snr_db=20.0, snr_definition="active", snr_active_db=19.9999, snr_full_db=14.2, noise_gain_db=-3.21)
+
+
+def written(folder: Path, *rows: Row, recipe: Any = None) -> Path:
+    """A manifest of these rows."""
+    folder.mkdir(parents=True, exist_ok=True)
+    manifest.write(folder / "set.parquet", Table.of(list(rows), Row), Table.of([], Drop), Provenance("mix", recipe or {}, 0))
+    return folder / "set.parquet"
+
+
+def packed(path: Path) -> Path:
+    """Its pack."""
+    return pack.write(manifest.read(path), pack.path_of(path)).path
+
+
+def every_text(path: Path) -> str:
+    """All that a Parquet file says: its values, column names and metadata."""
+    table = pq.read_table(path)
+    said = [str(value) for name in table.column_names for value in table.column(name).to_pylist()]
+    return "\n".join([*said, *(value.decode("utf-8", "replace") for value in (table.schema.metadata or {}).values())])
+
+
+# ---- what is in it
+
+
+def test_a_public_set_comes_back_whole(built: Built, tmp_path: Path) -> None:
+    held = manifest.read(built.path("cochlscene"))
+    made = pack.write(held, tmp_path / "cochlscene.pack.parquet")
+    again = pack.read(made.path)
+    assert again.manifest.table.digest() == held.provenance.logical_hash
+    assert (again.manifest.provenance, again.left_out) == (held.provenance, ())
+
+
+def test_all_but_what_is_left_out_comes_back(built: Built, tmp_path: Path) -> None:
+    held = manifest.read(built.path("mixed"))
+    again = pack.read(pack.write(held, tmp_path / "m.pack.parquet").path)
+    left = {item.column for item in again.left_out}
+    assert left == {"transcript", "labels", "scenario", "scene", "group"}
+    for name in set(held.table.names) - left - set(columns.UNHASHED):
+        assert again.manifest.table.column(name) == held.table.column(name)
+    assert {item.corpus for item in again.terms} == {"aihub", "cochlscene", "ms-snsd", "recordings"}
+    assert all(item.licence and item.attribution for item in again.terms)
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        replace(MIXED, level_full_dbfs=-23.45612345),
+        replace(MIXED, level_full_dbfs=-1e12),
+        replace(MIXED, pcm_hash="not a hash"),
+        replace(MIXED, pcm_hash="A" * 32),
+        replace(MIXED, id="another id"),
+        replace(MIXED, noise_id="nowhere"),
+        replace(MIXED, noise_source="@elsewhere"),
+        replace(MIXED, scene=None),
+        replace(MIXED, scene="Park"),
+        replace(MIXED, group="speaker"),
+        replace(MIXED, frames=15_999),
+        replace(MIXED, frames=None),
+        replace(MIXED, noise_start=None, source_pcm_hash=None),
+    ],
+)
+def test_unusual_values_survive(odd: Row) -> None:
+    rows = Table.of([odd, NOISE, replace(SPEECH, id="aihub/Training/2")], Row)
+    shut, taken = columns.shut(rows)
+    assert list(columns.opened(shut, taken).rows(Row)) == list(rows.rows(Row))
+
+
+def test_a_set_without_mixtures_survives() -> None:
+    for rows in ([SPEECH], [NOISE], []):
+        table = Table.of(rows, Row)
+        shut, taken = columns.shut(table)
+        assert list(columns.opened(shut, taken).rows(Row)) == rows
+
+
+def test_a_row_takes_at_most_150_bytes(tmp_path: Path) -> None:
+    """Incompressible are three hashes and the levels; ids and sources differ in a few digits."""
+    rng, rows = np.random.default_rng(0), [NOISE]
+    for n in range(4000):
+        digits, sizes = f"{rng.integers(10**6):06d}{n}", rng.integers(20_000, 400_000)
+        hashes = {name: rng.bytes(16).hex() for name in ("pcm_hash", "source_pcm_hash", "speech_pcm_hash")}
+        levels = {
+            name: round(float(rng.normal(-25, 5)), 4) for name in ("level_full_dbfs", "level_active_dbfs", "peak_dbfs", "snr_full_db")
+        }
+        names = {
+            "id": f"aihub/Training/{digits}_snr20_0",
+            "speech_id": f"aihub/Training/{digits}",
+            "source": f"@aihub/Training/화재/{digits}",
+        }
+        lengths = {
+            "source_frames": int(sizes),
+            "frames": int((2 * sizes * 16_000 + 44_100) // 88_200),
+            "source_pcm_crc": int(rng.integers(2**32)),
+        }
+        rows.append(replace(MIXED, group=hashes["source_pcm_hash"], **names, **lengths, **hashes, **levels))
+    path = written(tmp_path, *rows)
+    made = pack.write(manifest.read(path), pack.path_of(path))
+    assert made.bytes / made.rows < 100
+
+
+# ---- what must not be in it
+
+
+def test_no_transcript_no_label_no_path_and_no_speaker_is_in_a_pack(built: Built, tmp_path: Path) -> None:
+    said = every_text(pack.write(manifest.read(built.path("mixed")), tmp_path / "m.pack.parquet").path)
+    for corpus in ("aihub", "recordings"):
+        held = manifest.read(built.path(corpus)).table
+        texts = {str(text) for text in held.codes("transcript")[1] if text}
+        assert texts
+        assert not [text for text in texts if text in said]
+    speakers = {str(name) for name in manifest.read(built.path("recordings")).table.codes("group")[1] if len(str(name)) < 32}
+    assert speakers
+    assert not [name for name in speakers if f"\n{name}\n" in said]
+    held = manifest.read(built.path("aihub")).table
+    classes = {str(name) for name in held.codes("scenario")[1]}  # they are in the names of the recordings
+    values = {value for labels in held.labels() for value in labels.values()} - classes
+    telling = {value for value in values if len(value) > 3 and not value[0].isdigit()}
+    assert len(telling) > 5
+    assert not [value for value in telling if value in said]
+    for path in (built.folder, built.corpora, Path.home()):
+        assert str(path) not in said
+
+
+def test_a_recipe_that_quotes_a_transcript_is_left_out_with_it(tmp_path: Path) -> None:
+    recipe = {"filter": {"where": "transcript = '살려주세요'", "splits": ["train"]}, "mix": {"snr_db": [20.0]}}
+    held = pack.read(packed(written(tmp_path, SPEECH, recipe=recipe)))
+    assert "살려주세요" not in every_text(tmp_path / "set.pack.parquet")
+    assert held.manifest.provenance.recipe["filter"]["splits"] == ["train"]
+    assert held.manifest.provenance.recipe["mix"] == {"snr_db": [20.0]}
+    assert ("aihub", "recipe", 1) in {(item.corpus, item.column, item.rows) for item in held.left_out}
+
+
+def test_groups_that_may_be_names_go_by_a_hash_and_still_hold_together(tmp_path: Path) -> None:
+    own = replace(SPEECH, corpus="recordings", id="recordings/1", source="@recordings/1", group="김민지")
+    other = replace(own, id="recordings/2", source="@recordings/2", source_pcm_hash="c" * 32)
+    alone = replace(own, id="recordings/3", source="@recordings/3", group="d" * 32, source_pcm_hash="d" * 32)
+    groups = pack.read(packed(written(tmp_path, own, other, alone, NOISE))).manifest.table.column("group")
+    assert groups == ["user1", "a" * 32, "a" * 32, "d" * 32]
+    assert "김민지" not in every_text(tmp_path / "set.pack.parquet")
+
+
+def test_the_command_says_what_is_left_out_and_why(built: Built, tmp_path: Path) -> None:
+    ended = done(tmp_path, "pack", built.path("mixed"), "--out", "m.pack.parquet")
+    assert "bytes a row" in ended.out
+    assert "left out: transcript (" in ended.out
+    assert "because transcripts of aihub may not be passed on. NIA terms of use (AI-Hub)" in ended.out
+    assert "see that they hold nothing private" in ended.out
+    told = done(tmp_path, "pack", built.path("mixed"), "--out", "m.pack.parquet", "--json").json()
+    assert told["bytes_per_row"] == round((tmp_path / "m.pack.parquet").stat().st_size / told["rows"], 1)
+
+
+@pytest.mark.parametrize(
+    ("allowed", "said"),
+    [
+        ("transcripts:aihub", "transcripts of aihub may not be passed on. NIA terms of use (AI-Hub): For Korean nationals"),
+        ("labels:aihub", "labels of aihub may not be passed on"),
+        ("audio:cochlscene", "a pack holds no audio"),
+        ("transcripts", "expected KIND:CORPUS"),
+        ("transcript:aihub", 'did you mean "transcripts"'),
+        ("transcripts:aihb", 'did you mean "aihub"'),
+    ],
+)
+def test_what_is_forbidden_cannot_be_allowed(allowed: str, said: str, built: Built, tmp_path: Path) -> None:
+    ended = prep(tmp_path, "pack", built.path("mixed"), "--out", "m.pack.parquet", "--allow", allowed)
+    assert ended.code == 1
+    assert said in ended.err
+    assert not (tmp_path / "m.pack.parquet").exists()
+
+
+def test_what_is_public_needs_no_allowing(built: Built, tmp_path: Path) -> None:
+    ended = done(tmp_path, "pack", built.path("mixed"), "--out", "m.pack.parquet", "--allow", "labels:cochlscene")
+    assert "nothing to do" in ended.err
+
+
+# ---- reading it
+
+
+def test_a_manifest_and_a_pack_are_told_apart(tmp_path: Path) -> None:
+    path = written(tmp_path, MIXED, NOISE)
+    made = packed(path)
+    assert (pack.is_pack(made), pack.is_pack(path), pack.is_pack(tmp_path / "none"), pack.is_pack(Path(__file__))) == (
+        True,
+        False,
+        False,
+        False,
+    )
+    assert [row.id for row in pack.opened(made).rows()] == [row.id for row in pack.opened(path).rows()]
+    with pytest.raises(ManifestError, match="not a pack: make one"):
+        pack.read(path)
+    with pytest.raises(ManifestError, match="no such pack"):
+        pack.read(tmp_path / "none.pack.parquet")
+    assert "a pack already" in prep(tmp_path, "pack", made).err
+    assert "that is the manifest itself" in prep(tmp_path, "pack", path, "--out", path).err
+
+
+def test_a_pack_that_was_changed_or_is_of_a_later_prep_is_refused(tmp_path: Path) -> None:
+    made = packed(written(tmp_path, MIXED, NOISE))
+    table, held = manifest.read_sealed(made)
+    manifest.write_table(made, table.filled(keyword="helpme"), held)
+    with pytest.raises(pack.Altered, match="not those that were packed"):
+        pack.read(made)
+    manifest.write_table(made, table, {**held, "pack": {**held["pack"], "version": 99}})
+    with pytest.raises(ManifestError, match="of a later prep"):
+        pack.read(made)
+    manifest.write_table(made, table, {**held, "pack": {**held["pack"], "codings": ["runes"]}})
+    with pytest.raises(ManifestError, match="does not know: upgrade"):
+        pack.read(made)
+
+
+def test_the_same_set_packs_to_the_same_bytes(tmp_path: Path) -> None:
+    first, second = (packed(written(tmp_path / name, MIXED, NOISE)).read_bytes() for name in "ab")
+    assert first == second
+
+
+def test_drops_are_told_as_counts_alone(built: Built, tmp_path: Path) -> None:
+    made = pack.write(manifest.read(built.path("filtered")), tmp_path / "f.pack.parquet").path
+    drops = manifest.read(built.path("filtered")).drops()
+    assert sum(pack.read(made).dropped.values()) == len(drops) > 0
+    assert not [row_id for row_id in drops.column("id") if row_id in json.dumps(manifest.sealed(made))]
