@@ -18,7 +18,8 @@ class Place:
     root: name of the root. container: path under the root, spelled as on disk, of the file or of the
     archive that holds it (`a.tar!b.zip` for an archive inside an archive). offset, packed, size, method
     and crc are those of the archive member; a plain file has method -1 and no crc. stamp: modification
-    time, in ns, of the file that holds the bytes.
+    time, in ns, of the file that holds the bytes. begin_s, end_s: the piece that is meant, where it is not the whole
+    recording; end_s None: to its end.
     """
 
     root: str
@@ -29,6 +30,13 @@ class Place:
     method: int
     crc: int | None = None
     stamp: int = 0
+    begin_s: float | None = None
+    end_s: float | None = None
+
+    @property
+    def is_piece(self) -> bool:
+        """Whether a piece of the recording is meant."""
+        return self.begin_s is not None or self.end_s is not None
 
 
 @dataclass(frozen=True, slots=True)

@@ -123,12 +123,13 @@ def test_recordings_and_supervisions_that_lhotse_wrote_are_joined(tmp_path: Path
     held.to_file(root / "train_recordings.jsonl.gz")
     SupervisionSet.from_segments(said).to_file(root / "train_supervisions.jsonl.gz")
     found = claims({}, "lhotse")
-    assert {clip.key: clip.text for clip in found.clips} == {"a-1": "살려주세요", "c": None}
+    assert {clip.key: clip.text for clip in found.clips} == {"a-1": "살려주세요", "b-1": "도와주세요", "c": None}
+    assert {clip.key: (clip.place.begin_s, clip.place.end_s) for clip in found.clips if clip.place.is_piece} == {"b-1": (0.0, 0.4)}
     assert {clip.split for clip in found.clips} == {"train"}
-    assert reasons(found) == {"b-1": "part_of_recording", "gone-1": "no_recording"}
+    assert reasons(found) == {"gone-1": "no_recording"}
 
 
-def test_cuts_that_are_not_the_whole_of_a_plain_file_are_drops(tmp_path: Path, claims: Callable[..., Claims]) -> None:
+def test_cuts_that_are_not_of_a_plain_file_are_drops(tmp_path: Path, claims: Callable[..., Claims]) -> None:
     root = tmp_path / "root"
     whole = [recording(root, f"wav/{n}.wav").to_cut().with_id(f"cut{n}") for n in range(6)]
     noise = recording(root, "wav/noise.wav").to_cut()
@@ -143,8 +144,11 @@ def test_cuts_that_are_not_the_whole_of_a_plain_file_are_drops(tmp_path: Path, c
     ]
     CutSet.from_cuts(odd).to_file(root / "cuts_test.jsonl")
     found = claims({})
-    assert [clip.key for clip in found.clips] == ["cut5"]  # a frame less is how seconds are rounded
-    expected = {"cut0": "part_of_recording", "cut1": "transformed", "cut2": "mixed_cut", "cut3": "mixed_cut", "cut4": "not_a_file"}
+    assert [(clip.key, clip.place.begin_s, clip.place.end_s) for clip in found.clips] == [
+        ("cut0", 0.2, 0.7),
+        ("cut5", None, None),  # a frame less is how seconds are rounded
+    ]
+    expected = {"cut1": "transformed", "cut2": "mixed_cut", "cut3": "mixed_cut", "cut4": "not_a_file"}
     assert reasons(found) == expected | {"wav/4.wav": "no_label"}
     assert all(len(drop.detail) > 20 and drop.detail.startswith(("cuts_test.jsonl, line", "wav/4")) for drop in found.drops)
 
@@ -168,9 +172,8 @@ def test_lines_of_nemo_that_cannot_be_used_are_drops(claims: Callable[..., Claim
         {"duration": 1.0},
     )
     found = claims({"train.jsonl": manifest + b"not json\n"} | {f"wav/{name}.wav": WAV for name in "abcdef"})
-    assert [clip.key for clip in found.clips] == ["wav/a.wav"]
+    assert [clip.key for clip in found.clips] == ["wav/a.wav", "wav/b-0002500-0003500"]
     assert reasons(found) == {
-        "wav/b.wav": "part_of_recording",
         "wav/gone.wav": "no_audio",
         "again": "duplicate_id",
         "again#2": "duplicate_id",
@@ -180,7 +183,22 @@ def test_lines_of_nemo_that_cannot_be_used_are_drops(claims: Callable[..., Claim
         "wav/e.wav": "no_label",
         "wav/f.wav": "no_label",
     }
-    assert "each piece a file of its own" in next(drop.detail for drop in found.drops if drop.reason == "part_of_recording")
+
+
+def test_pieces_of_one_recording_are_clips_of_one_group(claims: Callable[..., Claims]) -> None:
+    manifest = lines(
+        {"audio_filepath": "talks/a.wav", "offset": 0, "duration": 1.5, "text": "하나"},
+        {"audio_filepath": "talks/a.wav", "offset": 1.5, "duration": 2.5, "text": "둘"},
+        {"audio_filepath": "talks/a.wav", "offset": 1.5, "duration": 2.5, "text": "again"},
+        {"audio_filepath": "talks/b.wav", "offset": -1, "duration": 2.5, "text": "x"},
+    )
+    found = claims({"train.jsonl": manifest, "talks/a.wav": WAV, "talks/b.wav": WAV})
+    assert [(clip.key, clip.text, clip.group) for clip in found.clips] == [
+        ("talks/a-0000000-0001500", "하나", "talks/a.wav"),
+        ("talks/a-0001500-0004000", "둘", "talks/a.wav"),
+    ]
+    assert found.clips[1].labels == {"piece_of": "talks/a.wav", "begin_s": "1.5", "end_s": "4"}
+    assert reasons(found) == {"talks/a-0001500-0004000#2": "duplicate_id", "talks/b.wav": "bad_line"}
 
 
 KALDI = {
@@ -200,12 +218,12 @@ def test_kaldi_directories_are_read_each_as_a_split(claims: Callable[..., Claims
     assert {clip.key: (clip.split, clip.kind, clip.text, clip.group) for clip in found.clips} == {
         "s1-a": ("train", "speech", "살려주세요  빨리", "s1"),
         "s1-b": ("train", "noise", None, None),
+        "u1": ("dev", "noise", None, "wav/long.wav"),
         "u2": ("dev", "speech", "도와주세요", None),
     }
     assert reasons(found) == {
         "s2-c": "pipe",
         "s2-d": "bad_line",
-        "u1": "part_of_recording",
         "u3": "no_recording",
         "u4": "bad_line",
         "wav/c.wav": "no_label",

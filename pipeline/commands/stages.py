@@ -48,7 +48,7 @@ def ingest(corpus: str, folder: Path | None, form: str | None, **options: Any) -
 
     DIR is where the corpus lies, in the archives as downloaded or unpacked; it is remembered in prep.toml. For AI-Hub the
     inventory of the labels is printed. `prep corpora` lists the corpora. Recordings of one's own are told by a table, or by a
-    manifest of Lhotse, NeMo or Kaldi (--from); each of its lines is a whole file: pieces of longer ones become drops.
+    manifest of Lhotse, NeMo or Kaldi (--from): whole files, or pieces of longer ones by their times.
 
     \b
     Example:

@@ -1,13 +1,13 @@
 """Recordings that another tool's manifest lists: which form it has, which file a line means, what becomes of each line.
 
-A line is one whole recording. Pieces of a longer one are not cut here: such a line is a drop, with what to type instead.
+A line is a whole recording, or a piece of a longer one: pieces of one recording, where no speaker is told, are a group.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from posixpath import normpath
 from typing import TYPE_CHECKING
 from unicodedata import normalize
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from pipeline.sources import Entry, Root
 
 _NEAR_S = 0.05  # a length that a manifest states and the recording's own differ by less
+_Use = tuple[str, tuple[float, float | None] | None]  # a file, and the piece of it
 _READERS = {"lhotse": _lhotse, "nemo": _nemo, "kaldi": _kaldi}
 
 
@@ -34,6 +35,12 @@ class _Match:
     entry: Entry
     rest: tuple[Entry, ...]
 
+    @property
+    def place(self) -> Place:
+        """Where the recording lies, or the piece of it."""
+        begin_s, end_s = self.said.piece or (None, None)
+        return replace(self.entry.place, begin_s=begin_s, end_s=end_s)
+
 
 def forms(root: Root) -> list[str]:
     """The tools whose manifests are under the root."""
@@ -42,7 +49,7 @@ def forms(root: Root) -> list[str]:
 
 def places(root: Root, form: str, corpus: str) -> dict[str, Place]:
     """Clip.source -> where the recording lies."""
-    return {f"@{corpus}/{match.said.key}": match.entry.place for match in _matched(root, form, corpus)[0]}
+    return {f"@{corpus}/{match.said.key}": match.place for match in _matched(root, form, corpus)[0]}
 
 
 def clips(root: Root, form: str, corpus: str) -> Claims:
@@ -81,7 +88,7 @@ def _matched(root: Root, form: str, corpus: str) -> tuple[list[_Match], list[Dro
     index = _Index([entry for entry in root.entries() if is_audio(entry.name)])
     found: list[_Match] = []
     drops: list[Drop] = []
-    used: dict[str, str] = {}
+    used: dict[_Use, str] = {}
     keys: dict[str, int] = defaultdict(int)
     for said in _READERS[form].said_all(root):
         keys[said.key] += 1
@@ -92,11 +99,11 @@ def _matched(root: Root, form: str, corpus: str) -> tuple[list[_Match], list[Dro
         else:
             first, *rest = index.entries(names[0])
             found.append(_Match(said, first, tuple(rest)))
-        used |= {name: said.where for name in names if name not in used}
-    return found, drops, set(used)
+        used |= {(name, said.piece): said.where for name in names if (name, said.piece) not in used}
+    return found, drops, {name for name, _ in used}
 
 
-def _fault(said: Said, names: list[str], times: int, used: dict[str, str]) -> tuple[str, str] | None:
+def _fault(said: Said, names: list[str], times: int, used: Mapping[_Use, str]) -> tuple[str, str] | None:
     """Reason and detail of the Drop that a line ends in, if it does."""
     if said.fault:
         return said.fault[0], f"{said.where}: {said.fault[1]}"
@@ -104,8 +111,8 @@ def _fault(said: Said, names: list[str], times: int, used: dict[str, str]) -> tu
         return "no_audio", f"{said.where}: no recording is called {' or '.join(said.paths)}, from its folder or under the root"
     if times > 1:
         return "duplicate_id", f"{said.where}: the id {said.key} came before; the first is kept"
-    if names[0] in used:
-        return "duplicate_id", f"{said.where}: {names[0]} was named by {used[names[0]]} before, which is kept"
+    if (names[0], said.piece) in used:
+        return "duplicate_id", f"{said.where}: {names[0]} was named by {used[names[0], said.piece]} before, which is kept"
     if said.split not in SPLITS:
         return "unknown_split", f'{said.where}: split "{said.split}"; expected train, dev or test'
     return None
@@ -152,7 +159,8 @@ def _clip(corpus: str, match: _Match) -> Clip:
     said = match.said
     source = f"@{corpus}/{said.key}"
     split = SPLITS[said.split]
-    return Clip(said.key, source, match.entry.place, split, said.kind, said.speaker, said.text, said.scenario, said.scene, said.labels)
+    group = said.speaker or said.labels.get("piece_of")  # as the manifest spells it: the same wherever the root lies
+    return Clip(said.key, source, match.place, split, said.kind, group, said.text, said.scenario, said.scene, said.labels)
 
 
 def _notes(matches: Sequence[_Match], listed: Sequence[str]) -> list[str]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from pipeline.corpora._said import PIECE, Line, Said, said, texts
+from pipeline.corpora._said import Line, Said, said, texts
 
 if TYPE_CHECKING:
     from pipeline.sources import Entry, Root
@@ -51,8 +51,10 @@ def _directory(root: Root, held: Mapping[str, Entry]) -> Iterator[Said]:
         recording, *times = rest.split()
         path = scp.get(recording, "")
         fault = _pipe(path) if path else ("no_recording", f"no recording {recording} is in wav.scp")
-        fault = fault or _piece(times, path, maps.get("reco2dur", {}).get(recording))
-        yield _said(Line(held["segments"].name, number, None), utterance, path, maps, fault)
+        stretch = _stretch(times)
+        fault = fault or (("bad_line", "expected an utterance, a recording, a start and an end") if stretch is None else None)
+        told = _said(Line(held["segments"].name, number, None), utterance, path, maps, fault)
+        yield told if fault or stretch is None or _is_whole(stretch, maps.get("reco2dur", {}).get(recording)) else told.cut(*stretch)
 
 
 def _pairs(root: Root, entry: Entry) -> Iterator[tuple[str, str]]:
@@ -71,16 +73,24 @@ def _pipe(path: str) -> tuple[str, str] | None:
     return None
 
 
-def _piece(times: list[str], path: str, length: str | None) -> tuple[str, str] | None:
-    """A segment that is not the whole of its recording, or not known to be."""
+def _stretch(times: list[str]) -> tuple[float, float | None] | None:
+    """(start, end) in s, the end None where it is -1, the recording's own; None where they are no such times."""
     try:
         start, end = float(times[0]), float(times[1])
-        whole = float(length) if length else None
     except (IndexError, ValueError):
-        return "bad_line", "expected an utterance, a recording, a start and an end"
-    if start == 0 and (end == -1 or (whole is not None and abs(end - whole) <= _NEAR_S)):
         return None
-    return "part_of_recording", f"from {start:g} to {end:g} s of {path}: {PIECE} (extract-segments)"
+    return (start, None) if end == -1 else (start, end) if 0 <= start < end else None
+
+
+def _is_whole(stretch: tuple[float, float | None], length: str | None) -> bool:
+    """Whether a segment is its whole recording, whose length in s reco2dur may tell."""
+    start, end = stretch
+    if start != 0 or end is None:
+        return start == 0
+    try:
+        return length is not None and abs(end - float(length)) <= _NEAR_S
+    except ValueError:
+        return False
 
 
 def _said(line: Line, utterance: str, path: str, maps: Mapping[str, Mapping[str, str]], fault: tuple[str, str] | None) -> Said:

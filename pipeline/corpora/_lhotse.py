@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from pipeline.corpora._said import OWN, PIECE, Line, Said, first, lines, said, shallow
+from pipeline.corpora._said import OWN, Line, Said, first, lines, said, shallow
 
 if TYPE_CHECKING:
     from pipeline.sources import Root
@@ -54,11 +54,12 @@ def _cut(line: Line) -> Said:
     recording = told.get("recording") or {}
     spoken = [item for item in told.get("supervisions") or [] if isinstance(item, dict)]
     fault = _fault(told, recording)
-    return said(line, str(told["id"]), _paths(recording), _cells(told.get("custom") or {}, spoken, recording), fault)
+    whole = said(line, str(told["id"]), _paths(recording), _cells(told.get("custom") or {}, spoken, recording), fault)
+    return _cut_out(whole, told, recording)
 
 
 def _fault(cut: Mapping[str, Any], recording: Mapping[str, Any]) -> Fault | None:
-    """Why a cut, or a supervision, is not the whole of one plain file."""
+    """Why a cut, or a supervision, is not of one plain file."""
     if not recording:
         return "no_audio", "it has no recording"
     sources = recording.get("sources") or []
@@ -71,17 +72,17 @@ def _fault(cut: Mapping[str, Any], recording: Mapping[str, Any]) -> Fault | None
     channels = recording.get("channel_ids") or sources[0].get("channels") or [0]
     if len(channels) > 1 and isinstance(cut.get("channel"), int):
         return "one_channel", f"it is channel {cut['channel']} of {len(channels)}: save it as it sounds, {_CUT}"
-    return _piece(cut, recording)
+    return None
 
 
-def _piece(cut: Mapping[str, Any], recording: Mapping[str, Any]) -> Fault | None:
-    """A stretch that is more than a frame from the whole recording."""
+def _cut_out(whole: Said, cut: Mapping[str, Any], recording: Mapping[str, Any]) -> Said:
+    """The same of the stretch that a cut or a supervision is about, where that is more than a frame from the whole recording."""
     rate_hz, start = recording.get("sampling_rate", 0), float(cut.get("start") or 0.0)
-    whole = recording.get("num_samples", 0) / rate_hz if rate_hz else 0.0
-    length = float(cut.get("duration") or whole)
-    if rate_hz and abs(start) * rate_hz < 1 and abs(length - whole) * rate_hz < 1.5:
-        return None
-    return "part_of_recording", f"from {start:g} s, {length:g} s of a recording of {whole:g} s: {PIECE} ({_CUT})"
+    seconds = recording.get("num_samples", 0) / rate_hz if rate_hz else 0.0
+    length = float(cut.get("duration") or seconds)
+    if whole.fault or (rate_hz and abs(start) * rate_hz < 1 and abs(length - seconds) * rate_hz < 1.5):
+        return whole
+    return whole.cut(start, start + length)
 
 
 def _recordings(read: list[Line]) -> Iterator[Said]:
@@ -99,7 +100,7 @@ def _recordings(read: list[Line]) -> Iterator[Said]:
             told = line.told or {}
             fault = _fault(told, recording) if recording else ("no_recording", f"no recording {name} is in the recordings' manifest")
             cells = _cells(told.get("custom") or {}, [told], recording)
-            yield said(line, str(told.get("id", name)), _paths(recording), cells, fault)
+            yield _cut_out(said(line, str(told.get("id", name)), _paths(recording), cells, fault), told, recording)
     for name, line in held.items():
         if name not in spoken:
             yield said(line, name, _paths(line.told or {}), {}, _fault({}, line.told or {}))

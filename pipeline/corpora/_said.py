@@ -7,7 +7,7 @@ import re
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 from unicodedata import normalize
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 SPLITS = {"train": "train", "training": "train", "dev": "dev", "val": "dev", "valid": "dev", "validation": "dev", "test": "test"}
 OWN = ("id", "corpus", "source", "kind", "noise_label", "pcm_hash")  # all of them are in a line that `prep export` wrote
 MIXED = ("snr_db", "snr_definition", "snr_active_db", "snr_full_db", "speech_id", "noise_id")  # of a mixture, kept as labels
-PIECE = "export it cut, each piece a file of its own"
 _OWN_PREFIX = "recordings/"
 _DEEPEST = 4  # folders between the root and a manifest
 _GZIP = b"\x1f\x8b"
@@ -32,7 +31,8 @@ _GZIP = b"\x1f\x8b"
 class Said:
     """key: the clip's id there. paths: every file that the line names, the recording first. folder: of the manifest, without
     a slash at its end. where: `train.jsonl, line 3`. split_told: whether the line or its file's name says it. fault: reason and
-    detail of the Drop that the line ends in.
+    detail of the Drop that the line ends in. piece: (begin, end) in s, where it is not about the whole recording; end None: to
+    its end.
     """
 
     key: str
@@ -48,6 +48,13 @@ class Said:
     scene: str | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
     fault: tuple[str, str] | None = None
+    piece: tuple[float, float | None] | None = None
+
+    def cut(self, begin_s: float, end_s: float | None) -> Said:
+        """The same of a piece of the recording; its place in it is told by labels. It says no length: the piece is as long as it is."""
+        ends = {} if end_s is None else {"end_s": f"{end_s:g}"}
+        labels = {name: value for name, value in self.labels.items() if name != "stated_s"}
+        return replace(self, piece=(begin_s, end_s), labels={**labels, "piece_of": self.paths[0].lstrip("/"), "begin_s": f"{begin_s:g}", **ends})
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +138,12 @@ def said(line: Line, key: str, paths: Sequence[str], told: Mapping[str, Any], fa
         labels=labels,
         **common,  # type: ignore[arg-type]
     )
+
+
+def piece_key(path: str, begin_s: float, end_s: float | None) -> str:
+    """`talks/a-0001500-0004000`: an id for a piece that has none, its times in ms."""
+    end = "end" if end_s is None else f"{round(end_s * 1000):07d}"
+    return f"{path.rpartition('.')[0] or path}-{round(begin_s * 1000):07d}-{end}"
 
 
 def _own_labels(cells: Mapping[str, str]) -> dict[str, str]:

@@ -65,7 +65,7 @@ class Book:
         """Every id that it speaks of: of rows, of the speech in them, of drops; some more than once."""
         held = manifest.columns(self.path, ["id", "speech_id"])
         speech = held.where(held.present("speech_id")).only(["speech_id"]).renamed(speech_id="id")
-        return Table.joined([table.only(["id"]).as_nullable() for table in (held, speech, self.drops)], Drop)
+        return Table.joined([table.only(["id"]) for table in (held, speech, self.drops)], Drop)
 
 
 @dataclass(frozen=True, slots=True)

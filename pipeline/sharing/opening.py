@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from pipeline import crew as crews
 from pipeline.crew import Crew
@@ -16,7 +17,7 @@ from pipeline.sharing.verdicts import Finding
 from pipeline.sources import Roots
 from pipeline.sources.tars import PLAIN
 from pipeline.stages import seek
-from pipeline.store import decode
+from pipeline.store import Store
 
 CHUNK = 100
 
@@ -51,11 +52,11 @@ def _parts(roots: Roots, places: Sequence[Place]) -> Iterator[Opening]:
 
 def opened(opening: Opening) -> dict[str, Seen]:
     """Spot -> whose samples lie there. Runs in a worker."""
-    seen = {}
+    seen, store = {}, Store(Path(), opening.roots)
     for place in opening.places:
         spot = seek.spot(place)
         try:
-            seen[spot] = seen_of(seek.seen(spot, decode(opening.roots[place.root].read(place))))
+            seen[spot] = seen_of(seek.seen(spot, store.recording(place)))
         except (CorruptMember, SourceError) as error:
             seen[spot] = Seen(fault=str(error))
     return seen
@@ -82,7 +83,7 @@ def heads(opening: Opening) -> dict[str, Seen]:
     seen = {}
     for place in opening.places:
         try:
-            told = shape(_head(opening.roots, place))
+            told = None if place.is_piece else shape(_head(opening.roots, place))  # a header tells nothing of a piece
             seen[seek.spot(place)] = Seen(shape=(told.frames, told.rate_hz, told.channels) if told else None)
         except (CorruptMember, SourceError) as error:
             seen[seek.spot(place)] = Seen(fault=str(error))

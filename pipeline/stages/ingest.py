@@ -87,7 +87,7 @@ def plan(corpus: str, clips: Sequence[Clip]) -> Table:
 def _claim(corpus: str, clip: Clip) -> Claim:
     place = clip.place
     # The time counts even where there is a checksum: that is what the archive states, in a damaged copy as in a whole one.
-    content = f"{place.size} {place.crc} {place.stamp}"
+    content = f"{place.size} {place.crc} {place.stamp}" + (f" {place.begin_s} {place.end_s}" if place.is_piece else "")
     return Claim(
         f"{corpus}/{clip.key}",
         corpus,

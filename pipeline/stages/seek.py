@@ -58,7 +58,7 @@ class Made:
 
 def spot(place: Place) -> str:
     """The name of a place on this machine: its root, the container there, and where in it."""
-    return f"{place.root}/{place.container}/{place.offset}"
+    return f"{place.root}/{place.container}/{place.offset}" + (f"/{place.begin_s}-{place.end_s}" if place.is_piece else "")
 
 
 def plan(where: Iterable[Place]) -> Table:

@@ -1,6 +1,6 @@
 """Audio on disk: decode, encode, shards, the samples of a row, and what a stage's work reads and writes by."""
 
-from pipeline.store.codec import Recording, decode, flac, floats, library, pcm_crc, pcm_hash, unflac
+from pipeline.store.codec import Recording, cut, decode, flac, floats, library, pcm_crc, pcm_hash, unflac
 from pipeline.store.shards import AUDIO_FOLDER, Reader, ShardWriter, member_name, writing
 from pipeline.store.store import WORK_FOLDER, Store, decode_pool, pool_path
 
@@ -11,6 +11,7 @@ __all__ = [
     "Recording",
     "ShardWriter",
     "Store",
+    "cut",
     "decode",
     "decode_pool",
     "flac",

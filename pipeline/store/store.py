@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from pipeline import files
 from pipeline.row import Place
 from pipeline.sources import Roots
-from pipeline.store.codec import Recording, decode, flac
+from pipeline.store.codec import Recording, cut, decode, flac
 from pipeline.store.shards import Reader, ShardWriter
 
 T = TypeVar("T")
@@ -31,10 +32,16 @@ class Store:
         self._reader = Reader(folder)
         self._pools: dict[str, NDArray[np.int16]] = {}
         self._last: tuple[str, Any] = ("", None)
+        self._whole: tuple[Place, Recording] | None = None
 
     def recording(self, place: Place) -> Recording:
-        """A source recording, decoded. CorruptMember where it cannot be."""
-        return decode(self.roots[place.root].read(place))
+        """A source recording, or the piece of it that is meant, decoded. CorruptMember where it cannot be."""
+        if not place.is_piece:
+            return decode(self.roots[place.root].read(place))
+        whole = replace(place, begin_s=None, end_s=None)
+        if self._whole is None or self._whole[0] != whole:  # its other pieces come next
+            self._whole = whole, decode(self.roots[place.root].read(whole))
+        return cut(self._whole[1], place.begin_s or 0.0, place.end_s)
 
     def stored(self, shard: str, offset: int, size: int) -> NDArray[np.int16]:
         """Samples of a clip that an earlier stage stored, int16 [frames]."""
