@@ -119,7 +119,7 @@ def limited(rows: Table, limit: int | None, seed: int) -> Table:
     """At most `limit` rows of each kind (speech, noise), a keyed sample: a larger limit adds rows and changes none."""
     if limit is None or not len(rows):
         return rows
-    order = np.argsort(keys.words(seed, "limit", rows.column("id"))[:, 0], kind="stable")
+    order = keys.order(seed, "limit", rows.strings("id"))
     codes, kinds = rows.codes("kind")
     taken = [order[codes[order] == code][:limit] for code in range(len(kinds))]
     return rows.take(np.sort(np.concatenate(taken)))

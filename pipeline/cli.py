@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from importlib import import_module
-from typing import TextIO
 
 # One BLAS thread a process: the work is parallel by clips. Set before NumPy is loaded, and passed on to workers.
 for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
@@ -17,35 +14,47 @@ os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")  # gives memory bac
 import click  # noqa: E402 - the environment must be set before anything loads NumPy or Arrow
 
 from pipeline import __version__  # noqa: E402
-from pipeline.errors import PrepError  # noqa: E402
+from pipeline.commands.endings import KEPT, endings, speak_utf8  # noqa: E402
+from pipeline.errors import did_you_mean  # noqa: E402
 
-COMMANDS = {  # name: (module in pipeline.commands, one line of help)
-    "ingest": ("stages", "Open each recording of a corpus once and write down what is true of it."),
-    "filter": ("stages", "Keep the rows that meet the rules; label keywords; carve a dev split."),
-    "resample": ("stages", "Store the kept rows as 16 kHz mono FLAC in shards."),
-    "mix": ("stages", "Add noise at a controlled SNR and measure what came out."),
-    "run": ("recipes", "Run every stage of a recipe."),
-    "check": ("recipes", "Find every fault of a recipe before any work."),
-    "plan": ("folder", "Say what a recipe's run would do, and why; time and disk."),
-    "gather": ("recipes", "Write a recipe's manifest from the slices of a run."),
-    "status": ("folder", "Say how far the builds in a folder are."),
-    "clean": ("folder", "Remove what no manifest and no unfinished build refers to."),
-    "show": ("show", "Summarise a manifest: counts, hours, drops, provenance."),
-    "audit": ("audit", "Look for leaks between splits, and for classes that the recording chain tells."),
-    "report": ("report", "Write a page to look at: one HTML file of a manifest."),
-    "export": ("exports", "Write a manifest and its audio for Lhotse, Hugging Face, NeMo, Kaldi, WebDataset or as CSV."),
-    "pack": ("sharing", "Write a manifest as a small file that may be passed on, without its audio."),
-    "rebuild": ("sharing", "Make the set of a pack again from your own copies of the corpora."),
-    "verify": ("sharing", "Prove that a set, or the recordings of a pack, are what they say."),
-    "diff": ("questions", "Say how two manifests or packs differ: rows, columns, options."),
-    "explain": ("questions", "Tell one clip's life, from its archive to its mixtures, or why it was dropped."),
-    "rights": ("questions", "Say what may be done with a set: licences, attribution, terms."),
-    "paper-counts": ("questions", "Compare AI-Hub's counts with the paper's, and list the classes that fit."),
-    "migrate": ("questions", "Write a manifest of an older schema as one of the newest."),
-    "corpora": ("corpora", "List the corpora, their licences, and where their roots are."),
-    "demo": ("demo", "Make a small corpus and run the whole job on it."),
-    "doctor": ("doctor", "Look at this machine: packages, encodings, disk, roots, pace."),
+SECTIONS = {  # of the help: name of a command -> (module in pipeline.commands, one line of help)
+    "Make a set, stage by stage": {
+        "ingest": ("stages", "Open each recording of a corpus once and write down what is true of it."),
+        "filter": ("stages", "Keep the rows that meet the rules; label keywords; carve a dev split."),
+        "resample": ("stages", "Store the kept rows as 16 kHz mono FLAC in shards."),
+        "mix": ("stages", "Add noise at a controlled SNR and measure what came out."),
+    },
+    "Make it by a recipe": {
+        "run": ("recipes", "Run every stage of a recipe."),
+        "check": ("recipes", "Find every fault of a recipe before any work."),
+        "plan": ("folder", "Say what a recipe's run would do, and why; time and disk."),
+        "gather": ("recipes", "Write a recipe's manifest from the slices of a run."),
+        "status": ("folder", "Say how far the builds in a folder are."),
+        "clean": ("folder", "Remove what no manifest and no unfinished build refers to."),
+    },
+    "Look at it, judge it": {
+        "show": ("show", "Summarise a manifest: counts, hours, drops, provenance."),
+        "report": ("report", "Write a page to look at: one HTML file of a manifest."),
+        "audit": ("audit", "Look for leaks between splits, and for classes that the recording chain tells."),
+        "explain": ("questions", "Tell one clip's life, from its archive to its mixtures, or why it was dropped."),
+        "diff": ("questions", "Say how two manifests or packs differ: rows, columns, options."),
+        "paper-counts": ("questions", "Compare AI-Hub's counts with the paper's, and list the classes that fit."),
+    },
+    "Pass it on": {
+        "rights": ("questions", "Say what may be done with a set: licences, attribution, terms."),
+        "pack": ("sharing", "Write a manifest as a small file that may be passed on, without its audio."),
+        "rebuild": ("sharing", "Make the set of a pack again from your own copies of the corpora."),
+        "verify": ("sharing", "Prove that a set, or the recordings of a pack, are what they say."),
+        "export": ("exports", "Write a manifest and its audio for Lhotse, Hugging Face, NeMo, Kaldi, WebDataset or as CSV."),
+        "migrate": ("questions", "Write a manifest of an older schema as one of the newest."),
+    },
+    "This machine": {
+        "demo": ("demo", "Make a small corpus and run the whole job on it."),
+        "corpora": ("corpora", "List the corpora, their licences, and where their roots are."),
+        "doctor": ("doctor", "Look at this machine: packages, encodings, disk, roots, pace."),
+    },
 }
+COMMANDS = {name: told for section in SECTIONS.values() for name, told in section.items()}
 
 
 class Commands(click.Group):
@@ -61,9 +70,15 @@ class Commands(click.Group):
         command: click.Command = getattr(module, cmd_name.replace("-", "_"))
         return command
 
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+        if args[0] not in COMMANDS:
+            ctx.fail(f'no such command "{args[0]}"{did_you_mean(args[0], COMMANDS)}')
+        return super().resolve_command(ctx, args)
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
+        for title, commands in SECTIONS.items():
+            with formatter.section(title):
+                formatter.write_dl([(f"{name:<12}", line) for name, (_, line) in commands.items()])
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -83,10 +98,9 @@ def prep() -> None:
 def main() -> None:
     """Entry point: faults that a person can mend are one message and exit 1, Ctrl-C is 130."""
     _read_utf8()
-    for stream in (sys.stdout, sys.stderr):
-        _speak_utf8(stream)
-    with _endings():
-        sys.exit(prep(prog_name="prep", standalone_mode=False))
+    speak_utf8()
+    with endings("prep", KEPT):
+        sys.exit(_ended())
 
 
 def _read_utf8() -> None:
@@ -95,30 +109,15 @@ def _read_utf8() -> None:
         os.execv(sys.executable, [sys.executable, "-P", "-X", "utf8", "-m", "pipeline", *sys.argv[1:]])
 
 
-def _speak_utf8(stream: TextIO) -> None:
-    """Korean names must come out whatever the locale says."""
-    with suppress(AttributeError, ValueError):
-        stream.reconfigure(encoding="utf-8", errors="replace")  # type: ignore[attr-defined]
-
-
-@contextmanager
-def _endings() -> Iterator[None]:
+def _ended() -> int:
+    """The exit code of what was typed."""
     try:
-        yield
+        return int(prep(prog_name="prep", standalone_mode=False) or 0)
     except click.exceptions.Exit as ended:
-        sys.exit(ended.exit_code)
+        return ended.exit_code
     except click.ClickException as error:
         error.show()
-        sys.exit(error.exit_code)
+        return error.exit_code
     except (click.Abort, KeyboardInterrupt):
-        click.echo("prep: stopped. What is done is kept: the same command goes on from here.", err=True)
-        sys.exit(130)
-    except PrepError as error:
-        click.echo("\n".join(f"prep: {line}" if not n else f"      {line}" for n, line in enumerate(str(error).splitlines())), err=True)
-        sys.exit(1)
-    except BrokenPipeError:
-        os._exit(1)
-    except OSError as error:
-        what = f"{error.filename or 'input/output'}: {error.strerror or error}"
-        click.echo(f"prep: {what}. What is done is kept: the same command goes on from here.", err=True)
-        sys.exit(1)
+        click.echo(f"prep: stopped.{KEPT}", err=True)
+        return 130

@@ -25,6 +25,9 @@ class Dask:
     def stop(self) -> None:
         """Dask's workers are not ours to end."""
 
+    def abandon(self) -> None:
+        """Nor in the midst of their work: what they were given is cancelled with its futures."""
+
     def executor(self) -> Executor:
         """A Dask executor; Dask itself gives a task to another worker when one dies."""
         executor: Any = self._client.get_executor(pure=False, retries=2)

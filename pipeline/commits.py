@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline import manifest
+from pipeline import parquet
 from pipeline.errors import ManifestError
 from pipeline.row import Drop
 from pipeline.store import AUDIO_FOLDER, WORK_FOLDER
@@ -56,7 +56,7 @@ def write(folder: Path, shard: str, outcome: Outcome, crc: int | None, effort: E
     seal: dict[str, Any] = {"made": made.digest(), "drops": drops.digest(), "effort": asdict(effort), "settled": settled}
     if crc is not None:
         seal |= {"crc": str(crc), "bytes": str(audio.stat().st_size), "stamp": str(audio.stat().st_mtime_ns)}
-    manifest.write_table(commit_path(folder, shard), made.either(drops), seal)
+    parquet.write(commit_path(folder, shard), made.either(drops), seal)
 
 
 def read(folder: Path, shard: str, made: type, settled: bool = False) -> Outcome | None:
@@ -70,7 +70,7 @@ def read(folder: Path, shard: str, made: type, settled: bool = False) -> Outcome
     if not path.exists():
         return None
     try:
-        table, seal = manifest.read_sealed(path)
+        table, seal = parquet.read(path)
     except ManifestError:
         return None
     if settled and not seal.get("settled"):
@@ -90,7 +90,7 @@ def committed(folder: Path) -> list[str]:
 def effort(folder: Path, shard: str) -> Effort | None:
     """What a committed shard took; None where its commit cannot be read."""
     try:
-        return Effort(**manifest.sealed(commit_path(folder, shard))["effort"])
+        return Effort(**parquet.metadata(commit_path(folder, shard))["effort"])
     except (ManifestError, KeyError, TypeError):
         return None
 
@@ -98,7 +98,7 @@ def effort(folder: Path, shard: str) -> Effort | None:
 def ids(folder: Path, shard: str) -> list[str]:
     """Ids of the jobs of a committed shard; empty where its commit cannot be read."""
     try:
-        table, _ = manifest.read_sealed(commit_path(folder, shard))
+        table, _ = parquet.read(commit_path(folder, shard))
     except ManifestError:
         return []
     return [str(row_id) for row_id in table.column("id")]

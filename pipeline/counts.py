@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 
-from pipeline.corpora._aihub_names import CLASSES
+from pipeline.corpora.aihub import CLASSES
 from pipeline.errors import PrepError
 from pipeline.lexicon import Lexicon
 from pipeline.summary import table_text
@@ -69,7 +69,7 @@ class Counts:
     unknown: int
     recipe: tuple[str, ...]
     recipe_fits: bool
-    sentences: tuple[str, ...]
+    sentences: tuple[str, ...] = ()
 
 
 def counts(rows: Table, words: Lexicon, recipe: Sequence[str]) -> Counts:
@@ -83,8 +83,8 @@ def counts(rows: Table, words: Lexicon, recipe: Sequence[str]) -> Counts:
     unknown = 0 if own else _cannot_be_told()
     kept = tuple(name for name in CLASSES if name in recipe)
     recipe_fits = any(choice.recipe for choice in fits)
-    told = _sentences(train, test, own, fits, unknown, kept, recipe_fits)
-    return Counts(classes, train, test, own, tuple(fits), tuple(nearest), unknown, kept, recipe_fits, tuple(told))
+    told = Counts(classes, train, test, own, tuple(fits), tuple(nearest), unknown, kept, recipe_fits)
+    return replace(told, sentences=tuple(_sentences(told)))
 
 
 def _classes(rows: Table, words: Lexicon) -> Iterator[Class]:
@@ -158,25 +158,23 @@ def _known() -> int:
     return sum(count for count in VALIDATION.values() if count is not None)
 
 
-def _sentences(
-    train: int, test: int, own: bool, fits: Sequence[Choice], unknown: int, recipe: Sequence[str], recipe_fits: bool
-) -> Iterator[str]:
-    tolerance = f"within {ROUNDING} of 18,000 test clips"
-    if own:
-        share = f"{train / TRAINING_CLIPS:.1%} of the training clips published"
+def _sentences(told: Counts) -> Iterator[str]:
+    tolerance, many = f"within {ROUNDING} of 18,000 test clips", len(told.fits)
+    if told.own:
+        share = f"{told.train / TRAINING_CLIPS:.1%} of the training clips published"
         yield f"This is the whole corpus, or nearly ({share}): its own counts are compared."
-        yield f"{len(fits)} choices of six fit, {tolerance} and of 186,000 training clips; those that meet the keywords best come first."
+        yield f"{many} choices of six fit, {tolerance} and of 186,000 training clips; those that meet the keywords best come first."
         yield f"The paper speaks of 422 K training clips in all, {TRAINING_CLIPS:,} are known: it left some out, and does not say which."
     else:
-        share = f"{train / TRAINING_CLIPS:.2%} of the training clips and {test / PAPER_ALL['test']:.2%} of the test clips"
+        share = f"{told.train / TRAINING_CLIPS:.2%} of the training clips and {told.test / PAPER_ALL['test']:.2%} of the test clips"
         yield f"This set holds {share} of the corpus: its own counts can fit nothing, nor can its keywords."
-        yield f"By the published counts of Validation {len(fits)} choices fit, {tolerance}; those of Training are not published by class."
-        yield f"{unknown} more cannot be ruled out: they hold 태풍-강풍 or 지진, whose counts nobody published."
+        yield f"By the published counts of Validation {many} choices fit, {tolerance}; those of Training are not published by class."
+        yield f"{told.unknown} more cannot be ruled out: they hold 태풍-강풍 or 지진, whose counts nobody published."
     yield f"Looked at: choices with {', '.join(SURE)} and without {', '.join(NEVER)}."
-    if len(recipe) != SIX:
-        yield f"The recipe keeps {len(recipe)} classes, not six: {', '.join(recipe) or 'none'}."
+    if len(told.recipe) != SIX:
+        yield f"The recipe keeps {len(told.recipe)} classes, not six: {', '.join(told.recipe) or 'none'}."
     else:
-        yield f"The recipe keeps {', '.join(recipe)}: {'one of those that fit' if recipe_fits else 'none of those that fit'}."
+        yield f"The recipe keeps {', '.join(told.recipe)}: {'one of those that fit' if told.recipe_fits else 'none of those that fit'}."
 
 
 def text(told: Counts) -> str:

@@ -8,6 +8,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, ProcessPoolExecutor, wait
+from contextlib import contextmanager
 from typing import Any, Protocol, TypeVar
 
 from pipeline.errors import PrepError
@@ -28,7 +29,11 @@ class Crew(Protocol):
         ...
 
     def stop(self) -> None:
-        """Ends it; the next call of `executor` starts another. For the end of the run, and for dead workers."""
+        """Ends it when its work is done; the next call of `executor` starts another."""
+        ...
+
+    def abandon(self) -> None:
+        """Ends it in the midst of its work."""
         ...
 
 
@@ -54,6 +59,9 @@ class Alone:
         return Serial()
 
     def stop(self) -> None:
+        """Nothing to end."""
+
+    def abandon(self) -> None:
         """Nothing to end."""
 
 
@@ -83,13 +91,31 @@ class Processes:
 
     def stop(self) -> None:
         if self._pool is not None:
+            self._pool.shutdown(wait=True)
+            self._pool = None
+
+    def abandon(self) -> None:
+        if self._pool is not None:
             self._pool.shutdown(wait=False, cancel_futures=True)
             self._pool = None
+        for child in multiprocessing.active_children():
+            child.terminate()
 
 
 def of(jobs: int) -> Crew:
     """The crew for `--jobs N`."""
     return Alone() if jobs == 1 else Processes(jobs)
+
+
+@contextmanager
+def serving(crew: Crew) -> Iterator[Crew]:
+    """The crew for a block: ended when the block is done, abandoned where it ends by a fault or by Ctrl-C."""
+    try:
+        yield crew
+    except BaseException:
+        crew.abandon()
+        raise
+    crew.stop()
 
 
 def _prepare_worker() -> None:
@@ -138,15 +164,13 @@ def results(tasks: Iterator[T], work: Callable[[T], R], crew: Crew) -> Iterator[
                 again += under_way.values()
                 under_way.clear()
                 _count_strikes(strikes, again)
-                crew.stop()
+                crew.abandon()
                 executor = crew.executor()
     finally:
         if under_way:  # stopped half-way: what is being worked on is not waited for
             for future in under_way:
                 future.cancel()
-            crew.stop()
-            for child in multiprocessing.active_children():
-                child.terminate()
+            crew.abandon()
 
 
 def _count_strikes(strikes: dict[int, int], tasks: list[T]) -> None:

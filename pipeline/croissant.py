@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline import files, manifest, rights
+from pipeline import files, parquet, rights
 from pipeline.manifest import Provenance
 from pipeline.rights import Terms
 from pipeline.table import Table
@@ -166,7 +166,7 @@ def _file(pack: Path) -> dict[str, Any]:
 
 def _fields(pack: Path, table: Table) -> Iterator[dict[str, Any]]:
     """The columns of the file that lie there as the set has them, or as whole numbers of a small unit."""
-    lying, _ = manifest.read_sealed(pack)
+    lying, _ = parquet.read(pack)
     for column in lying.names:
         if column not in MEANING:
             continue

@@ -25,6 +25,7 @@ PROJECT = "call-for-help-prep"
 NAMES = tuple(normalize(form, "한글 이름.txt") for form in ("NFC", "NFD"))  # as Windows writes them, as macOS does
 GOLDEN = "df4ca6fee69c109c84f45e2e5cbf3ea2"  # pcm_hash of `reference()` at 16 kHz
 TRIAL_CLIPS, TRIAL_S = 12, 8
+FULL_GB = 0.1  # less room than that, and nothing can be stored
 AIHUB_H, AIHUB_CLIPS, NOISE_H = 891, 422_000, 211  # AI-Hub at a mean of 7.6 s a recording; CochlScene, 76,115 of 10 s
 
 
@@ -156,7 +157,10 @@ def names(folder: Path) -> Iterator[Check]:
 def disk(folder: Path) -> Check:
     """Room for what a run stores."""
     free = shutil.disk_usage(folder).free / 1e9
-    return Check("disk", "ok" if free > 1 else "note", f"{free:,.0f} GB free (16 kHz FLAC takes about 70 MB an hour)")
+    found = f"{free:,.0f} GB free" if free > 1 else f"{free * 1000:,.0f} MB free"
+    state = "ok" if free > 1 else "note" if free > FULL_GB else "fault"
+    remedy = "" if state == "ok" else "make room, or work in a folder on another disk"
+    return Check("disk", state, f"{found} (16 kHz FLAC takes about 70 MB an hour)", remedy)
 
 
 def root(name: str, roots: Roots) -> Check:
@@ -172,7 +176,9 @@ def root(name: str, roots: Roots) -> Check:
     try:
         found = len(corpora.find(name).places(roots[name]))
     except PrepError as error:
-        return Check(f"root {name}", "fault", str(error))
+        first, *more = str(error).splitlines()
+        told = f"{first} (and {len(more):,} more such)" if more else first
+        return Check(f"root {name}", "fault", told, f"prep ingest {name} says all of it" if more else "")
     told = f"{where} (from {roots.told_by(name)}): {found:,} recordings"
     return Check(f"root {name}", "ok" if found else "fault", told, "" if found else f"check that {where} is what prep corpora describes")
 

@@ -51,3 +51,10 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     if near:
         return f': did you mean "{near[0]}"?'
     return f": known are {', '.join(options)}" if options else ""
+
+
+def sample(words: Iterable[str], most: int = 3) -> str:
+    """`a, b, c and 12 more`, in sorted order."""
+    known = sorted(words)
+    rest = f" and {len(known) - most:,} more" if len(known) > most else ""
+    return ", ".join(known[:most]) + rest

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import re
-import tomllib
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
 
+from pipeline import presets
 from pipeline.errors import RecipeError
+from pipeline.presets import SHIPPED
 
-SHIPPED = next(path for path in (Path(__file__).parent / "recipes", Path(__file__).parents[1] / "recipes") if path.is_dir())
 LEXICON = "lexicon.toml"  # the one that comes with the project, beside the recipes
 _UNSPOKEN = re.compile(r"[\W_]+")
 
@@ -63,11 +63,9 @@ def identity(held: Lexicon) -> str:
 def read(path: Path) -> Lexicon:
     """The lexicon in a TOML file: `other = "others"` and a table [keywords] of spellings. RecipeError names every fault."""
     try:
-        held = tomllib.loads(path.read_text(encoding="utf-8"))
+        held = presets.read(path)
     except FileNotFoundError:
         raise RecipeError([f"{path}: no such lexicon"]) from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise RecipeError([f"{path}: not TOML: {error}"]) from None
     keywords, other = held.get("keywords"), held.get("other")
     if not isinstance(keywords, dict) or not keywords or not isinstance(other, str):
         raise RecipeError([f'{path}: expected `other = "others"` and a table [keywords] such as `saveme = ["살려주세요"]`'])

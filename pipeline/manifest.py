@@ -9,8 +9,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -19,17 +18,13 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline import __version__, files, migrations
+from pipeline import __version__, migrations, parquet
 from pipeline.errors import ManifestError
 from pipeline.row import Drop, Row
 from pipeline.table import Table, schema
 
 SCHEMA_VERSION = 1
 PACKAGES = ("numpy", "soxr", "soundfile", "pyarrow", "duckdb")  # whose version can move a bit of the result
-_KEY = b"prep"
-_ROWS_A_GROUP = 64 * 1024
-_ROWS_SMALL = 1024 * 1024
-_SPREAD = "BYTE_STREAM_SPLIT"  # first bytes with first bytes: of numbers that are near each other they are the same
 _DROPS_ORDER = ("stage", "id", "reason")
 _WORDS = ["labels.list.element.key", "labels.list.element.value"]  # few, and often the same: read as codes, a third of the memory
 
@@ -115,22 +110,22 @@ def migrate(path: Path, out: Path) -> Provenance:
         raise ManifestError(f"{path}: its rows are not those of its logical hash: it was changed after it was written; nothing was written")
     rows, drops = held.table.ordered(), held.drops().ordered(_DROPS_ORDER)
     made = replace(held.provenance, schema_version=SCHEMA_VERSION, logical_hash=rows.digest(), drops_hash=drops.digest())
-    write_table(drops_path(out), drops, asdict(made))
-    write_table(out, rows, asdict(made))
+    parquet.write(drops_path(out), drops, asdict(made))
+    parquet.write(out, rows, asdict(made))
     return made
 
 
 def provenance(path: Path) -> Provenance:
     """What a manifest says it was made from, from the file's footer alone."""
     try:
-        metadata = pq.read_schema(path).metadata or {}
+        metadata = pq.read_metadata(path).metadata or {}
     except FileNotFoundError:
         raise ManifestError(f"{path}: no such manifest") from None
     except (pa.ArrowInvalid, OSError) as error:
         raise ManifestError(f"{path}: not a Parquet file ({error}); expected a manifest written by prep") from None
-    if _KEY not in metadata:
+    if parquet.KEY not in metadata:
         raise ManifestError(f"{path}: a Parquet file, but not a manifest written by prep: it has no provenance")
-    held = json.loads(metadata[_KEY])
+    held = json.loads(metadata[parquet.KEY])
     if held["schema_version"] > SCHEMA_VERSION:
         raise ManifestError(f"{path}: schema version {held['schema_version']}, this prep reads up to {SCHEMA_VERSION}: upgrade it")
     _refuse_pack(path, held)
@@ -154,58 +149,9 @@ def write(path: Path, rows: Table, drops: Table, made: Provenance) -> Provenance
     """
     rows, drops = rows.ordered(), drops.ordered(_DROPS_ORDER)
     made = replace(made, versions=versions(), logical_hash=rows.digest(), drops_hash=drops.digest())
-    write_table(drops_path(path), drops, asdict(made))
-    write_table(path, rows, asdict(made))
+    parquet.write(drops_path(path), drops, asdict(made))
+    parquet.write(path, rows, asdict(made))
     return made
-
-
-def write_table(path: Path, table: Table, metadata: Mapping[str, Any]) -> None:
-    """One table as Parquet: zstd, explicit types, metadata as canonical JSON; same table, same bytes."""
-    text = json.dumps(metadata, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
-    arrow = table.arrow.replace_schema_metadata({_KEY: text.encode()})
-    with files.replacing(path) as half:
-        pq.write_table(arrow, half, compression="zstd", row_group_size=_ROWS_A_GROUP)
-
-
-def write_small(path: Path, table: Table, metadata: Mapping[str, Any], few: Sequence[str]) -> None:
-    """The same in as few bytes as may be, for a file that is sent. few: columns of few different values."""
-    text = json.dumps(metadata, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
-    arrow = table.arrow.replace_schema_metadata({_KEY: text.encode()})
-    listed = [f.name for f in arrow.schema if f.name in few or pa.types.is_nested(f.type)]
-    encodings = {f.name: "DELTA_BYTE_ARRAY" if pa.types.is_string(f.type) else _SPREAD for f in arrow.schema if f.name not in listed}
-    form = {"compression": "zstd", "compression_level": 12, "row_group_size": _ROWS_SMALL, "write_statistics": False}
-    with files.replacing(path) as half:
-        pq.write_table(arrow, half, use_dictionary=listed, column_encoding=encodings, **form)
-
-
-def write_parts(path: Path, parts: Iterable[Table], metadata: Mapping[str, str]) -> None:
-    """Tables with the same columns, one at least, as one Parquet file, a row group each: only one of them is in memory at a time.
-
-    For other tools' files: the metadata is theirs, and no manifest's.
-    """
-    with files.replacing(path) as half, ExitStack() as stack:
-        writer = None
-        for part in parts:
-            arrow = part.arrow.replace_schema_metadata(dict(metadata))
-            writer = writer or stack.enter_context(pq.ParquetWriter(half, arrow.schema, compression="snappy", use_dictionary=False))
-            writer.write_table(arrow)
-
-
-def read_sealed(path: Path) -> tuple[Table, dict[str, Any]]:
-    """Whatever table write_table wrote, and its metadata. ManifestError where the file is absent or damaged."""
-    try:
-        arrow = pq.read_table(path, partitioning=None)
-        return Table(arrow.replace_schema_metadata(None)), dict(json.loads((arrow.schema.metadata or {})[_KEY]))
-    except (pa.ArrowException, OSError, KeyError, ValueError) as error:
-        raise ManifestError(f"{path}: cannot be read ({error})") from None
-
-
-def sealed(path: Path) -> dict[str, Any]:
-    """The metadata of a table that write_table wrote, from its footer alone. ManifestError where it cannot be read."""
-    try:
-        return dict(json.loads((pq.read_schema(path).metadata or {})[_KEY]))
-    except (pa.ArrowException, OSError, KeyError, ValueError) as error:
-        raise ManifestError(f"{path}: cannot be read ({error})") from None
 
 
 def versions() -> dict[str, str]:
@@ -219,12 +165,18 @@ def versions() -> dict[str, str]:
     return found
 
 
+def other_versions(made: Provenance) -> list[tuple[str, str, str]]:
+    """(package, its version here, its version there) of those that are others here than where a manifest was made."""
+    here = versions()
+    return [(name, here[name], made.versions[name]) for name in sorted(here) if made.versions.get(name, here[name]) != here[name]]
+
+
 def _table(path: Path, kind: type, only: Sequence[str] | None = None) -> Table:
     form = schema(kind)
     wanted = form if only is None else pa.schema([form.field(name) for name in only])
     try:
-        held = pq.read_schema(path)
-        version = _version(path, held)
+        footer = pq.read_metadata(path)
+        held, version = footer.schema.to_arrow_schema(), _version(path, footer.metadata or {})
         if version < SCHEMA_VERSION:
             return Table(_raised(path, pq.read_table(path, partitioning=None), kind, version).select(wanted.names))
         _refuse_lacking(path, set(form.names) - set(held.names))
@@ -238,9 +190,9 @@ def _table(path: Path, kind: type, only: Sequence[str] | None = None) -> Table:
         raise ManifestError(f"{path}: cannot be read ({str(error).splitlines()[0]})") from None
 
 
-def _version(path: Path, held: pa.Schema) -> int:
+def _version(path: Path, metadata: Mapping[bytes, bytes]) -> int:
     """The schema version of a file of ours; the newest where it says none, so that what it lacks is named. ManifestError for a pack."""
-    told = json.loads((held.metadata or {}).get(_KEY, b"{}"))
+    told = json.loads(metadata.get(parquet.KEY, b"{}"))
     _refuse_pack(path, told)
     return int(told.get("schema_version", SCHEMA_VERSION))
 

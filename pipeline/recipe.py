@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -10,9 +9,10 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, Field, ValidationError, field_validator
 
-from pipeline import corpora, lexicon
+from pipeline import corpora, lexicon, presets
 from pipeline.errors import PrepError, RecipeError, did_you_mean
-from pipeline.lexicon import LEXICON, SHIPPED, Lexicon
+from pipeline.lexicon import LEXICON, Lexicon
+from pipeline.presets import SHIPPED
 from pipeline.row import Row
 from pipeline.stages import Options, filter, mix, resample
 from pipeline.table import Table
@@ -81,22 +81,13 @@ class Recipe:
 
 def find(path: str) -> Path:
     """The recipe file: the path as given, else one of the shipped ones by that name. RecipeError where there is none."""
-    given = Path(path)
-    if given.is_file():
-        return given
-    shipped = SHIPPED / (given.name if given.suffix == ".toml" else f"{given.name}.toml")
-    if shipped.is_file() and given.parent.name in ("", "recipes"):
-        return shipped
     known = [item.stem for item in sorted(SHIPPED.glob("*.toml")) if item.name != LEXICON]
-    raise RecipeError([f"{path}: no such recipe{did_you_mean(given.stem, known)}"])
+    return presets.find(path, "recipe", known)
 
 
 def read(path: Path) -> Recipe:
     """The recipe in a TOML file. RecipeError holds every fault found, examples that fail included."""
-    try:
-        told = tomllib.loads(path.read_text(encoding="utf-8-sig"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise RecipeError([f"{path}: not TOML: {error}"]) from None
+    told = presets.read(path)
     faults: list[str] = []
     _check_keys(told, faults)
     seed = _scalar(told, "seed", 0, faults)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Sequence
 from typing import Any
 
+from pipeline.aligned import aligned, widths
 from pipeline.manifest import Manifest
 from pipeline.table import Table
 
@@ -110,22 +110,12 @@ def _most(rows: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
 def table_text(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
     """Columns aligned for a terminal, Hangul two cells wide; numbers to the right."""
     cells = [[_cell(value) for value in row] for row in rows]
-    widths = [max(_width(text) for text in column) for column in zip(head, *cells, strict=True)]
+    rule = ["-" * width for width in widths([head, *cells])]
     right = [bool(rows) and isinstance(rows[0][n], int | float) for n in range(len(head))]
-    lines = [head, ["-" * width for width in widths], *cells]
-    return "\n".join("  ".join(_padded(c, w, r) for c, w, r in zip(line, widths, right, strict=True)).rstrip() for line in lines)
+    return "\n".join(aligned([head, rule, *cells], right))
 
 
 def _cell(value: Any) -> str:
     if isinstance(value, bool) or value is None:
         return str(value)
     return f"{value:,}" if isinstance(value, int) else f"{value:,.2f}" if isinstance(value, float) else str(value)
-
-
-def _width(cell: str) -> int:
-    return sum(2 if unicodedata.east_asian_width(letter) in "WF" else 1 for letter in cell)
-
-
-def _padded(cell: str, width: int, right: bool) -> str:
-    space = " " * (width - _width(cell))
-    return space + cell if right else cell + space

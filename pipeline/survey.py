@@ -6,8 +6,12 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from pipeline import build, commits, corpora, engine, keys, ledger
 from pipeline.engine import Setting, Shard
@@ -18,7 +22,6 @@ from pipeline.table import Table
 
 PCM_BYTES_A_SECOND = 88_200  # a guess at recordings nobody has opened: 44.1 kHz, mono, 16 bits
 SPEED = {"ingest": 3000.0, "resample": 800.0, "mix": 600.0}  # seconds of audio a core does in one, until this machine's own are known
-POOL_BYTES_A_SECOND = 32_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,16 +107,38 @@ def _bearing(stage: Stage, changed: Sequence[str]) -> list[str]:
     return [change for change in changed if re.split(r"[.:]", change)[0] in bearing]
 
 
-def _state(part: str, stage: Stage, options: Options, plan: Table, setting: Setting, changed: Sequence[str]) -> StageState:
-    plan = engine.in_order(plan)
-    shards = engine.cut(stage, options, plan, setting.shard_clips)
-    missing = [shard for shard in shards if commits.read(setting.folder, shard.name, stage.Made, settled=True) is None]
-    why = dict(_reasons(part, stage, options, plan, shards, missing, setting.folder, _bearing(stage, changed)))
-    seconds = engine.durations(plan)
-    if not seconds.any() and "at_size" in plan.names:
-        seconds = plan.numbers("at_size") / PCM_BYTES_A_SECOND
+@dataclass(frozen=True, eq=False)
+class _Part:
+    """A stage of the build and its jobs, in the order of its shards. name: `ingest aihub`, `resample`, `mix`."""
+
+    name: str
+    stage: Stage
+    options: Options
+    plan: Table
+    setting: Setting
+
+    @cached_property
+    def shards(self) -> list[Shard]:
+        """What the jobs are done in."""
+        return engine.cut(self.stage, self.options, self.plan, self.setting.shard_clips)
+
+    def missing(self) -> list[Shard]:
+        """Those that are not there, or not for good."""
+        folder, made = self.setting.folder, self.stage.Made
+        return [shard for shard in self.shards if commits.read(folder, shard.name, made, settled=True) is None]
+
+    def seconds(self) -> NDArray[np.float64]:
+        """Of audio, float64 [jobs]; guessed from the files' sizes where nobody has opened them."""
+        known = engine.durations(self.plan)
+        return self.plan.numbers("at_size") / PCM_BYTES_A_SECOND if not known.any() and "at_size" in self.plan.names else known
+
+
+def _state(name: str, stage: Stage, options: Options, plan: Table, setting: Setting, changed: Sequence[str]) -> StageState:
+    part = _Part(name, stage, options, engine.in_order(plan), setting)
+    why = dict(_reasons(part, _bearing(stage, changed)))
+    seconds = part.seconds()
     states = []
-    for shard in shards:
+    for shard in part.shards:
         reason = why.get(shard.name)
         state = "done" if reason is None else "new" if not reason else "stale"
         states.append(
@@ -121,7 +146,7 @@ def _state(part: str, stage: Stage, options: Options, plan: Table, setting: Sett
         )
     audio_s = sum(shard.audio_s for shard in states if shard.state != "done")
     disk = int(audio_s * engine.STORED_BYTES_A_SECOND) if stage.stores(options) else 0
-    return StageState(part, states, audio_s / _speed(stage.NAME, setting.folder) / setting.crew.width, disk)
+    return StageState(name, states, audio_s / _speed(stage.NAME, setting.folder) / setting.crew.width, disk)
 
 
 def _speed(stage: str, folder: Path) -> float:
@@ -132,27 +157,20 @@ def _speed(stage: str, folder: Path) -> float:
     return audio / work if audio and work else SPEED[stage]
 
 
-def _reasons(
-    part: str,
-    stage: Stage,
-    options: Options,
-    plan: Table,
-    shards: Sequence[Shard],
-    missing: Sequence[Shard],
-    folder: Path,
-    changed: Sequence[str],
-) -> Iterator[tuple[str, str]]:
+def _reasons(part: _Part, changed: Sequence[str]) -> Iterator[tuple[str, str]]:
     """(name, why it is stale) of each missing shard; '' where nothing like it was ever made."""
-    names = {shard.name for shard in shards}
-    before = {name for held in ledger.builds(folder) if part in held.parts for name in held.parts[part].shards}
-    there = sorted((before - names) & set(commits.committed(folder)))
+    folder, missing = part.setting.folder, part.missing()
+    names = {shard.name for shard in part.shards}
+    before = {name for held in ledger.builds(folder) if part.name in held.parts for name in held.parts[part.name].shards}
+    committed = set(commits.committed(folder))
+    there = sorted((before - names) & committed)
     of_id = {row_id: name for name in there for row_id in commits.ids(folder, name)} if missing else {}
     sizes = Counter(of_id.values())
-    ids = plan.column("id")
-    told = options.model_dump(mode="json", exclude=stage.PLANNED)
+    ids = part.plan.column("id")
+    told = part.options.model_dump(mode="json", exclude=part.stage.PLANNED)
     for shard in missing:
         own = ids[shard.start : shard.stop]
-        if shard.name in commits.committed(folder) or shard.name in before:
+        if shard.name in committed | before:
             yield shard.name, "its audio or its commit was lost or damaged, or recordings could not be read"
             continue
         why = _why(own, of_id, sizes, told, folder)

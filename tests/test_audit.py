@@ -151,6 +151,13 @@ def test_a_label_that_the_snr_tells_is_named(tmp_path: Path) -> None:
     assert any("helpme only: -5.0 dB" in example for example in told.examples)
 
 
+def test_the_columns_that_are_read_are_all_that_the_checks_look_at(built: Built) -> None:
+    whole = manifest.read(built.path("mixed"))
+    assert set(audit.COLUMNS) < set(whole.table.names)
+    some = replace(whole, table=manifest.columns(whole.path, audit.COLUMNS))
+    assert audit.audited(some, Options()) == audit.audited(whole, Options())
+
+
 def test_the_stand_ins_fail_nothing(built: Built) -> None:
     ended = prep(built.folder, "audit", "manifests/mixed.parquet", "--jobs", 1, "--json")
     told = ended.json()

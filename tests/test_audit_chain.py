@@ -15,7 +15,8 @@ from sklearn.metrics import balanced_accuracy_score
 from sounds import hiss, voice
 
 from pipeline import audit, manifest, store
-from pipeline.audit import Clear, Finding, Options, probe
+from pipeline.audit import Clear, Finding, Options, chain, probe
+from pipeline.audit.probe import Told
 from pipeline.audit.traces import NAMES, traces
 from pipeline.manifest import Provenance
 from pipeline.row import Drop, Row
@@ -76,8 +77,8 @@ def asked(held: manifest.Manifest) -> list[Finding | Clear]:
 
 @pytest.mark.parametrize("name", sorted(CHAINS))
 def test_a_chain_of_its_own_is_told_far_above_chance_and_named(tmp_path: Path, name: str) -> None:
-    trace, chain = CHAINS[name]
-    (found,) = asked(made(tmp_path, chain))
+    trace, through = CHAINS[name]
+    (found,) = asked(made(tmp_path, through))
     assert isinstance(found, Finding)
     assert not found.fails
     assert found.figures["all"]["low"] > 0.85
@@ -113,6 +114,22 @@ def test_what_only_corpora_tell_is_said(tmp_path: Path) -> None:
 def test_too_few_clips_say_nothing(tmp_path: Path) -> None:
     (clear,) = asked(made(tmp_path, lowpassed, clips=24))
     assert clear.detail == "too little to compare: it takes two classes of 20 rows and 5 groups to tell one chain from another"
+
+
+def of_low(low: float) -> Told:
+    return Told(low + 0.06, low, low + 0.12, 0.5)
+
+
+@pytest.mark.parametrize(("low", "kind"), [(0.47, Clear), (0.54, Clear), (0.56, Finding)])
+def test_only_what_is_surely_above_chance_by_the_margin_is_a_finding(low: float, kind: type) -> None:
+    alone = [("band", of_low(0.56)), ("dc", of_low(0.54)), ("floor", of_low(0.47))]
+    answer = chain.Answer(
+        "noise_label", 400, ["noise", "speech"], of_low(low), alone, of_low(0.5), of_low(0.5), {"noise": ["a"], "speech": ["a"]}
+    )
+    told = chain._verdict(answer, fails=False)
+    assert isinstance(told, kind)
+    assert kind is Clear or "What tells, alone: band 0.62 (" in told.detail
+    assert "dc 0.60" not in told.detail
 
 
 def test_traces_are_those_planted() -> None:

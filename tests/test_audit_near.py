@@ -10,6 +10,7 @@ import pytest
 import soxr
 from command import chain, prep
 from numpy.typing import NDArray
+from scipy.signal import butter, sosfilt
 from sounds import corpus, encoded, hiss, voice
 
 from pipeline import audit, dsp, manifest, store
@@ -112,6 +113,13 @@ def test_a_tone_says_nothing_and_a_low_tone_in_both_does_not_make_two_takes_one(
     assert prints.alike(low(tone), low(tone[800:]), 200).agreement == 0.0
     ones = [voice(3.0, seed=n, level_dbfs=-32) + 0.1 * np.sin(2 * np.pi * 60 * time) for n in (1, 2)]
     assert prints.alike(low(ones[0]), low(ones[1]), 0).agreement < 0.5
+
+
+def test_the_same_rumble_under_two_takes_does_not_make_them_one() -> None:
+    rumble = sosfilt(butter(8, 200, fs=RATE_HZ, output="sos"), np.random.default_rng(3).standard_normal(3 * RATE_HZ))
+    ones = [low(voice(3.0, seed=n, level_dbfs=-40) + 0.05 * rumble / rumble.std()) for n in (1, 2)]
+    assert np.corrcoef(ones)[0, 1] > 0.92  # as they are they agree
+    assert prints.alike(*ones, 0).agreement < near.AGREEMENT - 0.1
 
 
 def test_offset_and_gain_of_a_copy_are_told() -> None:

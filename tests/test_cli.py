@@ -132,7 +132,7 @@ def test_commands_and_options_in_the_readme_exist() -> None:
         (["resample", "--quality", "best"], 2, "'best' is not one of 'QQ', 'LQ', 'MQ', 'HQ', 'VHQ'"),
         (["resample", "--jobs", "0"], 2, "Invalid value for '--jobs'"),
         (["resample", "--no-such"], 2, "No such option"),
-        (["no-such"], 2, "No such command"),
+        (["no-such"], 2, "no such command"),
         (["run", "papr"], 1, 'prep: papr: no such recipe: did you mean "paper"?'),
         (["run", "paper"], 1, 'nobody said where root "ms-snsd" lies'),
         (["check", "none.toml"], 1, "none.toml: no such recipe"),
@@ -393,3 +393,14 @@ def test_a_shard_named_in_the_answer_is_a_tar_beside_the_manifest(worked: Path) 
     row = next(row for row in rows(worked, "mixed").values() if row.kind == "mixture")
     with tarfile.open(fileobj=io.BytesIO((worked / "manifests/audio" / str(row.shard)).read_bytes())) as tar:
         assert tar.getnames()
+
+
+def test_a_command_that_is_mistyped_is_answered_with_the_one_that_was_meant(tmp_path: Path) -> None:
+    ended = prep(tmp_path, "mixx", "--snr", 20)
+    assert ended.code == 2
+    assert 'no such command "mixx": did you mean "mix"?' in ended.err
+
+
+def test_the_help_lists_every_command_once() -> None:
+    told = done(Path.cwd(), "--help").out.splitlines()
+    assert [line.split()[0] for line in told if line.startswith("  ") and line.split()[0] in COMMANDS and line[2] != " "] == list(COMMANDS)

@@ -16,11 +16,11 @@ from corpus_samples import SAMPLES, write
 
 from pipeline import corpora
 from pipeline.corpora import Claims
-from pipeline.corpora._listing import is_audio
 from pipeline.demo.containers import Style, pieces, split_zipped, tarred, zipped
 from pipeline.errors import PrepError, SourceError
 from pipeline.row import Clip, Place
 from pipeline.sources import Root
+from pipeline.sources.names import is_audio
 
 TEXTS = ("NAME", "TITLE", "HOMEPAGE", "LICENCE", "LICENCE_URL", "ATTRIBUTION", "RESTRICTIONS", "DOWNLOAD")
 NOWHERE = Place("", "", 0, 0, 0, -1)

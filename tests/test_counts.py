@@ -10,7 +10,7 @@ from command import done, prep, rows
 from conftest import Built
 
 from pipeline import counts, lexicon
-from pipeline.corpora._aihub_names import CLASSES
+from pipeline.corpora.aihub import CLASSES
 from pipeline.counts import Choice, Counts
 from pipeline.errors import PrepError
 from pipeline.row import Row

@@ -13,7 +13,7 @@ import pytest
 from command import done, held
 from conftest import Built
 
-from pipeline import croissant
+from pipeline import croissant, parquet
 from pipeline.row import Row
 from pipeline.sharing import pack
 from pipeline.table import UNHASHED
@@ -57,7 +57,7 @@ def test_mlcroissant_finds_no_fault_and_reads_the_rows(beside: Path, built: Buil
 
 def test_every_field_is_a_column_of_the_file_and_says_what_it_means(beside: Path) -> None:
     told = described(beside)
-    lying = pack.manifest.read_sealed(beside / "mixed.pack.parquet")[0].names
+    lying = parquet.read(beside / "mixed.pack.parquet")[0].names
     listed = told["recordSet"][0]["field"]
     assert {field["source"]["extract"]["column"] for field in listed} <= set(lying)
     assert all(field["description"] for field in listed)

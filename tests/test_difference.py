@@ -14,7 +14,7 @@ from conftest import Built
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline import difference, manifest
+from pipeline import difference, manifest, parquet
 from pipeline.difference import COMPARED, Difference, Example
 from pipeline.errors import ManifestError
 from pipeline.manifest import Manifest, Provenance
@@ -50,8 +50,8 @@ def rewritten(built: Built, tmp_path: Path, change: Callable[[list[Row]], list[R
     mixed = held(built.folder, "mixed")
     path = tmp_path / "changed.parquet"
     rows = Table.of(change(list(mixed.rows())), Row).ordered()
-    manifest.write_table(path, rows, asdict(mixed.provenance))
-    manifest.write_table(manifest.drops_path(path), mixed.drops(), asdict(mixed.provenance))
+    parquet.write(path, rows, asdict(mixed.provenance))
+    parquet.write(manifest.drops_path(path), mixed.drops(), asdict(mixed.provenance))
     return path
 
 
@@ -156,6 +156,18 @@ def test_rows_taken_out_by_hand_are_said_to_be_in_no_drops(tmp_path: Path, built
     assert "3 of the rows removed are in no drops of B" in prep(tmp_path, "diff", built.path("mixed"), path).out
 
 
+def test_mixtures_at_another_snr_are_gone_by_the_option_and_not_by_hand() -> None:
+    mixed = [replace(row, kind="mixture", speech_id=row.id) for row in ROWS]
+    held, other = ([replace(row, id=f"{row.id}_snr{snr}_0") for row in mixed] for snr in (5, 10))
+    there, here = (replace(MADE, recipe={**MADE.recipe, "mix": {"snr_db": [snr]}}, logical_hash=str(snr)) for snr in (5.0, 10.0))
+    b = replace(difference.side(of(other[:-1], here)), drops=lambda: Table.of([], Drop))
+    assert difference.compared(difference.side(of(held, there)), b).notes == (
+        "they share no row",
+        "5 of the rows removed are mixtures whose speech is mixed otherwise in B, by the options of mix above",
+        "1 of the rows removed are in no drops of B: other input, --limit, or rows taken out by hand",
+    )
+
+
 def test_sets_that_share_nothing_say_so(tmp_path: Path, built: Built) -> None:
     ended = prep(tmp_path, "diff", built.path("aihub"), built.path("cochlscene"))
     assert ended.code == 1
@@ -204,7 +216,7 @@ def test_a_pack_is_like_the_manifest_that_it_was_made_of(tmp_path: Path, built: 
 def test_what_is_no_manifest_is_refused_by_name(name: str, said: str, tmp_path: Path, built: Built) -> None:
     (tmp_path / "text.parquet").write_text("id\n")
     ended = prep(tmp_path, "diff", built.path("mixed"), name)
-    assert (ended.code, name in ended.err, said in ended.err) == (1, True, True)
+    assert (ended.code, name in ended.err, said in ended.err) == (2, True, True)  # 1 says that they differ
 
 
 def test_a_manifest_that_holds_an_id_twice_cannot_be_compared() -> None:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -97,3 +98,20 @@ def test_korean_names_survive_a_locale_that_knows_none(locale: str, tmp_path: Pa
     assert ran.returncode == 0, ran.stderr.decode()
     assert "-> 결과.parquet" in ran.stdout.decode()
     assert (tmp_path / "결과.parquet").exists()
+
+
+def test_a_full_disk_is_a_fault_and_a_nearly_full_one_is_told_in_megabytes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for free, state, told in ((60_000, "fault", "0 MB free"), (400_000_000, "note", "400 MB free"), (48_000_000_000, "ok", "48 GB free")):
+        monkeypatch.setattr(doctor.shutil, "disk_usage", lambda _, free=free: SimpleNamespace(free=free))
+        found = doctor.disk(tmp_path)
+        assert (found.state, found.found.split(" (")[0]) == (state, told)
+        assert bool(found.remedy) == (state != "ok")
+
+
+def test_a_root_with_many_faults_is_told_in_one_line(tmp_path: Path) -> None:
+    for name in ("a.gz", "b.gz", "c.gz"):
+        (tmp_path / name).write_bytes(b"\x1f\x8b" + bytes(20))
+    state, found = states(tmp_path, "--root", f"aihub={tmp_path}")["root aihub"]
+    assert state == "fault"
+    assert "\n" not in found
+    assert found.endswith("(and 2 more such)")

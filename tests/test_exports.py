@@ -176,7 +176,7 @@ def test_an_export_takes_only_the_place_of_an_earlier_one_of_the_same(odd: Path,
         assert ended.code == 1
         assert "holds another export (csv of mixed.parquet); name another folder with --out" in ended.err
     (tmp_path / "x/notes.txt").write_text("mine")
-    assert "1 files were added to this export since; move them away" in prep(odd, *typed("csv")).err
+    assert "1 file was added to this export since; move what is not of it away" in prep(odd, *typed("csv")).err
     assert (tmp_path / "x/notes.txt").read_text() == "mine"
 
 
@@ -262,3 +262,16 @@ def test_what_the_folders_tell_a_collaborator_to_type_exists(path: str, tmp_path
     for name in re.findall(r"\]\(([^)#:]+)\)|`((?:recipes/)?[a-z-]+\.toml)`", text):
         place = name[0] or name[1].removeprefix("recipes/")
         assert place in ("prep.toml", "recipe.toml") or (REPOSITORY / path).parent.joinpath(place).exists(), place
+
+
+def test_audio_is_refused_where_it_would_do_nothing(built: Built, tmp_path: Path) -> None:
+    words = ("export", "manifests/mixed.parquet", "--to", "nemo", "--own-use", "--audio", "copy")
+    answer = prep(built.folder, *words, "--out", tmp_path / "x")
+    assert answer.code == 1
+    assert "--audio copy: only --to webdataset has two ways to hold audio; leave --audio out of --to nemo" in answer.err
+    assert not (tmp_path / "x").exists()
+
+
+def test_a_licence_without_an_address_is_named_once(built: Built, tmp_path: Path) -> None:
+    done(built.folder, "export", "manifests/recordings.parquet", "--to", "csv", "--own-use", "--out", tmp_path / "mine")
+    assert "\n* Licence: (your own)\n" in (tmp_path / "mine/README.md").read_text(encoding="utf-8")

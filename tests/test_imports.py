@@ -18,9 +18,9 @@ from sounds import encoded, voice
 from test_corpora import CONTAINERS
 
 from pipeline.corpora import Claims, recordings
-from pipeline.corpora._listing import is_audio
 from pipeline.row import Place
 from pipeline.sources import Root
+from pipeline.sources.names import is_audio
 
 Files = Mapping[str, bytes]
 NOWHERE = Place("", "", 0, 0, 0, -1)

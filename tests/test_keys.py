@@ -99,3 +99,11 @@ def test_losing_a_candidate_moves_only_those_who_had_it(count: int, data: st.Dat
 @given(st.permutations(NOISE[:12]))
 def test_the_order_of_candidates_does_not_matter(candidates: list[str]) -> None:
     assert chosen(candidates) == chosen(NOISE[:12])
+
+
+def test_any_two_names_stand_in_the_same_order_whatever_the_others_are() -> None:
+    names = [f"clip {n}" for n in range(200)]
+    drawn = [names[n] for n in keys.order(3, "sample", names)]
+    assert sorted(drawn) == sorted(names)
+    assert drawn != names
+    assert [names[::3][n] for n in keys.order(3, "sample", names[::3])] == [name for name in drawn if name in set(names[::3])]

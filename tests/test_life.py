@@ -15,7 +15,7 @@ from command import Ended, done, drops, held, prep, rows
 from conftest import ROOTS, Built
 
 from pipeline import keys, manifest
-from pipeline.corpora._aihub_names import CLASSES
+from pipeline.corpora.aihub import CLASSES
 from pipeline.row import Row
 from pipeline.sources import Root
 

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from command import done, prep
 
-from pipeline import manifest, migrations
+from pipeline import manifest, migrations, parquet
 from pipeline.errors import ManifestError
 from pipeline.manifest import SCHEMA_VERSION, Provenance
 from pipeline.migrations import Step
@@ -56,8 +56,8 @@ def older(folder: Path, version: int = 0) -> Path:
     lacking = Table(rows.arrow.drop_columns(["source_pcm_crc"])).renamed(scene="place")
     drops = Table(Table.of([Drop("a/9", "ingest", "truncated", "")], Drop).arrow.drop_columns(["detail"]))
     told = asdict(replace(made, logical_hash=lacking.digest(), drops_hash=drops.digest()))
-    manifest.write_table(path, lacking, told)
-    manifest.write_table(manifest.drops_path(path), drops, told)
+    parquet.write(path, lacking, told)
+    parquet.write(manifest.drops_path(path), drops, told)
     return path
 
 
@@ -136,6 +136,9 @@ def test_the_newest_is_left_as_it_is(tmp_path: Path) -> None:
         shutil.copy(KEPT.parent / name, tmp_path / name)
     before = (tmp_path / KEPT.name).read_bytes()
     assert "the newest: nothing to do" in done(tmp_path, "migrate", KEPT.name).out
+    assert done(tmp_path, "migrate", KEPT.name, "--json").json() == {"from": SCHEMA_VERSION, "to": SCHEMA_VERSION, "manifest": KEPT.name}
+    other = prep(tmp_path, "migrate", KEPT.name, "--out", "other.parquet")
+    assert (other.code, "is of the newest schema" in other.err, (tmp_path / "other.parquet").exists()) == (1, True, False)
     assert (tmp_path / KEPT.name).read_bytes() == before
 
 
@@ -146,7 +149,7 @@ def test_what_is_no_manifest_is_not_migrated(tmp_path: Path) -> None:
 
 
 def test_a_pack_is_no_manifest_and_says_what_to_type(tmp_path: Path) -> None:
-    manifest.write_table(tmp_path / "a.pack.parquet", Table.of([ROW], Row), {"schema_version": 1, "pack": json.loads("{}")})
+    parquet.write(tmp_path / "a.pack.parquet", Table.of([ROW], Row), {"schema_version": 1, "pack": json.loads("{}")})
     for read in (manifest.read, manifest.provenance):
         with pytest.raises(ManifestError, match=r"prep rebuild a\.pack\.parquet"):
             read(tmp_path / "a.pack.parquet")

@@ -13,7 +13,7 @@ import pytest
 from command import done, prep
 from conftest import Built
 
-from pipeline import manifest
+from pipeline import manifest, parquet
 from pipeline.errors import ManifestError
 from pipeline.manifest import Provenance
 from pipeline.row import Drop, Row
@@ -161,6 +161,29 @@ def test_a_recipe_that_quotes_a_transcript_is_left_out_with_it(tmp_path: Path) -
     assert ("aihub", "recipe", 1) in {(item.corpus, item.column, item.rows) for item in held.left_out}
 
 
+@pytest.mark.parametrize(
+    ("rule", "secret"),
+    [
+        ("transcript IS NULL OR transcript NOT LIKE '%개조심%'", "개조심"),  # in no row: the rule has dropped them
+        ("length(transcript)>2 and\nTRANSCRIPT<>'물지마'", "물지마"),
+        ("'물지마' <> transcript", "물지마"),
+        ("labels['gender'] = '여성'", "여성"),
+        ("\"group\" <> '김민지'", "김민지"),
+    ],
+)
+def test_a_rule_that_quotes_what_it_drops_is_left_out(rule: str, secret: str, tmp_path: Path) -> None:
+    held = pack.read(packed(written(tmp_path / "own", SPEECH, recipe={"filter": {"where": rule}})))
+    assert secret not in every_text(tmp_path / "own/set.pack.parquet")
+    assert ("aihub", "recipe") in {(item.corpus, item.column) for item in held.left_out}
+    public = pack.read(packed(written(tmp_path / "public", NOISE, recipe={"filter": {"where": rule}})))
+    assert public.manifest.provenance.recipe == {"filter": {"where": rule}}
+
+
+def test_a_rule_that_quotes_nothing_stays(tmp_path: Path) -> None:
+    recipe = {"filter": {"where": "transcript IS NOT NULL AND peak_dbfs < -1"}, "mix": {"where": "scenario = '화재'"}}
+    assert pack.read(packed(written(tmp_path, SPEECH, recipe=recipe))).manifest.provenance.recipe == recipe
+
+
 def test_groups_that_may_be_names_go_by_a_hash_and_still_hold_together(tmp_path: Path) -> None:
     own = replace(SPEECH, corpus="recordings", id="recordings/1", source="@recordings/1", group="김민지")
     other = replace(own, id="recordings/2", source="@recordings/2", source_pcm_hash="c" * 32)
@@ -226,14 +249,14 @@ def test_a_manifest_and_a_pack_are_told_apart(tmp_path: Path) -> None:
 
 def test_a_pack_that_was_changed_or_is_of_a_later_prep_is_refused(tmp_path: Path) -> None:
     made = packed(written(tmp_path, MIXED, NOISE))
-    table, held = manifest.read_sealed(made)
-    manifest.write_table(made, table.filled(keyword="helpme"), held)
+    table, held = parquet.read(made)
+    parquet.write(made, table.filled(keyword="helpme"), held)
     with pytest.raises(pack.Altered, match="not those that were packed"):
         pack.read(made)
-    manifest.write_table(made, table, {**held, "pack": {**held["pack"], "version": 99}})
+    parquet.write(made, table, {**held, "pack": {**held["pack"], "version": 99}})
     with pytest.raises(ManifestError, match="of a later prep"):
         pack.read(made)
-    manifest.write_table(made, table, {**held, "pack": {**held["pack"], "codings": ["runes"]}})
+    parquet.write(made, table, {**held, "pack": {**held["pack"], "codings": ["runes"]}})
     with pytest.raises(ManifestError, match="does not know: upgrade"):
         pack.read(made)
 
@@ -247,4 +270,4 @@ def test_drops_are_told_as_counts_alone(built: Built, tmp_path: Path) -> None:
     made = pack.write(manifest.read(built.path("filtered")), tmp_path / "f.pack.parquet").path
     drops = manifest.read(built.path("filtered")).drops()
     assert sum(pack.read(made).dropped.values()) == len(drops) > 0
-    assert not [row_id for row_id in drops.column("id") if row_id in json.dumps(manifest.sealed(made))]
+    assert not [row_id for row_id in drops.column("id") if row_id in json.dumps(parquet.metadata(made))]

@@ -15,7 +15,7 @@ from command import done, drops, held, prep
 from conftest import Built
 from shared_set import LAYOUTS, flags, laid_out, rebuild, small_set, wav
 
-from pipeline import dsp, manifest
+from pipeline import dsp, manifest, parquet
 from pipeline.row import Drop, Row
 from pipeline.sharing import pack
 from pipeline.stages import recompute, resample
@@ -237,8 +237,8 @@ def test_a_changed_label_is_noticed_and_its_column_named(built: Built, shared: P
 def test_what_is_rendered_differently_is_told_with_the_versions(
     shared: Path, unpacked: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    table, sealed = manifest.read_sealed(shared)
-    manifest.write_table(tmp_path / "old.pack.parquet", table, {**sealed, "versions": {**sealed["versions"], "soxr": "0.0.1"}})
+    table, sealed = parquet.read(shared)
+    parquet.write(tmp_path / "old.pack.parquet", table, {**sealed, "versions": {**sealed["versions"], "soxr": "0.0.1"}})
     real = dsp.resample
 
     def off(samples: Any, rate_hz: int, to_hz: int, quality: str = "HQ") -> Any:

@@ -224,9 +224,10 @@ def test_redacted_no_clip_is_heard_or_seen_whatever_its_licence(built: Built) ->
 def test_a_player_holds_the_samples_of_its_row(built: Built, loud: Page, tmp_path: Path, virtual: bool) -> None:
     text, path = loud, built.path("mixed")
     if virtual:
-        path = built.folder / "manifests/virtual.parquet"
-        done(built.folder, "mix", "--snr", 20, "--virtual", "--jobs", 1, "--limit", 8, "--out", path)
-        done(built.folder, "report", path, "--out", tmp_path / "v.html", "--with-audio")
+        shutil.copytree(built.folder / "manifests", tmp_path / "manifests", ignore=shutil.ignore_patterns(".work"))
+        path = tmp_path / "manifests/virtual.parquet"
+        done(tmp_path, "mix", "--snr", 20, "--virtual", "--jobs", 1, "--limit", 8, "--out", path)
+        done(tmp_path, "report", path, "--out", tmp_path / "v.html", "--with-audio")
         text = Page((tmp_path / "v.html").read_text(encoding="utf-8"))
     rows, reader = {row.id: row for row in manifest.read(path).rows()}, store.Reader(path.parent)
     assert len(text.named("audio")) >= 6
@@ -257,7 +258,7 @@ def test_a_page_is_one_file_under_5_mb_that_may_fetch_nothing(loud: Page) -> Non
 
 
 def test_every_letter_shown_is_in_the_embedded_font(loud: Page) -> None:
-    fonts = re.findall(r"font-weight:(\d+);[^}]*base64,([A-Za-z0-9+/=]+)\)", loud.text)
+    fonts = re.findall(r"font-family:'NanumGothic';font-weight:(\d+);[^}]*base64,([A-Za-z0-9+/=]+)\)", loud.text)
     assert [weight for weight, _ in fonts] == ["400", "700"]
     hangul = {ord(letter) for letter in loud.text if "가" <= letter <= "힣"}
     assert len(hangul) > 30
@@ -386,3 +387,38 @@ def test_what_is_no_manifest_is_one_message(tmp_path: Path) -> None:
         ended = prep(tmp_path, "report", name)
         assert (ended.code, message in ended.err) == (1, True), ended.err
     assert not list(tmp_path.glob("*.html"))
+
+
+def test_a_page_that_cannot_be_written_is_said_to_be_absent(built: Built, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def full(*_: object, **__: object) -> int:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", full)
+    ended = prep(built.folder, "report", "manifests/mixed.parquet", "--out", tmp_path / "x.html")
+    assert ended.code == 1
+    assert f"{tmp_path / 'x.html'}: No space left on device; the page was not written" in ended.err
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_clip_shown_twice_says_where_its_player_is(loud: Page) -> None:
+    pictures, players = len(loud.named("img")), len(loud.named("audio"))
+    assert loud.text.count("its player is above") == pictures - players
+
+
+def test_one_is_not_said_in_the_plural(built: Built, tmp_path: Path) -> None:
+    done(built.folder, "ingest", "cochlscene", built.corpora / ROOTS["cochlscene"], "--limit", 1, "--out", tmp_path / "one.parquet")
+    done(built.folder, "report", tmp_path / "one.parquet")
+    page = (tmp_path / "one.html").read_text(encoding="utf-8")
+    assert "From 1 clip found to 1 row<" in page
+    assert "1 row, " in page
+    assert not re.search(r"\b1 (rows|clips|groups)\b", page)
+
+
+def test_a_note_of_the_baseline_names_files_and_no_letters(built: Built, tmp_path: Path) -> None:
+    shutil.copytree(built.folder / "manifests", tmp_path / "manifests")
+    done(tmp_path, "mix", "--snr", 7, "--out", "manifests/other.parquet", "--virtual")
+    done(tmp_path, "report", "manifests/mixed.parquet", "--baseline", "manifests/other.parquet", "--out", "x.html")
+    page = (tmp_path / "x.html").read_text(encoding="utf-8")
+    notes = re.findall(r'<p class="note">([^<]*of the rows removed[^<]*)</p>', page)
+    assert notes
+    assert all("mixed.parquet" in note and not re.search(r"\b[AB]\b", note) for note in notes)

@@ -108,7 +108,8 @@ def test_korean_is_drawn_with_letters_of_its_own_in_text_and_in_charts(browser: 
     }"""
     with Tab(browser, file) as tab:
         tab.page.evaluate("document.fonts.ready")
-        assert tab.page.evaluate("[...document.fonts].map(face => face.status)") == ["loaded", "loaded"]
+        loaded = "[...document.fonts].filter(face => face.family.includes('NanumGothic') && face.status == 'loaded').length"
+        assert tab.page.evaluate(loaded) >= 2
         assert tab.page.evaluate(drawn) == 7  # a font without them draws the same box for each
         family = tab.page.evaluate("getComputedStyle(document.querySelector('svg.chart text')).fontFamily")
         assert "NanumGothic" in family
@@ -141,3 +142,59 @@ def test_what_a_label_says_never_runs(browser: Any, file: Path, tmp_path: Path) 
         assert tab.page.title() != "ran"
         assert len(tab.complaints) >= 2
         assert tab.blocked == [("https://example.org/x.png", "csp")]
+
+
+def test_no_cell_of_a_table_runs_into_the_next(browser: Any, file: Path) -> None:
+    over = "[...document.querySelectorAll('th, td')].filter(cell => cell.scrollWidth > cell.clientWidth + 1).map(cell => cell.innerText)"
+    for width in (400, 800, 1000, 1400):
+        with Tab(browser, file, width) as tab:
+            assert tab.page.evaluate(over) == []
+
+
+def test_a_korean_file_name_is_drawn_in_a_font_that_has_its_letters(browser: Any, file: Path, tmp_path: Path) -> None:
+    named = tmp_path / "named.html"
+    named.write_text(file.read_text(encoding="utf-8").replace('<code class="id">', '<code class="id">살려주세요 ', 1), encoding="utf-8")
+    with Tab(browser, named) as tab:
+        tab.page.evaluate("document.fonts.ready")
+        asked = tab.context.new_cdp_session(tab.page)
+        asked.send("DOM.enable")
+        asked.send("CSS.enable")
+        root = asked.send("DOM.getDocument")["root"]["nodeId"]
+        node = asked.send("DOM.querySelector", {"nodeId": root, "selector": "code.id"})["nodeId"]
+        fonts = asked.send("CSS.getPlatformFontsForNode", {"nodeId": node})["fonts"]
+        first = tab.page.evaluate("getComputedStyle(document.querySelector('code.id')).fontFamily.split(',')[0]")
+        assert first == '"NanumGothic Hangul"'  # behind another font it depends on what is loaded first whether Chromium asks it
+        assert {"NanumGothic": 5}.items() <= {font["familyName"]: font["glyphCount"] for font in fonts if font["isCustomFont"]}.items()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_numbers_on_the_shades_of_the_heat_map_can_be_read(browser: Any, file: Path, scheme: str) -> None:
+    """WCAG 2.2, 1.4.3: a contrast of 4.5 at least, the darkest shade over the page's colour."""
+    with Tab(browser, file, 1400, scheme) as tab:
+        colours = """[getComputedStyle(document.body).backgroundColor, ...[...document.querySelectorAll('table.heat td[style]')].flatMap(
+            cell => [getComputedStyle(cell).color, getComputedStyle(cell).backgroundColor])]"""
+        page, *cells = [parts(colour) for colour in tab.page.evaluate(colours)]
+        assert len(cells) > 50
+        for ink, shade in zip(cells[::2], cells[1::2], strict=True):
+            behind = [part * shade[3] + under * (1 - shade[3]) for part, under in zip(shade[:3], page[:3], strict=True)]
+            dark, light = sorted((luminance(ink[:3]), luminance(behind)))
+            assert (light + 0.05) / (dark + 0.05) >= 4.5
+
+
+def parts(colour: str) -> list[float]:
+    """Red, green, blue and opacity of `rgba(90, 180, 210, 0.5)` or `rgb(20, 24, 27)`."""
+    found = [float(part) for part in colour[colour.index("(") + 1 : -1].split(",")]
+    return found if len(found) == 4 else [*found, 1.0]
+
+
+def luminance(colour: list[float]) -> float:
+    """Relative luminance, as WCAG 2.2 defines it."""
+    linear = [part / 255 / 12.92 if part / 255 <= 0.04045 else ((part / 255 + 0.055) / 1.055) ** 2.4 for part in colour]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def test_on_paper_it_is_light_and_keeps_its_shades(browser: Any, file: Path) -> None:
+    with Tab(browser, file, 794, "dark") as tab:
+        tab.page.emulate_media(media="print", color_scheme="dark")
+        assert brightness(tab.page.evaluate("getComputedStyle(document.body).backgroundColor")) == 3 * 255
+        assert tab.page.evaluate("getComputedStyle(document.querySelector('.bar i')).printColorAdjust") == "exact"

@@ -235,3 +235,17 @@ def test_columns_without_values_share_their_memory_and_stay_in_their_place() -> 
         assert table.arrow.get_total_buffer_size() < 0.6 * held.arrow.get_total_buffer_size()
     assert held.light().digest() == held.digest()
     assert list(held.light().rows(Row)) == list(held.rows(Row))
+
+
+@pytest.mark.parametrize("most", [1, 2, 3, 4])
+def test_parts_are_all_the_rows_in_their_order(most: int) -> None:
+    whole = table(*ROWS)
+    parts = list(whole.parts(most))
+    assert [row.id for part in parts for row in part.rows(Row)] == whole.column("id")
+    assert {len(part) for part in parts[:-1]} <= {most}
+
+
+def test_rows_are_found_by_another_tables_column_of_another_name() -> None:
+    noise = table(row(7), row(8))
+    mixtures = table(row(1, noise_id="aihub/Training/8"), row(2, noise_id=None), row(3, noise_id="aihub/Training/9"))
+    assert mixtures.places_in(noise, "noise_id", "id").tolist() == [1, -1, -1]

@@ -4,8 +4,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from pipeline import table as tables
-from pipeline.table import Table
+from pipeline.table import Table, sql
 
 ROWS = 5_000
 
@@ -13,9 +12,9 @@ ROWS = 5_000
 @pytest.fixture
 def shuffled(monkeypatch: pytest.MonkeyPatch) -> Table:
     """A table that DuckDB sees in another order, as its threads give it now and then (once in a hundred runs)."""
-    numbered = tables._numbered
+    numbered = sql.numbered
     order = np.random.default_rng(0).permutation(ROWS)
-    monkeypatch.setattr(tables, "_numbered", lambda arrow: numbered(arrow).take(pa.array(order)))
+    monkeypatch.setattr(sql, "numbered", lambda arrow: numbered(arrow).take(pa.array(order)))
     return Table(pa.table({"n": pa.array(np.arange(ROWS))}))
 
 

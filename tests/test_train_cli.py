@@ -34,7 +34,7 @@ def test_every_option_of_a_run_is_on_the_command_line() -> None:
     assert set(options.Options.model_fields) < {parameter.name for parameter in cli.train_command.params}
 
 
-@pytest.mark.parametrize("preset", sorted(path.name for path in options.PRESETS.glob("train-*.toml")))
+@pytest.mark.parametrize("preset", sorted(path.name for path in options.SHIPPED.glob("train-*.toml")))
 def test_presets_are_without_fault(preset: str) -> None:
     assert options.read(preset, {}).seed == 0
 

@@ -6,6 +6,7 @@ import html
 import json
 import math
 import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -277,3 +278,10 @@ def test_compare_writes_a_page_of_the_runs(folder: Path) -> None:
     assert "multi (multi) - single (single)" in page
     assert all(f"{100 * run['accuracy']['value']:.1f}" in page for run in told["runs"])
     assert page.count('class="chart"') == 2
+
+
+def test_runs_of_one_name_are_told_apart_by_their_folders(folder: Path) -> None:
+    shutil.copytree(folder / "runs/multi/evaluate-test", folder / "runs/multi/again")
+    two = command("evaluate", folder, "compare", "runs/multi/evaluate-test", "runs/multi/again", "--json").json()
+    assert [run["name"] for run in two["runs"]] == ["multi (multi) evaluate-test", "multi (multi) again"]
+    assert two["differences"][0]["name"] == "multi (multi) again - multi (multi) evaluate-test"

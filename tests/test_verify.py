@@ -18,7 +18,7 @@ from command import done, held, prep
 from conftest import Built
 from shared_set import flags, laid_out, small_set, wav
 
-from pipeline import manifest
+from pipeline import manifest, parquet
 from pipeline.row import Row
 from pipeline.sharing import pack
 from pipeline.sharing.headers import shape
@@ -60,8 +60,8 @@ def changed(folder: Path, change: Callable[[dict[str, Row]], dict[str, Row]], na
     """The manifest with rows changed behind its back: it still says the hash of those that were written."""
     before = held(folder, name)
     rows = change({row.id: row for row in before.rows()})
-    sealed = manifest.sealed(before.path)
-    manifest.write_table(before.path, Table.of(list(rows.values()), Row), sealed)
+    sealed = parquet.metadata(before.path)
+    parquet.write(before.path, Table.of(list(rows.values()), Row), sealed)
 
 
 def mixtures(folder: Path) -> list[Row]:
@@ -130,9 +130,9 @@ def test_a_changed_label_is_named_with_its_row_its_column_and_what_it_was(folder
 
 def test_a_changed_recipe_is_named_by_its_option(folder: Path) -> None:
     path = folder / "manifests/mixed.parquet"
-    table, sealed = manifest.read_sealed(path)
+    table, sealed = parquet.read(path)
     recipe = sealed["recipe"] | {"resample": {"rate_hz": 16_000, "quality": "LQ"}}
-    manifest.write_table(path, table, {**sealed, "recipe": recipe})
+    parquet.write(path, table, {**sealed, "recipe": recipe})
     code, findings = verify(folder, "schema")
     assert (code, {item["what"] for item in findings}) == (1, {"recipe"})
     assert [item["because"] for item in findings] == [
@@ -142,8 +142,8 @@ def test_a_changed_recipe_is_named_by_its_option(folder: Path) -> None:
 
 def test_changed_drops_are_noticed(folder: Path) -> None:
     path = manifest.drops_path(folder / "manifests/filtered.parquet")
-    table, sealed = manifest.read_sealed(path)
-    manifest.write_table(path, table.where(np.arange(len(table)) > 0), sealed)
+    table, sealed = parquet.read(path)
+    parquet.write(path, table.where(np.arange(len(table)) > 0), sealed)
     code, findings = verify(folder, "schema", of="filtered.parquet")
     assert (code, [(item["what"], item["verdict"]) for item in findings]) == (1, [("drops", "changed")])
 
@@ -256,8 +256,8 @@ def test_a_flipped_sample_and_a_swapped_pair_in_the_corpora_are_told(folder: Pat
 
 def test_a_changed_recipe_shows_when_rows_are_rendered_again(folder: Path, unpacked: Path) -> None:
     path = folder / "manifests/resampled.parquet"
-    table, sealed = manifest.read_sealed(path)
-    manifest.write_table(path, table, {**sealed, "recipe": {**sealed["recipe"], "resample": {"rate_hz": 16_000, "quality": "LQ"}}})
+    table, sealed = parquet.read(path)
+    parquet.write(path, table, {**sealed, "recipe": {**sealed["recipe"], "resample": {"rate_hz": 16_000, "quality": "LQ"}}})
     code, findings = verify(folder, "recompute", "--sample", 5, *flags(unpacked), of="resampled.parquet")
     assert code == 1
     assert all("samples differ from those stored" in item["because"] for item in findings)
@@ -300,11 +300,13 @@ def test_what_cannot_be_checked_is_exit_code_2_with_what_is_needed(whole: Path, 
 
 
 def test_a_pack_that_was_changed_is_a_finding(whole: Path, tmp_path: Path) -> None:
-    table, sealed = manifest.read_sealed(whole / "manifests/mixed.pack.parquet")
-    manifest.write_table(tmp_path / "m.pack.parquet", table.filled(keyword="helpme"), sealed)
+    table, sealed = parquet.read(whole / "manifests/mixed.pack.parquet")
+    parquet.write(tmp_path / "m.pack.parquet", table.filled(keyword="helpme"), sealed)
     assert pack.is_pack(tmp_path / "m.pack.parquet")
     ended = prep(tmp_path, "verify", "m.pack.parquet")
-    assert (ended.code, "not those that were packed" in ended.err) == (1, True)
+    assert (ended.code, "m.pack.parquet: changed: " in ended.out, "not those that were packed" in ended.out) == (1, True, True)
+    told = prep(tmp_path, "verify", "m.pack.parquet", "--json")
+    assert (told.code, [item["what"] for item in told.json()["levels"][0]["findings"]]) == (1, ["m.pack.parquet"])
 
 
 def test_a_sample_is_always_the_same_rows(folder: Path) -> None:

@@ -2,68 +2,25 @@
 
 from __future__ import annotations
 
-import os
-import sys
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args, get_origin
+from typing import Any
 
 import click
-from pydantic.fields import FieldInfo
 
 from pipeline import __version__
-from pipeline.errors import PrepError
+from pipeline.commands.endings import endings, speak_utf8
+from pipeline.commands.fields import field_options, typed
 from train import options as training
 from train.options import Options
 
-F = TypeVar("F", bound=Callable[..., Any])
 SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 120}
 FILE = click.Path(path_type=Path)
 MANIFEST = Path("manifests/mixed.parquet")
 
 
-@contextmanager
-def _endings(name: str) -> Iterator[None]:
-    """Faults that a person can mend are one message and exit 1."""
-    try:
-        yield
-    except PrepError as error:
-        click.echo("\n".join(f"{name}: {line}" if not n else f"  {line}" for n, line in enumerate(str(error).splitlines())), err=True)
-        sys.exit(1)
-    except BrokenPipeError:
-        os._exit(1)
-    except OSError as error:
-        click.echo(f"{name}: {error.filename or 'input/output'}: {error.strerror or error}", err=True)
-        sys.exit(1)
-
-
 def _say(text: str) -> None:
     click.echo(text, err=True)
-
-
-def _training_options(command: F) -> F:
-    """An option for each field of the training options; told apart from its default, so that a preset can stand between."""
-    for name, info in reversed(Options.model_fields.items()):
-        flag = f"--{name.replace('_', '-')}"
-        command = click.option(f"{flag}/--no-{flag[2:]}" if info.annotation is bool else flag, name, **_form(info))(command)
-    return command
-
-
-def _form(info: FieldInfo) -> dict[str, Any]:
-    kinds = [kind for kind in get_args(info.annotation) or (info.annotation,) if kind is not type(None)]
-    shown = f"  [default: {info.default}]" if info.default not in (None, (), False) else ""
-    form: dict[str, Any] = {"help": f"{info.description}{shown}", "default": None}
-    if get_origin(info.annotation) is tuple:
-        return form | {"multiple": True, "type": click.Choice(get_args(kinds[0]))}
-    if get_origin(info.annotation) is Literal:
-        return form | {"type": click.Choice([str(kind) for kind in kinds])}
-    return form if info.annotation is bool else form | {"type": kinds[0]}
-
-
-def _told(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in values.items() if value not in (None, ())}
 
 
 @click.command(context_settings=SETTINGS)
@@ -73,7 +30,7 @@ def _told(values: Mapping[str, Any]) -> dict[str, Any]:
 @click.option("--out", type=FILE, default=Path("runs/train"), show_default=True, help="folder of the run: last/, best/, log.jsonl")
 @click.option("--lexicon", type=FILE, help="keywords by spelling (default: the lexicon that comes with the project)")
 @click.option("--workers", type=click.IntRange(0), help="processes that prepare batches  [default: 0 on a CPU, up to 8 with a GPU]")
-@_training_options
+@field_options(Options)
 def train_command(manifest: Path, preset: str | None, out: Path, lexicon: Path | None, workers: int | None, **told: Any) -> None:
     r"""Fine-tune Whisper with a noise head on a manifest of `prep`; the paper's protocol by default.
 
@@ -85,7 +42,7 @@ def train_command(manifest: Path, preset: str | None, out: Path, lexicon: Path |
       train --manifest manifests/paper.parquet --preset recipes/train-paper.toml --out runs/paper
       train --manifest manifests/mixed.parquet --model openai/whisper-base --task single --out runs/single
     """
-    chosen = training.read(preset, _told(told))
+    chosen = training.read(preset, typed(told))
     import_module("train.start").start(manifest, out, chosen, lexicon, workers, _say)
 
 
@@ -200,8 +157,6 @@ def detect() -> None:
 
 
 def _run(command: click.Command, name: str) -> None:
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(encoding="utf-8", errors="replace")
-    with _endings(name):
+    speak_utf8()
+    with endings(name):
         command(prog_name=name)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,7 @@ class Evaluation:
 
 def compare(folders: Sequence[Path], seed: int, out: Path | None = None, *, as_json: bool) -> str:
     """The tables, or all of it as JSON; a page too where `out` names one. PrepError where the evaluations are not of the same clips."""
-    runs = [read(folder) for folder in folders]
+    runs = _told_apart([read(folder) for folder in folders])
     _same(runs)
     told = {"runs": [_row(run) for run in runs], "differences": [_differences(runs[0], run, seed) for run in runs[1:]]}
     if out is not None:
@@ -52,6 +53,17 @@ def read(folder: Path) -> Evaluation:
     except ValueError as error:
         raise PrepError(f"{folder / METRICS}: not JSON ({error}): run evaluate again") from None
     return Evaluation(folder, told, data.read(folder / PREDICTIONS, Judged)[0])
+
+
+def _told_apart(runs: Sequence[Evaluation]) -> list[Evaluation]:
+    """The runs; those of one name, such as a run's best and last, are called by as much of their folders as tells them apart."""
+    often = Counter(run.name for run in runs)
+    depth = max(len(run.folder.absolute().parts) for run in runs)
+    for kept in range(1, depth):
+        names = [run.name if often[run.name] == 1 else f"{run.name} {'/'.join(run.folder.absolute().parts[-kept:])}" for run in runs]
+        if len(set(names)) == len(runs):
+            return [replace(run, told=run.told | {"name": name}) for run, name in zip(runs, names, strict=True)]
+    return list(runs)  # one folder given twice
 
 
 def _same(runs: Sequence[Evaluation]) -> None:

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline import dsp, manifest
+from pipeline import dsp, manifest, parquet
 from pipeline.errors import CorruptMember, ManifestError, PrepError
 from pipeline.manifest import Manifest
 from pipeline.row import Row
@@ -124,12 +124,12 @@ def recording(path: Path) -> NDArray[np.int16]:
 
 def write(path: Path, values: Sequence[T], kind: type[T], made: Mapping[str, Any]) -> None:
     """Dataclass values as Parquet, with what they were made from; same values, same bytes."""
-    manifest.write_table(path, Table.of(values, kind), made)
+    parquet.write(path, Table.of(values, kind), made)
 
 
 def read(path: Path, kind: type[T]) -> tuple[list[T], dict[str, Any]]:
     """What `write` wrote. ManifestError where it is missing, damaged or of another version."""
-    table, made = manifest.read_sealed(path)
+    table, made = parquet.read(path)
     try:
         return list(table.rows(kind)), made
     except KeyError as error:

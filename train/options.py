@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from pipeline import presets
 from pipeline.errors import RecipeError, did_you_mean
-
-ROOT = Path(__file__).parents[1]
-PRESETS = next(path for path in (ROOT / "pipeline/recipes", ROOT / "recipes") if path.is_dir())
+from pipeline.presets import SHIPPED
 
 
 class Options(BaseModel):
@@ -70,25 +68,12 @@ class Options(BaseModel):
 
 def find(preset: str) -> Path:
     """The preset's file: the path as given, else a shipped one by that name. RecipeError where there is none."""
-    given = Path(preset)
-    if given.is_file():
-        return given
-    shipped = PRESETS / (given.name if given.suffix == ".toml" else f"{given.name}.toml")
-    if shipped.is_file() and given.parent.name in ("", "recipes"):
-        return shipped
-    raise RecipeError([f"{preset}: no such preset{did_you_mean(given.name, [path.name for path in sorted(PRESETS.glob('train-*.toml'))])}"])
+    return presets.find(preset, "preset", [path.name for path in sorted(SHIPPED.glob("train-*.toml"))])
 
 
 def read(preset: str | None, told: Mapping[str, Any]) -> Options:
     """The options of a preset, with those that were told over it. RecipeError names every fault."""
-    return checked((_preset(find(preset)) if preset else {}) | dict(told), preset)
-
-
-def _preset(path: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise RecipeError([f"{path}: not TOML: {error}"]) from None
+    return checked((presets.read(find(preset)) if preset else {}) | dict(told), preset)
 
 
 def checked(told: Mapping[str, Any], source: str | None = None) -> Options:

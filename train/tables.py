@@ -2,28 +2,17 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import Any
+
+from pipeline.aligned import aligned, widths
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     """Columns aligned, the first to the left, the others to the right; Hangul is two cells wide."""
     cells = [[str(cell) for cell in row] for row in (head, *rows)]
-    widths = [max(_width(row[n]) for row in cells) for n in range(len(head))]
-    lines = [
-        "  ".join(_padded(cell, width, n > 0) for n, (cell, width) in enumerate(zip(row, widths, strict=True))).rstrip() for row in cells
-    ]
-    return "\n".join([lines[0], "  ".join("-" * width for width in widths), *lines[1:]])
-
-
-def _width(text: str) -> int:
-    return sum(2 if unicodedata.east_asian_width(letter) in "WF" else 1 for letter in text)
-
-
-def _padded(text: str, width: int, right: bool) -> str:
-    space = " " * (width - _width(text))
-    return space + text if right else text + space
+    rule = ["-" * width for width in widths(cells)]
+    return "\n".join(aligned([cells[0], rule, *cells[1:]], [n > 0 for n in range(len(head))]))
 
 
 def percent(score: Mapping[str, Any] | None) -> str:

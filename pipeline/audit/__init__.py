@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from pipeline import crew
 from pipeline.audit import balance, chain, leaks, near
-from pipeline.audit.listen import Ears
+from pipeline.audit.listen import NEEDED, Ears
 from pipeline.audit.outcome import Clear, Finding, Outcome, Unable
 from pipeline.crew import Crew
 from pipeline.errors import ManifestError
@@ -20,8 +20,9 @@ from pipeline.manifest import Manifest
 CHECKS = ("group", "source", "noise", "pcm", "near", "chain", "balance", "transcript")  # worst first
 HEARD = ("near", "chain")  # those that listen to stored audio
 FAIL_ON = ("group", "source", "noise", "pcm")
+COLUMNS = tuple(dict.fromkeys((*NEEDED, *leaks.NEEDED, *balance.NEEDED, *chain.NEEDED)))  # of the rows, all that the checks look at
 
-__all__ = ["CHECKS", "FAIL_ON", "HEARD", "Audit", "Clear", "Finding", "Options", "Unable", "audited", "findings"]
+__all__ = ["CHECKS", "COLUMNS", "FAIL_ON", "HEARD", "Audit", "Clear", "Finding", "Options", "Unable", "audited", "findings"]
 
 
 def _silent(what: str, steps: int) -> Callable[[int], object]:

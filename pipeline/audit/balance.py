@@ -9,16 +9,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.audit.outcome import Clear, Finding, Outcome, counted
+from pipeline.audit.outcome import Clear, Finding, Outcome, counted, rank
 from pipeline.table import Table
 
 EXAMPLES, NAMED = 5, 6
+NEEDED = ("id", "split", "speech_id", "keyword", "noise_label", "scene", "snr_db")
 CERTAIN = 3.0  # standard deviations by which chi-square must pass what chance gives
 UNEVEN, STRONG = 0.1, 0.3  # Cramer's V from which labels are called uneven, and strongly uneven
 FEW = 5  # a cell is called empty or skewed only where at least so many were expected
 TIMES = 2.0  # how far a cell may be from what was expected before it is named
 MANY_SNRS = 12  # distinct SNRs from which they are counted by 5 dB
-_SPLITS = {"train": 0, "dev": 1, "test": 2}
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,7 @@ def contingencies(rows: Table) -> list[Contingency]:
             f"SELECT split, {crossing.label}, {crossing.by}, count(DISTINCT {crossing.unit}) FROM rows WHERE {crossing.where}"
             " GROUP BY 1, 2, 3 ORDER BY 1, 2, 3"
         )
-        for split in sorted({row[0] for row in counts}, key=lambda name: (_SPLITS.get(name, 3), name)):
+        for split in sorted({row[0] for row in counts}, key=rank):
             own = [row[1:] for row in counts if row[0] == split]
             labels, values = sorted({row[0] for row in own}), sorted({row[1] for row in own}, key=_by_number)
             if min(len(labels), len(values)) > 1:

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline import crew, keys
-from pipeline.audit import probe
-from pipeline.audit.listen import NEEDED, Ears
+from pipeline.audit import listen, probe
+from pipeline.audit.listen import Ears
 from pipeline.audit.outcome import Clear, Finding, Outcome, Unable
 from pipeline.audit.probe import Told
 from pipeline.audit.traces import GROUPS, NAMES, traces
@@ -40,6 +40,7 @@ _REMEDIES = {
     "clipping": "Leave out clipped recordings (prep filter --max-clipped).",
 }
 _QUESTIONS = {"noise_label": ("speech and noise", ()), "keyword": ("the keywords", ("length",))}
+NEEDED = (*listen.NEEDED, *_QUESTIONS, *_HEADER, "clipped_share")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -69,7 +70,7 @@ class Answer:
 
 def checked(rows: Table, ears: Ears, fails: bool) -> list[Outcome]:
     """For each question whether the chain answers it."""
-    rows = rows.only([*NEEDED, *_QUESTIONS, *_HEADER, "clipped_share"]).where(rows.present("shard") | rows.present("noise_shard"))
+    rows = rows.only(NEEDED).where(rows.present("shard") | rows.present("noise_shard"))
     if not len(rows):
         return [Unable("chain", "no audio is stored beside this manifest: what the chain left in it can be heard after prep resample")]
     asked = [(label, chosen) for label in _QUESTIONS if (chosen := _chosen(rows, label, ears.most(SAMPLE))) is not None]
@@ -89,8 +90,8 @@ def checked(rows: Table, ears: Ears, fails: bool) -> list[Outcome]:
 
 
 def _tasks(rows: Table, folder: Path) -> Iterator[Clips]:
-    for start in range(0, len(rows), CLIPS_A_TASK):
-        yield Clips(rows.part(start, min(start + CLIPS_A_TASK, len(rows))), folder)
+    for part in rows.parts(CLIPS_A_TASK):
+        yield Clips(part, folder)
 
 
 def traced(task: Clips) -> NDArray[np.float64]:
@@ -102,7 +103,7 @@ def traced(task: Clips) -> NDArray[np.float64]:
 def _chosen(rows: Table, label: str, most: int) -> Table | None:
     """A keyed sample of the rows with this label, as many of each class; None where too few are left."""
     rows = rows.where(rows.present(label))
-    order = np.argsort(keys.words(0, "audit chain", rows.strings("id"))[:, 0], kind="stable")
+    order = keys.order(0, "audit chain", rows.strings("id"))
     codes, values = rows.codes(label)
     large = [code for code in range(len(values)) if np.count_nonzero(codes == code) >= LEAST_ROWS]
     share = max(LEAST_ROWS, most // max(1, len(large))) if most else len(rows)

@@ -9,12 +9,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.audit.outcome import Clear, Finding, Outcome, counted
+from pipeline.audit.outcome import Clear, Finding, Outcome, counted, rank
 from pipeline.lexicon import normalised
 from pipeline.table import Table
 
 EXAMPLES = 4
-SPLITS = ("train", "dev", "test")
+HASHES = ("pcm_hash", "speech_pcm_hash", "noise_pcm_hash", "source_pcm_hash")
+NEEDED = ("id", "corpus", "split", "group", "kind", "source", "speech_id", "noise_id", "noise_source", "transcript", *HASHES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,19 +98,15 @@ def checked(rows: Table, leak: Leak, fails: bool) -> Outcome:
     for value, split, times, first in told:
         places[value].append((split, times, first))
     what = f"{counted(number, leak.one, leak.many)} {'is' if number == 1 else 'are'} in more than one split"
-    detail = f"{what} ({', '.join(sorted(splits, key=_rank))}), in {counted(concerned, 'row')}.\n{leak.meaning}\n{leak.remedy}"
+    detail = f"{what} ({', '.join(sorted(splits, key=rank))}), in {counted(concerned, 'row')}.\n{leak.meaning}\n{leak.remedy}"
     examples = tuple(_example(value, uses) for value, uses in places.items())
     return Finding(leak.check, fails, concerned, detail, examples, {"leaking": number})
 
 
 def _example(value: str, uses: Sequence[tuple[str, int, str]]) -> str:
     """`@cochlscene/Train/...: train 12 rows (cochlscene/...), test 1 row (aihub/...)`."""
-    parts = [f"{split} {counted(count, 'row')} ({row_id})" for split, count, row_id in sorted(uses, key=lambda use: _rank(use[0]))]
+    parts = [f"{split} {counted(count, 'row')} ({row_id})" for split, count, row_id in sorted(uses, key=lambda use: rank(use[0]))]
     return f"{value}: {', '.join(parts)}"
-
-
-def _rank(split: str) -> tuple[int, str]:
-    return (SPLITS.index(split) if split in SPLITS else len(SPLITS), split)
 
 
 def transcripts(rows: Table, fails: bool) -> Outcome:
@@ -127,7 +124,7 @@ def transcripts(rows: Table, fails: bool) -> Outcome:
         return Clear(check, f"none of {counted(len(spelt), 'transcript')} is in two splits")
     often = np.argsort(-there.sum(axis=1) * shared, kind="stable")[: min(EXAMPLES, int(shared.sum()))]
     names = [str(name) for name in splits]
-    order = sorted(range(len(names)), key=lambda code: _rank(names[code]))
+    order = sorted(range(len(names)), key=lambda code: rank(names[code]))
     examples = tuple(f"{spelt[n]}: " + ", ".join(f"{names[c]} {there[n, c]:,}" for c in order if there[n, c]) for n in often)
     shares = {names[c]: round(float(there[shared, c].sum() / max(1, there[:, c].sum())), 4) for c in order}
     detail = (

@@ -108,7 +108,7 @@ def sampled(rows: Table, most: int, purpose: str) -> Table:
     """At most so many of the rows, a keyed sample, half of them of the splits that are not train; 0 for all."""
     if not most or len(rows) <= most:
         return rows
-    order = np.argsort(keys.words(0, purpose, rows.strings("id"))[:, 0], kind="stable")
+    order = keys.order(0, purpose, rows.strings("id"))
     train = rows.equal("split", "train")[order]
     rest = min(int((~train).sum()), max(most // 2, most - int(train.sum())))
     return rows.take(np.sort(np.concatenate([order[~train][:rest], order[train][: most - rest]])))

@@ -40,6 +40,12 @@ class Unable:
 
 
 Outcome = Finding | Clear | Unable
+SPLITS = ("train", "dev", "test")
+
+
+def rank(split: str) -> tuple[int, str]:
+    """By which splits are sorted: train, dev, test, then others by name."""
+    return (SPLITS.index(split) if split in SPLITS else len(SPLITS), split)
 
 
 def counted(number: int, one: str, many: str = "") -> str:

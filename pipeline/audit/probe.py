@@ -58,7 +58,7 @@ def told(columns: NDArray[np.float64], classes: NDArray[np.int64], groups: NDArr
 
 def _folds(names: list[str]) -> NDArray[np.int64]:
     """The fold of each group, by its name: groups in keyed order are dealt out one by one."""
-    order = np.argsort(keys.words(0, "audit fold", names)[:, 0], kind="stable")
+    order = keys.order(0, "audit fold", names)
     folds = np.empty(len(names), dtype=np.int64)
     folds[order] = np.arange(len(names)) % FOLDS
     return folds

@@ -1,4 +1,4 @@
-"""What the commands share: options common to all, options made from a stage's model, progress, printing."""
+"""What the commands share: options common to all, the setting of the work, progress, printing."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args, get_origin
+from typing import Any, TypeVar
 
 import click
 from pydantic import BaseModel, ValidationError
-from pydantic.fields import FieldInfo
 from tqdm import tqdm
 
 from pipeline import corpora, crew, lock, recipe
 from pipeline.build import Ran, Watch
+from pipeline.commands import fields
 from pipeline.engine import SHARD_CLIPS, Progress, Setting, Step, Unfinished
 from pipeline.errors import PrepError, RecipeError, did_you_mean
 from pipeline.ledger import Ledger, forget_slices
@@ -157,14 +157,13 @@ def at_work(common: Common, out: Path, roots: Roots, told: Mapping[str, Any]) ->
     with lock.held(out.parent, say, shared=not whole):
         where = setting(common, out.parent, roots, book)
         try:
-            yield where
+            with crew.serving(where.crew):
+                yield where
         except Unfinished as error:
             if common.shard == GATHER:
                 raise
             click.echo(f"slice {common.shard[0]}/{common.shard[1]} is done as far as it goes. {error}")
             raise click.exceptions.Exit(0) from None
-        finally:
-            where.crew.stop()
         book.finish()
         if whole:
             forget_slices(out.parent, out.stem)
@@ -185,41 +184,10 @@ def roots_told(flags: Sequence[str]) -> Roots:
     return Roots.find(dict(item.split("=", 1) for item in flags), os.environ, Path.cwd())
 
 
-def stage_options(model: type[BaseModel]) -> Callable[[F], F]:
-    """A command-line option for each field of a stage's options; the default of each is the model's."""
-
-    def decorate(command: F) -> F:
-        for name, info in reversed(model.model_fields.items()):
-            command = click.option(*_flags(name, info), **_form(info))(command)
-        return command
-
-    return decorate
-
-
-def _flags(name: str, info: FieldInfo) -> list[str]:
-    extra = info.json_schema_extra if isinstance(info.json_schema_extra, dict) else {}
-    flag = str(extra.get("flag", f"--{name.replace('_', '-')}"))
-    return [f"{flag}/--no-{flag.removeprefix('--')}" if info.annotation is bool else flag, name]
-
-
-def _form(info: FieldInfo) -> dict[str, Any]:
-    kinds = [kind for kind in get_args(info.annotation) or (info.annotation,) if kind is not type(None)]
-    shown = info.default if not isinstance(info.default, tuple) else ", ".join(str(item) for item in info.default)
-    form: dict[str, Any] = {"help": f"{info.description}" + (f"  [default: {shown}]" if info.default is not None else ""), "default": None}
-    if info.annotation is bool:
-        return form
-    if tuple in (get_origin(info.annotation), *map(get_origin, kinds)):
-        return form | {"multiple": True, "type": str}
-    if get_origin(info.annotation) is Literal:
-        return form | {"type": click.Choice([str(kind) for kind in kinds])}
-    return form | {"type": kinds[0]}
-
-
-def options_of(model: type[M], told: Mapping[str, Any]) -> M:
+def options_of(model: type[M], values: Mapping[str, Any]) -> M:
     """The stage's options from a command's arguments. RecipeError names every fault."""
-    given = {name: value for name, value in told.items() if value not in (None, ())}
     try:
-        return model.model_validate(given)
+        return model.model_validate(fields.typed(values))
     except ValidationError as error:
         raise RecipeError([_as_flag(fault, model) for fault in readable(error, model)]) from None
 
@@ -228,7 +196,7 @@ def _as_flag(fault: str, model: type[BaseModel]) -> str:
     """A fault under the name that is typed: `--max-s: ...` for `max_s: ...`."""
     name, colon, rest = fault.partition(":")
     info = model.model_fields.get(name.split(".")[0])
-    return f"{_flags(name.split('.')[0], info)[0].split('/')[0]}{colon}{rest}" if info else fault
+    return f"{fields.flag(name.split('.')[0], info)}{colon}{rest}" if info else fault
 
 
 def watch() -> Watch:

@@ -15,7 +15,7 @@ from tqdm import tqdm
 from pipeline import exports
 from pipeline.commands.common import say
 from pipeline.errors import PrepError
-from pipeline.exports._plan import Export, Use, check, planned, written
+from pipeline.exports import Export, Use, check, planned, written
 from pipeline.sharing import pack
 
 
@@ -51,6 +51,8 @@ def export(
     """
     held = pack.opened(path)
     made = planned(held, form, _use(own_use, shareable), audio)
+    if audio and form != "webdataset":
+        raise PrepError(f"--audio {audio}: only --to webdataset has two ways to hold audio; leave --audio out of --to {form}")
     folder = out or path.with_name(f"{path.stem}.{form}")
     check(made, folder)
     told = _told(made, folder, dry_run)

@@ -33,14 +33,18 @@ def diff(a: Path, b: Path, as_json: bool) -> None:
     """Say how B differs from A, two manifests or packs: rows, the columns in which they changed, what they were made by.
 
     Where audio lies in the shards is not compared. What a pack left out is not comparable, and said so. Exit code 0: the same
-    rows; 1: they differ.
+    rows; 1: they differ; 2: they could not be compared.
 
     \b
     Example:
       prep pack manifests/mixed.parquet --out mixed.pack.parquet
       prep diff manifests/mixed.parquet mixed.pack.parquet
     """
-    found = difference.compared(_side(a), _side(b))
+    try:
+        found = difference.compared(_side(a), _side(b))
+    except PrepError as error:  # 1 is the answer that they differ
+        say(f"prep: {error}")
+        raise click.exceptions.Exit(2) from None
     told = asdict(found) | {"same_rows": found.alike}
     click.echo(json.dumps(told, ensure_ascii=False) if as_json else difference.text(found))
     if not found.alike:
@@ -189,7 +193,8 @@ def paper_counts(path: Path, chosen: str, as_json: bool) -> None:
 @click.command()
 @click.argument("path", metavar="MANIFEST", type=click.Path(path_type=Path))
 @click.option("--out", type=click.Path(path_type=Path), help="manifest to write  [default: MANIFEST itself]")
-def migrate(path: Path, out: Path | None) -> None:
+@AS_JSON
+def migrate(path: Path, out: Path | None, as_json: bool) -> None:
     """Write MANIFEST, if it is of an older schema, as one of the newest, and its drops with it.
 
     Older manifests are read as they are; this is for other programs that read them.
@@ -199,12 +204,19 @@ def migrate(path: Path, out: Path | None) -> None:
       prep migrate manifests/mixed.parquet
     """
     since = manifest.provenance(path).schema_version
+    place = out or path
     if since == manifest.SCHEMA_VERSION:
         manifest.read(path)
-        click.echo(f"{path}: schema version {since}, the newest: nothing to do")
+        if place != path:
+            raise PrepError(f"--out {place}: not written, for {path} is of the newest schema ({since}) already: use it as it is")
+        click.echo(_migrated(since, since, place) if as_json else f"{path}: schema version {since}, the newest: nothing to do")
         return
-    place = out or path
     if place.parent.resolve() != path.parent.resolve():
         raise PrepError(f"--out {place}: the audio of {path} lies beside it; name a file in {path.parent}")
     made = manifest.migrate(path, place)
-    click.echo(f"{path}: schema version {since} -> {made.schema_version}\n  -> {place}")
+    told = f"{path}: schema version {since} -> {made.schema_version}\n  -> {place}"
+    click.echo(_migrated(since, made.schema_version, place) if as_json else told)
+
+
+def _migrated(since: int, now: int, place: Path) -> str:
+    return json.dumps({"from": since, "to": now, "manifest": str(place)}, ensure_ascii=False)

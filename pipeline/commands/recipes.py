@@ -1,4 +1,4 @@
-"""prep run, check."""
+"""prep run, check, gather: a whole build by its recipe."""
 
 from __future__ import annotations
 

@@ -65,8 +65,11 @@ def _rooms() -> tuple[Any, Any]:
 
 def write(path: Path, text: str) -> None:
     """The page, whole or not at all."""
-    with files.replacing(path) as half:
-        half.write_text(text, encoding="utf-8")
+    try:
+        with files.replacing(path) as half:
+            half.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise PrepError(f"{path}: {error.strerror or error}; the page was not written, name another place with --out") from None
 
 
 def _line(told: dict[str, Any]) -> str:

@@ -19,7 +19,7 @@ from pipeline.sharing import pack as packs
 from pipeline.sharing import rebuild as rebuilding
 from pipeline.sharing.pack import Pack, Packed
 from pipeline.sharing.rebuild import Rebuilt
-from pipeline.sharing.verdicts import LEVELS, Checked, Unable
+from pipeline.sharing.verdicts import LEVELS, Checked, Finding, Unable
 from pipeline.sharing.verify import Asked, subject, verified
 
 FIRST = 5  # rows listed on the screen for each reason or verdict
@@ -212,17 +212,19 @@ def verify(path: Path, level: str | None, sample: int | None, **options: Any) ->
     asked = Asked(level, sample)
     done: list[Checked] = []
     unable = ""
-    workers = crew.of(common.jobs)
     try:
-        of = subject(path, asked, roots_told(common.root), workers, watch().start)
-        for checked in verified(of, asked):
-            done.append(checked)
-            if not common.json:
-                click.echo("\n".join(_checked_lines(checked)))
+        with crew.serving(crew.of(common.jobs)) as workers:
+            of = subject(path, asked, roots_told(common.root), workers, watch().start)
+            for checked in verified(of, asked):
+                done.append(checked)
+                if not common.json:
+                    click.echo("\n".join(_checked_lines(checked)))
+    except packs.Altered as error:
+        done.append(Checked(LEVELS[0], 0, [Finding(path.name, "changed", str(error))]))
+        if not common.json:
+            click.echo("\n".join(_checked_lines(done[0])))
     except Unable as error:
         unable = str(error)
-    finally:
-        workers.stop()
     _conclude(path, done, unable, common)
 
 

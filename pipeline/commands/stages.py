@@ -25,9 +25,9 @@ from pipeline.commands.common import (
     roots_told,
     say,
     stage_common,
-    stage_options,
     watch,
 )
+from pipeline.commands.fields import field_options
 from pipeline.corpora import FORMS, Claims, recordings
 from pipeline.engine import STORED_BYTES_A_SECOND
 from pipeline.errors import ManifestError, PrepError
@@ -92,7 +92,7 @@ def _claim(name: str, form: str | None) -> Callable[[Root], Claims]:
 
 @click.command("filter")
 @click.argument("manifests", nargs=-1, type=click.Path(path_type=Path))
-@stage_options(filter_stage.Options)
+@field_options(filter_stage.Options)
 @click.option(
     "--lexicon",
     "lexicon_path",
@@ -122,7 +122,7 @@ def filter(manifests: tuple[Path, ...], lexicon_path: Path | None, **options: An
 
 @click.command()
 @click.argument("source", metavar="[MANIFEST]", required=False, type=click.Path(path_type=Path))
-@stage_options(resample_stage.Options)
+@field_options(resample_stage.Options)
 @stage_common()
 def resample(source: Path | None, **options: Any) -> None:
     """Store the rows of MANIFEST (manifests/filtered.parquet) as mono FLAC in shards, straight from the archives.
@@ -146,7 +146,7 @@ def resample(source: Path | None, **options: Any) -> None:
 
 @click.command()
 @click.argument("source", metavar="[MANIFEST]", required=False, type=click.Path(path_type=Path))
-@stage_options(mix_stage.Options)
+@field_options(mix_stage.Options)
 @stage_common("root")
 def mix(source: Path | None, **options: Any) -> None:
     """Add noise of its own split to each utterance of MANIFEST (manifests/resampled.parquet) at a controlled SNR.

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from pipeline.corpora._aihub_names import class_of, class_of_folder, file_name, splits_of
-from pipeline.corpora._listing import AUDIO_SUFFIXES, base, duplicates, kinds_of, largest_first, parts, sample, stem
-from pipeline.errors import SourceError
+from pipeline.corpora._listing import duplicates, kinds_of, largest_first
+from pipeline.errors import SourceError, sample
 from pipeline.row import Drop
+from pipeline.sources.names import AUDIO_SUFFIXES, base, parts, stem
 
 if TYPE_CHECKING:
     from pipeline.sources import Entry, Root

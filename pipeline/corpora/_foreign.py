@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING
 from unicodedata import normalize
 
 from pipeline.corpora import FORMS, Claims, _kaldi, _lhotse, _nemo
-from pipeline.corpora._listing import duplicates, ignored_note, is_audio, largest_first, sample
+from pipeline.corpora._listing import duplicates, ignored_note, largest_first
 from pipeline.corpora._said import SPLITS, Said
-from pipeline.errors import SourceError
+from pipeline.errors import SourceError, sample
 from pipeline.row import Clip, Drop
+from pipeline.sources.names import is_audio
 
 if TYPE_CHECKING:
     from pipeline.row import Place

@@ -6,7 +6,8 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
-from unicodedata import east_asian_width
+
+from pipeline.aligned import aligned
 
 DISTINCT_KEPT = 20_000  # values counted for one key before new ones are only known to exist: ids and times are all different
 COMMONEST_SHOWN = 50
@@ -178,16 +179,5 @@ def _table(title: str, head: Sequence[str], rows: Sequence[Sequence[object]], mo
     """The title, then columns as wide as they need to be; numbers to the right, Hangul counted as two columns wide."""
     cells = [[f"{cell:,}" if isinstance(cell, int) else str(cell) for cell in row] for row in rows[:most]]
     numeric = [all(isinstance(row[n], int) for row in rows) for n in range(len(head))]
-    widths = [max(_width(line[n]) for line in [list(head), *cells]) for n in range(len(head))]
-    lines = ["  ".join(_padded(c, w, right) for c, w, right in zip(line, widths, numeric, strict=True)).rstrip() for line in [head, *cells]]
     cut = [f"... and {len(rows) - most:,} more"] if len(rows) > most else []
-    return "\n".join([title, *(f"  {line}" for line in [*lines, *cut])])
-
-
-def _width(text: str) -> int:
-    return sum(2 if east_asian_width(letter) in "WF" else 1 for letter in text)
-
-
-def _padded(text: str, width: int, right: bool) -> str:
-    space = " " * (width - _width(text))
-    return space + text if right else text + space
+    return "\n".join([title, *(f"  {line}" for line in [*aligned([head, *cells], numeric), *cut])])

@@ -1,4 +1,4 @@
-"""What adapters ask of a listing: which files are recordings, which came twice, what to say of the rest."""
+"""What adapters ask of a listing: which file to take of several, which came twice, what to say of the rest."""
 
 from __future__ import annotations
 
@@ -7,64 +7,18 @@ from collections.abc import Container, Iterable, Sequence
 from typing import TYPE_CHECKING
 from unicodedata import normalize
 
+from pipeline.errors import sample
 from pipeline.row import Drop
+from pipeline.sources.names import suffix
 
 if TYPE_CHECKING:
     from pipeline.sources import Entry, Root
-
-AUDIO_SUFFIXES = frozenset(
-    (
-        ".wav",
-        ".flac",
-        ".mp3",
-        ".ogg",
-        ".oga",
-        ".opus",
-        ".m4a",
-        ".aac",
-        ".aif",
-        ".aiff",
-        ".au",
-        ".wma",
-        ".w64",
-        ".caf",
-        ".amr",
-        ".3gp",
-    )
-)
-
-
-def base(name: str) -> str:
-    """File name without its folders."""
-    return name.rpartition("/")[2]
-
-
-def parts(name: str) -> tuple[str, str, str]:
-    """Folder, stem and lower-case suffix of a path: all that an adapter asks of a name, in one pass."""
-    folder, _, last = name.rpartition("/")
-    head, dot, tail = last.rpartition(".")
-    return (folder, head, f".{tail.lower()}") if dot and head else (folder, last, "")
-
-
-def suffix(name: str) -> str:
-    """`.wav`: lower case, with the dot; "" where there is none."""
-    return parts(name)[2]
-
-
-def stem(name: str) -> str:
-    """File name without folders and suffix."""
-    return parts(name)[1]
 
 
 def container(entry: Entry) -> str:
     """The archive that a file lies in, or, outside archives, its folder with a slash at the end."""
     path = normalize("NFC", entry.place.container)
     return entry.name.rpartition("/")[0] + "/" if path == entry.name else path
-
-
-def is_audio(name: str) -> bool:
-    """Told by the suffix alone; whether it decodes is for ingest to find out."""
-    return suffix(name) in AUDIO_SUFFIXES
 
 
 def largest_first(entries: Iterable[Entry]) -> list[Entry]:
@@ -85,13 +39,6 @@ def duplicates(drop_id: str, taken: Entry, others: Sequence[Entry], first: int =
 
 def _sized(entry: Entry) -> str:
     return f"{entry.name} ({entry.place.size:,} bytes)"
-
-
-def sample(words: Iterable[str], most: int = 3) -> str:
-    """`a, b, c and 12 more`, in sorted order."""
-    known = sorted(words)
-    rest = f" and {len(known) - most:,} more" if len(known) > most else ""
-    return ", ".join(known[:most]) + rest
 
 
 def above(root: Root, folders: Container[str]) -> str:

@@ -52,9 +52,10 @@ class Said:
 
     def cut(self, begin_s: float, end_s: float | None) -> Said:
         """The same of a piece of the recording; its place in it is told by labels. It says no length: the piece is as long as it is."""
-        ends = {} if end_s is None else {"end_s": f"{end_s:g}"}
         labels = {name: value for name, value in self.labels.items() if name != "stated_s"}
-        return replace(self, piece=(begin_s, end_s), labels={**labels, "piece_of": self.paths[0].lstrip("/"), "begin_s": f"{begin_s:g}", **ends})
+        labels |= {"piece_of": self.paths[0].lstrip("/"), "begin_s": f"{begin_s:g}"}
+        labels |= {} if end_s is None else {"end_s": f"{end_s:g}"}
+        return replace(self, piece=(begin_s, end_s), labels=labels)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,8 +10,9 @@ from io import StringIO
 from typing import TYPE_CHECKING
 from unicodedata import normalize
 
-from pipeline.corpora._listing import kinds_of, sample, suffix
-from pipeline.errors import CorruptMember, SourceError
+from pipeline.corpora._listing import kinds_of
+from pipeline.errors import CorruptMember, SourceError, sample
+from pipeline.sources.names import suffix
 
 if TYPE_CHECKING:
     from pipeline.sources import Entry, Root

@@ -16,11 +16,13 @@ from typing import TYPE_CHECKING
 from pipeline.corpora import Claims, _aihub_files
 from pipeline.corpora._aihub_files import EXPECTED, SPLITS, File, Listing, both_splits, drop, listed, orphans, repeats, source
 from pipeline.corpora._aihub_labels import BadLabel, Label, label_name, parse
-from pipeline.corpora._aihub_names import CLASSES, class_of
+from pipeline.corpora._aihub_names import CLASSES as CLASSES
+from pipeline.corpora._aihub_names import class_of as class_of
 from pipeline.corpora._inventory import Tally
-from pipeline.corpora._listing import base, container, ignored_note, sample
-from pipeline.errors import CorruptMember, SourceError
+from pipeline.corpora._listing import container, ignored_note
+from pipeline.errors import CorruptMember, SourceError, sample
 from pipeline.row import Clip, Drop
+from pipeline.sources.names import base
 
 if TYPE_CHECKING:
     from pipeline.row import Place

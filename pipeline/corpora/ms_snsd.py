@@ -12,9 +12,10 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from pipeline.corpora import Claims, no_flags
-from pipeline.corpora._listing import above, duplicates, ignored_note, is_audio, kinds_of, largest_first, sample, stem
-from pipeline.errors import SourceError
+from pipeline.corpora._listing import above, duplicates, ignored_note, kinds_of, largest_first
+from pipeline.errors import SourceError, sample
 from pipeline.row import Clip
+from pipeline.sources.names import is_audio, stem
 
 if TYPE_CHECKING:
     from pipeline.row import Place

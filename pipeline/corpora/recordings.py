@@ -21,9 +21,10 @@ from posixpath import normpath
 from typing import TYPE_CHECKING
 
 from pipeline.corpora import Claims, _foreign, _table
-from pipeline.corpora._listing import duplicates, ignored_note, is_audio, largest_first, sample
-from pipeline.errors import SourceError
+from pipeline.corpora._listing import duplicates, ignored_note, largest_first
+from pipeline.errors import SourceError, sample
 from pipeline.row import Clip, Drop
+from pipeline.sources.names import is_audio
 
 if TYPE_CHECKING:
     from pipeline.corpora._table import Line, Table

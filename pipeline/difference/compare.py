@@ -81,7 +81,7 @@ def compared(a: Side, b: Side) -> Difference:
         not_comparable=tuple(blind),
         options=tuple(options(a.made, b.made)),
         moved=(moved := tuple(_moved(a, b, old.where(~kept), new.where(added)))),
-        notes=(*_notes(a, b, shared, bool(columns or added.any() or not kept.all())), *_untold(a, b, len(old) - shared, moved)),
+        notes=(*_notes(a, b, shared, bool(columns or added.any() or not kept.all())), *_untold(a, b, old.where(~kept), new, moved)),
     )
 
 
@@ -93,7 +93,7 @@ def _ids(one: Side) -> Table:
 
 
 def _first(ids: Table) -> tuple[str, ...]:
-    return tuple(ids.part(0, min(EXAMPLES, len(ids))).column("id"))
+    return tuple(ids.part(0, EXAMPLES).column("id"))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -173,8 +173,7 @@ def _unequal(old: Any, new: Any) -> tuple[Any, Any]:
 
 def _swapped(told: Table) -> list[tuple[str, str]]:
     """Pairs of clips of which each has the sound that the other had; mixtures count for the clip that is in them."""
-    old, new = (told.only([name]).renamed(**{name: "sound"}) for name in ("old", "new"))
-    both = told.where((old.places_in(new, "sound") >= 0) & (new.places_in(old, "sound") >= 0))  # mostly none, and so little to join
+    both = told.where((told.places_in(told, "old", "new") >= 0) & (told.places_in(told, "new", "old") >= 0))  # mostly none: little to join
     sql = (
         "WITH clips AS (SELECT DISTINCT coalesce(speech_id, id) AS clip, old, new FROM rows WHERE old IS NOT NULL AND new IS NOT NULL)"
         " SELECT one.clip, other.clip FROM clips one JOIN clips other ON one.old = other.new AND one.new = other.old"
@@ -207,7 +206,7 @@ def _moved(a: Side, b: Side, removed: Table, added: Table) -> Iterator[Moved]:
         drops = other.drops() if len(rows) else None
         if drops is None or not len(drops):
             continue
-        own, speech = rows.places_in(drops, "id"), rows.only(["speech_id"]).renamed(speech_id="id").places_in(drops, "id")
+        own, speech = rows.places_in(drops, "id"), rows.places_in(drops, "speech_id", "id")
         found = np.where(own >= 0, own, speech)
         told = rows.where(found >= 0).beside(drops.take(found[found >= 0]).only(["stage", "reason", "detail"]))
         sql = "SELECT stage, reason, count(*), min(id), min_by(detail, id) FROM rows GROUP BY 1, 2 ORDER BY 3 DESC, 1, 2"
@@ -223,8 +222,13 @@ def _notes(a: Side, b: Side, shared: int, differ: bool) -> Iterator[str]:
         yield "no option, seed, input or version differs: the recordings did, or rows were changed by hand"
 
 
-def _untold(a: Side, b: Side, removed: int, moved: Sequence[Moved]) -> Iterator[str]:
+def _untold(a: Side, b: Side, removed: Table, new: Table, moved: Sequence[Moved]) -> Iterator[str]:
     """Rows that are gone without a trace, where the drops should tell of them."""
-    left = removed - sum(item.rows for item in moved if item.to == "dropped")
+    left = len(removed) - sum(item.rows for item in moved if item.to == "dropped")
+    if left and a.made.recipe.get("mix") != b.made.recipe.get("mix"):
+        mixed = int(removed.among("speech_id", {str(name) for name in new.codes("speech_id")[1] if name is not None}).sum())
+        left -= mixed
+        if mixed:
+            yield f"{mixed:,} of the rows removed are mixtures whose speech is mixed otherwise in B, by the options of mix above"
     if left and a.made.stage == b.made.stage and b.drops() is not None:
         yield f"{left:,} of the rows removed are in no drops of B: other input, --limit, or rows taken out by hand"

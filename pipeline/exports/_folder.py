@@ -53,7 +53,8 @@ def refuse(path: Path, told: dict[str, object]) -> None:
         raise PrepError(f"{path}: holds another export ({what}); name another folder with --out, or remove it")
     more = _count(path) - int(str(held.get("files", 0)))
     if more > 0:
-        raise PrepError(f"{path}: {more:,} files were added to this export since; move them away, or name another folder with --out")
+        added = "1 file was" if more == 1 else f"{more:,} files were"
+        raise PrepError(f"{path}: {added} added to this export since; move what is not of it away, or name another folder with --out")
 
 
 def _marker(path: Path) -> dict[str, object]:

@@ -42,7 +42,7 @@ TOLD = (  # of each clip; the manifest has the rest
     "snr_active_db",
     "snr_full_db",
 )
-_AT_A_TIME = 10_000
+AT_A_TIME = 10_000
 _LONGEST_NAME = 180  # bytes of a file name, less than the 255 that file systems take: suffixes follow
 _UNSAFE = re.compile(r"""[%.<>:"|?*\\\x00-\x20\x7f]""")
 
@@ -84,15 +84,9 @@ class Job:
                 file.write(orjson.dumps(item, option=orjson.OPT_APPEND_NEWLINE))
 
 
-def parts(rows: Table) -> Iterator[Table]:
-    """The rows in handfuls."""
-    for start in range(0, len(rows), _AT_A_TIME):
-        yield rows.part(start, min(start + _AT_A_TIME, len(rows)))
-
-
 def each(rows: Table) -> Iterator[tuple[Row, dict[str, Any]]]:
     """Each row, and what is to be told of it."""
-    for part in parts(rows):
+    for part in rows.parts(AT_A_TIME):
         yield from zip(part.rows(Row), told(part), strict=True)
 
 

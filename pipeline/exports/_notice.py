@@ -34,7 +34,7 @@ def _source(t: Terms) -> str:
             f"### {t.title} (`{t.corpus}`, {t.rows:,} rows)",
             "",
             f"* Homepage: {t.homepage}",
-            f"* Licence: {t.licence} ({t.licence_url})",
+            f"* Licence: {t.licence}" + (f" ({t.licence_url})" if t.licence_url != t.licence else ""),
             f"* Attribution: {t.attribution}",
             f"* Restrictions: {t.restrictions}",
             f"* May be passed on: {', '.join(may) or 'nothing'}",

@@ -9,9 +9,10 @@ from typing import Literal
 
 import numpy as np
 
-from pipeline import exports, rights
+from pipeline import rights
 from pipeline.errors import PrepError
 from pipeline.exports import _folder
+from pipeline.exports._formats import find, names
 from pipeline.exports._job import Job
 from pipeline.exports._notice import readme
 from pipeline.manifest import Manifest
@@ -45,7 +46,7 @@ def planned(held: Manifest, form: str, use: Use, audio: str | None = None) -> Ex
 
     audio: "copy" or "link", None for what the format does by itself.
     """
-    chosen = exports.find(form)
+    chosen = find(form)
     links = _links(form, use, audio)
     if chosen.SOUND:
         _refuse_unheard(held.table)
@@ -65,7 +66,7 @@ def check(export: Export, folder: Path) -> None:
 def written(export: Export, folder: Path, advance: Callable[[int], None]) -> None:
     """The export in its folder, whole or not at all; an earlier one of the same manifest and format gives way."""
     check(export, folder)
-    chosen = exports.find(export.form)
+    chosen = find(export.form)
     with _folder.replacing(folder, _identity(export)) as half:
         reader = Reader(export.source.path.parent)
         job = Job(export.rows, reader, half, folder, export.source.path.stem, export.links, advance)
@@ -83,12 +84,12 @@ def _identity(export: Export) -> dict[str, object]:
 
 
 def _links(form: str, use: Use, audio: str | None) -> bool:
-    if audio == "link" and not exports.find(form).LINKS:
-        able = ", ".join(name for name in exports.names() if exports.find(name).LINKS)
+    if audio == "link" and not find(form).LINKS:
+        able = ", ".join(name for name in names() if find(name).LINKS)
         raise PrepError(f"--audio link: {form} cannot read clips inside the shards where they lie (only {able} can): leave it out")
     if audio == "link" and use == "shareable":
         raise PrepError("--audio link: the shards hold clips that may not be passed on; with --shareable those that may are copied")
-    return exports.find(form).LINKS and audio != "copy" and use != "shareable"
+    return find(form).LINKS and audio != "copy" and use != "shareable"
 
 
 def _refuse_unheard(rows: Table) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from codecs import BOM_UTF8
 
-from pipeline.exports._job import Job, parts
+from pipeline.exports._job import AT_A_TIME, Job
 from pipeline.table import Table
 
 SAYS = "a table of every column, labels flattened; no audio (pandas, Excel)"
@@ -24,7 +24,7 @@ def write(job: Job) -> None:
     keys = [key for (key,) in rows.query(_KEYS)] if "labels" in rows.names else []
     with open(job.folder / f"{job.name}.csv", "wb") as file:
         file.write(BOM_UTF8)
-        for n, part in enumerate(parts(rows)):
+        for n, part in enumerate(rows.parts(AT_A_TIME)):
             _flat(part, keys).write_csv(file, heading=n == 0)
             job.advance(len(part))
 

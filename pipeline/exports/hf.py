@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline import manifest
+from pipeline import parquet
 from pipeline.exports._job import Job, file_name, stored_bytes
 from pipeline.row import Row
 from pipeline.table import UNHASHED, Table, schema
@@ -34,7 +34,7 @@ def write(job: Job) -> None:
         starts = _starts(rows)
         for n, (start, stop) in enumerate(zip(starts, [*starts[1:], len(rows)], strict=True)):
             path = job.folder / f"data/{split}-{n:05d}-of-{len(starts):05d}.parquet"
-            manifest.write_parts(path, _groups(job, rows.part(start, stop), names), metadata)
+            parquet.write_parts(path, _groups(job, rows.part(start, stop), names), metadata)
 
 
 def _starts(rows: Table) -> list[int]:
@@ -45,8 +45,7 @@ def _starts(rows: Table) -> list[int]:
 
 
 def _groups(job: Job, rows: Table, names: list[str]) -> Iterator[Table]:
-    for start in range(0, len(rows), _ROWS_A_GROUP):
-        part = rows.part(start, min(start + _ROWS_A_GROUP, len(rows)))
+    for part in rows.parts(_ROWS_A_GROUP):
         held = list(part.rows(Row))
         data = [job.reader.packed(row) for row in held]
         yield part.only(names).with_files("audio", data, [file_name(row.id, ".flac") for row in held])

@@ -11,7 +11,7 @@ from typing import Any, BinaryIO
 import orjson
 
 from pipeline.errors import PrepError
-from pipeline.exports._job import Job, each, parts, stored_bytes
+from pipeline.exports._job import AT_A_TIME, Job, each, stored_bytes
 from pipeline.exports._job import told as told_of
 from pipeline.store import member_name
 from pipeline.table import Table
@@ -37,15 +37,15 @@ def write(job: Job) -> None:
         job.lines("labels.jsonl", _linked(job))
         return
     for split, rows in job.splits():
-        for n, start in enumerate(range(0, len(rows), SHARD_CLIPS)):
+        for n, part in enumerate(rows.parts(SHARD_CLIPS)):
             with open(job.folder / _tar(split, n), "wb") as file:
-                _fill(job, rows.part(start, min(start + SHARD_CLIPS, len(rows))), file)
+                _fill(job, part, file)
 
 
 def _linked(job: Job) -> Iterator[dict[str, Any]]:
     """`__key__` and `__shard__` are WebDataset's; where the shards are is told from the export's own folder."""
-    audio = Path(os.path.relpath((job.reader.folder).resolve(), job.home.resolve())).as_posix()
-    for part in parts(job.rows):
+    audio = Path(os.path.relpath(job.reader.folder.resolve(), job.home.resolve())).as_posix()
+    for part in job.rows.parts(AT_A_TIME):
         for told, shard in zip(told_of(part), part.strings("shard"), strict=True):
             yield {"__key__": key(told["id"]), "__shard__": f"{audio}/{shard}"} | told
         job.advance(len(part))

@@ -21,7 +21,7 @@ def facts(page: Page) -> Iterator[Fact]:
     elif not len(page.mixtures):
         yield Fact("kept", "as it is, mixed with nothing")
     elif page.mixtures.equal("speech_id", page.clip).any():
-        listed = list(page.mixtures.part(0, min(MOST, len(page.mixtures))).rows(Row))
+        listed = list(page.mixtures.part(0, MOST).rows(Row))
         for row in listed:
             yield Fact("mixture", f"{row.id}: {row.noise_id} at {_decibels(row.snr_db)}, {row.snr_definition}")
         if len(page.mixtures) > len(listed):
@@ -38,7 +38,7 @@ def _drawn_often(page: Page) -> Iterator[Fact]:
         yield Fact("drawn", f"into {count:,} mixtures of {speech:,} utterances of {split}")
     if len(told) <= MOST:
         yield Fact("at", ", ".join(f"{_decibels(snr)} {count:,}" for _, snr, count in told))
-    yield Fact("for example", ", ".join(page.mixtures.part(0, min(3, len(page.mixtures))).column("id")))
+    yield Fact("for example", ", ".join(page.mixtures.part(0, 3).column("id")))
 
 
 def _mixture(named: Table, book: Book) -> Iterator[Fact]:

@@ -35,7 +35,7 @@ class Page:
     def held(self) -> Table:
         """One row that tells of the clip's recording: its own, else a mixture of it as speech; a table of one or none."""
         own = self.row if len(self.row) else self.mixtures.where(self.mixtures.equal("speech_id", self.clip))
-        return own.part(0, min(1, len(own)))
+        return own.part(0, 1)
 
     def one(self) -> Row:
         """The same as a Row; there must be one."""

@@ -25,6 +25,7 @@ EXTREMES = {  # what is worth a look first: (SQL that is lowest there, which row
     "Shortest": ("frames / rate_hz", "frames IS NOT NULL"),
     "Lowest activity": ("activity", "activity IS NOT NULL AND kind <> 'noise'"),
 }
+FULL, ABOVE = "no player: the page is full", "its player is above"
 _UTTERANCE = "coalesce(speech_id, id)"
 
 
@@ -50,13 +51,17 @@ class Allowed:
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """One clip on the page. tag: why it is there, beyond its class. sound: None where it is left out or not at hand. said: of it."""
+    """One clip on the page. tag: why it is there, beyond its class. sound: None where it is left out or not at hand. said: of it.
+
+    silent: why it has no player here, where it has a picture.
+    """
 
     row: Row
     label: str
     tag: str
     sound: Sound | None
     said: str = ""
+    silent: str = ""
 
 
 def allowed(rows: Table) -> Allowed:
@@ -68,9 +73,9 @@ def allowed(rows: Table) -> Allowed:
 
 def nothing(rows: Table) -> Allowed:
     """No audio and no transcript of any source."""
-    own = rights.redacted(rows)
-    blank = own[0].blanked("transcript", np.ones(len(rows), dtype=np.bool_))
-    return Allowed(np.zeros(len(rows), dtype=np.bool_), blank, tuple(t.corpus for t in rights.terms(rows)), tuple(own[1]), why="as asked")
+    shown, left = rights.redacted(rows)
+    blank = shown.blanked("transcript", np.ones(len(rows), dtype=np.bool_))
+    return Allowed(np.zeros(len(rows), dtype=np.bool_), blank, tuple(t.corpus for t in rights.terms(rows)), tuple(left), why="as asked")
 
 
 def everything(rows: Table) -> Allowed:
@@ -102,12 +107,14 @@ class Sounds:
 
     def card(self, row: Row, tag: str = "", said: str = "") -> Card:
         """The row with its sound, which is put on the page once."""
-        sound = self._made.get(row.id)
-        if row.id not in self._made:
-            sound = self._made[row.id] = self._sound(row) if row.id in self.audible else None
-        elif sound is not None:
+        above = row.id in self._made
+        if not above:
+            self._made[row.id] = self._sound(row) if row.id in self.audible else None
+        sound = self._made[row.id]
+        silent = "" if sound is None else FULL if sound.player is None else ABOVE if above else ""
+        if sound is not None and above:
             sound = Sound(None, sound.picture, sound.seconds, sound.whole_s, 0)
-        return Card(row, row.keyword or row.noise_label or row.kind, tag, sound, said)
+        return Card(row, row.keyword or row.noise_label or row.kind, tag, sound, said, silent)
 
     def _sound(self, row: Row) -> Sound | None:
         try:

@@ -17,6 +17,7 @@ from pipeline.errors import PrepError
 FAMILY = "NanumGothic"  # as the charts name it too
 CARRIER = "koreanize-matplotlib"  # brings the font files; never imported: it changes matplotlib's settings
 WEIGHTS = {"400": "NanumGothic.ttf", "700": "NanumGothicBold.ttf"}
+HANGUL = f"{FAMILY} Hangul"  # Hangul alone, to stand before a font without it: after one, Chromium draws boxes
 ALWAYS = "".join(map(chr, range(0x20, 0x7F))) + "·–×−…←→°±"
 
 
@@ -36,7 +37,11 @@ def path(name: str) -> Path:
 def faces(text: str) -> str:
     """CSS @font-face rules that hold the glyphs of these characters, each weight as a WOFF2 data URI; same text, same bytes."""
     wanted = sorted({ord(letter) for letter in text} | {ord(letter) for letter in ALWAYS})
-    return "\n".join(_face(weight, subset(path(name), wanted)) for weight, name in WEIGHTS.items())
+    rules = [_face(FAMILY, weight, subset(path(name), wanted)) for weight, name in WEIGHTS.items()]
+    korean = [letter for letter in wanted if 0xAC00 <= letter <= 0xD7A3 or 0x3130 <= letter <= 0x318F]
+    if korean:
+        rules.append(_face(HANGUL, "400", subset(path(WEIGHTS["400"]), korean), "unicode-range:U+3130-318F,U+AC00-D7A3;"))
+    return "\n".join(rules)
 
 
 def subset(font: Path, wanted: Iterable[int]) -> bytes:
@@ -53,6 +58,6 @@ def subset(font: Path, wanted: Iterable[int]) -> bytes:
     return out.getvalue()
 
 
-def _face(weight: str, data: bytes) -> str:
+def _face(family: str, weight: str, data: bytes, span: str = "") -> str:
     source = f"url(data:font/woff2;base64,{base64.b64encode(data).decode()}) format('woff2')"
-    return f"@font-face{{font-family:{FAMILY};font-weight:{weight};font-style:normal;src:{source}}}"
+    return f"@font-face{{font-family:'{family}';font-weight:{weight};font-style:normal;{span}src:{source}}}"

@@ -40,7 +40,7 @@ def environment(folder: Path) -> Environment:
     """Templates of a folder and of ours, with every value escaped, and an error for any that is missing."""
     places = FileSystemLoader([folder, FOLDER])
     made = Environment(loader=places, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    made.filters |= {"count": count, "hours": hours, "number": number, "percent": percent, "plain": plain, "signed": signed}
+    made.filters |= {one.__name__: one for one in (count, counted, hours, number, percent, plain, signed)}
     made.globals |= {"SPLITS": SPLITS, "lang": lang}
     return made
 
@@ -53,6 +53,11 @@ def lang(text: str) -> Markup:
 def count(value: int) -> str:
     """`1,389`."""
     return f"{value:,}"
+
+
+def counted(value: int, what: str) -> str:
+    """`1 row`, `1,389 rows`."""
+    return f"{value:,} {what}{'' if value == 1 else 's'}"
 
 
 def hours(value: float, most: float | None = None) -> str:

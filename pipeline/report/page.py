@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -170,9 +171,15 @@ def _bands(held: Manifest, sources: list[str]) -> dict[str, Any] | None:
     return {"chart": charts.lines(drawn, "kHz", "dB below the loudest", label), "ends_hz": ends}
 
 
+def _named(note: str, old: str, new: str) -> str:
+    """The note of a difference with names of files for A and B."""
+    return re.sub(r"(?<=\bin |\bof )[AB]\b", lambda letter: {"A": old, "B": new}[letter[0]], note)
+
+
 def _baseline(old: Manifest, new: Manifest, told: bool) -> Difference:
     """What changed since the baseline; what a licence may forbid to tell only where all was asked for."""
     found = difference(old, new)
+    found = replace(found, notes=tuple(_named(note, old.path.name, new.path.name) for note in found.notes))
     if told:
         return found
     columns = tuple(replace(changed, examples=()) if changed.column in CLOSED else changed for changed in found.columns)

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline import manifest
+from pipeline import manifest, parquet
 from pipeline.errors import ManifestError
 from pipeline.manifest import Manifest, Provenance
 from pipeline.row import Drop
@@ -51,7 +51,7 @@ def lineage(held: Manifest, packed: Mapping[str, int] | None = None) -> Lineage:
         path, made = waiting.pop(0)
         if packed is None or path != held.path:
             try:
-                found.append(manifest.read_sealed(manifest.drops_path(path))[0].as_kind(Drop))
+                found.append(parquet.read(manifest.drops_path(path))[0].as_kind(Drop))
             except ManifestError:
                 missing.append(manifest.drops_path(path).name)
         for name, digest in sorted(made.inputs.items()):

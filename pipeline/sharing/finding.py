@@ -10,12 +10,12 @@ from unicodedata import normalize
 import numpy as np
 
 from pipeline import corpora, engine
-from pipeline.corpora._listing import sample, suffix
 from pipeline.engine import Progress, Setting
-from pipeline.errors import RecipeError, SourceError
+from pipeline.errors import RecipeError, SourceError, sample
 from pipeline.row import Drop, Place
 from pipeline.sharing.listing import Readable, recordings
 from pipeline.sources import Roots
+from pipeline.sources.names import suffix
 from pipeline.stages import find, seek
 from pipeline.table import Table
 

@@ -124,7 +124,7 @@ def _witnesses(held: Manifest) -> Iterator[tuple[str, Table, Sequence[str]]]:
 def _changes(rows: Table, name: str, other: Table, columns: Sequence[str]) -> Iterator[Finding]:
     """The values that are not those of the same clip there: by id, and where there is none by that of the speech."""
     at = rows.places_in(other, "id")
-    speech = rows.only(["speech_id"]).renamed(speech_id="id").places_in(other, "id")
+    speech = rows.places_in(other, "speech_id", "id")
     at = np.where(at >= 0, at, np.where(rows.present("speech_id"), speech, -1))
     known = at >= 0
     mine, its = rows.where(known), other.take(at[known])

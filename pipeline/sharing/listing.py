@@ -6,9 +6,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from pipeline.corpora._listing import is_audio, suffix
 from pipeline.row import Place
 from pipeline.sources import Entry, Root
+from pipeline.sources.names import is_audio, suffix
 from pipeline.sources.tree import Walk, of_one_archive, shelf_names
 
 

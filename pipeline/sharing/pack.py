@@ -7,12 +7,13 @@ belong together where a group is a person's name, such groups go by the hash of 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from pipeline import manifest, rights
+from pipeline import manifest, parquet, rights
 from pipeline.errors import ManifestError
 from pipeline.manifest import Manifest, Provenance
 from pipeline.rights import LeftOut, Terms
@@ -22,7 +23,11 @@ from pipeline.table import UNHASHED, Table
 VERSION = 1
 SUFFIX = ".pack.parquet"
 _MARK = "pack"  # the key in a file's metadata by which a pack is known
-_WITHHELD = "(left out: it quotes a transcript of {corpus})"
+_WITHHELD = "(left out: it quotes a transcript or label of {corpus})"
+_QUOTES = {  # SQL (`where`) that names such a column and holds a literal
+    "transcripts": re.compile(r"(?is)(?=.*\btranscript\b).*['$]"),
+    "labels": re.compile(r"(?is)(?=.*(\blabels\b|\"group\")).*['$]"),
+}
 
 
 class Altered(ManifestError):
@@ -59,7 +64,7 @@ class Packed:
 def is_pack(path: str | Path) -> bool:
     """Whether a pack lies there; by the file's footer alone."""
     try:
-        return _MARK in manifest.sealed(Path(path))
+        return _MARK in parquet.metadata(Path(path))
     except ManifestError:
         return False
 
@@ -69,7 +74,7 @@ def read(path: str | Path) -> Pack:
     place = Path(path)
     if not place.exists():
         raise ManifestError(f"{place}: no such pack")
-    table, held = manifest.read_sealed(place)
+    table, held = parquet.read(place)
     if _MARK not in held:
         raise ManifestError(f"{place}: not a pack: make one of a manifest with prep pack {place.name}")
     told = held[_MARK]
@@ -111,8 +116,8 @@ def write(held: Manifest, path: Path) -> Packed:
     }
     shut, told["codings"] = columns.shut(rows)
     made = asdict(replace(held.provenance, recipe=recipe))
-    manifest.write_small(path, shut, {**made, _MARK: told}, columns.FEW)
-    noiseless = rows.present("noise_id") & (rows.only(["noise_id"]).renamed(noise_id="id").places_in(rows, "id") < 0)
+    parquet.write_small(path, shut, {**made, _MARK: told}, columns.FEW)
+    noiseless = rows.present("noise_id") & (rows.places_in(rows, "noise_id", "id") < 0)
     return Packed(path, len(rows), path.stat().st_size, left_out, terms, int(noiseless.sum()))
 
 
@@ -141,16 +146,19 @@ def _pseudonyms(rows: Table, terms: Iterable[Terms]) -> tuple[Table, list[LeftOu
 
 
 def _recipe(recipe: Mapping[str, Any], rows: Table, terms: Sequence[Terms]) -> tuple[Mapping[str, Any], list[LeftOut]]:
-    """The recipe, without texts in it that quote a transcript that may not be passed on (`where` may)."""
+    """The recipe, without texts in it that quote what may not be passed on (`where` may).
+
+    What a rule quotes may stand in no row, for it may be what the rule drops: so a literal beside such a column is enough.
+    """
     left = []
     for item in terms:
-        if item.transcripts:
-            continue
-        spoken = {text.strip() for text in rows.where(rows.equal("corpus", item.corpus)).codes("transcript")[1] if text and text.strip()}
-        found = [text for text in _texts(recipe) if any(words in text for words in spoken)]
-        if found:
-            recipe = _without(recipe, set(found), _WITHHELD.format(corpus=item.corpus))
-            left.append(LeftOut(item.corpus, "recipe", len(found), item.refusal("transcripts")))
+        own = rows.where(rows.equal("corpus", item.corpus))
+        for kind in [kind for kind in _QUOTES if not item.may_share(kind)]:
+            spoken = {text.strip() for text in own.codes("transcript")[1] if text and text.strip()} if kind == "transcripts" else set()
+            found = [text for text in _texts(recipe) if _QUOTES[kind].match(text) or any(words in text for words in spoken)]
+            if found:
+                recipe = _without(recipe, set(found), _WITHHELD.format(corpus=item.corpus))
+                left.append(LeftOut(item.corpus, "recipe", len(found), item.refusal(kind)))
     return recipe, left
 
 

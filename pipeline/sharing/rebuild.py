@@ -106,7 +106,7 @@ class _Rendering:
 
     def _no_noise(self, lost: Table) -> Table:
         """Drops of mixtures whose noise is not there."""
-        own = lost.only(["noise_id"]).renamed(noise_id="id").places_in(self._pack.manifest.table, "id") >= 0
+        own = lost.places_in(self._pack.manifest.table, "noise_id", "id") >= 0
         why = {True: "is not there: see its own line", False: "is no row of the pack"}
         details = [f"its noise {name} {why[there]}" for name, there in zip(lost.column("noise_id"), own.tolist(), strict=True)]
         return lost.only(["id"]).filled(stage=NAME, reason="no_noise", detail=details).as_kind(Drop)
@@ -124,7 +124,7 @@ def _speech(mixtures: Table) -> Table:
 
 def _with_noise(mixtures: Table, stored: Table) -> tuple[Table, Table]:
     """(mixtures beside where their noise lies now, mixtures whose noise is not there)."""
-    at = mixtures.only(["noise_id"]).renamed(noise_id="id").places_in(stored, "id")
+    at = mixtures.places_in(stored, "noise_id", "id")
     there = at >= 0
     noise = stored.only(list(_AT)).take(at[there]).renamed(**_AT)
     return mixtures.where(there).beside(noise), mixtures.where(~there)
@@ -132,7 +132,7 @@ def _with_noise(mixtures: Table, stored: Table) -> tuple[Table, Table]:
 
 def _with_speech(mixtures: Table, stored: Table) -> Table:
     """Virtual mixtures with where their speech and noise lie; those whose speech is not stored stay without, and drop as they are made."""
-    at = mixtures.only(["speech_id"]).renamed(speech_id="id").places_in(stored, "id")
+    at = mixtures.places_in(stored, "speech_id", "id")
     parts = stored.only(list(_AT)).take(np.maximum(at, 0))
     held = mixtures.beside(parts.renamed(shard="speech_shard", offset="speech_offset", bytes="speech_bytes"))
     return held.copied(noise_shard="at_noise_shard", noise_offset="at_noise_offset", noise_bytes="at_noise_bytes")
@@ -143,9 +143,6 @@ def _explained(drops: Table, pack: Pack) -> Table:
     which = drops.equal("reason", rebuild.DIFFERENT)
     if not which.any():
         return drops
-    here, there = manifest.versions(), pack.manifest.provenance.versions
-    differ = [
-        f"{name} {version} here, {there[name]} there" for name, version in sorted(here.items()) if there.get(name, version) != version
-    ]
+    differ = [f"{name} {here} here, {there} there" for name, here, there in manifest.other_versions(pack.manifest.provenance)]
     told = f"; {', '.join(differ)}: install the same" if differ else "; the packages are the same: another processor, or another pack"
     return drops.replaced("detail", which, drops.suffixed("detail", told))

@@ -67,8 +67,8 @@ def findings(rows: Table, noise: Table, scope: Scope, crew: Crew, progress: Prog
 
 def _parts(rows: Table, noise: Table, scope: Scope) -> Iterator[Rendering]:
     at = {row_id: n for n, row_id in enumerate(noise.strings("id"))}
-    for start in range(0, len(rows), CHUNK):
-        held = list(rows.part(start, min(start + CHUNK, len(rows))).rows(Row))
+    for part in rows.parts(CHUNK):
+        held = list(part.rows(Row))
         numbers = sorted({at[row.noise_id] for row in held if row.noise_id in at})
         own = {row.id: row for row in noise.take(np.array(numbers, dtype=np.int64)).rows(Row)}
         where = {row.source: scope.where[row.source] for row in [*held, *own.values()] if row.source in scope.where}

@@ -124,5 +124,5 @@ def _scenes(rows: Table, corpora_without: Sequence[str]) -> Table:
     noise = rows.where(rows.equal("kind", "noise") & rows.among("corpus", corpora_without))
     if not len(noise):
         return rows
-    at = rows.only(["noise_id"]).renamed(noise_id="id").places_in(noise, "id")
+    at = rows.places_in(noise, "noise_id", "id")
     return rows.replaced("scene", at >= 0, noise.take(np.maximum(at, 0)))

@@ -18,7 +18,7 @@ from pipeline.sharing.headers import FLAC_BYTES, shape
 from pipeline.sharing.verdicts import DIFFERENT, Finding
 from pipeline.sources.spans import over_file
 from pipeline.sources.tars import tar_members
-from pipeline.store import AUDIO_FOLDER, Reader, member_name, pcm_hash
+from pipeline.store import AGAIN, AUDIO_FOLDER, Reader, member_name, pcm_hash
 from pipeline.table import Table
 
 CHUNK = 500
@@ -59,7 +59,7 @@ def _shards(rows: Table) -> Iterator[tuple[str, Table]]:
 
 def _shard(path: Path, shard: str, held: Table) -> Iterator[Finding]:
     if not path.exists():
-        yield Finding(shard, "missing", f"{AUDIO_FOLDER}/{shard} is not there; {len(held):,} rows lie in it: run the same command again")
+        yield Finding(shard, "missing", f"{AUDIO_FOLDER}/{shard} is not there; {len(held):,} rows lie in it: {AGAIN}")
         return
     try:
         members = {member.name: (member.offset, member.size) for member in tar_members(over_file(str(path)))}
@@ -117,7 +117,7 @@ def hashes(part: Part) -> list[Finding]:
 def each(work: Callable[[Part], list[Finding]], folder: Path, rows: Table, crew: Crew, progress: Progress) -> list[Finding]:
     """What `headers` or `hashes` finds in all rows, in parts by shard; sorted."""
     rows = rows.where(rows.present("pcm_hash")).ordered(("shard", "offset", "noise_id"))
-    parts = (Part(folder, rows.part(at, min(at + CHUNK, len(rows)))) for at in range(0, len(rows), CHUNK))
+    parts = (Part(folder, part) for part in rows.parts(CHUNK))
     found: list[Finding] = []
     for part, findings in crews.results(parts, work, crew):
         found += findings

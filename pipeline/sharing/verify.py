@@ -91,7 +91,7 @@ def subject(path: Path, asked: Asked, roots: Roots, crew: Crew, start: Start) ->
         raise Unable(str(error)) from None
     rows = held.table
     if asked.sample is not None and asked.sample < len(rows):
-        order = np.argsort(keys.words(0, "verify", rows.strings("id"))[:, 0], kind="stable")
+        order = keys.order(0, "verify", rows.strings("id"))
         rows = rows.take(np.sort(order[: asked.sample]))
     return Subject(held, held_pack, rows, roots, crew, start)
 
@@ -171,10 +171,8 @@ def _recompute(of: Subject) -> Checked:
 
 def _versions(held: Manifest) -> str:
     """`soxr 1.0.0 here, 0.5.0 where it was made`: the packages that may be to blame."""
-    here, there = manifest.versions(), held.provenance.versions
-    return ", ".join(
-        f"{name} {here[name]} here, {there[name]} where it was made" for name in sorted(here) if there.get(name, here[name]) != here[name]
-    )
+    differ = manifest.other_versions(held.provenance)
+    return ", ".join(f"{name} {here} here, {there} where it was made" for name, here, there in differ)
 
 
 def _by_row(rows: Table, lacks: Mapping[str, Lack]) -> list[Finding]:

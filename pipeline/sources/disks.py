@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pipeline.errors import SourceError
-from pipeline.sources.names import last_part
+from pipeline.sources.names import base
 from pipeline.sources.spans import Spans
 from pipeline.sources.zips import Record, data_at, is_member_at, sampled
 
@@ -45,7 +45,7 @@ def _by_disk(rows: list[Record]) -> dict[int, list[Record]]:
 
 def _strangers(spans: Spans, starts: tuple[int, ...], first: int, after: int) -> str:
     disks = [spans.cut(start, end - start) for start, end in zip(starts, (*starts[1:], spans.size), strict=True)][first:after]
-    names = " or ".join(f"{last_part(disk.path)} ({disk.size:,} bytes)" for disk in disks)
+    names = " or ".join(f"{base(disk.path)} ({disk.size:,} bytes)" for disk in disks)
     return f"disk {names} does not fit the others: it is cut short, damaged or of another archive. Download it again."
 
 

@@ -8,6 +8,26 @@ from unicodedata import is_normalized, normalize
 
 UTF8_FIRST = ("utf-8", "cp949", "cp437")
 CP949_FIRST = ("cp949", "utf-8", "cp437")
+AUDIO_SUFFIXES = frozenset(
+    (
+        ".wav",
+        ".flac",
+        ".mp3",
+        ".ogg",
+        ".oga",
+        ".opus",
+        ".m4a",
+        ".aac",
+        ".aif",
+        ".aiff",
+        ".au",
+        ".wma",
+        ".w64",
+        ".caf",
+        ".amr",
+        ".3gp",
+    )
+)
 
 _ARCHIVE = re.compile(r"\.(?:zip|tar)$", re.IGNORECASE)
 _PIECE = re.compile(r"(?P<whole>.+\.(?:zip|tar))\.(?:part)?(?P<number>(?<=part)\d+|(?<=\.)\d{3})$", re.IGNORECASE | re.DOTALL)
@@ -56,9 +76,31 @@ def is_incomplete_download(name: str) -> bool:
     return _INCOMPLETE.search(name) is not None
 
 
-def last_part(path: str) -> str:
-    """`a/b.zip` -> `b.zip`."""
-    return path.rsplit("/", 1)[-1]
+def base(name: str) -> str:
+    """File name without its folders."""
+    return name.rpartition("/")[2]
+
+
+def parts(name: str) -> tuple[str, str, str]:
+    """Folder, stem and lower-case suffix of a path: all that is asked of it, in one pass."""
+    folder, _, last = name.rpartition("/")
+    head, dot, tail = last.rpartition(".")
+    return (folder, head, f".{tail.lower()}") if dot and head else (folder, last, "")
+
+
+def suffix(name: str) -> str:
+    """`.wav`: lower case, with the dot; "" where there is none."""
+    return parts(name)[2]
+
+
+def stem(name: str) -> str:
+    """File name without folders and suffix."""
+    return parts(name)[1]
+
+
+def is_audio(name: str) -> bool:
+    """Told by the suffix alone; whether it decodes is for ingest to find out."""
+    return suffix(name) in AUDIO_SUFFIXES
 
 
 def without_suffix(name: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import accumulate
 
 from pipeline.errors import SourceError
-from pipeline.sources.names import last_part
+from pipeline.sources.names import base
 from pipeline.sources.spans import Spans, joined
 
 LARGEST_INDEX = 9_999  # a number above this counts bytes, not pieces
@@ -35,7 +35,7 @@ def _check_offsets(whole: str, numbers: list[int], sizes: list[int]) -> None:
     for number, expected in zip(numbers, accumulate(sizes[:-1], initial=0), strict=True):
         if number > expected:
             raise SourceError(
-                f"the piece at byte {expected:,} is missing (no {last_part(whole)}.part{expected}; the next one found is "
+                f"the piece at byte {expected:,} is missing (no {base(whole)}.part{expected}; the next one found is "
                 f".part{number}). Download the missing piece, or the one before it if that was cut short."
             )
         if number < expected:

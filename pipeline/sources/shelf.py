@@ -8,7 +8,7 @@ from typing import NamedTuple, NoReturn
 
 from pipeline.errors import SourceError
 from pipeline.sources.catalogue import zip_members
-from pipeline.sources.names import disk, is_archive, last_part, piece, without_suffix
+from pipeline.sources.names import base, disk, is_archive, piece, without_suffix
 from pipeline.sources.pieces import in_order
 from pipeline.sources.spans import Spans, joined
 from pipeline.sources.tars import is_tar, tar_members
@@ -73,7 +73,7 @@ def _after_disks(name: str, disks: Numbered, spans: Spans) -> Archive:
         raise SourceError("an empty file. Download it again.")
     if is_tar(spans) or (last := last_disk(spans)) == 0:
         return Archive(spans)
-    stem = without_suffix(last_part(name))
+    stem = without_suffix(base(name))
     missing = [f"{stem}.z{number:02d}" for number in range(1, last + 1) if number not in disks]
     if missing:
         raise SourceError(f"{', '.join(missing)} of this split zip not found. Put all {last + 1} disks into one folder.")

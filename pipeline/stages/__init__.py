@@ -1,4 +1,7 @@
-"""One file a stage. What a stage is; which there are."""
+"""One file a stage. What a stage is; which there are.
+
+A build goes through `ingest`, `filter`, `resample`, `mix`. `seek`, `rebuild` and `recompute` are what a pack is made into a set by.
+"""
 
 from __future__ import annotations
 

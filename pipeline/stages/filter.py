@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from pydantic import Field, field_validator
 
 from pipeline import keys
-from pipeline.corpora._aihub_names import CLASSES, class_of
+from pipeline.corpora.aihub import CLASSES, class_of
 from pipeline.errors import did_you_mean
 from pipeline.lexicon import Lexicon
 from pipeline.row import Drop

@@ -24,6 +24,7 @@ from pipeline.row import Audio, Row
 from pipeline.store.codec import flac, unflac
 
 AUDIO_FOLDER = "audio"  # beside the manifests
+AGAIN = "the command that made it (prep run, resample, mix or rebuild) makes it again"
 _BLOCK = tarfile.BLOCKSIZE
 _OPEN_SHARDS = 16
 _FLAC = b"fLaC"  # how every such file begins
@@ -145,9 +146,7 @@ class Reader:
         return data
 
     def _damaged(self, shard: str, offset: int, size: int) -> ManifestError:
-        return ManifestError(
-            f"{self.folder / shard}: no FLAC clip of {size} bytes at {offset}: the shard is damaged; run the same command again"
-        )
+        return ManifestError(f"{self.folder / shard}: no FLAC clip of {size} bytes at {offset}: the shard is damaged; {AGAIN}")
 
     def _file(self, shard: str) -> BinaryIO:
         if shard in self._open:

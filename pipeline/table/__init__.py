@@ -1,4 +1,4 @@
-"""Columns in memory: rows in, rows out, selected, sorted, hashed. With manifest.py the only user of pyarrow and DuckDB.
+"""Columns in memory: rows in, rows out, selected, sorted, hashed. With parquet.py and manifest.py the only user of pyarrow.
 
     columns.py  what a table says: values, arrays, truth values a row
     table.py    Table: the tables that are made of tables

@@ -119,9 +119,12 @@ class Columns:
         one_is_null = pc.xor(mine.is_null(), its.is_null())
         return _flags(pc.or_(pc.fill_null(pc.not_equal(mine, its), False), one_is_null))
 
-    def places_in(self, other: Columns, name: str) -> NDArray[np.int64]:
-        """int64 [rows]: the other table's (first) row with the same value in the column; -1 where there is none."""
-        found = pc.index_in(self.arrow.column(name), value_set=other.arrow.column(name).combine_chunks())
+    def places_in(self, other: Columns, name: str, its: str | None = None) -> NDArray[np.int64]:
+        """int64 [rows]: the other table's (first) row with the same value in the column; -1 where there is none.
+
+        its: the other's column, where it has another name: `mixtures.places_in(noise, "noise_id", "id")`.
+        """
+        found = pc.index_in(self.arrow.column(name), value_set=other.arrow.column(its or name).combine_chunks())
         return np.asarray(found.fill_null(-1).to_numpy(), dtype=np.int64)
 
     def repeated(self, name: str) -> str | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
@@ -150,8 +150,13 @@ class Table(Columns):
         return self._picked(lambda arrow: arrow.take(places))
 
     def part(self, start: int, stop: int) -> Table:
-        """Rows start to stop, without the rest of the table's memory."""
-        return self.take(np.arange(start, stop))
+        """Rows start to stop, as far as there are any, without the rest of the table's memory."""
+        return self.take(np.arange(start, min(stop, len(self))))
+
+    def parts(self, most: int) -> Iterator[Table]:
+        """All rows in their order, so many at a time."""
+        for start in range(0, len(self), most):
+            yield self.part(start, start + most)
 
     def light(self) -> Table:
         """The same; the columns without any value share one piece of memory."""
