@@ -102,6 +102,11 @@ class Processes:
             child.terminate()
 
 
+def cores() -> int:
+    """How many processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def of(jobs: int) -> Crew:
     """The crew for `--jobs N`."""
     return Alone() if jobs == 1 else Processes(jobs)

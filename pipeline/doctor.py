@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline import corpora, dsp, files, keys
-from pipeline.errors import PrepError
+from pipeline.errors import PrepError, to_install
 from pipeline.row import Drop, Place
 from pipeline.sources import Roots
 from pipeline.stages import ingest, mix, resample
@@ -79,7 +79,7 @@ def packages() -> Iterator[Check]:
     yield Check("packages", "fault" if lacking else "ok", found + (f"; missing: {', '.join(lacking)}" if lacking else ""), remedy)
     for extra, parts in extras.items():
         absent = [name for name in parts if _version(name) is None]
-        remedy = f"pip install '{PROJECT}[{extra}]'" if absent else ""
+        remedy = to_install(extra) if absent else ""
         yield Check(f"extra [{extra}]", "note" if absent else "ok", f"lacks {', '.join(absent)}" if absent else "installed", remedy)
 
 

@@ -58,3 +58,8 @@ def sample(words: Iterable[str], most: int = 3) -> str:
     known = sorted(words)
     rest = f" and {len(known) - most:,} more" if len(known) > most else ""
     return ", ".join(known[:most]) + rest
+
+
+def to_install(extra: str) -> str:
+    """What to type for an extra of the project, which is on no index."""
+    return f"pip install '.[{extra}]' in the project's folder"

@@ -67,7 +67,7 @@ def test_what_is_looked_for_is_what_the_project_declares() -> None:
 def test_a_missing_package_of_an_extra_is_a_note_with_what_to_type(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor, "_version", lambda name: None if name == "jinja2" else "1")
     (check,) = [check for check in doctor.packages() if check.about == "extra [report]"]
-    assert (check.state, check.found, check.remedy) == ("note", "lacks jinja2", "pip install 'call-for-help-prep[report]'")
+    assert (check.state, check.found, check.remedy) == ("note", "lacks jinja2", "pip install '.[report]' in the project's folder")
 
 
 def test_the_pace_counts_audio_by_the_clock_that_it_is_given() -> None:

@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pipeline import crew
 from pipeline.files import TEMPORARY
 from pipeline.lock import held
 
@@ -320,3 +321,9 @@ def test_gather_offers_no_option_that_it_ignores() -> None:
     offered = {line.split()[0] for line in ran.stdout.partition("Options:")[2].splitlines() if line.startswith("  --")}
     assert "--out" in offered
     assert not {"--dry-run", "--shard", "--jobs", "--scheduler"} & offered
+
+
+def test_processors_are_counted_where_the_system_tells_no_affinity(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert crew.cores() == len(os.sched_getaffinity(0))
+    monkeypatch.delattr(os, "sched_getaffinity")  # macOS has none
+    assert crew.cores() == os.cpu_count()

@@ -358,7 +358,7 @@ def test_without_the_extra_it_says_what_to_install(built: Built, monkeypatch: py
     monkeypatch.setitem(sys.modules, "jinja2", None)
     ended: Ended = prep(built.folder, "report", "manifests/mixed.parquet", "--out", "no.html")
     assert ended.code == 1
-    assert "needs the package jinja2: pip install 'call-for-help-prep[report]'" in ended.err
+    assert "needs the package jinja2: pip install '.[report]'" in ended.err
     assert not (built.folder / "no.html").exists()
 
 

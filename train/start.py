@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
 from accelerate import Accelerator
 
+from pipeline.crew import cores
 from train.loop import train
 from train.options import Options
 from train.run import setup
@@ -32,7 +32,7 @@ def start(manifest: Path, out: Path, options: Options, lexicon: Path | None, wor
 def _workers(told: int | None, seat: Accelerator) -> int:
     if told is not None:
         return told
-    return min(MOST_WORKERS, max(1, len(os.sched_getaffinity(0)) // seat.num_processes)) if seat.device.type == "cuda" else 0
+    return min(MOST_WORKERS, max(1, cores() // seat.num_processes)) if seat.device.type == "cuda" else 0
 
 
 def _nothing(text: str) -> None:

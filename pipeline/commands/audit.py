@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -37,7 +36,7 @@ def _names(context: click.Context, parameter: click.Parameter, value: str | None
 @click.option("--checks", callback=_names, default=",".join(CHECKS), help="do only these checks  [default: all]")
 @click.option("--no-near", is_flag=True, help="leave out near, the check that takes longest")
 @click.option("--sample", type=click.IntRange(0), help="recordings listened to, 0 for all  [default: near 10000, chain 2000]")
-@click.option("--jobs", type=click.IntRange(1), default=len(os.sched_getaffinity(0)), show_default=True, help="processes that listen")
+@click.option("--jobs", type=click.IntRange(1), default=crew.cores(), show_default=True, help="processes that listen")
 @click.option("--json", "as_json", is_flag=True, help="answer in JSON")
 def audit(
     path: Path, fail_on: tuple[str, ...], checks: tuple[str, ...], no_near: bool, sample: int | None, jobs: int, as_json: bool

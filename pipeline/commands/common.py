@@ -22,7 +22,7 @@ from pipeline import corpora, crew, lock, recipe
 from pipeline.build import Ran, Watch
 from pipeline.commands import fields
 from pipeline.engine import SHARD_CLIPS, Progress, Setting, Step, Unfinished
-from pipeline.errors import PrepError, RecipeError, did_you_mean
+from pipeline.errors import PrepError, RecipeError, did_you_mean, to_install
 from pipeline.ledger import Ledger, forget_slices
 from pipeline.recipe import Recipe, readable
 from pipeline.sources import Roots
@@ -85,9 +85,7 @@ def _slice(context: click.Context, parameter: click.Parameter, value: str | None
 
 _ALL = [
     click.option("--out", type=click.Path(path_type=Path), help="manifest to write (audio lies beside it, in audio/)"),
-    click.option(
-        "--jobs", type=click.IntRange(1), default=len(os.sched_getaffinity(0)), show_default=True, help="processes that do the work"
-    ),
+    click.option("--jobs", type=click.IntRange(1), default=crew.cores(), show_default=True, help="processes that do the work"),
     click.option("--limit", type=click.IntRange(1), help="at most this many rows of each kind (speech, noise), a fixed sample"),
     click.option("--dry-run", is_flag=True, help="say what would be done; write nothing"),
     click.option("--json", is_flag=True, help="answer in JSON"),
@@ -143,7 +141,7 @@ def _crew(common: Common) -> crew.Crew:
     try:
         cluster = import_module("pipeline.cluster")
     except ModuleNotFoundError as error:
-        raise PrepError(f"--scheduler needs the package {error.name}: pip install 'call-for-help-prep[cluster]'") from None
+        raise PrepError(f"--scheduler needs the package {error.name}: {to_install('cluster')}") from None
     workers: crew.Crew = cluster.Dask(common.scheduler)
     return workers
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from dataclasses import asdict
 from pathlib import Path
 
 import click
 
+from pipeline import crew
 from pipeline import doctor as machine
 from pipeline.commands.common import roots_told
 from pipeline.doctor import Check, Pace
@@ -33,7 +33,7 @@ def doctor(as_json: bool, root: tuple[str, ...]) -> None:
         found.append(check)
         if not as_json:
             click.echo(_text(check))
-    pace = machine.pace(len(os.sched_getaffinity(0)), time.perf_counter)
+    pace = machine.pace(crew.cores(), time.perf_counter)
     if as_json:
         told = {"hours_a_second": round(pace.hours_a_second, 3), "aihub_minutes": round(pace.aihub_minutes)} | asdict(pace)
         click.echo(json.dumps({"checks": [asdict(check) for check in found], "pace": told}, ensure_ascii=False))

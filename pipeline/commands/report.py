@@ -11,7 +11,7 @@ import click
 
 from pipeline import files, manifest
 from pipeline.commands.common import say
-from pipeline.errors import PrepError
+from pipeline.errors import PrepError, to_install
 from pipeline.sharing import pack
 
 MODES = {None: "allowed", True: "everything", False: "nothing"}
@@ -60,7 +60,7 @@ def _rooms() -> tuple[Any, Any]:
     try:
         return import_module("pipeline.report.clips"), import_module("pipeline.report.page")
     except ModuleNotFoundError as error:
-        raise PrepError(f"prep report needs the package {error.name}: pip install 'call-for-help-prep[report]'") from None
+        raise PrepError(f"prep report needs the package {error.name}: {to_install('report')}") from None
 
 
 def write(path: Path, text: str) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from fontTools.subset import Options, Subsetter  # type: ignore[import-untyped]  # carries no types
 from fontTools.ttLib import TTFont  # type: ignore[import-untyped]
 
-from pipeline.errors import PrepError
+from pipeline.errors import PrepError, to_install
 
 FAMILY = "NanumGothic"  # as the charts name it too
 CARRIER = "koreanize-matplotlib"  # brings the font files; never imported: it changes matplotlib's settings
@@ -31,7 +31,7 @@ def path(name: str) -> Path:
     for file in held:
         if file.name == name:
             return Path(str(file.locate()))
-    raise PrepError(f"{name} is not there: the page's Korean font comes with {CARRIER}: pip install 'call-for-help-prep[report]'")
+    raise PrepError(f"{name} is not there: the page's Korean font comes with {CARRIER}: {to_install('report')}")
 
 
 def faces(text: str) -> str:
