@@ -6,7 +6,7 @@ that agree to 0.9 or more where they overlap are one recording. Two takes of one
 Measured on 360 utterances (3.6 s on average) and 60 noises with a copy each: found was every copy 20 dB softer, 6 dB louder, padded,
 at 8, 22.05 or 44.1 kHz and back, mu-law or with noise at 30 dB; of utterances trimmed by up to 2 s 355 of 360, of those trimmed, padded,
 softer, at 8 kHz, mu-law and noisy at once 327 of 360 (of such noises 57 of 60); of noise in 8 bits 52 of 60. Not found: copies filtered
-so that phases turn (a high-pass at 300 Hz, a room) or played at another pace, and short extracts within other sound. About 500 times
+so that phases turn (a high-pass at 300 Hz, a room) or played at another pace, and short extracts within other sound. About 1,000 times
 real time a core, reading included.
 """
 
