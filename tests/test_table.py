@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -249,3 +251,20 @@ def test_rows_are_found_by_another_tables_column_of_another_name() -> None:
     noise = table(row(7), row(8))
     mixtures = table(row(1, noise_id="aihub/Training/8"), row(2, noise_id=None), row(3, noise_id="aihub/Training/9"))
     assert mixtures.places_in(noise, "noise_id", "id").tolist() == [1, -1, -1]
+
+
+def test_ctrl_c_in_a_query_is_ctrl_c() -> None:
+    """As the command line knows it: DuckDB would make an error of its own of it, and that a traceback."""
+    code = (
+        "import os, signal, threading, numpy as np\n"
+        "from pipeline.table import Table\n"
+        "from pipeline.row import Drop\n"
+        "rows = Table.of([Drop(str(n), 'a', 'b', 'c') for n in range(3000)], Drop)\n"
+        "threading.Timer(0.3, lambda: os.kill(os.getpid(), signal.SIGINT)).start()\n"
+        "try:\n"
+        "    rows.query('SELECT count(*) FROM rows a, rows b, rows c WHERE a.id || b.id < c.id')\n"
+        "except KeyboardInterrupt:\n"
+        "    print('stopped')\n"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60)
+    assert (ran.stdout, ran.returncode) == ("stopped\n", 0), ran.stderr

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import duckdb
@@ -16,11 +17,17 @@ _CLOCK = frozenset({"current_date", "current_time", "current_timestamp", "localt
 _NUMBER = "number_of_the_row"
 
 
-def sandbox() -> duckdb.DuckDBPyConnection:
-    """A DuckDB session in memory that can reach nothing but what is registered with it."""
-    session = duckdb.connect(":memory:", config={"enable_external_access": False, "autoload_known_extensions": False})
-    session.execute("SET autoinstall_known_extensions = false; SET preserve_insertion_order = true; SET lock_configuration = true")
-    return session
+@contextmanager
+def sandbox() -> Iterator[duckdb.DuckDBPyConnection]:
+    """A DuckDB session in memory that can reach nothing but what is registered with it. Ctrl-C in a query is KeyboardInterrupt."""
+    with duckdb.connect(":memory:", config={"enable_external_access": False, "autoload_known_extensions": False}) as session:
+        session.execute("SET autoinstall_known_extensions = false; SET preserve_insertion_order = true; SET lock_configuration = true")
+        try:
+            yield session
+        except (duckdb.InterruptException, RuntimeError) as error:
+            if "interrupt" in str(error).lower():  # DuckDB takes the signal and says so by an error of its own
+                raise KeyboardInterrupt from None
+            raise
 
 
 def numbered(arrow: pa.Table) -> pa.Table:
@@ -55,6 +62,8 @@ def condition(arrow: pa.Table, sql: str) -> pa.ChunkedArray:
             kept = session.sql(
                 f"SELECT coalesce(CAST(({sql}\n) AS BOOLEAN), false) AS kept, {_NUMBER} FROM rows ORDER BY {_NUMBER}"
             ).to_arrow_table()
+        except duckdb.InterruptException:
+            raise
         except duckdb.Error as error:
             raise RecipeError([f"where: {sql!r} does not run as an SQL condition over the columns: {_first_lines(error)}"]) from None
     if kept.num_rows != arrow.num_rows:
