@@ -32,7 +32,7 @@ $(READY): pyproject.toml constraints.txt | $(VENV)/bin/python
 
 bench: $(READY)
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'
-	$(VENV)/bin/python -m benchmarks
+	$(VENV)/bin/python -W ignore -m benchmarks
 
 clean:
 	rm -rf $(VENV) demo-corpus runs/demo .pytest_cache .mypy_cache .ruff_cache .hypothesis
