@@ -8,12 +8,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from unicodedata import normalize
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline import corpora, dsp, files, keys
+from pipeline import corpora, dsp, keys
 from pipeline.errors import PrepError, to_install
 from pipeline.row import Drop, Place
 from pipeline.sources import Roots
@@ -144,10 +145,9 @@ def names(folder: Path) -> Iterator[Check]:
     good = sys.getfilesystemencoding().lower().replace("-", "") == "utf8"
     yield Check("encoding", "ok" if good else "fault", told, "" if good else "export PYTHONUTF8=1")
     try:
-        for name in NAMES:
-            with files.replacing(folder / name) as half:
-                half.write_bytes(b"")
-            (folder / name).unlink()
+        with TemporaryDirectory(dir=folder) as place:  # of its own: nothing of the user's is touched
+            for name in NAMES:
+                Path(place, name).write_bytes(b"")
     except OSError as error:
         yield Check("folder", "fault", f"{folder}: cannot be written to ({error.strerror})", "work in a folder of your own")
     else:

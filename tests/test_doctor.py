@@ -33,6 +33,13 @@ def test_a_sound_machine_has_no_fault(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+def test_a_file_of_the_users_is_left_as_it_is(tmp_path: Path) -> None:
+    for name in doctor.NAMES:
+        (tmp_path / name).write_text("mine")
+    assert prep(tmp_path, "doctor").code == 0
+    assert {path.read_text() for path in tmp_path.iterdir()} == {"mine"}
+
+
 def test_a_root_is_counted_and_one_that_is_not_there_is_a_fault(tmp_path: Path) -> None:
     write(tmp_path / "noise", SAMPLES["ms-snsd"])
     found = states(tmp_path, "--root", f"ms-snsd={tmp_path / 'noise'}", "--root", f"cochlscene={tmp_path / 'nothing'}")

@@ -13,6 +13,7 @@ from sounds import encoded
 
 from pipeline.errors import CorruptMember
 from pipeline.store import Reader, cut, decode, pcm_hash
+from pipeline.store import store as opened
 
 RATE_HZ = 16_000
 SOUND = (np.random.default_rng(0).normal(0, 0.1, 10 * RATE_HZ)).astype(np.float32)
@@ -96,3 +97,22 @@ def test_another_piece_of_the_same_recording_is_measured_anew(tmp_path: Path) ->
 def test_a_piece_that_does_not_lie_in_its_recording_is_refused(begin: float, end: float | None) -> None:
     with pytest.raises(CorruptMember, match=r"does not lie in a recording of 10\.000 s"):
         cut(decode(encoded(SOUND, RATE_HZ)), begin, end)
+
+
+def test_each_recording_is_decoded_once_whatever_its_pieces_are_called(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = tmp_path / "root"
+    (root / "wav").mkdir(parents=True)
+    told = []
+    for number in range(3):
+        (root / f"wav/{number}.wav").write_bytes(encoded(np.roll(SOUND, number), RATE_HZ))
+        pieces = [(f"{id_}{number}", id_ / 2) for id_ in range(8)]  # 00, 10, 20, ...: by id the recordings alternate
+        told += [{"id": name, "audio_filepath": f"wav/{number}.wav", "offset": at, "duration": 0.5, "text": "x"} for name, at in pieces]
+    (root / "train.jsonl").write_text("".join(json.dumps(line) + "\n" for line in told))
+    decoded: list[int] = []
+    monkeypatch.setattr(opened, "decode", lambda data: (decoded.append(len(data)), decode(data))[1])
+    done(tmp_path, "ingest", "recordings", root, "--jobs", 1)
+    assert len(rows(tmp_path, "recordings")) == 24
+    assert len(decoded) == 3
+    done(tmp_path, "filter", "--dev-share", 0)
+    done(tmp_path, "resample", "--jobs", 1)
+    assert len(decoded) == 6

@@ -50,7 +50,7 @@ def forms(root: Root) -> list[str]:
 
 def places(root: Root, form: str, corpus: str) -> dict[str, Place]:
     """Clip.source -> where the recording lies."""
-    return {f"@{corpus}/{match.said.key}": match.place for match in _matched(root, form, corpus)[0]}
+    return {_source(corpus, match.said): match.place for match in _matched(root, form, corpus)[0]}
 
 
 def clips(root: Root, form: str, corpus: str) -> Claims:
@@ -156,9 +156,14 @@ def _above(folder: str) -> Iterator[str]:
         yield "".join(f"{part}/" for part in parts[:n])
 
 
+def _source(corpus: str, said: Said) -> str:
+    """Canonical name. A piece is named below its recording, so that pieces of one stand together in every order by source."""
+    return f"@{corpus}/{said.labels['piece_of']}/{said.key}" if said.piece else f"@{corpus}/{said.key}"
+
+
 def _clip(corpus: str, match: _Match) -> Clip:
     said = match.said
-    source = f"@{corpus}/{said.key}"
+    source = _source(corpus, said)
     split = SPLITS[said.split]
     group = said.speaker or said.labels.get("piece_of")  # as the manifest spells it: the same wherever the root lies
     return Clip(said.key, source, match.place, split, said.kind, group, said.text, said.scenario, said.scene, said.labels)
