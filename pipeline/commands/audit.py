@@ -67,7 +67,7 @@ def audit(
       prep audit manifests/mixed.parquet --no-near --fail-on group,source,noise,pcm
     """
     checks = tuple(name for name in checks if not (no_near and name == "near"))
-    for name in set(fail_on) - set(checks):
+    for name in sorted(set(fail_on) - set(checks)):
         if click.get_current_context().get_parameter_source("fail_on") == click.core.ParameterSource.COMMANDLINE:
             raise click.UsageError(f"--fail-on {name}: that check is left out")
     held = _held(path)
