@@ -18,7 +18,10 @@ def speech_like(rng: np.random.Generator, seconds: float) -> np.ndarray:
     pitch = rng.uniform(100, 250) * (1 + 0.05 * np.sin(2 * np.pi * rng.uniform(0.3, 1) * t))
     phase = np.cumsum(pitch) * 2 * np.pi / RATE_HZ
     voice = sum(np.sin(k * phase) / k**1.2 for k in range(1, 12))
-    syllables = np.clip(np.sin(2 * np.pi * rng.uniform(2, 4) * t), 0, 1) * np.repeat(rng.random(n // RATE_HZ + 1) > 0.3, RATE_HZ)[:n]
+    syllables = (
+        np.clip(np.sin(2 * np.pi * rng.uniform(2, 4) * t), 0, 1)
+        * np.repeat(rng.random(n // RATE_HZ + 1) > 0.3, RATE_HZ)[:n]
+    )
     wave = voice * syllables * 0.15 + rng.normal(0, 3e-4, n)
     return (wave * rng.uniform(0.2, 0.9) / max(np.abs(wave).max(), 1e-9)).astype("f4")
 

@@ -16,12 +16,14 @@ import soundfile as sf
 
 from benchmarks.measure import line, ratio
 from benchmarks.stages import QUIET, Bench
-from pipeline import build, manifest
+from pipeline.archives import Root
+from pipeline.audio.codec import decode
+from pipeline.audio.shards import Reader
+from pipeline.core import manifest
+from pipeline.core.row import Row
 from pipeline.corpora import find as corpus
-from pipeline.row import Row
-from pipeline.sources import Root
+from pipeline.engine import steps as build
 from pipeline.stages import filter, mix, resample
-from pipeline.store import Reader, decode
 
 LABELS = 40_000
 
@@ -102,7 +104,10 @@ def virtual(folder: Path) -> None:
     for row in stored.rows(Row):
         (loose / row.kind).mkdir(parents=True, exist_ok=True)
         sf.write(loose / row.kind / f"{Path(row.id).stem}.flac", reader.pcm(row), 16_000)
-    speech, noise = (CutSet.from_cuts(Recording.from_file(f).to_cut() for f in sorted((loose / k).iterdir())) for k in ("speech", "noise"))
+    speech, noise = (
+        CutSet.from_cuts(Recording.from_file(f).to_cut() for f in sorted((loose / k).iterdir()))
+        for k in ("speech", "noise")
+    )
     mixed = list(speech.mix(noise, snr=20, mix_prob=1.0, seed=0))
     add = AddBackgroundNoise(sounds_path=loose / "noise", min_snr_db=20, max_snr_db=20, p=1.0)
 
@@ -115,7 +120,11 @@ def virtual(folder: Path) -> None:
         for file in sorted((loose / "speech").iterdir()):
             add(sf.read(file, dtype="float32")[0], sample_rate=16_000)
 
-    line(f"{len(mixtures)} virtual mixtures / Lhotse on the fly", ratio(ours, lambda: [cut.load_audio() for cut in mixed], 3), ">= 1")
+    line(
+        f"{len(mixtures)} virtual mixtures / Lhotse on the fly",
+        ratio(ours, lambda: [cut.load_audio() for cut in mixed], 3),
+        ">= 1",
+    )
     line(f"{len(mixtures)} virtual mixtures / audiomentations", ratio(ours, audiomentations, 3), ">= 1")
 
 
@@ -130,20 +139,24 @@ def memory(folder: Path) -> None:
         shutil.rmtree(out, ignore_errors=True)
         out.mkdir()
         code = (
-            "import sys\nfrom pipeline.cli import main\nsys.argv = sys.argv[1:]\ntry:\n    main()\nexcept SystemExit:\n    pass\n"
+            "import sys\nfrom pipeline.cli.main import main\nsys.argv = sys.argv[1:]\ntry:\n    main()\nexcept SystemExit:\n    pass\n"
             "print([line.split()[1] for line in open('/proc/self/status') if line.startswith('VmHWM')][0], file=sys.stderr)"
         )
         steps = (["ingest", "recordings", str(root)], ["filter"], ["resample"])
         found = []
         for step in steps:
             told = ["--jobs", "1"] if step[0] != "filter" else []
-            ran = subprocess.run([sys.executable, "-c", code, "prep", *step, *told], cwd=out, capture_output=True, text=True, check=True)
+            ran = subprocess.run(
+                [sys.executable, "-c", code, "prep", *step, *told], cwd=out, capture_output=True, text=True, check=True
+            )
             found.append(int(ran.stderr.split()[-1]) / 1024)
         peaks[count] = found
     for n, name in enumerate(("ingest", "filter", "resample")):
         small, large = peaks[1_000][n], peaks[20_000][n]
         more, row = large - small, (large - small) * 2**20 / 19_000
-        print(f"{name + ': peak memory at 20,000 clips less at 1,000':<62}{more:>7.1f} MiB of {large:.0f}: {row:.0f} bytes a row")
+        print(
+            f"{name + ': peak memory at 20,000 clips less at 1,000':<62}{more:>7.1f} MiB of {large:.0f}: {row:.0f} bytes a row"
+        )
 
 
 def _many(root: Path, count: int) -> None:

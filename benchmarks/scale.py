@@ -10,11 +10,13 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from pipeline import build, keys, manifest, summary
-from pipeline.lexicon import shipped
-from pipeline.row import Drop, Row
+from pipeline.core import keys, manifest
+from pipeline.core.row import Drop, Row
+from pipeline.core.table import Table, schema
+from pipeline.corpora.lexicon import shipped
+from pipeline.engine import steps as build
+from pipeline.inspect import show as summary
 from pipeline.stages import filter, mix
-from pipeline.table import Table, schema
 
 SCENARIOS = ["도움요청", "폭력범죄", "화재", "갇힘", "강도범죄", "절도범죄", "실내", "실외", "지진", "낙상"]
 TEXTS = ["살려주세요", "도와주세요", "불이야", "거기 누구 없어요", "살려 주세요 ", "경찰 불러주세요"]
@@ -26,7 +28,10 @@ def made_up(rows: int, seed: int = 0) -> Table:
     index = np.arange(rows)
     noise = index % 16 == 15
     names = np.where(noise, "cochlscene", "aihub")
-    ids = [f"cochlscene/Bus_user{n % 900:04d}_{n:08d}_000" if n % 16 == 15 else f"aihub/Training/{n:07d}" for n in range(rows)]
+    ids = [
+        f"cochlscene/Bus_user{n % 900:04d}_{n:08d}_000" if n % 16 == 15 else f"aihub/Training/{n:07d}"
+        for n in range(rows)
+    ]
     frames = rng.integers(16_000, 160_000, rows)
     columns = {
         "id": ids,
@@ -83,13 +88,20 @@ def main(rows: int, folder: Path) -> None:
     if step == "make":
         table = made_up(rows)
         print(f"{rows:,} rows, {table.arrow.nbytes / rows:.0f} bytes a row in memory")
-        timed("write", lambda: manifest.write(path, table, Table.of([], Drop), manifest.Provenance("resample", {"resample": {}}, 0)))
+        timed(
+            "write",
+            lambda: manifest.write(
+                path, table, Table.of([], Drop), manifest.Provenance("resample", {"resample": {}}, 0)
+            ),
+        )
         print(f"{path.stat().st_size / rows:.0f} bytes a row on disk")
     elif step == "filter":
         ran = timed("filter", lambda: build.filtered([manifest.read(path).table], filter.Options(), shipped(), None, 0))
         print(f"  {ran.jobs:,} in {len(ran.rows):,} kept {len(ran.drops):,} dropped")  # type: ignore[attr-defined]
     elif step == "mix":
-        planned = timed("mix plan", lambda: mix.plan(manifest.read(path).table, mix.Options(), 0, keys.fingerprint("x")))
+        planned = timed(
+            "mix plan", lambda: mix.plan(manifest.read(path).table, mix.Options(), 0, keys.fingerprint("x"))
+        )
         print(f"  {len(planned.jobs):,} mixtures planned")  # type: ignore[attr-defined]
     elif step == "show":
         timed("show", lambda: summary.text(summary.summary(manifest.read(path), None)))

@@ -15,15 +15,18 @@ import soundfile as sf
 import soxr
 
 from benchmarks.measure import line, ratio
-from pipeline import build, crew, engine, keys
+from pipeline.archives import Roots
+from pipeline.audio.shards import Reader
+from pipeline.core import keys
+from pipeline.core.table import Table
 from pipeline.corpora import find as corpus
-from pipeline.engine import Setting
-from pipeline.lexicon import shipped
-from pipeline.recipe import Recipe, read
-from pipeline.sources import Roots
+from pipeline.corpora.lexicon import shipped
+from pipeline.engine import run as engine
+from pipeline.engine import steps as build
+from pipeline.engine import workers as crew
+from pipeline.engine.recipe import Recipe, read
+from pipeline.engine.run import Setting
 from pipeline.stages import filter, find, ingest, mix, resample
-from pipeline.store import Reader
-from pipeline.table import Table
 
 RECIPE = '[ingest]\ncorpora = ["recordings"]\n[filter]\ndev_share = 0.0\n[resample]\n[mix]\nnoise = ["recordings"]\nkeep = []\n'
 QUIET = build.Watch(lambda stage, jobs: lambda step: None)
@@ -76,16 +79,26 @@ def stages(folder: Path) -> None:
         ratio(lambda: fresh(ingesting, "ingest", ingest.Options()), lambda: [_read_hash(f) for f in bench.files]),
         ">= 0.85",
     )
-    rows = build.filtered([fresh(ingesting, "ingest", ingest.Options()).rows], filter.Options(dev_share=0), shipped(), None, 0).rows
+    rows = build.filtered(
+        [fresh(ingesting, "ingest", ingest.Options()).rows], filter.Options(dev_share=0), shipped(), None, 0
+    ).rows
     resampling, _ = resample.plan(rows, build.places(rows, setting))
     options = resample.Options()
-    line("resample / read, soxr HQ, FLAC", ratio(lambda: fresh(resampling, "resample", options), lambda: _resample(bench.files)), ">= 0.85")
+    line(
+        "resample / read, soxr HQ, FLAC",
+        ratio(lambda: fresh(resampling, "resample", options), lambda: _resample(bench.files)),
+        ">= 0.85",
+    )
     stored = fresh(resampling, "resample", options).rows
     chosen = mix.Options(noise=("recordings",), keep=())
     planned = mix.plan(stored, chosen, 0, keys.fingerprint("bench"))
     engine.prepare(planned.pools, setting)
     flacs = _flacs(setting.folder, stored.where(stored.equal("kind", "speech")))
-    line("mix / FLAC decode, add, FLAC encode", ratio(lambda: fresh(planned.jobs, "mix", chosen), lambda: _mix(flacs)), ">= 0.85")
+    line(
+        "mix / FLAC decode, add, FLAC encode",
+        ratio(lambda: fresh(planned.jobs, "mix", chosen), lambda: _mix(flacs)),
+        ">= 0.85",
+    )
 
 
 def _read_hash(path: Path) -> None:
@@ -121,9 +134,17 @@ def chain(folder: Path) -> None:
     """The chain against the two that a researcher would write otherwise; then two workers against one."""
     bench = Bench(folder)
     line("ingest, resample, mix / Lhotse resample, mix, save", ratio(bench.chain, lambda: _lhotse(bench), 3), ">= 3.5")
-    line("  the C calls alone that it cannot avoid / Lhotse", ratio(lambda: _bare(bench), lambda: _lhotse(bench), 3), "the limit")
+    line(
+        "  the C calls alone that it cannot avoid / Lhotse",
+        ratio(lambda: _bare(bench), lambda: _lhotse(bench), 3),
+        "the limit",
+    )
     line("  ingest, resample, mix / those C calls alone", ratio(bench.chain, lambda: _bare(bench), 3), "-")
-    line("ingest, resample, mix / librosa, audiomentations, soundfile", ratio(bench.chain, lambda: _librosa(bench), 1), ">= 5")
+    line(
+        "ingest, resample, mix / librosa, audiomentations, soundfile",
+        ratio(bench.chain, lambda: _librosa(bench), 1),
+        ">= 5",
+    )
 
 
 def _bare(bench: Bench) -> None:
@@ -170,7 +191,10 @@ def _lhotse(bench: Bench) -> None:
     torch.set_num_threads(1)
     out = bench.folder / "lhotse"
     shutil.rmtree(out, ignore_errors=True)
-    speech, noise = (CutSet.from_cuts(Recording.from_file(path).to_cut() for path in paths).resample(16_000) for paths in bench.speech())
+    speech, noise = (
+        CutSet.from_cuts(Recording.from_file(path).to_cut() for path in paths).resample(16_000)
+        for paths in bench.speech()
+    )
     mixed = speech.mix(noise, snr=20, mix_prob=1.0, seed=0, preserve_id="left")
     list(mixed.save_audios(out, format="flac", num_jobs=1, progress_bar=False))
 

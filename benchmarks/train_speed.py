@@ -21,7 +21,13 @@ from typing import Any
 import numpy as np
 import torch
 from accelerate import Accelerator
-from transformers import Seq2SeqTrainer, Seq2SeqTrainingArguments, TrainerCallback, WhisperConfig, WhisperFeatureExtractor
+from transformers import (
+    Seq2SeqTrainer,
+    Seq2SeqTrainingArguments,
+    TrainerCallback,
+    WhisperConfig,
+    WhisperFeatureExtractor,
+)
 from transformers import WhisperForConditionalGeneration as Whisper
 
 from train import data, loop, run
@@ -46,7 +52,10 @@ class Collator:
         clips = [data.samples(self.sounds.pcm(example.row)) for example in examples]
         mel = self.extract(clips, sampling_rate=16_000, return_tensors="pt").input_features
         tokens = [torch.tensor(example.targets) for example in examples]
-        return {"input_features": mel, "labels": torch.nn.utils.rnn.pad_sequence(tokens, batch_first=True, padding_value=-100)}
+        return {
+            "input_features": mel,
+            "labels": torch.nn.utils.rnn.pad_sequence(tokens, batch_first=True, padding_value=-100),
+        }
 
 
 class Clock(TrainerCallback):
@@ -87,7 +96,9 @@ def ours(manifest: Path, options: Options) -> tuple[run.Run, float]:
         held = run.setup(manifest, Path(folder), options, None, 8 if torch.cuda.is_available() else 0, lambda _: None)
         assert held is not None
         held.dev, held.save_every = None, 10**9
-        held.train.examples = held.train.examples[: len(held.train.examples) // options.batch * options.batch]  # full batches alone
+        held.train.examples = held.train.examples[
+            : len(held.train.examples) // options.batch * options.batch
+        ]  # full batches alone
         loop.train(held, Accelerator(mixed_precision="bf16" if torch.cuda.is_available() else "no"))
         lines = [json.loads(line) for line in (held.folder / LOG).read_text().splitlines()]
     clips = np.array([options.batch * line["step"] for line in lines])
@@ -117,7 +128,12 @@ def main() -> None:
     asked = ask.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         model = asked.model or str(_shape_of_tiny(Path(folder)))
-        told: dict[str, Any] = {"model": model, "init": "pretrained" if asked.model else "random", "task": "single", "max_tokens": 100}
+        told: dict[str, Any] = {
+            "model": model,
+            "init": "pretrained" if asked.model else "random",
+            "task": "single",
+            "max_tokens": 100,
+        }
         told |= {"batch": asked.batch, "steps": asked.steps}
         rates = {}
         for window in ("auto", "30"):
@@ -137,7 +153,11 @@ def _shape_of_tiny(folder: Path) -> Path:
     """A folder with the project's tokenizer and a configuration of the shape of whisper-tiny."""
     for path in sorted(TINY.glob("*.json")):
         shutil.copy(path, folder)
-    ids = {name: value for name, value in WhisperConfig.from_pretrained(TINY).to_dict().items() if name.endswith("token_id")}
+    ids = {
+        name: value
+        for name, value in WhisperConfig.from_pretrained(TINY).to_dict().items()
+        if name.endswith("token_id")
+    }
     WhisperConfig(**ids, suppress_tokens=None, begin_suppress_tokens=None).save_pretrained(folder)
     return folder
 

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline import manifest
-from pipeline.cli import main
-from pipeline.manifest import Manifest
-from pipeline.row import Row
+from pipeline.cli.main import main
+from pipeline.core import manifest
+from pipeline.core.manifest import Manifest
+from pipeline.core.row import Row
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,4 +79,7 @@ def rows(folder: Path, name: str) -> dict[str, Row]:
 
 def drops(folder: Path, name: str) -> dict[str, tuple[str, str]]:
     """(reason, detail) of what was dropped, by id."""
-    return {row_id: (reason, detail) for row_id, reason, detail in held(folder, name).drops().query("SELECT id, reason, detail FROM rows")}
+    return {
+        row_id: (reason, detail)
+        for row_id, reason, detail in held(folder, name).drops().query("SELECT id, reason, detail FROM rows")
+    }

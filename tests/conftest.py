@@ -9,15 +9,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):  # as the command line sets them, before NumPy is loaded
+for _name in (
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+):  # as the command line sets them, before NumPy is loaded
     os.environ.setdefault(_name, "1")
 
 import pytest  # noqa: E402 - the environment must be set before anything loads NumPy
 from command import done  # noqa: E402
 
+from pipeline.cli.demo import maker  # noqa: E402
+
 MAKER = Path(__file__).parents[2] / "shared/tools/make-corpora"
 ROOTS = {"aihub": "aihub170", "cochlscene": "cochlscene", "ms-snsd": "ms-snsd", "recordings": "recordings"}
 SHARD_CLIPS = 20
+
+maker()  # the demo lives beside the package here, in it where it is installed
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +53,11 @@ def stand_ins(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if not MAKER.exists():
         pytest.skip("the maker of stand-in corpora is not beside this repository")
     out = tmp_path_factory.mktemp("stand-ins")
-    subprocess.run([sys.executable, MAKER, out, "--clips-per-class", "2", "--scenes-per-class", "1"], check=True, capture_output=True)
+    subprocess.run(
+        [sys.executable, MAKER, out, "--clips-per-class", "2", "--scenes-per-class", "1"],
+        check=True,
+        capture_output=True,
+    )
     return out
 
 

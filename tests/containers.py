@@ -98,7 +98,11 @@ def _member(out: _Disks, name: str, data: bytes, style: Style, base: int) -> byt
         extra = struct.pack("<HHBI", 0x7075, 5 + len(text), 1, zlib.crc32(raw)) + text
     local_sums = (0, 0, 0) if style.descriptor else (crc, *sizes)
     disk, at = out.room(30 + len(raw) + len(extra))
-    out.write(struct.pack("<4s5H3I2H", b"PK\3\4", 20, flags, style.method, 0, 0x5821, *local_sums, len(raw), len(extra)) + raw + extra)
+    out.write(
+        struct.pack("<4s5H3I2H", b"PK\3\4", 20, flags, style.method, 0, 0x5821, *local_sums, len(raw), len(extra))
+        + raw
+        + extra
+    )
     out.write(packed)
     if style.descriptor:
         out.write(struct.pack("<4s3I", b"PK\7\x08", crc, *sizes))
@@ -118,7 +122,10 @@ def _end(out: _Disks, disk: int, at: int, count: int, size: int, style: Style) -
         out.write(struct.pack("<4sIQI", b"PK\6\7", own_disk, own_at - len(style.prefix), last + 1))
         at = size = FULL32
     last, _ = out.room(22 + len(style.comment))
-    out.write(struct.pack("<4s4H2IH", b"PK\5\6", last, disk, *[count & 0xFFFF] * 2, size, at, len(style.comment)) + style.comment)
+    out.write(
+        struct.pack("<4s4H2IH", b"PK\5\6", last, disk, *[count & 0xFFFF] * 2, size, at, len(style.comment))
+        + style.comment
+    )
 
 
 def tar_bytes(files: Files, form: str = "NFC", encoding: str = "utf-8", kind: int = tarfile.PAX_FORMAT) -> bytes:

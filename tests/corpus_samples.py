@@ -47,7 +47,9 @@ def dumped(value: Any) -> bytes:
     return json.dumps(value, ensure_ascii=False).encode()
 
 
-def aihub(split: str = "Training", number: str = "4", name: str = "폭력범죄", digits: str = "393886", **more: Any) -> dict[str, bytes]:
+def aihub(
+    split: str = "Training", number: str = "4", name: str = "폭력범죄", digits: str = "393886", **more: Any
+) -> dict[str, bytes]:
     """One recording and its label, in the release's layout."""
     return {
         f"{split}/[원천]{number}.{name}_1/{number}.{name}_{digits}_label.wav": WAV,
@@ -100,7 +102,9 @@ SAMPLES: dict[str, dict[str, bytes]] = {
         "CochlScene/README.md": b"...",
     },
     "ms-snsd": {
-        **ms_snsd("noise_train/NeighborSpeaking_1", "noise_train/Traffic_10", "noise_test/Neighbor_1", "noise_test/Babble_1"),
+        **ms_snsd(
+            "noise_train/NeighborSpeaking_1", "noise_train/Traffic_10", "noise_test/Neighbor_1", "noise_test/Babble_1"
+        ),
         **ms_snsd("clean_train/clnsp1", "clean_test/clnsp2", "NoisySpeech_training/noisy1_SNRdb_0.0"),
         "copy/noise_test/Babble_1.wav": WAV[:9],
         "MS-SNSD-master/noisyspeech_synthesizer.cfg": b"...",

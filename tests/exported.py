@@ -9,9 +9,9 @@ from command import done
 from numpy.typing import NDArray
 from sounds import encoded, hiss, voice
 
-from pipeline import manifest
-from pipeline.row import Row
-from pipeline.store import Reader
+from pipeline.audio.shards import Reader
+from pipeline.core import manifest
+from pipeline.core.row import Row
 
 TABLE = """file,transcript,label,speaker,split,place,microphone
 wav/rec 000.wav,"살려주세요, ""빨리"" 좀",saveme,spk 0,train,office,TS-905E

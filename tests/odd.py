@@ -34,8 +34,14 @@ NOISE = {
 LOST = {  # and the reason of ingest's or filter's Drop
     "clean_test/silent.wav": (encoded(np.zeros(16_000, np.float32)), "silent"),
     "clean_test/constant.wav": (encoded(np.full(16_000, 0.3, np.float32)), "silent"),
-    "clean_test/not_numbers.wav": (encoded(np.where(np.arange(48_000) == 5, np.nan, _PLAIN), 16_000, "FLOAT"), "not_finite"),
-    "clean_test/infinite.wav": (encoded(np.where(np.arange(48_000) == 5, np.inf, _PLAIN), 16_000, "FLOAT"), "not_finite"),
+    "clean_test/not_numbers.wav": (
+        encoded(np.where(np.arange(48_000) == 5, np.nan, _PLAIN), 16_000, "FLOAT"),
+        "not_finite",
+    ),
+    "clean_test/infinite.wav": (
+        encoded(np.where(np.arange(48_000) == 5, np.inf, _PLAIN), 16_000, "FLOAT"),
+        "not_finite",
+    ),
     "clean_test/nothing.wav": (b"", "empty"),
     "clean_test/no_frames.wav": (encoded(np.zeros(0, np.float32)), "empty"),
     "clean_test/page.wav": (b"<html><body>502 Bad Gateway</body></html>", "not_audio"),
@@ -44,5 +50,8 @@ LOST = {  # and the reason of ingest's or filter's Drop
     "clean_test/cut_flac.flac": (encoded(_PLAIN, container="FLAC")[:-5_000], "corrupt"),
     "noise_test/Zero_1.wav": (encoded(np.zeros(48_000, np.float32)), "silent"),
 }
-USELESS = {"noise_test/Opposite_1.wav": encoded(np.stack([_HISS, -_HISS], axis=1)), "noise_test/Tiny_1.wav": encoded(hiss(0.03))}
+USELESS = {
+    "noise_test/Opposite_1.wav": encoded(np.stack([_HISS, -_HISS], axis=1)),
+    "noise_test/Tiny_1.wav": encoded(hiss(0.03)),
+}
 ALL_PASS = ("--min-s", 0, "--max-zero", 1, "--max-clipped", 1, "--min-level-dbfs", -200, "--min-rate-hz", 0)

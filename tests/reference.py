@@ -14,7 +14,7 @@ import soxr
 from numpy.typing import NDArray
 from scipy.signal import lfilter
 
-from pipeline.row import Row
+from pipeline.core.row import Row
 
 FULL_SCALE = 32_768
 
@@ -31,7 +31,9 @@ def p56(samples: NDArray[np.float64], rate_hz: int) -> tuple[float, float]:
     envelope = np.abs(centred)
     for _ in range(2):
         envelope = lfilter([1 - smooth], [1, -smooth], envelope)
-    above: tuple[float, float] | None = None  # level and threshold (dB) of the last exponent with the level above the margin
+    above: tuple[float, float] | None = (
+        None  # level and threshold (dB) of the last exponent with the level above the margin
+    )
     for exponent in range(-15, 0):
         active = _active_samples(envelope >= 2.0**exponent, math.ceil(0.2 * rate_hz))
         if not active:
@@ -102,7 +104,9 @@ def mixture(row: Row, speech: NDArray[np.int16], noise: NDArray[np.int16]) -> ND
 def stored(manifest: Path, row: Row) -> NDArray[np.int16]:
     """A row's samples by nothing but tarfile and soundfile, found by the member's name; shape [frames]."""
     assert row.shard is not None
-    samples, rate_hz = sf.read(io.BytesIO(_members(manifest.parent / "audio" / row.shard)[member(row.id)]), dtype="int16")
+    samples, rate_hz = sf.read(
+        io.BytesIO(_members(manifest.parent / "audio" / row.shard)[member(row.id)]), dtype="int16"
+    )
     assert rate_hz == row.rate_hz
     return np.asarray(samples)
 

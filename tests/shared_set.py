@@ -10,7 +10,7 @@ from command import Ended, done, prep
 from conftest import ROOTS, Built
 from containers import Style, tar_bytes, zip_bytes
 
-from pipeline.sources import Root
+from pipeline.archives import Root
 
 LAYOUTS = ("as downloaded", "unpacked", "zipped again", "NFD", "renamed, all in one folder")
 
@@ -23,7 +23,10 @@ def flags(corpora: Path) -> list[str]:
 def laid_out(corpora: Path, out: Path, layout: str) -> Path:
     """The same corpora in another layout; returns the folder that holds them."""
     for below in ROOTS.values():
-        files = {entry.name: Root(below, corpora / below).read(entry.place) for entry in Root(below, corpora / below).entries()}
+        files = {
+            entry.name: Root(below, corpora / below).read(entry.place)
+            for entry in Root(below, corpora / below).entries()
+        }
         folder = out / below
         if layout == "as downloaded":
             shutil.copytree(corpora / below, folder)
@@ -64,5 +67,7 @@ def rebuild(folder: Path, pack: Path, corpora: Path, *more: object) -> Ended:
 
 def wav(corpora: Path, digits: str) -> Path:
     """The one recording of AI-Hub with this id in its name."""
-    (found,) = [path for path in sorted(corpora.rglob("*.wav")) if normalize("NFC", path.stem).split("_")[1:2] == [digits]]
+    (found,) = [
+        path for path in sorted(corpora.rglob("*.wav")) if normalize("NFC", path.stem).split("_")[1:2] == [digits]
+    ]
     return found

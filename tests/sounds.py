@@ -20,7 +20,9 @@ def hiss(seconds: float, rate_hz: int = 16_000, seed: int = 0, level_dbfs: float
     return _at(lfilter([1.0], [1.0, -0.7], white), level_dbfs)
 
 
-def voice(seconds: float, rate_hz: int = 16_000, seed: int = 0, level_dbfs: float = -26.0, active: float = 0.6) -> Sound:
+def voice(
+    seconds: float, rate_hz: int = 16_000, seed: int = 0, level_dbfs: float = -26.0, active: float = 0.6
+) -> Sound:
     """Something like speech: syllables of uneven strength in phrases, pauses between them; RMS of the whole at the level."""
     rng = np.random.default_rng(seed)
     frames = round(seconds * rate_hz)
@@ -41,7 +43,9 @@ def _at(samples: NDArray[np.float64], level_dbfs: float) -> Sound:
     return np.asarray(samples * 10 ** (level_dbfs / 20) / samples.std(), np.float32)
 
 
-def encoded(samples: NDArray[np.floating], rate_hz: int = 16_000, subtype: str = "PCM_16", container: str = "WAV") -> bytes:
+def encoded(
+    samples: NDArray[np.floating], rate_hz: int = 16_000, subtype: str = "PCM_16", container: str = "WAV"
+) -> bytes:
     """File bytes of samples [frames] or [frames, channels]."""
     out = io.BytesIO()
     sf.write(out, samples, rate_hz, subtype=subtype, format=container)

@@ -12,11 +12,12 @@ from command import prep
 from conftest import Built
 from scipy.stats.contingency import association
 
-from pipeline import audit, manifest
-from pipeline.audit import Finding, Options, balance
-from pipeline.manifest import Provenance
-from pipeline.row import Drop, Row
-from pipeline.table import Table
+from pipeline.core import manifest
+from pipeline.core.manifest import Provenance
+from pipeline.core.row import Drop, Row
+from pipeline.core.table import Table
+from pipeline.inspect import audit
+from pipeline.inspect.audit import Finding, Options, balance
 
 COLUMNS = ("group", "source", "noise", "pcm", "balance", "transcript")
 KEYWORDS, SCENES = ("saveme", "helpme", "others"), ("Bus", "Cafe", "Park")
@@ -50,7 +51,16 @@ def mixture(n: int, split: str, **columns: Any) -> Row:
 def noise(n: int, split: str, **columns: Any) -> Row:
     """The n-th noise."""
     return replace(
-        Row(f"cochlscene/{n}", "cochlscene", split, f"user {n}", "noise", f"@cochlscene/{n}", noise_label="noise", pcm_hash=f"noise {n}"),
+        Row(
+            f"cochlscene/{n}",
+            "cochlscene",
+            split,
+            f"user {n}",
+            "noise",
+            f"@cochlscene/{n}",
+            noise_label="noise",
+            pcm_hash=f"noise {n}",
+        ),
         **columns,
     )
 
@@ -65,7 +75,9 @@ def written(folder: Path, rows: list[Row], name: str = "set") -> manifest.Manife
 
 
 def found(folder: Path, rows: list[Row], *checks: str) -> dict[str, Finding]:
-    return {finding.check: finding for finding in audit.findings(written(folder, rows), Options(checks=checks or COLUMNS))}
+    return {
+        finding.check: finding for finding in audit.findings(written(folder, rows), Options(checks=checks or COLUMNS))
+    }
 
 
 def test_a_clean_set_gives_no_finding(tmp_path: Path) -> None:
@@ -82,17 +94,41 @@ def test_a_clean_set_gives_no_finding(tmp_path: Path) -> None:
             "group",
             "aihub speaker 3: train 1 row (aihub/3_snr20_0), test 1 row (aihub/900_snr20_0)",
         ),
-        (mixture(900, "test", source="@aihub/3"), "source", "@aihub/3: train 1 row (aihub/3_snr20_0), test 1 row (aihub/900_snr20_0)"),
-        (mixture(900, "test", speech_id="aihub/3"), "source", "aihub/3: train 1 row (aihub/3_snr20_0), test 1 row (aihub/900_snr20_0)"),
-        (mixture(900, "test", noise_source="@cochlscene/3"), "noise", "@cochlscene/3: train 1 row (aihub/3_snr20_0), test 1 row"),
-        (mixture(900, "dev", noise_id="cochlscene/3"), "noise", "cochlscene/3: train 1 row (aihub/3_snr20_0), dev 1 row"),
-        (noise(3, "test", pcm_hash="other"), "noise", "@cochlscene/3: train 1 row (aihub/3_snr20_0), test 1 row (cochlscene/3)"),
+        (
+            mixture(900, "test", source="@aihub/3"),
+            "source",
+            "@aihub/3: train 1 row (aihub/3_snr20_0), test 1 row (aihub/900_snr20_0)",
+        ),
+        (
+            mixture(900, "test", speech_id="aihub/3"),
+            "source",
+            "aihub/3: train 1 row (aihub/3_snr20_0), test 1 row (aihub/900_snr20_0)",
+        ),
+        (
+            mixture(900, "test", noise_source="@cochlscene/3"),
+            "noise",
+            "@cochlscene/3: train 1 row (aihub/3_snr20_0), test 1 row",
+        ),
+        (
+            mixture(900, "dev", noise_id="cochlscene/3"),
+            "noise",
+            "cochlscene/3: train 1 row (aihub/3_snr20_0), dev 1 row",
+        ),
+        (
+            noise(3, "test", pcm_hash="other"),
+            "noise",
+            "@cochlscene/3: train 1 row (aihub/3_snr20_0), test 1 row (cochlscene/3)",
+        ),
         (mixture(900, "test", noise_source="@aihub/3"), "noise", "@aihub/3: train 1 row"),
         (mixture(900, "test", pcm_hash="mix 3"), "pcm", "mix 3: train 1 row"),
         (mixture(900, "test", source_pcm_hash="source 3"), "pcm", "source 3: train 1 row"),
         (mixture(900, "test", speech_pcm_hash="speech 3"), "pcm", "speech 3: train 1 row"),
         (mixture(900, "test", noise_pcm_hash="noise 3"), "pcm", "noise 3: train 1 row"),
-        (noise(900, "test", pcm_hash="speech 3"), "pcm", "speech 3: train 1 row (aihub/3_snr20_0), test 1 row (cochlscene/900)"),
+        (
+            noise(900, "test", pcm_hash="speech 3"),
+            "pcm",
+            "speech 3: train 1 row (aihub/3_snr20_0), test 1 row (cochlscene/900)",
+        ),
     ],
 )
 def test_a_planted_leak_is_found_and_named_and_no_other(tmp_path: Path, planted: Row, check: str, said: str) -> None:
@@ -112,7 +148,10 @@ def test_the_worst_leaks_are_named_and_all_are_counted(tmp_path: Path) -> None:
     told = found(tmp_path, [*CLEAN, *rows], "group")["group"]
     assert (told.figures["leaking"], told.rows, len(told.examples)) == (20, 45, 4)
     assert "test 2 rows" in told.examples[0]
-    assert "20 groups (speakers, submissions, field recordings) are in more than one split (train, test), in 45 rows" in told.detail
+    assert (
+        "20 groups (speakers, submissions, field recordings) are in more than one split (train, test), in 45 rows"
+        in told.detail
+    )
 
 
 def test_shared_transcripts_are_counted_and_fail_nothing(tmp_path: Path) -> None:
@@ -134,7 +173,10 @@ def test_cramers_v_is_scipys_where_chance_is_small() -> None:
 
 
 def test_a_label_that_a_scene_tells_is_named(tmp_path: Path) -> None:
-    rows = [replace(row, scene="Bus" if row.keyword == "saveme" else "Park") if row.split == "test" else row for row in CLEAN]
+    rows = [
+        replace(row, scene="Bus" if row.keyword == "saveme" else "Park") if row.split == "test" else row
+        for row in CLEAN
+    ]
     told = found(tmp_path, rows, "balance")["balance"]
     assert not told.fails
     assert "keyword by scene in test V 0.99 (strong)" in told.detail
@@ -144,7 +186,8 @@ def test_a_label_that_a_scene_tells_is_named(tmp_path: Path) -> None:
 
 def test_a_label_that_the_snr_tells_is_named(tmp_path: Path) -> None:
     rows = [
-        replace(row, snr_db=(-5.0 if row.keyword == "helpme" and row.id[6] in "13579" else 5.0 * (row.id[6] in "1379"))) for row in CLEAN
+        replace(row, snr_db=(-5.0 if row.keyword == "helpme" and row.id[6] in "13579" else 5.0 * (row.id[6] in "1379")))
+        for row in CLEAN
     ]
     told = found(tmp_path, rows, "balance")["balance"]
     assert "keyword by SNR in train" in told.detail
@@ -170,7 +213,9 @@ def test_exit_1_where_a_check_that_fails_finds_something(tmp_path: Path) -> None
     ended = prep(tmp_path, "audit", "set.parquet", "--no-near", "--checks", "group,transcript")
     assert ended.code == 1
     assert ended.out.splitlines()[0] == "set.parquet: 181 rows (train 90, test 91)"
-    assert ended.out.splitlines()[2].startswith("FAILS    group: 1 group (speaker, submission, field recording) is in more than one split")
+    assert ended.out.splitlines()[2].startswith(
+        "FAILS    group: 1 group (speaker, submission, field recording) is in more than one split"
+    )
     assert "         - aihub speaker 3: train 1 row" in ended.out
     assert ended.out.splitlines()[-1] == "fails by group"
     assert prep(tmp_path, "audit", "set.parquet", "--checks", "group,pcm", "--fail-on", "pcm").code == 0
@@ -193,7 +238,10 @@ def test_what_cannot_be_heard_is_said_and_is_exit_2_where_it_was_to_fail(tmp_pat
 
 
 def test_a_shard_that_is_gone_is_said(tmp_path: Path) -> None:
-    rows = [mixture(n, "test" if n % 2 else "train", shard="gone.tar", offset=0, bytes=9, rate_hz=16_000, frames=9) for n in range(60)]
+    rows = [
+        mixture(n, "test" if n % 2 else "train", shard="gone.tar", offset=0, bytes=9, rate_hz=16_000, frames=9)
+        for n in range(60)
+    ]
     told = audit.audited(written(tmp_path, rows), Options(checks=("near", "chain")))
     assert [unable.check for unable in told.unable] == ["near", "chain"]
     assert all("gone.tar: no such shard" in unable.detail for unable in told.unable)

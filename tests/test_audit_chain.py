@@ -14,13 +14,16 @@ from sklearn.linear_model import Ridge
 from sklearn.metrics import balanced_accuracy_score
 from sounds import hiss, voice
 
-from pipeline import audit, manifest, store
-from pipeline.audit import Clear, Finding, Options, chain, probe
-from pipeline.audit.probe import Told
-from pipeline.audit.traces import NAMES, traces
-from pipeline.manifest import Provenance
-from pipeline.row import Drop, Row
-from pipeline.table import Table
+from pipeline.audio.codec import flac
+from pipeline.audio.shards import writing
+from pipeline.core import manifest
+from pipeline.core.manifest import Provenance
+from pipeline.core.row import Drop, Row
+from pipeline.core.table import Table
+from pipeline.inspect import audit
+from pipeline.inspect.audit import Clear, Finding, Options, chain, probe
+from pipeline.inspect.audit.probe import Told
+from pipeline.inspect.audit.traces import NAMES, traces
 
 RATE_HZ, CLIPS = 16_000, 160
 Pcm = NDArray[np.float64]
@@ -30,7 +33,10 @@ Chain = Callable[[Pcm], Pcm]
 def content(n: int) -> Pcm:
     """A clip whose class its sound does not tell: a voice in a room, of any length."""
     level = -26.0 - n % 7
-    return np.asarray(voice(1.0 + n % 4 * 0.25, seed=n, level_dbfs=level) + hiss(1.0 + n % 4 * 0.25, seed=n + 7_000, level_dbfs=level - 35))
+    return np.asarray(
+        voice(1.0 + n % 4 * 0.25, seed=n, level_dbfs=level)
+        + hiss(1.0 + n % 4 * 0.25, seed=n + 7_000, level_dbfs=level - 35)
+    )
 
 
 def lowpassed(samples: Pcm) -> Pcm:
@@ -56,16 +62,22 @@ def made(folder: Path, chain: Chain, label: str = "noise_label", clips: int = CL
     """Clips of two classes, alike but that every other went through the chain; four clips a group, both classes in each corpus."""
     folder.mkdir(exist_ok=True)
     rows = []
-    with store.writing(folder / "audio/s.tar") as shard:
+    with writing(folder / "audio/s.tar") as shard:
         for n in range(clips):
             odd = n // 4 % 2 == 1
             samples = chain(content(n)) if odd else content(n)
             pcm = np.clip(np.rint(samples * 32_768), -32_768, 32_767).astype(np.int16)
-            offset, size = shard.put(f"ms-snsd/{n}", store.flac(pcm, RATE_HZ))
+            offset, size = shard.put(f"ms-snsd/{n}", flac(pcm, RATE_HZ))
             row = Row(f"ms-snsd/{n}", "ms-snsd", "train", f"g{n // 4}", "speech", f"@ms-snsd/{n}", noise_label="speech")
-            row = replace(row, shard="s.tar", offset=offset, bytes=size, rate_hz=RATE_HZ, frames=len(pcm), clipped_share=0.0)
+            row = replace(
+                row, shard="s.tar", offset=offset, bytes=size, rate_hz=RATE_HZ, frames=len(pcm), clipped_share=0.0
+            )
             row = replace(row, source_format="WAV PCM_16", source_rate_hz=RATE_HZ, source_channels=1)
-            rows.append(replace(row, **{label: ("noise", "speech")[odd] if label == "noise_label" else ("saveme", "helpme")[odd]}))
+            rows.append(
+                replace(
+                    row, **{label: ("noise", "speech")[odd] if label == "noise_label" else ("saveme", "helpme")[odd]}
+                )
+            )
     manifest.write(folder / "set.parquet", Table.of(rows, Row), Table.of([], Drop), Provenance("resample", {}, 0))
     return manifest.read(folder / "set.parquet")
 
@@ -101,7 +113,9 @@ def test_keywords_are_asked_too_and_their_length_is_left_to_the_words(tmp_path: 
     assert "length" not in told.figures["alone"]
     (found,) = asked(made(tmp_path / "band", lowpassed, "keyword"))
     assert isinstance(found, Finding)
-    assert found.detail.startswith("the keywords are told from the recording chain alone (length left out: it belongs to the words)")
+    assert found.detail.startswith(
+        "the keywords are told from the recording chain alone (length left out: it belongs to the words)"
+    )
 
 
 def test_what_only_corpora_tell_is_said(tmp_path: Path) -> None:
@@ -113,7 +127,10 @@ def test_what_only_corpora_tell_is_said(tmp_path: Path) -> None:
 
 def test_too_few_clips_say_nothing(tmp_path: Path) -> None:
     (clear,) = asked(made(tmp_path, lowpassed, clips=24))
-    assert clear.detail == "too little to compare: it takes two classes of 20 rows and 5 groups to tell one chain from another"
+    assert (
+        clear.detail
+        == "too little to compare: it takes two classes of 20 rows and 5 groups to tell one chain from another"
+    )
 
 
 def of_low(low: float) -> Told:
@@ -124,7 +141,14 @@ def of_low(low: float) -> Told:
 def test_only_what_is_surely_above_chance_by_the_margin_is_a_finding(low: float, kind: type) -> None:
     alone = [("band", of_low(0.56)), ("dc", of_low(0.54)), ("floor", of_low(0.47))]
     answer = chain.Answer(
-        "noise_label", 400, ["noise", "speech"], of_low(low), alone, of_low(0.5), of_low(0.5), {"noise": ["a"], "speech": ["a"]}
+        "noise_label",
+        400,
+        ["noise", "speech"],
+        of_low(low),
+        alone,
+        of_low(0.5),
+        of_low(0.5),
+        {"noise": ["a"], "speech": ["a"]},
     )
     told = chain._verdict(answer, fails=False)
     assert isinstance(told, kind)

@@ -13,11 +13,14 @@ from numpy.typing import NDArray
 from scipy.signal import butter, sosfilt
 from sounds import corpus, encoded, hiss, voice
 
-from pipeline import audit, dsp, manifest, store
-from pipeline.audit import Clear, Finding, Options, listen, near, prints
-from pipeline.audit.near import Prints
-from pipeline.row import Row
-from pipeline.table import Table
+from pipeline.audio import dsp
+from pipeline.audio.shards import Reader
+from pipeline.core import manifest
+from pipeline.core.row import Row
+from pipeline.core.table import Table
+from pipeline.inspect import audit
+from pipeline.inspect.audit import Clear, Finding, Options, listen, near, prints
+from pipeline.inspect.audit.near import Prints
 
 RATE_HZ = 16_000
 Pcm = NDArray[np.float32]
@@ -75,7 +78,9 @@ def paired(ones: list[Pcm], others: list[Pcm]) -> list[tuple[int, int, prints.Al
     lows = [low(samples) for samples in (*ones, *others)]
     found = [prints.prints(samples) for samples in lows]
     owners = np.concatenate([np.full(len(words), n, np.int32) for n, (words, _) in enumerate(found)])
-    held = Prints(np.concatenate([words for words, _ in found]), owners, np.concatenate([frames for _, frames in found]))
+    held = Prints(
+        np.concatenate([words for words, _ in found]), owners, np.concatenate([frames for _, frames in found])
+    )
     splits = np.repeat([0, 1], [len(ones), len(others)])
     pairs = near._candidates(held, splits).tolist()
     verdicts = [(one, other - len(ones), prints.alike(lows[one], lows[other], lag)) for one, other, lag in pairs]
@@ -102,7 +107,8 @@ def test_takes_of_other_voices_are_not_the_same_recording() -> None:
 def test_hums_of_one_pitch_are_not_the_same_recording() -> None:
     time = np.arange(4 * RATE_HZ) / RATE_HZ
     hums = [
-        0.05 * sum(np.sin(2 * np.pi * 100 * k * time + n * k) for k in range(1, 19)) + hiss(4, seed=n, level_dbfs=-60) for n in range(12)
+        0.05 * sum(np.sin(2 * np.pi * 100 * k * time + n * k) for k in range(1, 19)) + hiss(4, seed=n, level_dbfs=-60)
+        for n in range(12)
     ]
     assert paired(hums[:6], hums[6:]) == []
 
@@ -163,7 +169,10 @@ def heard(held: manifest.Manifest, **options: object) -> list[Finding]:
 def test_twins_of_a_built_set_are_found_though_only_mixtures_hold_the_speech(leaky: manifest.Manifest) -> None:
     (found,) = heard(leaky)
     pairs = [pair["ids"] for pair in found.figures["pairs"]]
-    speech, noise = ["ms-snsd/clean_train/a2", "ms-snsd/clean_test/b9"], ["ms-snsd/noise_train/Hum_1", "ms-snsd/noise_test/Fan_9"]
+    speech, noise = (
+        ["ms-snsd/clean_train/a2", "ms-snsd/clean_test/b9"],
+        ["ms-snsd/noise_train/Hum_1", "ms-snsd/noise_test/Fan_9"],
+    )
     assert sorted(sorted(pair) for pair in pairs) == sorted([sorted(speech), sorted(noise)])
     assert (found.fails, found.rows) == (True, 4)
     assert "11 utterances out of their mixtures, the noise taken out" in found.detail
@@ -179,24 +188,33 @@ def test_a_clean_set_has_none_and_a_virtual_one_is_heard_as_well(tmp_path: Path)
 
 def test_speech_out_of_a_mixture_is_the_speech(leaky: manifest.Manifest) -> None:
     """To the rounding of the mixture, half a step, and of its gains."""
-    reader = store.Reader(leaky.path.parent)
+    reader = Reader(leaky.path.parent)
     known = {row.id: reader.pcm(row) for row in manifest.read(leaky.path.with_name("resampled.parquet")).rows()}
-    heard_speech = [(row, samples) for row, samples in listen.sounds(listen.recordings(leaky.table).rows, reader) if row.kind == "mixture"]
+    heard_speech = [
+        (row, samples)
+        for row, samples in listen.sounds(listen.recordings(leaky.table).rows, reader)
+        if row.kind == "mixture"
+    ]
     assert len(heard_speech) == 11
     for row, samples in heard_speech:
         assert np.abs(samples - known[str(row.speech_id)]).max() < 0.6 / 10 ** ((row.gain_db or 0.0) / 20)
 
 
 def test_speech_is_taken_out_of_an_attenuated_mixture_at_its_own_level() -> None:
-    speech, noise = (np.rint(samples * 32_768).astype(np.int16) for samples in (take(1), hiss(5.0, seed=1, level_dbfs=-35)))
-    row = Row("m", "c", "train", "g", "mixture", "@c/m", rate_hz=RATE_HZ, noise_start=70_000, gain_db=-4.5, noise_gain_db=3.0)
+    speech, noise = (
+        np.rint(samples * 32_768).astype(np.int16) for samples in (take(1), hiss(5.0, seed=1, level_dbfs=-35))
+    )
+    row = Row(
+        "m", "c", "train", "g", "mixture", "@c/m", rate_hz=RATE_HZ, noise_start=70_000, gain_db=-4.5, noise_gain_db=3.0
+    )
     mixture = dsp.mixed(speech, dsp.crop(noise, 70_000, len(speech), RATE_HZ), -4.5, 3.0)
     assert np.abs(listen.unmixed(mixture, noise, row) - speech).max() < 0.9  # half a step, over the gain
 
 
 def test_an_utterance_in_many_mixtures_is_heard_once_where_its_noise_is_lowest(leaky: manifest.Manifest) -> None:
     twice = Table.joined(
-        [leaky.table, leaky.table.where(leaky.table.equal("kind", "mixture")).suffixed("id", "b").filled(snr_db=30.0)], Row
+        [leaky.table, leaky.table.where(leaky.table.equal("kind", "mixture")).suffixed("id", "b").filled(snr_db=30.0)],
+        Row,
     )
     told = listen.recordings(twice)
     assert (told.stored, told.unmixed) == (6, 11)
@@ -221,7 +239,10 @@ def test_a_sample_says_what_it_misses(leaky: manifest.Manifest) -> None:
 
 def test_workers_find_the_same(leaky: manifest.Manifest, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(near, "CLIPS_A_TASK", 3)
-    answers = [prep(leaky.path.parent, "audit", leaky.path, "--checks", "near", "--json", "--jobs", jobs).out for jobs in (1, 2)]
+    answers = [
+        prep(leaky.path.parent, "audit", leaky.path, "--checks", "near", "--json", "--jobs", jobs).out
+        for jobs in (1, 2)
+    ]
     assert answers[0] == answers[1]
     assert prep(leaky.path.parent, "audit", leaky.path, "--checks", "near", "--fail-on", "near", "--jobs", 1).code == 1
 

@@ -19,7 +19,7 @@ from command import chain, done, prep, rows
 from conftest import ROOTS, Built
 from sounds import corpus, encoded, hiss, voice
 
-from pipeline.cli import COMMANDS
+from pipeline.cli.main import COMMANDS
 
 REPOSITORY = Path(__file__).parents[1]
 STAGES = ("ingest", "filter", "resample", "mix")
@@ -41,7 +41,9 @@ def worked(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def contents(folder: Path) -> dict[str, bytes]:
     """Every file but the lock, with its bytes."""
     return {
-        str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file() and path.name != "lock"
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name != "lock"
     }
 
 
@@ -73,16 +75,26 @@ def examples(name: str) -> list[str]:
     return [line.strip() for line in lines if line.strip().startswith("prep ")]
 
 
-PLACES = {"/data/aihub170": "aihub170", "/data/cochlscene": "cochlscene", "/data/ms-snsd": "ms-snsd", "/data/recordings": "recordings"}
+PLACES = {
+    "/data/aihub170": "aihub170",
+    "/data/cochlscene": "cochlscene",
+    "/data/ms-snsd": "ms-snsd",
+    "/data/recordings": "recordings",
+}
 
 
 @pytest.mark.parametrize("name", [name for name in COMMANDS if name != "demo"])  # test_demo runs that
 def test_each_example_in_the_help_runs_as_typed(name: str, built: Built, tmp_path: Path) -> None:
     shutil.copytree(built.folder, tmp_path, dirs_exist_ok=True)
-    others = [word for corpus_name, below in ROOTS.items() for word in ("--root", f"{corpus_name}={built.corpora / below}")]
+    others = [
+        word for corpus_name, below in ROOTS.items() for word in ("--root", f"{corpus_name}={built.corpora / below}")
+    ]
     for line in examples(name):
         typed = [str(built.corpora / PLACES[word]) if word in PLACES else word for word in shlex.split(line)[1:]]
-        typed = [re.sub(r"=/data/(\S+)$", lambda found: f"={built.corpora / PLACES['/data/' + found[1]]}", word) for word in typed]
+        typed = [
+            re.sub(r"=/data/(\S+)$", lambda found: f"={built.corpora / PLACES['/data/' + found[1]]}", word)
+            for word in typed
+        ]
         more = others if name in ("run", "gather", "plan") else []
         if name == "gather":  # of what slices have done
             done(tmp_path, "run", typed[1], *more)
@@ -94,7 +106,9 @@ def test_each_example_in_the_help_runs_as_typed(name: str, built: Built, tmp_pat
 
 
 def test_commands_and_options_in_the_readme_exist() -> None:
-    blocks = re.findall(r"^(?: {4}|\s*\$ )?((?:\S+=\S+ )*prep [a-z][^\n]*)", (REPOSITORY / "README.md").read_text("utf-8"), re.M)
+    blocks = re.findall(
+        r"^(?: {4}|\s*\$ )?((?:\S+=\S+ )*prep [a-z][^\n]*)", (REPOSITORY / "README.md").read_text("utf-8"), re.M
+    )
     typed = [shlex.split(command, comments=True) for line in blocks for command in line.rstrip("\\").split("&&")]
     told = {name: done(Path.cwd(), name, "--help").out for name in COMMANDS}
     commands = [words[words.index("prep") + 1 :] for words in typed if "prep" in words]
@@ -112,8 +126,16 @@ def test_commands_and_options_in_the_readme_exist() -> None:
     [
         (["ingest", "aihu", "."], 1, 'prep: unknown corpus "aihu": did you mean "aihub"?'),
         (["ingest", "aihub"], 1, 'prep: nobody said where root "aihub" lies'),
-        (["ingest", "aihub"], 1, 'Type --root aihub=DIR, or set PREP_ROOT_AIHUB=DIR, or write under [roots] in prep.toml: aihub = "DIR"'),
-        (["ingest", "aihub", "--root", "aihub"], 1, "--root aihub: expected NAME=DIR, such as --root aihub=/data/aihub170"),
+        (
+            ["ingest", "aihub"],
+            1,
+            'Type --root aihub=DIR, or set PREP_ROOT_AIHUB=DIR, or write under [roots] in prep.toml: aihub = "DIR"',
+        ),
+        (
+            ["ingest", "aihub", "--root", "aihub"],
+            1,
+            "--root aihub: expected NAME=DIR, such as --root aihub=/data/aihub170",
+        ),
         (["corpora", "--root", "aihub"], 1, "--root aihub: expected NAME=DIR"),
         (["ingest", "aihub", "nowhere"], 1, "does not exist (root aihub, from --root)"),
         (["filter"], 1, "manifests: no corpus was ingested yet: type, for example, prep ingest aihub DIR"),
@@ -138,7 +160,9 @@ def test_commands_and_options_in_the_readme_exist() -> None:
         (["check", "none.toml"], 1, "none.toml: no such recipe"),
     ],
 )
-def test_a_mistake_gets_one_clear_message_and_its_exit_code(typed: list[str], code: int, said: str, tmp_path: Path) -> None:
+def test_a_mistake_gets_one_clear_message_and_its_exit_code(
+    typed: list[str], code: int, said: str, tmp_path: Path
+) -> None:
     ended = prep(tmp_path, *typed)
     assert said in ended.err
     assert ended.code == code
@@ -167,7 +191,13 @@ def test_another_corpus_under_a_root_is_refused_with_what_was_expected(worked: P
 
 def test_rows_that_come_twice_are_refused(worked: Path) -> None:
     ended = prep(
-        worked, "filter", "manifests/ms-snsd.parquet", "manifests/ms-snsd.parquet", "--no-transcript", "--out", "manifests/twice.parquet"
+        worked,
+        "filter",
+        "manifests/ms-snsd.parquet",
+        "manifests/ms-snsd.parquet",
+        "--no-transcript",
+        "--out",
+        "manifests/twice.parquet",
     )
     assert ended.code == 1
     assert "ms-snsd/" in ended.err
@@ -200,7 +230,9 @@ def test_a_bug_keeps_its_traceback(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 # ---- answers
 
 
-@pytest.mark.parametrize("typed", [["filter", "--no-transcript", "--dev-share", "0"], ["resample"], ["mix"]], ids=lambda typed: typed[0])
+@pytest.mark.parametrize(
+    "typed", [["filter", "--no-transcript", "--dev-share", "0"], ["resample"], ["mix"]], ids=lambda typed: typed[0]
+)
 def test_a_stage_answers_with_one_line(typed: list[str], worked: Path) -> None:
     out = done(worked, *typed, "--jobs", 1).out
     assert re.search(rf"^{typed[0]} +[\d,]+ in +[\d,]+ kept +[\d,]+ dropped", out, re.M)
@@ -208,7 +240,9 @@ def test_a_stage_answers_with_one_line(typed: list[str], worked: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "typed", [["ingest", "ms-snsd", "corpus"], ["filter", "--no-transcript", "--dev-share", "0"], ["resample"], ["mix"]], ids=lambda t: t[0]
+    "typed",
+    [["ingest", "ms-snsd", "corpus"], ["filter", "--no-transcript", "--dev-share", "0"], ["resample"], ["mix"]],
+    ids=lambda t: t[0],
 )
 def test_json_is_all_that_is_on_stdout(typed: list[str], worked: Path) -> None:
     told = done(worked, *typed, "--jobs", 1, "--json").json()
@@ -217,7 +251,9 @@ def test_json_is_all_that_is_on_stdout(typed: list[str], worked: Path) -> None:
     assert told["manifest"]
 
 
-@pytest.mark.parametrize("typed", [["show", "manifests/mixed.parquet"], ["corpora"], ["check", "paper"]], ids=lambda typed: typed[0])
+@pytest.mark.parametrize(
+    "typed", [["show", "manifests/mixed.parquet"], ["corpora"], ["check", "paper"]], ids=lambda typed: typed[0]
+)
 def test_the_other_commands_answer_in_json_too(typed: list[str], worked: Path) -> None:
     assert done(worked, *typed, "--json").json()
     assert done(worked, *typed).out
@@ -233,7 +269,9 @@ def test_faults_of_a_recipe_in_json_are_still_no_success(tmp_path: Path) -> None
 def test_show_counts_what_is_there(worked: Path) -> None:
     told = done(worked, "show", "manifests/mixed.parquet", "--json").json()
     assert told["rows"] == len(rows(worked, "mixed")) == sum(item["rows"] for item in told["by"]["split"])
-    assert told["hours"] == pytest.approx(sum((row.frames or 0) / 16_000 for row in rows(worked, "mixed").values()) / 3600, abs=1e-4)
+    assert told["hours"] == pytest.approx(
+        sum((row.frames or 0) / 16_000 for row in rows(worked, "mixed").values()) / 3600, abs=1e-4
+    )
     text = done(worked, "show", "manifests/mixed.parquet").out
     for said in ("ms-snsd", "snr_db", told["provenance"]["logical_hash"], "[mix]"):
         assert said in text
@@ -308,7 +346,14 @@ def test_a_folder_of_any_name_is_remembered_for_the_next_commands(name: str, tmp
     done(tmp_path, "resample", "--jobs", 1)
 
 
-TOML = ["", "# mine\n", "[roots]\n", "[roots] # mine\nother = '/x'\n", "[other]\na = 1\n[roots]\naihub = 'x'\n", "[roots]\naihub='x'"]
+TOML = [
+    "",
+    "# mine\n",
+    "[roots]\n",
+    "[roots] # mine\nother = '/x'\n",
+    "[other]\na = 1\n[roots]\naihub = 'x'\n",
+    "[roots]\naihub='x'",
+]
 
 
 @pytest.mark.parametrize("text", TOML)
@@ -334,14 +379,14 @@ def test_corpora_says_where_each_root_is_and_who_told(worked: Path) -> None:
 
 
 def test_korean_comes_out_whatever_the_locale(built: Built) -> None:
-    typed = [sys.executable, "-c", "from pipeline.cli import main; main()", "show", str(built.path("mixed"))]
+    typed = [sys.executable, "-c", "from pipeline.cli.main import main; main()", "show", str(built.path("mixed"))]
     environ = {"PATH": os.environ["PATH"], "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
     ran = subprocess.run(typed, cwd=REPOSITORY, capture_output=True, env=environ, check=True)
     assert "도움요청" in ran.stdout.decode("utf-8")
 
 
 def test_a_closed_pipe_is_no_traceback(built: Built) -> None:
-    command = f"{sys.executable} -c 'from pipeline.cli import main; main()' show {built.path('mixed')} | head -n 1"
+    command = f"{sys.executable} -c 'from pipeline.cli.main import main; main()' show {built.path('mixed')} | head -n 1"
     ran = subprocess.run(["bash", "-c", command], cwd=REPOSITORY, capture_output=True, check=True, text=True)
     assert "Traceback" not in ran.stderr
 
@@ -349,7 +394,7 @@ def test_a_closed_pipe_is_no_traceback(built: Built) -> None:
 def test_ctrl_c_is_no_traceback_and_the_same_command_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = corpus(tmp_path / "corpus", FILES)
     with monkeypatch.context() as patched:
-        patched.setattr("pipeline.store.store.decode", _interrupted)
+        patched.setattr("pipeline.stages.store.decode", _interrupted)
         ended = prep(tmp_path, "ingest", "ms-snsd", folder, "--jobs", 1)
     assert ended.code == 130
     assert "Traceback" not in ended.err
@@ -365,7 +410,7 @@ def _interrupted(*_: object) -> None:
 INTERRUPTED = """
 import os, signal, sys
 from pipeline import crew
-from pipeline.cli import main
+from pipeline.cli.main import main
 real = crew.results
 def results(*args):
     for item in real(*args):
@@ -380,7 +425,17 @@ if __name__ == "__main__":
 def test_ctrl_c_ends_a_pool_of_workers_too(tmp_path: Path) -> None:
     folder = corpus(tmp_path / "corpus", FILES)
     (tmp_path / "typed.py").write_text(INTERRUPTED)
-    typed = [sys.executable, str(tmp_path / "typed.py"), "ingest", "ms-snsd", str(folder), "--jobs", "2", "--shard-clips", "1"]
+    typed = [
+        sys.executable,
+        str(tmp_path / "typed.py"),
+        "ingest",
+        "ms-snsd",
+        str(folder),
+        "--jobs",
+        "2",
+        "--shard-clips",
+        "1",
+    ]
     environ = os.environ | {"PYTHONPATH": str(REPOSITORY)}
     ran = subprocess.run(typed, cwd=tmp_path, capture_output=True, text=True, timeout=60, env=environ, check=False)
     assert ran.returncode in (130, -signal.SIGINT)
@@ -403,4 +458,6 @@ def test_a_command_that_is_mistyped_is_answered_with_the_one_that_was_meant(tmp_
 
 def test_the_help_lists_every_command_once() -> None:
     told = done(Path.cwd(), "--help").out.splitlines()
-    assert [line.split()[0] for line in told if line.startswith("  ") and line.split()[0] in COMMANDS and line[2] != " "] == list(COMMANDS)
+    assert [
+        line.split()[0] for line in told if line.startswith("  ") and line.split()[0] in COMMANDS and line[2] != " "
+    ] == list(COMMANDS)

@@ -13,14 +13,14 @@ from unicodedata import normalize
 
 import pytest
 from corpus_samples import SAMPLES, write
+from pipeline.demo.containers import Style, pieces, split_zipped, tarred, zipped
 
 from pipeline import corpora
+from pipeline.archives import Root
+from pipeline.archives.names import is_audio
+from pipeline.core.errors import PrepError, SourceError
+from pipeline.core.row import Clip, Place
 from pipeline.corpora import Claims
-from pipeline.demo.containers import Style, pieces, split_zipped, tarred, zipped
-from pipeline.errors import PrepError, SourceError
-from pipeline.row import Clip, Place
-from pipeline.sources import Root
-from pipeline.sources.names import is_audio
 
 TEXTS = ("NAME", "TITLE", "HOMEPAGE", "LICENCE", "LICENCE_URL", "ATTRIBUTION", "RESTRICTIONS", "DOWNLOAD")
 NOWHERE = Place("", "", 0, 0, 0, -1)
@@ -67,7 +67,11 @@ CONTAINERS = [in_folder_with_nfd_names, in_zip, in_stored_nfd_zip, in_cp949_zip,
 def claims(tmp_path: Path) -> Callable[..., Claims]:
     """Claims of a corpus's sample, or of other files, held in a folder or another container."""
 
-    def made(name: str, hold: Callable[[Path, Mapping[str, bytes]], None] = in_folder, files: Mapping[str, bytes] | None = None) -> Claims:
+    def made(
+        name: str,
+        hold: Callable[[Path, Mapping[str, bytes]], None] = in_folder,
+        files: Mapping[str, bytes] | None = None,
+    ) -> Claims:
         folder = tmp_path / f"{name}-{hold.__name__}-{len(list(tmp_path.iterdir()))}"
         folder.mkdir()
         hold(folder, SAMPLES[name] if files is None else files)
@@ -109,7 +113,9 @@ def test_an_unknown_corpus_is_refused_with_the_nearest_name() -> None:
 def test_listing_the_corpora_loads_none_of_them() -> None:
     heavy = "[m for m in sys.modules if 'aihub' in m or m in ('orjson', 'numpy')]"
     code = f"import sys; from pipeline import corpora; corpora.names(); print({heavy})"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+    assert (
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+    )
 
 
 @each_corpus
@@ -157,7 +163,9 @@ def test_drops_have_unlike_ids_a_word_and_a_sentence(name: str, claims: Callable
 
 @each_corpus
 @pytest.mark.parametrize("hold", CONTAINERS, ids=lambda hold: hold.__name__)
-def test_the_container_changes_no_clip_and_no_reason(name: str, hold: Callable[..., None], claims: Callable[..., Claims]) -> None:
+def test_the_container_changes_no_clip_and_no_reason(
+    name: str, hold: Callable[..., None], claims: Callable[..., Claims]
+) -> None:
     plain, held = claims(name), claims(name, hold)
     assert placeless(held.clips) == placeless(plain.clips)
     assert Counter(drop.reason for drop in held.drops) == Counter(drop.reason for drop in plain.drops)

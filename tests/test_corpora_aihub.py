@@ -11,16 +11,19 @@ from unicodedata import normalize
 
 import pytest
 from corpus_samples import WAV, aihub, dumped, label, write
+from pipeline.demo.containers import zipped
 
+from pipeline.archives import Root
+from pipeline.core.errors import SourceError
+from pipeline.core.row import Clip
 from pipeline.corpora import Claims, find
 from pipeline.corpora._inventory import DISTINCT_KEPT, Tally
-from pipeline.demo.containers import zipped
-from pipeline.errors import SourceError
-from pipeline.row import Clip
-from pipeline.sources import Root
 
 Files = Mapping[str, bytes]
-AUDIO, LABEL = "Training/[원천]4.폭력범죄_1/4.폭력범죄_393886_label.wav", "Training/[라벨]4.폭력범죄/4.폭력범죄_393886.json"
+AUDIO, LABEL = (
+    "Training/[원천]4.폭력범죄_1/4.폭력범죄_393886_label.wav",
+    "Training/[라벨]4.폭력범죄/4.폭력범죄_393886.json",
+)
 
 
 @pytest.fixture
@@ -82,13 +85,19 @@ def test_a_clip_holds_what_names_and_label_say(claims: Callable[[Files], Claims]
         ("[VS]4.폭력범죄 (15)", "test"),
     ],
 )
-def test_the_split_is_read_from_any_part_of_the_path(folder: str, split: str, claims: Callable[[Files], Claims]) -> None:
-    (clip,) = claims({f"{folder}/4.폭력범죄_393886_label.wav": WAV, f"{folder}/4.폭력범죄_393886.json": dumped(label())}).clips
+def test_the_split_is_read_from_any_part_of_the_path(
+    folder: str, split: str, claims: Callable[[Files], Claims]
+) -> None:
+    (clip,) = claims(
+        {f"{folder}/4.폭력범죄_393886_label.wav": WAV, f"{folder}/4.폭력범죄_393886.json": dumped(label())}
+    ).clips
     assert clip.split == split
 
 
 @pytest.mark.parametrize("folder", ["somewhere", "Training/Validation", "Test", "TSX_1", "constraints"])
-def test_a_path_that_names_no_split_or_two_is_a_drop_never_a_guess(folder: str, claims: Callable[[Files], Claims]) -> None:
+def test_a_path_that_names_no_split_or_two_is_a_drop_never_a_guess(
+    folder: str, claims: Callable[[Files], Claims]
+) -> None:
     found = claims(aihub() | {f"{folder}/4.폭력범죄_500000_label.wav": WAV})
     assert reasons(found) == {f"aihub/{folder}/4.폭력범죄_500000_label.wav": "unknown_split"}
 
@@ -99,7 +108,9 @@ def test_the_split_is_read_from_a_files_own_name_where_no_folder_tells(claims: C
 
 
 def test_labels_and_recordings_are_told_apart_by_suffix_not_by_folder(claims: Callable[[Files], Claims]) -> None:
-    (clip,) = claims({"Training/x/4.폭력범죄_1234567.WAV": WAV, "Training/x/4.폭력범죄_1234567.JSON": dumped(label())}).clips
+    (clip,) = claims(
+        {"Training/x/4.폭력범죄_1234567.WAV": WAV, "Training/x/4.폭력범죄_1234567.JSON": dumped(label())}
+    ).clips
     assert clip.key == "Training/1234567"
 
 
@@ -182,7 +193,9 @@ def test_a_label_is_read_in_whatever_encoding(coded: str, clip: Callable[[bytes]
 
 @pytest.mark.parametrize("as_escapes", [True, False])
 def test_nfd_strings_become_nfc_even_where_escaped(as_escapes: bool, clip: Callable[[bytes], Clip]) -> None:
-    raw = json.dumps(label(normalize("NFD", "살려주세요"), normalize("NFD", "폭력범죄")), ensure_ascii=as_escapes).encode()
+    raw = json.dumps(
+        label(normalize("NFD", "살려주세요"), normalize("NFD", "폭력범죄")), ensure_ascii=as_escapes
+    ).encode()
     found = clip(raw)
     assert found.text == "살려주세요"
     assert "class_conflict" not in found.labels
@@ -212,7 +225,12 @@ def test_a_line_break_or_nan_that_strict_json_forbids_loses_nothing(clip: Callab
 
 def test_numbers_as_text_and_text_as_numbers_are_labels_alike(clip: Callable[[bytes], Clip]) -> None:
     labels = clip(dumped(label(area={"start": "1.50", "end": 4}, generation=60, dialect=True))).labels
-    assert (labels["area_start_s"], labels["area_end_s"], labels["generation"], labels["dialect"]) == ("1.50", "4", "60", "true")
+    assert (labels["area_start_s"], labels["area_end_s"], labels["generation"], labels["dialect"]) == (
+        "1.50",
+        "4",
+        "60",
+        "true",
+    )
 
 
 @pytest.mark.parametrize("key", ["recodingType", "recordingType"])
@@ -282,7 +300,9 @@ def test_a_bare_number_takes_the_class_of_its_folder_then_of_its_label(claims: C
 
 
 def test_a_class_named_nowhere_is_a_drop(claims: Callable[[Files], Claims]) -> None:
-    found = claims(aihub() | {"Training/a/100001.wav": WAV, "Training/a/100001.json": b'{"annotations": [{"note": "x"}]}'})
+    found = claims(
+        aihub() | {"Training/a/100001.wav": WAV, "Training/a/100001.json": b'{"annotations": [{"note": "x"}]}'}
+    )
     assert reasons(found) == {"aihub/Training/100001": "unknown_class"}
 
 
@@ -297,7 +317,9 @@ def test_another_corpus_of_the_same_format_is_refused(claims: Callable[[Files], 
         claims(aihub(name="침수"))
 
 
-def test_of_two_recordings_with_one_id_the_larger_is_kept_and_the_drop_names_both(claims: Callable[[Files], Claims]) -> None:
+def test_of_two_recordings_with_one_id_the_larger_is_kept_and_the_drop_names_both(
+    claims: Callable[[Files], Claims],
+) -> None:
     again = "Training/[원천]4.폭력범죄_1 (15)/4.폭력범죄_393886_label.wav"
     found = claims(aihub() | {again: WAV + b"more"})
     (clip,) = found.clips
@@ -308,7 +330,9 @@ def test_of_two_recordings_with_one_id_the_larger_is_kept_and_the_drop_names_bot
     assert AUDIO in drop.detail
 
 
-def test_of_two_equally_large_the_first_name_is_kept_zipped_or_not(claims: Callable[[Files], Claims], tmp_path: Path) -> None:
+def test_of_two_equally_large_the_first_name_is_kept_zipped_or_not(
+    claims: Callable[[Files], Claims], tmp_path: Path
+) -> None:
     twice = {AUDIO: b"a" * 50, AUDIO.replace("_1/", "_2/"): b"b" * 50}
     found = claims(twice | {LABEL: dumped(label())})
     root = Root("aihub", write(tmp_path / "zipped", {"x.zip": zipped(twice | {LABEL: dumped(label())})}))
@@ -322,16 +346,22 @@ def test_the_cut_recording_is_taken_before_a_longer_uncut_one(claims: Callable[[
     assert reasons(found) == {"aihub/Training/393886#2": "duplicate_id"}
 
 
-def test_where_one_id_names_two_classes_the_label_of_the_recordings_class_is_joined(claims: Callable[[Files], Claims]) -> None:
+def test_where_one_id_names_two_classes_the_label_of_the_recordings_class_is_joined(
+    claims: Callable[[Files], Claims],
+) -> None:
     fire = aihub(number="5", name="화재", note="불이야")
-    found = claims(aihub(note="살려주세요 " * 9) | {name: data + b"  " * name.endswith("wav") for name, data in fire.items()})
+    found = claims(
+        aihub(note="살려주세요 " * 9) | {name: data + b"  " * name.endswith("wav") for name, data in fire.items()}
+    )
     (clip,) = found.clips
     assert (clip.scenario, clip.text) == ("화재", "불이야")
     assert reasons(found) == {"aihub/Training/393886#2": "duplicate_id", "aihub/Training/393886#3": "duplicate_id"}
 
 
 def test_a_browsers_copy_mark_is_not_an_id(claims: Callable[[Files], Claims]) -> None:
-    (clip,) = claims({"Training/4.폭력범죄_393886_label (1).wav": WAV, "Training/4.폭력범죄_393886 (2).json": dumped(label())}).clips
+    (clip,) = claims(
+        {"Training/4.폭력범죄_393886_label (1).wav": WAV, "Training/4.폭력범죄_393886 (2).json": dumped(label())}
+    ).clips
     assert clip.key == "Training/393886"
 
 
@@ -362,11 +392,15 @@ def test_the_training_folder_given_as_root_is_told_what_to_give(claims: Callable
         ({}, 32_000, {}),
     ],
 )
-def test_flags_compare_the_marked_area_with_the_measured_length(labels: dict[str, str], frames: int, expected: dict[str, str]) -> None:
+def test_flags_compare_the_marked_area_with_the_measured_length(
+    labels: dict[str, str], frames: int, expected: dict[str, str]
+) -> None:
     assert find("aihub").flags(labels, frames, 16_000) == expected
 
 
-def test_the_inventory_counts_keys_types_values_categories_transcripts_and_containers(claims: Callable[[Files], Claims]) -> None:
+def test_the_inventory_counts_keys_types_values_categories_transcripts_and_containers(
+    claims: Callable[[Files], Claims],
+) -> None:
     found = claims(aihub() | aihub(digits="500000", note=None) | aihub(digits="600000", gender=1, note="도와줘"))
     inventory = found.inventory
     assert inventory is not None
@@ -396,7 +430,12 @@ def test_values_beyond_the_bound_are_known_to_exist_but_not_counted() -> None:
     for n in range(DISTINCT_KEPT + 5):
         node.add(str, str(n))
     (key,) = tally.inventory([]).keys
-    assert (key.path, key.count, key.distinct, key.all_counted) == ("audio.fileName", DISTINCT_KEPT + 5, DISTINCT_KEPT, False)
+    assert (key.path, key.count, key.distinct, key.all_counted) == (
+        "audio.fileName",
+        DISTINCT_KEPT + 5,
+        DISTINCT_KEPT,
+        False,
+    )
 
 
 def test_a_byte_order_mark_is_no_part_of_the_label(clip: Callable[[bytes], Clip]) -> None:

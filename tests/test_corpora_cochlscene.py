@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from corpus_samples import WAV, cochlscene, write
 
+from pipeline.archives import Root
+from pipeline.core.errors import SourceError
 from pipeline.corpora import Claims, find
-from pipeline.errors import SourceError
-from pipeline.sources import Root
 
 Files = Mapping[str, bytes]
 
@@ -37,7 +37,9 @@ def test_a_clip_holds_what_its_name_says(claims: Callable[[Files], Claims]) -> N
     [("Train", "train"), ("TRAIN", "train"), ("Val", "dev"), ("Valid", "dev"), ("validation", "dev"), ("Test", "test")],
 )
 @pytest.mark.parametrize("above", ["", "CochlScene/", "CochlScene/CochlScene/", "download/scenes v1/CochlScene/"])
-def test_the_split_is_the_folders_at_any_depth(above: str, folder: str, split: str, claims: Callable[[Files], Claims]) -> None:
+def test_the_split_is_the_folders_at_any_depth(
+    above: str, folder: str, split: str, claims: Callable[[Files], Claims]
+) -> None:
     (clip,) = claims({f"{above}{folder}/Bus/Bus_user0001_14700001_000.wav": WAV}).clips
     assert clip.split == split
 
@@ -88,9 +90,14 @@ def test_a_user_in_two_splits_is_noted(claims: Callable[[Files], Claims]) -> Non
 def test_files_that_are_no_recordings_are_named(claims: Callable[[Files], Claims]) -> None:
     found = claims(cochlscene() | {"CochlScene/README.md": b"x"})
     assert found.ignored == ["CochlScene/README.md"]
-    assert found.notes == ["1 files are neither recordings nor labels and were passed over (.md 1): CochlScene/README.md"]
+    assert found.notes == [
+        "1 files are neither recordings nor labels and were passed over (.md 1): CochlScene/README.md"
+    ]
 
 
 def test_a_root_of_other_recordings_is_told_what_was_expected(claims: Callable[[Files], Claims]) -> None:
-    with pytest.raises(SourceError, match=r"none of 1 files \(.wav 1\) is named as its recordings are: a/b.wav; expected CochlScene/Train"):
+    with pytest.raises(
+        SourceError,
+        match=r"none of 1 files \(.wav 1\) is named as its recordings are: a/b.wav; expected CochlScene/Train",
+    ):
         claims({"a/b.wav": WAV})

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from corpus_samples import WAV, ms_snsd, write
 
+from pipeline.archives import Root
+from pipeline.core.errors import SourceError
 from pipeline.corpora import Claims, find
-from pipeline.errors import SourceError
-from pipeline.sources import Root
 
 Files = Mapping[str, bytes]
 # corpora.md: how many files of each class the true noise_test holds
@@ -33,7 +33,9 @@ def claims(tmp_path: Path) -> Callable[[Files], Claims]:
 
 
 def test_a_noise_clip_holds_what_its_name_says(claims: Callable[[Files], Claims]) -> None:
-    (clip,) = [clip for clip in claims(ms_snsd("noise_test/Neighbor_1", "noise_train/Park_1")).clips if clip.split == "test"]
+    (clip,) = [
+        clip for clip in claims(ms_snsd("noise_test/Neighbor_1", "noise_train/Park_1")).clips if clip.split == "test"
+    ]
     assert (clip.key, clip.source, clip.group) == (
         "noise_test/Neighbor_1",
         "@ms-snsd/noise_test/Neighbor_1",
@@ -64,7 +66,9 @@ def test_clean_speech_is_speech_of_which_nothing_is_written(claims: Callable[[Fi
         ("Washer_DryerMachine_3", "Washer_DryerMachine", "no"),
     ],
 )
-def test_scenes_are_named_alike_in_both_halves(stem: str, scene: str, speech_like: str, claims: Callable[[Files], Claims]) -> None:
+def test_scenes_are_named_alike_in_both_halves(
+    stem: str, scene: str, speech_like: str, claims: Callable[[Files], Claims]
+) -> None:
     (clip,) = claims(ms_snsd(f"noise_train/{stem}")).clips
     assert (clip.scene, clip.labels["speech_like"]) == (scene, speech_like)
 
@@ -77,24 +81,33 @@ def test_twenty_of_the_fifty_one_test_noises_are_speech_like(claims: Callable[[F
 
 
 def test_what_lies_outside_the_four_folders_is_named_as_ignored(claims: Callable[[Files], Claims]) -> None:
-    found = claims(ms_snsd("noise_test/Babble_1", "noise_train/Babble_1", "NoisySpeech_training/noisy1") | {"noise_test/README.md": b"x"})
+    found = claims(
+        ms_snsd("noise_test/Babble_1", "noise_train/Babble_1", "NoisySpeech_training/noisy1")
+        | {"noise_test/README.md": b"x"}
+    )
     assert found.ignored == ["MS-SNSD-master/NoisySpeech_training/noisy1.wav", "noise_test/README.md"]
     assert found.drops == []
 
 
 def test_a_second_copy_of_a_file_is_a_drop(claims: Callable[[Files], Claims]) -> None:
-    found = claims(ms_snsd("noise_test/Babble_1", "noise_train/Babble_1") | {"old/Noise_Test/Babble_1.wav": WAV + b"longer"})
+    found = claims(
+        ms_snsd("noise_test/Babble_1", "noise_train/Babble_1") | {"old/Noise_Test/Babble_1.wav": WAV + b"longer"}
+    )
     assert [(drop.id, drop.reason) for drop in found.drops] == [("ms-snsd/noise_test/Babble_1#2", "duplicate_id")]
     assert next(clip for clip in found.clips if clip.split == "test").place.size == len(WAV) + 6
 
 
 def test_a_root_of_other_recordings_is_told_what_was_expected(claims: Callable[[Files], Claims]) -> None:
-    with pytest.raises(SourceError, match=r"no recording among 1 files .*a/b.wav; expected noise_train/AirConditioner_1.wav"):
+    with pytest.raises(
+        SourceError, match=r"no recording among 1 files .*a/b.wav; expected noise_train/AirConditioner_1.wav"
+    ):
         claims({"a/b.wav": WAV})
 
 
 def test_one_of_its_folders_given_for_the_root_is_told_to_be_one(tmp_path: Path) -> None:
     above = tmp_path / "MS-SNSD-master"
     write(tmp_path, ms_snsd("noise_test/Babble_1"))
-    with pytest.raises(SourceError, match=rf"noise_test is one of its folders: give the folder above it, --root ms-snsd={above}$"):
+    with pytest.raises(
+        SourceError, match=rf"noise_test is one of its folders: give the folder above it, --root ms-snsd={above}$"
+    ):
         find("ms-snsd").clips(Root("ms-snsd", above / "noise_test"))

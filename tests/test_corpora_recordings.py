@@ -8,12 +8,12 @@ from unicodedata import normalize
 
 import pytest
 from corpus_samples import WAV, recordings, write
-
-from pipeline.corpora import Claims, find
 from pipeline.demo.containers import zipped
-from pipeline.errors import SourceError
-from pipeline.row import Clip
-from pipeline.sources import Root
+
+from pipeline.archives import Root
+from pipeline.core.errors import SourceError
+from pipeline.core.row import Clip
+from pipeline.corpora import Claims, find
 
 Files = Mapping[str, bytes]
 
@@ -34,9 +34,17 @@ def reasons(found: Claims) -> dict[str, str]:
 
 
 def test_a_clip_holds_what_its_line_says(clip: Callable[[str], Clip]) -> None:
-    found = clip("file,transcript,label,speaker,split,place,microphone\na.wav,살려주세요,saveme,spk0,train,office,TS-905E\n")
+    found = clip(
+        "file,transcript,label,speaker,split,place,microphone\na.wav,살려주세요,saveme,spk0,train,office,TS-905E\n"
+    )
     assert (found.key, found.source) == ("a.wav", "@recordings/a.wav")
-    assert (found.split, found.kind, found.group, found.text, found.scene) == ("train", "speech", "spk0", "살려주세요", "office")
+    assert (found.split, found.kind, found.group, found.text, found.scene) == (
+        "train",
+        "speech",
+        "spk0",
+        "살려주세요",
+        "office",
+    )
     assert found.labels == {"label": "saveme", "microphone": "TS-905E"}
 
 
@@ -70,7 +78,9 @@ def test_the_file_column_goes_by_several_names(heading: str, clip: Callable[[str
     assert clip(f"{heading},text\na.wav,x\n").key == "a.wav"
 
 
-def test_of_two_columns_for_one_role_the_likelier_is_taken_and_the_other_is_a_label(clip: Callable[[str], Clip]) -> None:
+def test_of_two_columns_for_one_role_the_likelier_is_taken_and_the_other_is_a_label(
+    clip: Callable[[str], Clip],
+) -> None:
     found = clip("path,file,sentence,note\nelsewhere,a.wav,살려주세요,windy\n")
     assert (found.key, found.text) == ("a.wav", "살려주세요")
     assert found.labels == {"path": "elsewhere", "note": "windy"}
@@ -141,9 +151,13 @@ def test_a_split_or_kind_that_is_none_is_a_drop(line: str, reason: str, claims: 
     ],
 )
 @pytest.mark.parametrize("on_disk", ["NFC", "NFD"])
-def test_a_file_is_found_however_its_cell_is_spelled(cell: str, on_disk: str, claims: Callable[[Files], Claims]) -> None:
+def test_a_file_is_found_however_its_cell_is_spelled(
+    cell: str, on_disk: str, claims: Callable[[Files], Claims]
+) -> None:
     form = "NFD" if on_disk == "NFD" else "NFC"
-    (clip,) = claims({"data/metadata.csv": f"file\n{cell}\n".encode(), normalize(form, "data/wav/녹음 1.wav"): WAV}).clips
+    (clip,) = claims(
+        {"data/metadata.csv": f"file\n{cell}\n".encode(), normalize(form, "data/wav/녹음 1.wav"): WAV}
+    ).clips
     assert clip.key == normalize("NFC", cell).strip().replace("\\", "/").removeprefix("./")
 
 
@@ -172,10 +186,14 @@ def test_missing_unlisted_and_repeated_recordings_are_drops(claims: Callable[[Fi
 
 
 def test_a_line_with_too_many_cells_is_a_drop_and_one_with_too_few_is_not(claims: Callable[[Files], Claims]) -> None:
-    found = claims(recordings("file,text,label\na.wav,살려주세요, 빨리,saveme\nb.wav,도와주세요\n\n,x,y\n", "a.wav", "b.wav"))
+    found = claims(
+        recordings("file,text,label\na.wav,살려주세요, 빨리,saveme\nb.wav,도와주세요\n\n,x,y\n", "a.wav", "b.wav")
+    )
     assert [(clip.key, clip.text) for clip in found.clips] == [("b.wav", "도와주세요")]
     assert reasons(found) == {"recordings/a.wav": "bad_line", "recordings/line 5": "bad_line"}
-    assert "metadata.csv, line 2: 4 cells where 3 were expected" in next(d.detail for d in found.drops if d.id.endswith("a.wav"))
+    assert "metadata.csv, line 2: 4 cells where 3 were expected" in next(
+        d.detail for d in found.drops if d.id.endswith("a.wav")
+    )
 
 
 def test_quoted_cells_hold_delimiters_and_line_breaks(clip: Callable[[str], Clip]) -> None:
@@ -201,7 +219,10 @@ def test_a_speaker_in_two_splits_is_noted(claims: Callable[[Files], Claims]) -> 
     ("files", "said"),
     [
         ({"a.wav": WAV}, r"no table among 1 files \(.wav 1\), such as a.wav; expected one .csv"),
-        ({"a.wav": WAV, "t.csv": b"name,text\na,x\n"}, r"no column for the file in t.csv \(first line 'name,text'\); expected"),
+        (
+            {"a.wav": WAV, "t.csv": b"name,text\na,x\n"},
+            r"no column for the file in t.csv \(first line 'name,text'\); expected",
+        ),
         ({"a.wav": WAV, "t.csv": b""}, r"no column for the file in t.csv"),
         (
             {"a.wav": WAV, "t.csv": b"file\na.wav\n", "u.tsv": b"file\na.wav\n"},
@@ -218,6 +239,8 @@ def test_a_speaker_in_two_splits_is_noted(claims: Callable[[Files], Claims]) -> 
         ({"a.wav": WAV, "t.csv": b"file\n\x80\xff"}, "t.csv is neither UTF-8 nor cp949 text; save it as UTF-8"),
     ],
 )
-def test_a_table_that_cannot_be_used_is_one_clear_error(files: dict[str, bytes], said: str, claims: Callable[[Files], Claims]) -> None:
+def test_a_table_that_cannot_be_used_is_one_clear_error(
+    files: dict[str, bytes], said: str, claims: Callable[[Files], Claims]
+) -> None:
     with pytest.raises(SourceError, match=f"^recordings: .*{said}"):
         claims(files)

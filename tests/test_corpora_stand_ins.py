@@ -11,22 +11,33 @@ from typing import Any
 import pytest
 
 from pipeline import corpora
+from pipeline.archives import Root
 from pipeline.corpora import Claims
-from pipeline.sources import Root
 
 MAKER = Path(__file__).parents[2] / "shared/tools/make-corpora"
-pytestmark = pytest.mark.skipif(not MAKER.exists(), reason="the maker of stand-in corpora is not beside this repository")
+pytestmark = pytest.mark.skipif(
+    not MAKER.exists(), reason="the maker of stand-in corpora is not beside this repository"
+)
 
 FOLDERS = {"aihub": "aihub170", "cochlscene": "cochlscene", "ms-snsd": "ms-snsd", "recordings": "recordings"}
 # Defects of the labels, by the words of expected.json; the others are in the recordings, and not for adapters to find.
 REASONS = {"wav without label": "no_label", "label without wav": "no_audio", "label is not JSON": "bad_label"}
-FIELDS = {"split": "split", "scenario": "scenario", "scene": "scene", "group": "group", "note": "text", "transcript": "text"}
+FIELDS = {
+    "split": "split",
+    "scenario": "scenario",
+    "scene": "scene",
+    "group": "group",
+    "note": "text",
+    "transcript": "text",
+}
 
 
 @pytest.fixture(scope="module")
 def stand_ins(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("stand-ins")
-    subprocess.run([sys.executable, str(MAKER), str(out), "--seed", "3", "--clips-per-class", "6"], check=True, capture_output=True)
+    subprocess.run(
+        [sys.executable, str(MAKER), str(out), "--seed", "3", "--clips-per-class", "6"], check=True, capture_output=True
+    )
     return out
 
 

@@ -9,13 +9,14 @@ import pytest
 from command import done, prep, rows
 from conftest import Built
 
-from pipeline import counts, lexicon
+from pipeline.core.errors import PrepError
+from pipeline.core.row import Row
+from pipeline.core.table import Table
+from pipeline.corpora import lexicon
 from pipeline.corpora.aihub import CLASSES
-from pipeline.counts import Choice, Counts
-from pipeline.errors import PrepError
-from pipeline.row import Row
+from pipeline.inspect import counts
+from pipeline.inspect.counts import Choice, Counts
 from pipeline.stages.filter import PAPER_SCENARIOS
-from pipeline.table import Table
 
 # Classes 1 to 16 as the public listings of Validation have them, typed again; 12 and 13 are not in them.
 VALIDATION = [757, 3383, 2012, 4538, 5603, 1354, 9620, 8600, 5289, 1020, 3485, None, None, 1059, 2865, 1132]
@@ -78,14 +79,18 @@ def test_clips_and_keywords_are_counted_by_class(built: Built) -> None:
     listed = list(rows(built.folder, "aihub").values())
     for found in told["classes"]:
         own = [row for row in listed if row.scenario == found["name"]]
-        assert (found["train"], found["test"]) == tuple(sum(row.split == split for row in own) for split in ("train", "test"))
+        assert (found["train"], found["test"]) == tuple(
+            sum(row.split == split for row in own) for split in ("train", "test")
+        )
         said = sum(WORDS.keyword(row.transcript) == "helpme" and row.split == "train" for row in own)
         assert found["keywords"].get("helpme train", 0) == said
 
 
 def test_a_clip_in_several_mixtures_counts_once(built: Built) -> None:
     told = done(built.folder, "paper-counts", built.path("mixed"), "--json").json()
-    assert told["train"] + told["test"] == len([row for row in rows(built.folder, "filtered").values() if row.corpus == "aihub"])
+    assert told["train"] + told["test"] == len(
+        [row for row in rows(built.folder, "filtered").values() if row.corpus == "aihub"]
+    )
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +101,9 @@ def a_whole_corpus() -> Counts:
 
 def test_a_whole_corpus_finds_the_six_that_were_planted(a_whole_corpus: Counts) -> None:
     assert a_whole_corpus.own
-    assert a_whole_corpus.fits[0] == Choice(("강도범죄", "절도범죄", "폭력범죄", "화재", "갇힘", "도움요청"), 186_000, 18_000, 0.0, True)
+    assert a_whole_corpus.fits[0] == Choice(
+        ("강도범죄", "절도범죄", "폭력범죄", "화재", "갇힘", "도움요청"), 186_000, 18_000, 0.0, True
+    )
     assert all(abs(c.train - 186_000) <= 500 and abs(c.test - 18_000) <= 500 for c in a_whole_corpus.fits if c.train)
     assert a_whole_corpus.unknown == 0
     assert "its own counts are compared" in a_whole_corpus.sentences[0]

@@ -13,10 +13,10 @@ import pytest
 from command import done, held
 from conftest import Built
 
-from pipeline import croissant, parquet
-from pipeline.row import Row
-from pipeline.sharing import pack
-from pipeline.table import UNHASHED
+from pipeline.core import parquet
+from pipeline.core.row import Row
+from pipeline.core.table import UNHASHED
+from pipeline.share import croissant, pack
 
 CODED = {"stem", "tail", "noise_row"}  # columns of a pack that no manifest has
 
@@ -37,7 +37,9 @@ def described(beside: Path) -> Any:
 
 
 @pytest.mark.filterwarnings("ignore")  # what the library's own packages warn of is theirs
-def test_mlcroissant_finds_no_fault_and_reads_the_rows(beside: Path, built: Built, caplog: pytest.LogCaptureFixture) -> None:
+def test_mlcroissant_finds_no_fault_and_reads_the_rows(
+    beside: Path, built: Built, caplog: pytest.LogCaptureFixture
+) -> None:
     mlcroissant = pytest.importorskip("mlcroissant")
     with caplog.at_level(logging.WARNING):
         dataset = mlcroissant.Dataset(str(beside / "mixed.croissant.json"))

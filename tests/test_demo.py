@@ -15,17 +15,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
-from pipeline import corpora, store
-from pipeline.corpora import Claims
 from pipeline.demo import ROOTS, make
 from pipeline.demo.containers import Style, pieces, split_zipped, tarred, zipped
 from pipeline.demo.corpora import COCHL_SCENES, wav
 from pipeline.demo.scenes import SCENES, scene
 from pipeline.demo.voices import RATE_HZ, TEST_VOICES, phrases
-from pipeline.errors import CorruptMember
-from pipeline.keys import rng
-from pipeline.sources import Root
+
+from pipeline import corpora
+from pipeline.archives import Root
+from pipeline.audio.codec import decode, floats
+from pipeline.core.errors import CorruptMember
+from pipeline.core.keys import rng
+from pipeline.corpora import Claims
 
 MEMBERS = {f"폴더/{n}_가.wav": bytes([n]) * (500 * n) for n in range(9)}
 
@@ -46,7 +47,11 @@ def claims(demo: Path, name: str) -> Claims:
 
 
 def digests(folder: Path) -> dict[str, str]:
-    return {str(p.relative_to(folder)): hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted(folder.rglob("*")) if p.is_file()}
+    return {
+        str(p.relative_to(folder)): hashlib.sha256(p.read_bytes()).hexdigest()
+        for p in sorted(folder.rglob("*"))
+        if p.is_file()
+    }
 
 
 def test_there_is_a_root_for_every_corpus(demo: Path) -> None:
@@ -73,12 +78,16 @@ def test_each_corpus_has_clips_in_its_splits(name: str, splits: dict[str, int], 
 
 
 def test_the_planted_defects_are_lost_by_name(demo: Path) -> None:
-    assert Counter(drop.reason for drop in claims(demo, "aihub").drops) == {"no_label": 1, "no_audio": 1, "bad_label": 1}
+    assert Counter(drop.reason for drop in claims(demo, "aihub").drops) == {
+        "no_label": 1,
+        "no_audio": 1,
+        "bad_label": 1,
+    }
     reasons = Counter()
     aihub = root(demo, "aihub")
     for clip in claims(demo, "aihub").clips:
         try:
-            store.decode(aihub.read(clip.place))
+            decode(aihub.read(clip.place))
         except CorruptMember as error:
             reasons[error.reason] += 1
     assert reasons == {"truncated": 1, "not_audio": 1}
@@ -99,7 +108,11 @@ def test_some_labels_begin_with_a_byte_order_mark_and_some_do_not(demo: Path) ->
 
 def test_both_keywords_and_other_speech_are_in_train_and_in_test(demo: Path) -> None:
     for split in ("train", "test"):
-        said = {(clip.text or "").strip(" .").replace(" ", "") for clip in claims(demo, "aihub").clips if clip.split == split}
+        said = {
+            (clip.text or "").strip(" .").replace(" ", "")
+            for clip in claims(demo, "aihub").clips
+            if clip.split == split
+        }
         assert {"살려주세요", "도와주세요", "무엇을도와드릴까요"} <= said
 
 
@@ -155,7 +168,7 @@ def test_wav_bytes_hold_the_samples(sample_bytes: int, step: float, channels: in
             sample_bytes,
             101,
         )
-    assert np.abs(store.floats(store.decode(data)) - sound).max() <= 2 * max(step, 2.0**-24)
+    assert np.abs(floats(decode(data)) - sound).max() <= 2 * max(step, 2.0**-24)
 
 
 @pytest.mark.parametrize("style", [Style(), Style(form="NFD"), Style("cp949"), Style(stored=True)], ids=str)
@@ -183,5 +196,8 @@ def test_a_split_zip_of_ours_is_whole_to_info_zip(disk_bytes: int, tmp_path: Pat
 def test_pieces_are_in_the_order_of_their_names_as_text_and_join_by_number() -> None:
     cut = pieces("a.zip", bytes(range(256)) * 5, 100)
     assert list(cut)[:3] == ["a.zip.part0", "a.zip.part100", "a.zip.part1000"]
-    assert b"".join(cut[name] for name in sorted(cut, key=lambda name: int(name.rpartition("part")[2]))) == bytes(range(256)) * 5
+    assert (
+        b"".join(cut[name] for name in sorted(cut, key=lambda name: int(name.rpartition("part")[2])))
+        == bytes(range(256)) * 5
+    )
     assert tarred(cut) == tarred(cut)

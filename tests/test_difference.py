@@ -14,17 +14,29 @@ from conftest import Built
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline import difference, manifest, parquet
-from pipeline.difference import COMPARED, Difference, Example
-from pipeline.errors import ManifestError
-from pipeline.manifest import Manifest, Provenance
-from pipeline.rights import LeftOut
-from pipeline.row import Drop, Row
-from pipeline.table import Table
+from pipeline.core import manifest, parquet
+from pipeline.core.errors import ManifestError
+from pipeline.core.manifest import Manifest, Provenance
+from pipeline.core.row import Drop, Row
+from pipeline.core.table import Table
+from pipeline.corpora.rights import LeftOut
+from pipeline.inspect import diff as difference
+from pipeline.inspect.diff import COMPARED, Difference, Example
 
 MADE = Provenance("ingest", {"ingest": {"corpora": ["aihub"]}, "filter": {"max_s": 30.0}}, 0, logical_hash="x")
 ROWS = [
-    Row(f"aihub/{n}", "aihub", "train", f"g{n}", "speech", f"@aihub/{n}", "살려", "saveme", labels={"a": "b"}, source_pcm_hash=f"h{n}")
+    Row(
+        f"aihub/{n}",
+        "aihub",
+        "train",
+        f"g{n}",
+        "speech",
+        f"@aihub/{n}",
+        "살려",
+        "saveme",
+        labels={"a": "b"},
+        source_pcm_hash=f"h{n}",
+    )
     for n in range(6)
 ]
 
@@ -59,17 +71,28 @@ def test_a_manifest_is_like_itself_and_like_itself_in_another_order(tmp_path: Pa
     again = rewritten(built, tmp_path, lambda rows: rows[::-1])
     assert "the same rows" in done(tmp_path, "diff", built.path("mixed"), again).out
     told = done(tmp_path, "diff", built.path("mixed"), built.path("mixed"), "--json").json()
-    assert (told["same_rows"], told["same"], told["columns"], told["options"]) == (True, len(held(built.folder, "mixed")), [], [])
+    assert (told["same_rows"], told["same"], told["columns"], told["options"]) == (
+        True,
+        len(held(built.folder, "mixed")),
+        [],
+        [],
+    )
 
 
 def test_where_the_audio_lies_is_no_difference() -> None:
-    assert found([replace(row, shard="other.tar", offset=n, bytes=n, noise_shard="x") for n, row in enumerate(ROWS)]).alike
+    assert found(
+        [replace(row, shard="other.tar", offset=n, bytes=n, noise_shard="x") for n, row in enumerate(ROWS)]
+    ).alike
 
 
 def test_a_single_changed_label_is_named_with_its_row_and_both_values(tmp_path: Path, built: Built) -> None:
     rows = list(held(built.folder, "mixed").rows())
     spoken = next(n for n, row in enumerate(rows) if row.keyword == "saveme")
-    path = rewritten(built, tmp_path, lambda _: [replace(row, keyword="others") if n == spoken else row for n, row in enumerate(rows)])
+    path = rewritten(
+        built,
+        tmp_path,
+        lambda _: [replace(row, keyword="others") if n == spoken else row for n, row in enumerate(rows)],
+    )
     ended = prep(tmp_path, "diff", built.path("mixed"), path)
     assert ended.code == 1
     line = next(line for line in ended.out.splitlines() if line.startswith("keyword"))
@@ -92,7 +115,11 @@ def test_two_clips_that_changed_places_are_said_to_have() -> None:
 
 
 def test_mixtures_of_two_clips_that_changed_places_name_the_clips() -> None:
-    mixed = [replace(row, id=f"{row.id}_snr{snr}_0", kind="mixture", speech_id=row.id) for row in ROWS[:3] for snr in (10, 20)]
+    mixed = [
+        replace(row, id=f"{row.id}_snr{snr}_0", kind="mixture", speech_id=row.id)
+        for row in ROWS[:3]
+        for snr in (10, 20)
+    ]
     sound = {"h0": "h1", "h1": "h0", "h2": "h2"}
     moved = [replace(row, source_pcm_hash=sound[str(row.source_pcm_hash)]) for row in mixed]
     told = difference.difference(of(mixed), of(moved))
@@ -106,7 +133,11 @@ def test_another_sound_is_no_swap() -> None:
 
 def test_what_it_was_made_by_is_told_option_by_option() -> None:
     made = replace(
-        MADE, recipe={**MADE.recipe, "filter": {"max_s": 10.0}, "mix": {"snr_db": [20]}}, seed=3, versions={"numpy": "2"}, inputs={"a": "1"}
+        MADE,
+        recipe={**MADE.recipe, "filter": {"max_s": 10.0}, "mix": {"snr_db": [20]}},
+        seed=3,
+        versions={"numpy": "2"},
+        inputs={"a": "1"},
     )
     told = {option.name: (option.old, option.new) for option in found(ROWS[:4], made).options}
     assert told == {
@@ -144,7 +175,12 @@ def test_a_mixture_is_gone_where_its_speech_was_dropped(tmp_path: Path) -> None:
     mixed = [replace(row, id=f"{row.id}_snr20_0", kind="mixture", speech_id=row.id) for row in ROWS]
     paths = tmp_path / "a.parquet", tmp_path / "b.parquet"
     manifest.write(paths[0], Table.of(mixed, Row), Table.of([], Drop), MADE)
-    manifest.write(paths[1], Table.of(mixed[1:], Row), Table.of([Drop("aihub/0", "filter", "silent", "no signal at all")], Drop), MADE)
+    manifest.write(
+        paths[1],
+        Table.of(mixed[1:], Row),
+        Table.of([Drop("aihub/0", "filter", "silent", "no signal at all")], Drop),
+        MADE,
+    )
     told = difference.difference(manifest.read(paths[0]), manifest.read(paths[1]))
     assert [(m.to, m.reason, m.rows, m.example, m.detail) for m in told.moved] == [
         ("dropped", "silent", 1, "aihub/0_snr20_0", "no signal at all")
@@ -159,7 +195,9 @@ def test_rows_taken_out_by_hand_are_said_to_be_in_no_drops(tmp_path: Path, built
 def test_mixtures_at_another_snr_are_gone_by_the_option_and_not_by_hand() -> None:
     mixed = [replace(row, kind="mixture", speech_id=row.id) for row in ROWS]
     held, other = ([replace(row, id=f"{row.id}_snr{snr}_0") for row in mixed] for snr in (5, 10))
-    there, here = (replace(MADE, recipe={**MADE.recipe, "mix": {"snr_db": [snr]}}, logical_hash=str(snr)) for snr in (5.0, 10.0))
+    there, here = (
+        replace(MADE, recipe={**MADE.recipe, "mix": {"snr_db": [snr]}}, logical_hash=str(snr)) for snr in (5.0, 10.0)
+    )
     b = replace(difference.side(of(other[:-1], here)), drops=lambda: Table.of([], Drop))
     assert difference.compared(difference.side(of(held, there)), b).notes == (
         "they share no row",
@@ -193,10 +231,13 @@ def test_what_a_pack_left_out_is_not_comparable_and_not_changed() -> None:
 
 def test_what_a_pack_may_hold_and_has_lost_is_changed() -> None:
     other = [
-        replace(row, id=row.id.replace("aihub", "cochlscene"), corpus="cochlscene", source=f"@cochlscene{n}") for n, row in enumerate(ROWS)
+        replace(row, id=row.id.replace("aihub", "cochlscene"), corpus="cochlscene", source=f"@cochlscene{n}")
+        for n, row in enumerate(ROWS)
     ]
     packed = [replace(other[0], transcript=None), *other[1:]]
-    told = difference.compared(difference.side(of(other)), difference.side(of(packed), [LeftOut("aihub", "transcript", 6, "forbidden")]))
+    told = difference.compared(
+        difference.side(of(other)), difference.side(of(packed), [LeftOut("aihub", "transcript", 6, "forbidden")])
+    )
     assert changed(told) == {"transcript": 1}
 
 
@@ -212,7 +253,9 @@ def test_a_pack_is_like_the_manifest_that_it_was_made_of(tmp_path: Path, built: 
 # ---- mistakes
 
 
-@pytest.mark.parametrize(("name", "said"), [("text.parquet", "not a Parquet file"), ("none.parquet", "no such manifest")])
+@pytest.mark.parametrize(
+    ("name", "said"), [("text.parquet", "not a Parquet file"), ("none.parquet", "no such manifest")]
+)
 def test_what_is_no_manifest_is_refused_by_name(name: str, said: str, tmp_path: Path, built: Built) -> None:
     (tmp_path / "text.parquet").write_text("id\n")
     ended = prep(tmp_path, "diff", built.path("mixed"), name)
@@ -228,7 +271,12 @@ def test_a_manifest_that_holds_an_id_twice_cannot_be_compared() -> None:
 
 CHANGES = st.fixed_dictionaries(
     {},
-    optional={"split": st.sampled_from(["dev", "test"]), "transcript": st.none(), "snr_db": st.floats(0, 9), "labels": st.just({"z": "1"})},
+    optional={
+        "split": st.sampled_from(["dev", "test"]),
+        "transcript": st.none(),
+        "snr_db": st.floats(0, 9),
+        "labels": st.just({"z": "1"}),
+    },
 )
 
 
@@ -239,9 +287,15 @@ def test_pandas_counts_the_same(changes: list[dict[str, Any]], gone: set[int], m
     rows += [replace(ROWS[0], id=f"aihub/new{n}", source=f"@aihub/new{n}") for n in range(more)]
     told = difference.difference(of(ROWS), of(rows))
     old, new = (
-        pd.DataFrame({f: [repr(getattr(r, f)) for r in listed] for f in ("id", *COMPARED)}).set_index("id") for listed in (ROWS, rows)
+        pd.DataFrame({f: [repr(getattr(r, f)) for r in listed] for f in ("id", *COMPARED)}).set_index("id")
+        for listed in (ROWS, rows)
     )
     both = old.index.intersection(new.index)
     unequal = old.loc[both] != new.loc[both]
     assert changed(told) == {name: int(n) for name, n in unequal.sum().items() if n}
-    assert counts(told) == (len(new) - len(both), len(old) - len(both), int(unequal.any(axis=1).sum()), int((~unequal.any(axis=1)).sum()))
+    assert counts(told) == (
+        len(new) - len(both),
+        len(old) - len(both),
+        int(unequal.any(axis=1).sum()),
+        int((~unequal.any(axis=1)).sum()),
+    )

@@ -15,14 +15,17 @@ from command import prep
 from corpus_samples import SAMPLES, write
 from sounds import encoded
 
-from pipeline import doctor
-from pipeline.sources import Roots
+from pipeline.archives import Roots
+from pipeline.inspect import doctor
 
 ROOT = Path(__file__).parents[1]
 
 
 def states(folder: Path, *words: object) -> dict[str, tuple[str, str]]:
-    return {check["about"]: (check["state"], check["found"]) for check in prep(folder, "doctor", "--json", *words).json()["checks"]}
+    return {
+        check["about"]: (check["state"], check["found"])
+        for check in prep(folder, "doctor", "--json", *words).json()["checks"]
+    }
 
 
 def test_a_sound_machine_has_no_fault(tmp_path: Path) -> None:
@@ -68,13 +71,21 @@ def test_what_is_looked_for_is_what_the_project_declares() -> None:
     told = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     found = {check.about: check.found for check in doctor.packages()}
     assert all(f"{line.split('>')[0]} " in found["packages"] for line in told["dependencies"])
-    assert {about for about in found if about.startswith("extra")} == {"extra [cluster]", "extra [report]", "extra [train]"}
+    assert {about for about in found if about.startswith("extra")} == {
+        "extra [cluster]",
+        "extra [report]",
+        "extra [train]",
+    }
 
 
 def test_a_missing_package_of_an_extra_is_a_note_with_what_to_type(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor, "_version", lambda name: None if name == "jinja2" else "1")
     (check,) = [check for check in doctor.packages() if check.about == "extra [report]"]
-    assert (check.state, check.found, check.remedy) == ("note", "lacks jinja2", "pip install '.[report]' in the project's folder")
+    assert (check.state, check.found, check.remedy) == (
+        "note",
+        "lacks jinja2",
+        "pip install '.[report]' in the project's folder",
+    )
 
 
 def test_the_pace_counts_audio_by_the_clock_that_it_is_given() -> None:
@@ -98,7 +109,13 @@ def test_no_root_told_is_no_fault() -> None:
 @pytest.mark.parametrize("locale", ["C", "POSIX"])
 def test_korean_names_survive_a_locale_that_knows_none(locale: str, tmp_path: Path) -> None:
     write(tmp_path / "소음", dict.fromkeys(SAMPLES["ms-snsd"], encoded(np.sin(np.arange(16_000) / 9) / 2)))
-    environment = {**os.environ, "LC_ALL": locale, "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONIOENCODING": "ascii"}
+    environment = {
+        **os.environ,
+        "LC_ALL": locale,
+        "PYTHONUTF8": "0",
+        "PYTHONCOERCECLOCALE": "0",
+        "PYTHONIOENCODING": "ascii",
+    }
     typed = [sys.executable, "-m", "pipeline", "ingest", "ms-snsd", "소음", "--out", "결과.parquet", "--jobs", "1"]
     environment["PYTHONPATH"] = str(ROOT)
     ran = subprocess.run(typed, cwd=tmp_path, env=environment, capture_output=True, check=False)
@@ -107,8 +124,14 @@ def test_korean_names_survive_a_locale_that_knows_none(locale: str, tmp_path: Pa
     assert (tmp_path / "결과.parquet").exists()
 
 
-def test_a_full_disk_is_a_fault_and_a_nearly_full_one_is_told_in_megabytes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for free, state, told in ((60_000, "fault", "0 MB free"), (400_000_000, "note", "400 MB free"), (48_000_000_000, "ok", "48 GB free")):
+def test_a_full_disk_is_a_fault_and_a_nearly_full_one_is_told_in_megabytes(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for free, state, told in (
+        (60_000, "fault", "0 MB free"),
+        (400_000_000, "note", "400 MB free"),
+        (48_000_000_000, "ok", "48 GB free"),
+    ):
         monkeypatch.setattr(doctor.shutil, "disk_usage", lambda _, free=free: SimpleNamespace(free=free))
         found = doctor.disk(tmp_path)
         assert (found.state, found.found.split(" (")[0]) == (state, told)

@@ -15,14 +15,17 @@ from numpy.typing import NDArray
 from pyvoicebox import v_activlev
 from sounds import hiss, voice
 
-from pipeline import demo, dsp
+from pipeline import demo
+from pipeline.audio import dsp
 
 CARRIED = sorted((Path(demo.__file__).parent / "speech").glob("*.ogg"))[::5]
 RATES_HZ = (8_000, 16_000, 44_100, 48_000)
 LIMITS = settings(max_examples=40, deadline=None)
 
 
-def tone(seconds: float, rate_hz: int = 16_000, level_dbfs: float = -20.0, pitch_hz: float = 440.0) -> NDArray[np.float32]:
+def tone(
+    seconds: float, rate_hz: int = 16_000, level_dbfs: float = -20.0, pitch_hz: float = 440.0
+) -> NDArray[np.float32]:
     """A sine whose RMS is at the level."""
     at = np.arange(round(seconds * rate_hz)) / rate_hz
     return np.asarray(math.sqrt(2) * 10 ** (level_dbfs / 20) * np.sin(2 * np.pi * pitch_hz * at), np.float32)
@@ -116,10 +119,14 @@ def test_a_level_never_counts_what_lies_beyond_the_samples(frames: int, seed: in
     found = dsp.active_level(samples, 16_000)
     if found is not None:
         assert 0 < found.activity <= 1
-        assert found.level_dbfs >= reference.rms_db(samples) - 16 / frames * 10 / math.log(10) - 1e-3  # active time is at most the whole
+        assert (
+            found.level_dbfs >= reference.rms_db(samples) - 16 / frames * 10 / math.log(10) - 1e-3
+        )  # active time is at most the whole
 
 
-@pytest.mark.parametrize(("frames", "rate_hz", "to_hz", "out"), [(44_100, 44_100, 16_000, 16_000), (8_000, 8_000, 16_000, 16_000)])
+@pytest.mark.parametrize(
+    ("frames", "rate_hz", "to_hz", "out"), [(44_100, 44_100, 16_000, 16_000), (8_000, 8_000, 16_000, 16_000)]
+)
 def test_resampling_keeps_duration_and_a_tone(frames: int, rate_hz: int, to_hz: int, out: int) -> None:
     found = dsp.resample(tone(frames / rate_hz, rate_hz), rate_hz, to_hz)
     assert found.shape == (out,)
@@ -172,7 +179,9 @@ def test_a_sample_that_is_no_number_fits_nowhere(value: float) -> None:
 @LIMITS
 @given(st.data())
 def test_a_crop_is_that_of_the_plain_definition(data: st.DataObject) -> None:
-    noise = (hiss(0.2, seed=data.draw(st.integers(0, 3))) * 32_768).astype(np.int16)[: data.draw(st.integers(640, 3_200))]
+    noise = (hiss(0.2, seed=data.draw(st.integers(0, 3))) * 32_768).astype(np.int16)[
+        : data.draw(st.integers(640, 3_200))
+    ]
     start, frames = data.draw(st.integers(0, len(noise) - 1)), data.draw(st.integers(0, 12_000))
     found, wanted = dsp.crop(noise, start, frames, 16_000), reference.cropped(noise, start, frames, 16_000)
     assert found.shape == wanted.shape == (frames,)
@@ -182,7 +191,9 @@ def test_a_crop_is_that_of_the_plain_definition(data: st.DataObject) -> None:
 @LIMITS
 @given(st.integers(640, 4_000), st.integers(0, 20_000), st.data())
 def test_a_crop_holds_nothing_but_noise(length: int, frames: int, data: st.DataObject) -> None:
-    noise = np.full(length, 1_000, np.int16)  # in step with itself everywhere, so a seam may add to it but never fall below
+    noise = np.full(
+        length, 1_000, np.int16
+    )  # in step with itself everywhere, so a seam may add to it but never fall below
     found = dsp.crop(noise, data.draw(st.integers(0, length - 1)), frames, 16_000)
     assert len(found) == frames
     assert (found >= 1_000).all()
@@ -199,7 +210,9 @@ def test_the_seam_of_a_loop_has_the_power_of_the_rest() -> None:
 
 
 def test_the_seam_of_a_loop_does_not_click() -> None:
-    slow = (np.sin(2 * np.pi * np.arange(16_000) / 3_001.7) * 12_000).astype(np.int16)  # the wave does not close: a plain repeat jumps
+    slow = (np.sin(2 * np.pi * np.arange(16_000) / 3_001.7) * 12_000).astype(
+        np.int16
+    )  # the wave does not close: a plain repeat jumps
     twice = dsp.crop(slow, 0, 40_000, 16_000).astype(int)
     plain = np.resize(slow, 40_000).astype(int)
     assert np.abs(np.diff(plain)).max() > 3_000

@@ -17,9 +17,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline import crew
-from pipeline.files import TEMPORARY
-from pipeline.lock import held
+from pipeline.core.files import TEMPORARY
+from pipeline.engine import workers as crew
+from pipeline.engine.lock import held
 
 RECIPE = """
 [ingest]
@@ -47,8 +47,14 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
         table.writerow(["file", "transcript", "label", "split"])
         for number in range(40):
             noise = number % 5 == 0
-            add(root, number, rng.normal(0, 3000, 12_000 if noise else 8_000) * (1 if noise else np.repeat(rng.random(10), 800)))
-            table.writerow([f"wav/{number:03d}.wav", "" if noise else "살려주세요", "noise" if noise else "saveme", "train"])
+            add(
+                root,
+                number,
+                rng.normal(0, 3000, 12_000 if noise else 8_000) * (1 if noise else np.repeat(rng.random(10), 800)),
+            )
+            table.writerow(
+                [f"wav/{number:03d}.wav", "" if noise else "살려주세요", "noise" if noise else "saveme", "train"]
+            )
     return root
 
 
@@ -102,7 +108,9 @@ def test_gather_does_no_work_and_says_what_is_missing(tmp_path: Path, corpus: Pa
 
 
 @pytest.mark.parametrize("whom", ["parent", "group"])
-def test_a_run_killed_again_and_again_ends_in_the_same_bytes(tmp_path: Path, corpus: Path, undisturbed: Path, whom: str) -> None:
+def test_a_run_killed_again_and_again_ends_in_the_same_bytes(
+    tmp_path: Path, corpus: Path, undisturbed: Path, whom: str
+) -> None:
     (tmp_path / "r.toml").write_text(RECIPE)
     for pause in (0.3, 0.6, 0.9, 1.2, 1.5):
         run_on = subprocess.Popen(
@@ -151,7 +159,9 @@ def test_damage_is_found_named_and_mended(tmp_path: Path, corpus: Path, undistur
     os.truncate(commit, 50)
     stale = {audio[0].stem, audio[1].stem, commit.stem}
     told = json.loads(run(tmp_path, corpus, "plan", "r.toml", "--json"))
-    found = {shard["name"]: shard["why"] for stage in told["stages"] for shard in stage["shards"] if shard["state"] != "done"}
+    found = {
+        shard["name"]: shard["why"] for stage in told["stages"] for shard in stage["shards"] if shard["state"] != "done"
+    }
     assert found == dict.fromkeys(stale, "its audio or its commit was lost or damaged, or recordings could not be read")
     assert f"{len(stale)} made now, {len(stale)} of them again" in run(tmp_path, corpus, "run", "r.toml", "--jobs", "1")
     assert state(tmp_path) == state(undisturbed)
@@ -172,7 +182,9 @@ def test_a_plan_names_what_an_edited_option_makes_stale(
     (tmp_path / "r.toml").write_text(RECIPE.replace(old, new))
     told = json.loads(run(tmp_path, corpus, "plan", "r.toml", "--json"))
     assert told["changed"] == [changed]
-    assert {stage["part"] for stage in told["stages"] if any(shard["state"] == "stale" for shard in stage["shards"])} == stale
+    assert {
+        stage["part"] for stage in told["stages"] if any(shard["state"] == "stale" for shard in stage["shards"])
+    } == stale
     assert all(stage["known"] or stage["part"] == "mix" for stage in told["stages"])
 
 
@@ -195,13 +207,17 @@ def test_clean_removes_what_no_build_is_made_of_and_nothing_else(tmp_path: Path,
     subprocess.run([sys.executable, "-m", "pipeline", "clean", "--yes"], cwd=tmp_path, check=True, capture_output=True)
     assert len(state(tmp_path)) < len(before)
     assert "0 made now" in run(tmp_path, corpus, "run", "r.toml", "--jobs", "1")
-    again = subprocess.run([sys.executable, "-m", "pipeline", "clean", "--yes"], cwd=tmp_path, check=True, capture_output=True, text=True)
+    again = subprocess.run(
+        [sys.executable, "-m", "pipeline", "clean", "--yes"], cwd=tmp_path, check=True, capture_output=True, text=True
+    )
     assert "nothing to remove" in again.stdout
 
 
 def test_status_tells_of_a_stopped_build(tmp_path: Path, corpus: Path) -> None:
     run(tmp_path, corpus, "run", "r.toml", "--jobs", "1", "--shard", "1/1")
-    ran = subprocess.run([sys.executable, "-m", "pipeline", "status", "--json"], cwd=tmp_path, check=True, capture_output=True, text=True)
+    ran = subprocess.run(
+        [sys.executable, "-m", "pipeline", "status", "--json"], cwd=tmp_path, check=True, capture_output=True, text=True
+    )
     told = json.loads(ran.stdout)
     assert told["running"] is None
     assert [build["name"] for build in told["builds"]] == ["r"]
@@ -213,7 +229,11 @@ def test_a_second_run_waits_for_the_first(tmp_path: Path, corpus: Path) -> None:
     (tmp_path / "r.toml").write_text(RECIPE)
     with held(tmp_path / "manifests", print):
         second = subprocess.Popen(
-            command(corpus, "run", "r.toml", "--jobs", "1"), cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            command(corpus, "run", "r.toml", "--jobs", "1"),
+            cwd=tmp_path,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
         )
         with pytest.raises(subprocess.TimeoutExpired):
             second.wait(timeout=2)
@@ -223,7 +243,9 @@ def test_a_second_run_waits_for_the_first(tmp_path: Path, corpus: Path) -> None:
     assert "-> manifests" in out
 
 
-def test_dask_workers_make_the_same_bytes_with_roots_of_their_own(tmp_path: Path, corpus: Path, undisturbed: Path) -> None:
+def test_dask_workers_make_the_same_bytes_with_roots_of_their_own(
+    tmp_path: Path, corpus: Path, undisturbed: Path
+) -> None:
     pytest.importorskip("distributed")
     code = (
         "import sys\nfrom distributed import LocalCluster\n"
@@ -266,7 +288,9 @@ def test_what_could_not_be_read_is_tried_again(tmp_path: Path, corpus: Path) -> 
     subprocess.run(["cp", "-a", str(corpus), str(copy)], check=True)
     folder = tmp_path / "w"
     run(folder, corpus, "ingest", "recordings", "--jobs", "1")
-    subprocess.run([sys.executable, "-m", "pipeline", "filter", "--dev-share", "0"], cwd=folder, check=True, capture_output=True)
+    subprocess.run(
+        [sys.executable, "-m", "pipeline", "filter", "--dev-share", "0"], cwd=folder, check=True, capture_output=True
+    )
     add(copy, 3, np.full(8_000, 7))
     said = run(folder, copy, "resample", "--jobs", "1")
     assert "changed 1" in said
@@ -294,9 +318,13 @@ def test_clean_keeps_what_slices_did(tmp_path: Path, corpus: Path) -> None:
     run(tmp_path, corpus, "run", "r.toml", "--jobs", "1", "--shard", "1/2")
     commits = sorted((tmp_path / "manifests/.work").glob("*.parquet"))
     assert commits
-    ran = subprocess.run([sys.executable, "-m", "pipeline", "clean", "--yes"], cwd=tmp_path, check=True, capture_output=True, text=True)
+    ran = subprocess.run(
+        [sys.executable, "-m", "pipeline", "clean", "--yes"], cwd=tmp_path, check=True, capture_output=True, text=True
+    )
     assert sorted((tmp_path / "manifests/.work").glob("*.parquet")) == commits, ran.stdout
-    status = subprocess.run([sys.executable, "-m", "pipeline", "status"], cwd=tmp_path, check=True, capture_output=True, text=True)
+    status = subprocess.run(
+        [sys.executable, "-m", "pipeline", "status"], cwd=tmp_path, check=True, capture_output=True, text=True
+    )
     assert "r.1of2: not finished" in status.stdout
 
 
@@ -313,11 +341,15 @@ def test_a_plan_names_a_changed_seed(tmp_path: Path, corpus: Path) -> None:
     (tmp_path / "r.toml").write_text("seed = 3\n" + RECIPE)
     told = json.loads(run(tmp_path, corpus, "plan", "r.toml", "--json"))
     assert told["changed"] == ["seed: 0 -> 3"]
-    assert {shard["why"] for stage in told["stages"] for shard in stage["shards"] if shard["state"] == "stale"} == {"seed: 0 -> 3"}
+    assert {shard["why"] for stage in told["stages"] for shard in stage["shards"] if shard["state"] == "stale"} == {
+        "seed: 0 -> 3"
+    }
 
 
 def test_gather_offers_no_option_that_it_ignores() -> None:
-    ran = subprocess.run([sys.executable, "-m", "pipeline", "gather", "--help"], check=True, capture_output=True, text=True)
+    ran = subprocess.run(
+        [sys.executable, "-m", "pipeline", "gather", "--help"], check=True, capture_output=True, text=True
+    )
     offered = {line.split()[0] for line in ran.stdout.partition("Options:")[2].splitlines() if line.startswith("  --")}
     assert "--out" in offered
     assert not {"--dry-run", "--shard", "--jobs", "--scheduler"} & offered

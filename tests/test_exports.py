@@ -13,9 +13,9 @@ from command import done, prep
 from conftest import Built
 from exported import odd_set, rows
 
-from pipeline import exports
-from pipeline.row import Row
-from pipeline.store import Reader
+from pipeline import export as exports
+from pipeline.audio.shards import Reader
+from pipeline.core.row import Row
 
 FORMS = ("csv", "hf", "kaldi", "lhotse", "nemo", "webdataset")
 REPOSITORY = Path(__file__).parents[1]
@@ -66,7 +66,13 @@ def test_help_names_every_format(form: str, tmp_path: Path) -> None:
 def test_what_a_licence_forbids_is_refused_until_it_is_said_what_for(form: str, built: Built, tmp_path: Path) -> None:
     ended = prep(built.folder, "export", "manifests/mixed.parquet", "--to", form, "--out", tmp_path / "x")
     assert ended.code == 1
-    for said in ("aihub: NIA terms of use", "For Korean nationals approved by NIA", "recordings:", "--own-use", "--shareable"):
+    for said in (
+        "aihub: NIA terms of use",
+        "For Korean nationals approved by NIA",
+        "recordings:",
+        "--own-use",
+        "--shareable",
+    ):
         assert said in ended.err
     assert not list(tmp_path.iterdir())
 
@@ -74,7 +80,9 @@ def test_what_a_licence_forbids_is_refused_until_it_is_said_what_for(form: str, 
 @pytest.mark.parametrize("form", FORMS)
 def test_nothing_forbidden_is_in_a_shareable_export(form: str, built: Built, tmp_path: Path) -> None:
     out = tmp_path / "x"
-    told = done(built.folder, "export", "manifests/mixed.parquet", "--to", form, "--shareable", "--out", out, "--json").json()
+    told = done(
+        built.folder, "export", "manifests/mixed.parquet", "--to", form, "--shareable", "--out", out, "--json"
+    ).json()
     held = rows(built.path("mixed"))
     free = {row_id for row_id, row in held.items() if row.corpus in ("cochlscene", "ms-snsd")}
     shut = [row for row in held.values() if row.id not in free]
@@ -93,7 +101,9 @@ def test_nothing_forbidden_is_in_a_shareable_export(form: str, built: Built, tmp
 
 
 def test_an_export_for_own_use_holds_all_and_says_that_it_must_stay(built: Built, tmp_path: Path) -> None:
-    ended = done(built.folder, "export", "manifests/mixed.parquet", "--to", "nemo", "--own-use", "--out", tmp_path / "x")
+    ended = done(
+        built.folder, "export", "manifests/mixed.parquet", "--to", "nemo", "--own-use", "--out", tmp_path / "x"
+    )
     assert "own use:" in ended.err
     assert len(list((tmp_path / "x").rglob("*.flac"))) == len(rows(built.path("mixed")))
     readme = (tmp_path / "x/README.md").read_text("utf-8")
@@ -112,7 +122,10 @@ def test_a_set_that_may_be_passed_on_is_exported_without_a_word_more(built: Buil
 
 def test_shards_that_hold_what_is_forbidden_are_not_linked_to(built: Built, tmp_path: Path) -> None:
     mixed = ("export", "manifests/mixed.parquet", "--to", "webdataset", "--shareable", "--out", tmp_path / "x")
-    assert "--audio link: the shards hold clips that may not be passed on" in prep(built.folder, *mixed, "--audio", "link").err
+    assert (
+        "--audio link: the shards hold clips that may not be passed on"
+        in prep(built.folder, *mixed, "--audio", "link").err
+    )
     done(built.folder, *mixed)
     assert list((tmp_path / "x").glob("*.tar"))
 
@@ -188,7 +201,9 @@ def test_a_folder_of_other_things_is_left_alone(odd: Path, tmp_path: Path) -> No
     assert contents(tmp_path) == {"thesis.doc": b"years of work"}
 
 
-def test_a_disk_without_room_is_seen_before_anything_is_written(odd: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_disk_without_room_is_seen_before_anything_is_written(
+    odd: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("shutil.disk_usage", lambda _: shutil._ntuple_diskusage(10**6, 10**6 - 1000, 1000))
     ended = prep(odd, "export", "manifests/mixed.parquet", "--to", "kaldi", "--own-use", "--out", tmp_path / "x")
     assert ended.code == 1
@@ -221,9 +236,17 @@ def test_a_dry_run_says_the_size_and_writes_nothing(odd: Path, tmp_path: Path) -
             "not one of 14 rows can be exported: audio of recordings may not be passed on",
         ),
         (["mixed.parquet", "--to", "nemo", "--shareable", "--own-use"], 1, "an export is for the one or for the other"),
-        (["mixed.parquet", "--to", "nemo", "--own-use", "--audio", "link"], 1, "nemo cannot read clips inside the shards"),
+        (
+            ["mixed.parquet", "--to", "nemo", "--own-use", "--audio", "link"],
+            1,
+            "nemo cannot read clips inside the shards",
+        ),
         (["virtual.parquet", "--to", "webdataset", "--own-use"], 1, "--audio copy renders them into new ones"),
-        (["mixed.parquet", "--to", "csv", "--own-use", "--out", "mixed.parquet"], 1, "mixed.parquet: a file; --out names the folder"),
+        (
+            ["mixed.parquet", "--to", "csv", "--own-use", "--out", "mixed.parquet"],
+            1,
+            "mixed.parquet: a file; --out names the folder",
+        ),
     ],
 )
 def test_a_mistake_gets_one_clear_message(typed: list[str], code: int, said: str, odd: Path) -> None:
@@ -246,7 +269,11 @@ def test_a_damaged_shard_is_named_and_nothing_is_written(odd: Path, tmp_path: Pa
 
 
 def test_the_answer_in_json_is_all_that_is_on_stdout(odd: Path, tmp_path: Path) -> None:
-    told = json.loads(done(odd, "export", "manifests/mixed.parquet", "--to", "csv", "--own-use", "--out", tmp_path / "x", "--json").out)
+    told = json.loads(
+        done(
+            odd, "export", "manifests/mixed.parquet", "--to", "csv", "--own-use", "--out", tmp_path / "x", "--json"
+        ).out
+    )
     assert (told["format"], told["rows"], told["left_out"]) == ("csv", 14, [])
     assert told["folder"] == str(tmp_path / "x")
 

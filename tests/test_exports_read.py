@@ -25,7 +25,7 @@ from lhotse import CutSet, Recording
 from lhotse.cut import MixedCut
 from lhotse.kaldi import load_kaldi_data_dir
 
-from pipeline.store import pcm_hash
+from pipeline.audio.codec import pcm_hash
 
 Export = Callable[..., Path]
 LSB = 2.0**-15
@@ -75,7 +75,9 @@ def test_the_set_holds_what_makes_exports_hard(odd: Path) -> None:
     assert all(row.shard is None for row in mixed)
     assert any(row.gain_db for row in mixed)
     assert any((row.noise_start or 0) + (row.frames or 0) > lengths[row.noise_id or ""] for row in mixed)
-    assert any((row.noise_start or 0) + (row.frames or 0) <= lengths[row.noise_id or ""] and row.noise_start for row in mixed)
+    assert any(
+        (row.noise_start or 0) + (row.frames or 0) <= lengths[row.noise_id or ""] and row.noise_start for row in mixed
+    )
 
 
 # ---- Lhotse
@@ -102,7 +104,11 @@ def test_lhotse_gets_the_samples_of_stored_clips(odd: Path, export: Export) -> N
 
 
 def test_lhotse_mixes_virtual_mixtures_to_the_samples_of_the_manifest(odd: Path, export: Export) -> None:
-    found, held, truth = cuts(export("virtual", "lhotse")), rows(manifest_of(odd, "virtual")), samples(manifest_of(odd, "virtual"))
+    found, held, truth = (
+        cuts(export("virtual", "lhotse")),
+        rows(manifest_of(odd, "virtual")),
+        samples(manifest_of(odd, "virtual")),
+    )
     assert found.keys() == held.keys()
     off = 0
     for row_id, cut in found.items():
@@ -133,7 +139,9 @@ def test_lhotse_gets_transcripts_speakers_and_labels(odd: Path, export: Export) 
         assert [s.text for s in cut.supervisions] == ([row.transcript] if row.transcript else [])
         assert all(s.speaker == row.group for s in cut.supervisions)
         if row.kind != "mixture" or cut.supervisions:
-            assert {k: v for k, v in cut.custom.items() if k.startswith("label.")} == {f"label.{k}": v for k, v in row.labels.items()}
+            assert {k: v for k, v in cut.custom.items() if k.startswith("label.")} == {
+                f"label.{k}": v for k, v in row.labels.items()
+            }
             assert (cut.custom.get("keyword"), cut.custom["noise_label"]) == (row.keyword, row.noise_label)
 
 
@@ -159,7 +167,12 @@ def test_datasets_loads_clips_with_an_audio_feature_and_our_splits(odd: Path, ex
             row = held.pop(clip["id"])
             pcm, rate_hz = sf.read(io.BytesIO(clip["audio"]["bytes"]), dtype="int16")
             assert pcm_hash(pcm, rate_hz) == row.pcm_hash
-            assert (split, clip["split"], clip["transcript"], clip["keyword"]) == (row.split, row.split, row.transcript, row.keyword)
+            assert (split, clip["split"], clip["transcript"], clip["keyword"]) == (
+                row.split,
+                row.split,
+                row.transcript,
+                row.keyword,
+            )
             assert {pair["key"]: pair["value"] for pair in clip["labels"]} == row.labels
             assert clip["snr_db"] == row.snr_db
     assert not held
@@ -167,18 +180,26 @@ def test_datasets_loads_clips_with_an_audio_feature_and_our_splits(odd: Path, ex
 
 def test_parquet_alone_says_that_audio_is_sound(export: Export) -> None:
     (path,) = (export("mixed", "hf") / "data").glob("train-*.parquet")
-    part = datasets.load_dataset("parquet", data_files=str(path), split="train", cache_dir=str(path.parents[2] / "cache"))
+    part = datasets.load_dataset(
+        "parquet", data_files=str(path), split="train", cache_dir=str(path.parents[2] / "cache")
+    )
     assert part.features["audio"] == datasets.Audio(sampling_rate=16_000)
     assert part.features["noise_start"] == datasets.Value("int64")
 
 
-def test_parquet_is_cut_into_files_of_a_bounded_size(odd: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipeline.exports.hf.FILE_BYTES", 100_000)
+def test_parquet_is_cut_into_files_of_a_bounded_size(
+    odd: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipeline.export.hf.FILE_BYTES", 100_000)
     done(odd, "export", "manifests/mixed.parquet", "--to", "hf", "--own-use", "--out", tmp_path / "x")
     files = sorted((tmp_path / "x/data").glob("train-*.parquet"))
     assert [path.name for path in files] == [f"train-{n:05d}-of-{len(files):05d}.parquet" for n in range(len(files))]
     assert len(files) > 1
-    ids = [row_id for path in sorted((tmp_path / "x/data").glob("*")) for row_id in pq.read_table(path).column("id").to_pylist()]
+    ids = [
+        row_id
+        for path in sorted((tmp_path / "x/data").glob("*"))
+        for row_id in pq.read_table(path).column("id").to_pylist()
+    ]
     assert sorted(ids) == sorted(rows(manifest_of(odd, "mixed")))
 
 
@@ -199,7 +220,9 @@ def test_nemo_lines_name_stretches_of_files_that_are_the_clips(odd: Path, export
             pcm, _ = sf.read(file, round(told["duration"] * rate_hz), round(told["offset"] * rate_hz), dtype="int16")
             assert pcm_hash(pcm, rate_hz) == row.pcm_hash
             assert (path.stem, told["text"], told["speaker"]) == (row.split, row.transcript or "", row.group)
-            assert {k: v for k, v in told.items() if k.startswith("label.")} == {f"label.{k}": v for k, v in row.labels.items()}
+            assert {k: v for k, v in told.items() if k.startswith("label.")} == {
+                f"label.{k}": v for k, v in row.labels.items()
+            }
     assert not held
 
 
@@ -243,7 +266,9 @@ def test_lhotse_reads_the_kaldi_directory_with_our_samples(odd: Path, export: Ex
     by_hash = {row.pcm_hash: row for row in rows(manifest_of(odd, "mixed")).values()}
     with chdir(folder):
         for name in ("train", "test", "train_no_text"):
-            recordings, supervisions, _ = load_kaldi_data_dir(name, 16_000) if "no" not in name else (*load_recordings(name), None)
+            recordings, supervisions, _ = (
+                load_kaldi_data_dir(name, 16_000) if "no" not in name else (*load_recordings(name), None)
+            )
             for recording in recordings:
                 pcm = np.asarray(recording.load_audio()[0] / LSB).astype(np.int16)
                 row = by_hash[pcm_hash(pcm, recording.sampling_rate)]
@@ -264,7 +289,9 @@ def load_recordings(name: str) -> tuple[Any, None]:
 @leaves_open
 @pytest.mark.parametrize("more", [(), ("--audio", "copy")], ids=["shards as they are", "copied"])
 @pytest.mark.parametrize("split", ["train", "dev", "test"])
-def test_webdataset_streams_samples_and_labels_together(more: tuple[str, ...], split: str, odd: Path, export: Export) -> None:
+def test_webdataset_streams_samples_and_labels_together(
+    more: tuple[str, ...], split: str, odd: Path, export: Export
+) -> None:
     folder = export("mixed", "webdataset", *more)
     held = {row_id: row for row_id, row in rows(manifest_of(odd, "mixed")).items() if row.split == split}
     clips = snippet(folder)["clips"] if split == "train" else other(folder, split)
@@ -274,13 +301,19 @@ def test_webdataset_streams_samples_and_labels_together(more: tuple[str, ...], s
             row = held.pop(told["id"])
             pcm, rate_hz = sf.read(io.BytesIO(clip["flac"]), dtype="int16")
             assert pcm_hash(pcm, rate_hz) == row.pcm_hash
-            assert (told.get("transcript"), told["split"], told["noise_label"]) == (row.transcript, split, row.noise_label)
+            assert (told.get("transcript"), told["split"], told["noise_label"]) == (
+                row.transcript,
+                split,
+                row.noise_label,
+            )
     assert not held
 
 
 def other(folder: Path, split: str) -> Any:
     """The README's code with another split."""
-    code = re.findall(r"```python\n(.*?)```", (folder / "README.md").read_text("utf-8"), re.S)[0].replace("train", split)
+    code = re.findall(r"```python\n(.*?)```", (folder / "README.md").read_text("utf-8"), re.S)[0].replace(
+        "train", split
+    )
     names: dict[str, Any] = {}
     with chdir(folder):
         exec(compile(code, "README.md", "exec"), names)
@@ -289,7 +322,12 @@ def other(folder: Path, split: str) -> Any:
 
 def test_the_shards_are_not_copied_where_webdataset_reads_them_as_they_are(export: Export) -> None:
     folder = export("mixed", "webdataset")
-    assert sorted(path.name for path in folder.iterdir()) == [".gitignore", "README.md", "labels.jsonl", "prep-export.json"]
+    assert sorted(path.name for path in folder.iterdir()) == [
+        ".gitignore",
+        "README.md",
+        "labels.jsonl",
+        "prep-export.json",
+    ]
     assert str(folder.parents[1]) not in (folder / "labels.jsonl").read_text("utf-8").replace("../", "")
 
 
@@ -301,7 +339,11 @@ def test_tars_of_webdataset_are_plain_and_in_row_order(odd: Path, export: Export
     assert len(names) == 2 * sum(row.split == "test" for row in rows(manifest_of(odd, "virtual")).values())
     assert [name.rsplit(".", 1)[0] for name in names[::2]] == [name.rsplit(".", 1)[0] for name in names[1::2]]
     assert all(name.count(".") == 1 for name in names)
-    assert next(iter(webdataset.WebDataset(str(folder / "test-000000.tar"), shardshuffle=False))).keys() >= {"__key__", "flac", "json"}
+    assert next(iter(webdataset.WebDataset(str(folder / "test-000000.tar"), shardshuffle=False))).keys() >= {
+        "__key__",
+        "flac",
+        "json",
+    }
 
 
 # ---- CSV

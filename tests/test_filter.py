@@ -9,20 +9,36 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.errors import RecipeError
-from pipeline.lexicon import Lexicon, shipped
-from pipeline.row import Row
+from pipeline.core.errors import RecipeError
+from pipeline.core.row import Row
+from pipeline.core.table import Table
+from pipeline.corpora.lexicon import Lexicon, shipped
 from pipeline.stages import filter
-from pipeline.table import Table
 
 HELD = shipped()
 CLAIM = Row(
-    "aihub/Training/1", "aihub", "train", "g1", "speech", "@aihub/Training/1", "살려 주세요 ", scenario="도움요청", noise_label="speech"
+    "aihub/Training/1",
+    "aihub",
+    "train",
+    "g1",
+    "speech",
+    "@aihub/Training/1",
+    "살려 주세요 ",
+    scenario="도움요청",
+    noise_label="speech",
 )
 SOURCE: dict[str, Any] = {"rate_hz": 16_000, "frames": 48_000, "source_rate_hz": 44_100, "source_pcm_hash": "a"}
 SPOKEN = replace(CLAIM, **SOURCE, level_full_dbfs=-25.0, peak_dbfs=-3.0, clipped_share=0.0, zero_share=0.1)
 QUIET: dict[str, Any] = {"kind": "noise", "noise_label": "noise", "transcript": None, "scenario": None}
-NOISE = replace(SPOKEN, id="cochlscene/Bus_1", corpus="cochlscene", source="@cochlscene/Bus_1", group="u1", source_pcm_hash="n", **QUIET)
+NOISE = replace(
+    SPOKEN,
+    id="cochlscene/Bus_1",
+    corpus="cochlscene",
+    source="@cochlscene/Bus_1",
+    group="u1",
+    source_pcm_hash="n",
+    **QUIET,
+)
 FREE: dict[str, Any] = {"dev_share": 0.0}
 
 
@@ -89,11 +105,14 @@ def test_a_drop_says_the_value_that_decided(change: dict[str, Any], said: str) -
 
 
 def test_a_row_is_dropped_once_by_the_first_rule_that_it_breaks() -> None:
-    assert filtered(replace(SPOKEN, split="test", scenario="실외", frames=1), splits=("train",)).drops.column("reason") == ["split"]
+    assert filtered(replace(SPOKEN, split="test", scenario="실외", frames=1), splits=("train",)).drops.column(
+        "reason"
+    ) == ["split"]
 
 
 @pytest.mark.parametrize(
-    ("transcript", "keyword"), [("살려 주세요 ", "saveme"), ("누가 좀 도와주세요", "helpme"), ("개조심해", "others"), (None, None)]
+    ("transcript", "keyword"),
+    [("살려 주세요 ", "saveme"), ("누가 좀 도와주세요", "helpme"), ("개조심해", "others"), (None, None)],
 )
 def test_the_keyword_is_of_the_transcript_not_of_the_scenario(transcript: str | None, keyword: str | None) -> None:
     row = replace(SPOKEN, transcript=transcript, scenario="폭력범죄")
@@ -109,7 +128,10 @@ def test_a_transcript_of_nothing_but_space_is_none() -> None:
 
 
 def many(count: int = 400) -> list[Row]:
-    return [replace(SPOKEN, id=f"aihub/{n}", source=f"@aihub/{n}", group=f"g{n // 2}", source_pcm_hash=f"h{n}") for n in range(count)]
+    return [
+        replace(SPOKEN, id=f"aihub/{n}", source=f"@aihub/{n}", group=f"g{n // 2}", source_pcm_hash=f"h{n}")
+        for n in range(count)
+    ]
 
 
 def splits(found: filter.Filtered) -> dict[str, str]:
@@ -127,7 +149,9 @@ def test_dev_depends_on_the_seed_and_on_the_group_alone() -> None:
     assert part == {row_id: split for row_id, split in whole.items() if row_id in part}
     assert splits(filtered(*many(), dev_share=0.2, seed=1)) != whole
     more = splits(filtered(*many(), dev_share=0.3))
-    assert {row_id for row_id, split in whole.items() if split == "dev"} < {row_id for row_id, split in more.items() if split == "dev"}
+    assert {row_id for row_id, split in whole.items() if split == "dev"} < {
+        row_id for row_id, split in more.items() if split == "dev"
+    }
 
 
 def test_a_corpus_with_a_dev_split_keeps_its_own() -> None:
@@ -141,7 +165,9 @@ def test_an_empty_dev_split_is_told() -> None:
 
 @pytest.mark.parametrize("column", ["group", "source_pcm_hash"])
 def test_what_is_in_two_splits_stays_in_the_more_protected_one(column: str) -> None:
-    twin = replace(SPOKEN, id="aihub/Validation/2", source="@aihub/Validation/2", split="test", group="g2", source_pcm_hash="b")
+    twin = replace(
+        SPOKEN, id="aihub/Validation/2", source="@aihub/Validation/2", split="test", group="g2", source_pcm_hash="b"
+    )
     found = filtered(SPOKEN, replace(twin, **{column: getattr(SPOKEN, column)}))
     assert found.rows.column("id") == ["aihub/Validation/2"]
     assert found.drops.column("reason") == ["group_in_two_splits" if column == "group" else "audio_in_two_splits"]
@@ -157,7 +183,13 @@ def test_identical_audio_in_one_split_is_no_leak() -> None:
 
 
 @settings(max_examples=25, deadline=None)
-@given(st.lists(st.tuples(st.sampled_from(("train", "dev", "test")), st.integers(0, 4), st.integers(0, 4)), min_size=1, max_size=12))
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(("train", "dev", "test")), st.integers(0, 4), st.integers(0, 4)),
+        min_size=1,
+        max_size=12,
+    )
+)
 def test_no_group_and_no_audio_is_ever_in_two_splits(told: list[tuple[str, int, int]]) -> None:
     listed = [
         replace(SPOKEN, id=f"aihub/{n}", source=f"@{n}", split=split, group=f"g{group}", source_pcm_hash=f"h{sound}")
@@ -172,7 +204,10 @@ def test_no_group_and_no_audio_is_ever_in_two_splits(told: list[tuple[str, int, 
 @given(st.permutations(range(12)))
 def test_the_order_of_rows_does_not_matter(order: list[int]) -> None:
     listed = many(12)
-    assert filtered(*[listed[n] for n in order], dev_share=0.4).rows.digest() == filtered(*listed, dev_share=0.4).rows.digest()
+    assert (
+        filtered(*[listed[n] for n in order], dev_share=0.4).rows.digest()
+        == filtered(*listed, dev_share=0.4).rows.digest()
+    )
 
 
 # ---- options

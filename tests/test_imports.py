@@ -17,10 +17,10 @@ from lhotse import CutSet, Recording, RecordingSet, SupervisionSegment, Supervis
 from sounds import encoded, voice
 from test_corpora import CONTAINERS
 
+from pipeline.archives import Root
+from pipeline.archives.names import is_audio
+from pipeline.core.row import Place
 from pipeline.corpora import Claims, recordings
-from pipeline.row import Place
-from pipeline.sources import Root
-from pipeline.sources.names import is_audio
 
 Files = Mapping[str, bytes]
 NOWHERE = Place("", "", 0, 0, 0, -1)
@@ -55,7 +55,9 @@ def lines(*told: dict[str, Any]) -> bytes:
 
 
 @pytest.mark.parametrize("form", ["lhotse", "nemo", "kaldi"])
-def test_a_set_comes_back_with_its_ids_transcripts_labels_splits_and_samples(form: str, odd: Path, tmp_path: Path) -> None:
+def test_a_set_comes_back_with_its_ids_transcripts_labels_splits_and_samples(
+    form: str, odd: Path, tmp_path: Path
+) -> None:
     done(odd, "export", "manifests/mixed.parquet", "--to", form, "--own-use", "--out", tmp_path / "out")
     answer = done(tmp_path, "ingest", "recordings", "out", "--from", form, "--jobs", 1, "--json").json()
     assert (answer["kept"], answer["dropped"]) == (14, 0)
@@ -64,7 +66,17 @@ def test_a_set_comes_back_with_its_ids_transcripts_labels_splits_and_samples(for
     assert after.keys() == before.keys()
     for row_id, row in before.items():
         back = after[row_id]
-        for column in ("split", "group", "transcript", "scene", "scenario", "noise_label", "frames", "rate_hz", "pcm_hash"):
+        for column in (
+            "split",
+            "group",
+            "transcript",
+            "scene",
+            "scenario",
+            "noise_label",
+            "frames",
+            "rate_hz",
+            "pcm_hash",
+        ):
             assert getattr(back, column) == getattr(row, column), (row_id, column)
         more = {"snr_db": str(row.snr_db), "noise_id": row.noise_id} if row.kind == "mixture" else {}
         assert back.labels.items() >= {**row.labels, **more}.items()
@@ -73,10 +85,24 @@ def test_a_set_comes_back_with_its_ids_transcripts_labels_splits_and_samples(for
 
 
 def test_groups_of_several_corpora_stay_apart_when_they_come_back(claims: Callable[..., Claims]) -> None:
-    own = {"source": "@x/a", "kind": "speech", "noise_label": "speech", "pcm_hash": "0", "split": "train", "group": "user1"}
-    told = [{"audio_filepath": f"wav/{c}.wav", "id": f"{c}/a", "corpus": c} | own for c in ("aihub", "cochlscene", "recordings")]
+    own = {
+        "source": "@x/a",
+        "kind": "speech",
+        "noise_label": "speech",
+        "pcm_hash": "0",
+        "split": "train",
+        "group": "user1",
+    }
+    told = [
+        {"audio_filepath": f"wav/{c}.wav", "id": f"{c}/a", "corpus": c} | own
+        for c in ("aihub", "cochlscene", "recordings")
+    ]
     found = claims({"train.jsonl": lines(*told)} | {f"wav/{c['corpus']}.wav": WAV for c in told})
-    assert {clip.key: clip.group for clip in found.clips} == {"aihub/a": "aihub/user1", "cochlscene/a": "cochlscene/user1", "a": "user1"}
+    assert {clip.key: clip.group for clip in found.clips} == {
+        "aihub/a": "aihub/user1",
+        "cochlscene/a": "cochlscene/user1",
+        "a": "user1",
+    }
 
 
 def test_virtual_mixtures_of_lhotse_come_back_as_drops_that_say_what_to_do(odd: Path, tmp_path: Path) -> None:
@@ -84,7 +110,9 @@ def test_virtual_mixtures_of_lhotse_come_back_as_drops_that_say_what_to_do(odd: 
     done(tmp_path, "ingest", "recordings", "out", "--jobs", 1)
     lost = drops(tmp_path, "recordings")
     mixed = [row_id for row_id, row in rows(odd / "manifests/virtual.parquet").items() if row.kind == "mixture"]
-    assert {row_id: reason for row_id, (reason, _) in lost.items() if reason == "mixed_cut"} == dict.fromkeys(mixed, "mixed_cut")
+    assert {row_id: reason for row_id, (reason, _) in lost.items() if reason == "mixed_cut"} == dict.fromkeys(
+        mixed, "mixed_cut"
+    )
     assert all("save_audios" in lost[row_id][1] for row_id in mixed)
 
 
@@ -102,21 +130,35 @@ def spoken(name: str, length: float = 1.0, **more: Any) -> SupervisionSegment:
 
 
 @pytest.mark.parametrize("end", [".jsonl", ".jsonl.gz"])
-def test_cuts_that_lhotse_wrote_on_another_machine_are_read(end: str, tmp_path: Path, claims: Callable[..., Claims]) -> None:
+def test_cuts_that_lhotse_wrote_on_another_machine_are_read(
+    end: str, tmp_path: Path, claims: Callable[..., Claims]
+) -> None:
     elsewhere = tmp_path / "elsewhere/data"
     held = RecordingSet.from_recordings(recording(elsewhere, f"wav/{name}.wav") for name in ("a", "b"))
-    said = SupervisionSet.from_segments([spoken("a", text="살려주세요", speaker="spk0", gender="F", custom={"room": "office"})])
+    said = SupervisionSet.from_segments(
+        [spoken("a", text="살려주세요", speaker="spk0", gender="F", custom={"room": "office"})]
+    )
     CutSet.from_manifests(held, said).to_file(elsewhere / f"my_cuts_dev{end}")
-    files = {f"my_cuts_dev{end}": (elsewhere / f"my_cuts_dev{end}").read_bytes(), "wav/a.wav": SOUND, "wav/b.wav": SOUND}
+    files = {
+        f"my_cuts_dev{end}": (elsewhere / f"my_cuts_dev{end}").read_bytes(),
+        "wav/a.wav": SOUND,
+        "wav/b.wav": SOUND,
+    }
     found = claims(files)
     by_text = {clip.text: clip for clip in found.clips}
-    assert (by_text["살려주세요"].split, by_text["살려주세요"].kind, by_text["살려주세요"].group) == ("dev", "speech", "spk0")
+    assert (by_text["살려주세요"].split, by_text["살려주세요"].kind, by_text["살려주세요"].group) == (
+        "dev",
+        "speech",
+        "spk0",
+    )
     assert by_text["살려주세요"].labels == {"gender": "F", "room": "office", "stated_s": "1.0"}
     assert (by_text[None].kind, by_text[None].split) == ("noise", "dev")
     assert found.drops == []
 
 
-def test_recordings_and_supervisions_that_lhotse_wrote_are_joined(tmp_path: Path, claims: Callable[..., Claims]) -> None:
+def test_recordings_and_supervisions_that_lhotse_wrote_are_joined(
+    tmp_path: Path, claims: Callable[..., Claims]
+) -> None:
     root = tmp_path / "root"
     held = RecordingSet.from_recordings(recording(root, f"wav/{name}.wav") for name in ("a", "b", "c"))
     said = [spoken("a", text="살려주세요"), spoken("b", 0.4, text="도와주세요"), spoken("gone", text="구해주세요")]
@@ -124,7 +166,9 @@ def test_recordings_and_supervisions_that_lhotse_wrote_are_joined(tmp_path: Path
     SupervisionSet.from_segments(said).to_file(root / "train_supervisions.jsonl.gz")
     found = claims({}, "lhotse")
     assert {clip.key: clip.text for clip in found.clips} == {"a-1": "살려주세요", "b-1": "도와주세요", "c": None}
-    assert {clip.key: (clip.place.begin_s, clip.place.end_s) for clip in found.clips if clip.place.is_piece} == {"b-1": (0.0, 0.4)}
+    assert {clip.key: (clip.place.begin_s, clip.place.end_s) for clip in found.clips if clip.place.is_piece} == {
+        "b-1": (0.0, 0.4)
+    }
     assert {clip.split for clip in found.clips} == {"train"}
     assert reasons(found) == {"gone-1": "no_recording"}
 
@@ -150,14 +194,29 @@ def test_cuts_that_are_not_of_a_plain_file_are_drops(tmp_path: Path, claims: Cal
     ]
     expected = {"cut1": "transformed", "cut2": "mixed_cut", "cut3": "mixed_cut", "cut4": "not_a_file"}
     assert reasons(found) == expected | {"wav/4.wav": "no_label"}
-    assert all(len(drop.detail) > 20 and drop.detail.startswith(("cuts_test.jsonl, line", "wav/4")) for drop in found.drops)
+    assert all(
+        len(drop.detail) > 20 and drop.detail.startswith(("cuts_test.jsonl, line", "wav/4")) for drop in found.drops
+    )
 
 
 def test_lines_of_nemo_are_read_with_what_else_they_say(claims: Callable[..., Claims]) -> None:
-    told = {"audio_filepath": "/mnt/x/wav/a.wav", "duration": 3.2, "text": "살려주세요", "speaker": "s", "label": "SaveMe", "age": 71}
+    told = {
+        "audio_filepath": "/mnt/x/wav/a.wav",
+        "duration": 3.2,
+        "text": "살려주세요",
+        "speaker": "s",
+        "label": "SaveMe",
+        "age": 71,
+    }
     found = claims({"train_manifest.json": lines(told), "wav/a.wav": WAV})
     (clip,) = found.clips
-    assert (clip.key, clip.text, clip.split, clip.kind, clip.group) == ("mnt/x/wav/a.wav", "살려주세요", "train", "speech", "s")
+    assert (clip.key, clip.text, clip.split, clip.kind, clip.group) == (
+        "mnt/x/wav/a.wav",
+        "살려주세요",
+        "train",
+        "speech",
+        "s",
+    )
     assert clip.labels == {"label": "SaveMe", "age": "71", "stated_s": "3.2"}
 
 
@@ -242,7 +301,9 @@ def test_a_recording_that_is_longer_than_its_manifest_states_is_flagged(tmp_path
 
 SAMPLES: dict[str, Files] = {
     "nemo": {
-        "n/train.jsonl": lines({"audio_filepath": "wav/녹음 1.wav", "text": "x"}, {"audio_filepath": "wav/b.wav", "offset": 1}),
+        "n/train.jsonl": lines(
+            {"audio_filepath": "wav/녹음 1.wav", "text": "x"}, {"audio_filepath": "wav/b.wav", "offset": 1}
+        ),
         **{f"n/wav/{name}.wav": WAV for name in ("녹음 1", "b", "c")},
         "n/README.md": b"...",
     },
@@ -260,7 +321,9 @@ def test_the_container_changes_no_clip_and_no_reason(
     hold(tmp_path / "held", SAMPLES[form])
     root = Root("recordings", tmp_path / "held")
     held = recordings.clips(root)
-    assert [replace(clip, place=NOWHERE) for clip in held.clips] == [replace(clip, place=NOWHERE) for clip in plain.clips]
+    assert [replace(clip, place=NOWHERE) for clip in held.clips] == [
+        replace(clip, place=NOWHERE) for clip in plain.clips
+    ]
     assert Counter(drop.reason for drop in held.drops) == Counter(drop.reason for drop in plain.drops)
     assert [recordings.places(root)[clip.source] for clip in held.clips] == [clip.place for clip in held.clips]
 
@@ -280,7 +343,11 @@ def test_every_recording_is_a_clip_a_drop_or_named_by_one(form: str, claims: Cal
 
 
 def test_a_table_comes_first_and_another_manifest_beside_it_is_noted(claims: Callable[..., Claims]) -> None:
-    both = {"metadata.csv": b"file,text\na.wav,x\n", "train.jsonl": lines({"audio_filepath": "a.wav", "text": "y"}), "a.wav": WAV}
+    both = {
+        "metadata.csv": b"file,text\na.wav,x\n",
+        "train.jsonl": lines({"audio_filepath": "a.wav", "text": "y"}),
+        "a.wav": WAV,
+    }
     found = claims(both)
     assert [clip.text for clip in found.clips] == ["x"]
     assert "a manifest of nemo is there too: --from nemo reads that" in found.notes

@@ -71,9 +71,18 @@ def test_nothing_is_lost_unseen(ingested: Path) -> None:
         (np.array([0.25, 0.5, 0.999, -0.5]), "FLOAT", 0.0),
     ],
 )
-def test_clipped_share_counts_samples_at_full_scale(samples: np.ndarray, subtype: str, share: float, tmp_path: Path) -> None:
+def test_clipped_share_counts_samples_at_full_scale(
+    samples: np.ndarray, subtype: str, share: float, tmp_path: Path
+) -> None:
     many = np.tile(samples, 1_000)
-    done(tmp_path, "ingest", "ms-snsd", corpus(tmp_path / "c", {"noise_test/A_1.wav": encoded(many, subtype=subtype)}), "--jobs", 1)
+    done(
+        tmp_path,
+        "ingest",
+        "ms-snsd",
+        corpus(tmp_path / "c", {"noise_test/A_1.wav": encoded(many, subtype=subtype)}),
+        "--jobs",
+        1,
+    )
     assert rows(tmp_path, "ms-snsd")["ms-snsd/noise_test/A_1"].clipped_share == pytest.approx(share)
 
 
@@ -154,7 +163,12 @@ def test_chunks_after_the_samples_are_no_matter(tmp_path: Path) -> None:
 
 def test_clips_without_a_known_speaker_share_a_group_where_their_samples_are_the_same(tmp_path: Path) -> None:
     table = "file,transcript,split\na.wav,살려줘,train\nb.wav,살려줘,train\nc.wav,살려줘,train\n"
-    files = {"a.wav": encoded(voice(1.0)), "b.wav": encoded(voice(1.0)), "c.wav": encoded(voice(1.0, seed=1)), "table.csv": table.encode()}
+    files = {
+        "a.wav": encoded(voice(1.0)),
+        "b.wav": encoded(voice(1.0)),
+        "c.wav": encoded(voice(1.0, seed=1)),
+        "table.csv": table.encode(),
+    }
     done(tmp_path, "ingest", "recordings", corpus(tmp_path / "c", files), "--jobs", 1)
     a, b, c = (rows(tmp_path, "recordings")[f"recordings/{name}.wav"].group for name in "abc")
     assert a == b != c

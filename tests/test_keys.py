@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline import keys
+from pipeline.core import keys
 
 NAMES = [f"aihub/Training/{n}" for n in range(20_000)]
 NOISE = [f"cochlscene/Bus_user{n:04d}" for n in range(50)]
@@ -35,11 +35,15 @@ def test_identities_are_golden() -> None:
 
 def test_equal_parts_have_equal_fingerprints_in_another_process() -> None:
     code = "from pipeline.keys import fingerprint; print(fingerprint('mix', {'b': [1, 2], 'a': '살려'}))"
-    ran = subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[1], check=True, capture_output=True, text=True)
+    ran = subprocess.run(
+        [sys.executable, "-c", code], cwd=Path(__file__).parents[1], check=True, capture_output=True, text=True
+    )
     assert ran.stdout.strip() == keys.fingerprint("mix", {"a": "살려", "b": [1, 2]})
 
 
-@given(st.lists(st.one_of(st.text(), st.integers(), st.none(), st.booleans()), max_size=4), st.lists(st.text(), max_size=4))
+@given(
+    st.lists(st.one_of(st.text(), st.integers(), st.none(), st.booleans()), max_size=4), st.lists(st.text(), max_size=4)
+)
 def test_other_parts_have_other_fingerprints(one: list[object], other: list[object]) -> None:
     same = [(type(a), a) for a in one] == [(type(b), b) for b in other]
     assert (keys.fingerprint(*one) == keys.fingerprint(*other)) is same
@@ -106,4 +110,6 @@ def test_any_two_names_stand_in_the_same_order_whatever_the_others_are() -> None
     drawn = [names[n] for n in keys.order(3, "sample", names)]
     assert sorted(drawn) == sorted(names)
     assert drawn != names
-    assert [names[::3][n] for n in keys.order(3, "sample", names[::3])] == [name for name in drawn if name in set(names[::3])]
+    assert [names[::3][n] for n in keys.order(3, "sample", names[::3])] == [
+        name for name in drawn if name in set(names[::3])
+    ]

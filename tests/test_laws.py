@@ -24,11 +24,12 @@ from conftest import ROOTS, Built, build
 from containers import UTF8, Style, tar_bytes, write, zip_bytes
 from sounds import corpus, encoded, hiss, voice
 
-from pipeline import corpora, files, keys
-from pipeline.row import Row
-from pipeline.sources import Root
+from pipeline import corpora
+from pipeline.archives import Root
+from pipeline.core import files, keys
+from pipeline.core.row import Row
+from pipeline.core.table import Table
 from pipeline.stages import mix
-from pipeline.table import Table
 
 STAGES = ("filtered", "resampled", "mixed")
 PLACES = {"shard", "offset", "bytes"}
@@ -57,14 +58,20 @@ def test_jobs_are_rows_and_drops(name: str, built: Built) -> None:
     told = built.answers[name]
     assert told["in"] == told["kept"] + told["dropped"]
     assert told["kept"] == len(held(built.folder, name)) == len(rows(built.folder, name))
-    assert told["dropped"] == held(built.folder, name).drops().query("SELECT count(*) FROM rows")[0][0] == sum(told["reasons"].values())
+    assert (
+        told["dropped"]
+        == held(built.folder, name).drops().query("SELECT count(*) FROM rows")[0][0]
+        == sum(told["reasons"].values())
+    )
 
 
 def test_each_stage_begins_with_the_rows_that_the_one_before_kept(built: Built) -> None:
     told = built.answers
     assert told["filtered"]["in"] == sum(told[name]["kept"] for name in ROOTS)
     assert told["resampled"]["in"] == told["filtered"]["kept"]
-    kinds = [row for row in rows(built.folder, "resampled").values() if row.kind == "speech" and row.corpus != "recordings"]
+    kinds = [
+        row for row in rows(built.folder, "resampled").values() if row.kind == "speech" and row.corpus != "recordings"
+    ]
     assert told["mixed"]["in"] == told["resampled"]["kept"] + len(kinds)  # two SNRs make two of one
 
 
@@ -98,8 +105,13 @@ def test_the_cut_into_shards_changes_no_sound(tmp_path: Path) -> None:
     found = []
     for clips in (1, 2, 100):
         chain(tmp_path / str(clips), folder, "--shard-clips", clips)
-        found.append({row_id: (row.pcm_hash, row.snr_active_db) for row_id, row in rows(tmp_path / str(clips), "mixed").items()})
-        assert held(tmp_path / str(clips), "mixed").provenance.logical_hash == held(tmp_path / "1", "mixed").provenance.logical_hash
+        found.append(
+            {row_id: (row.pcm_hash, row.snr_active_db) for row_id, row in rows(tmp_path / str(clips), "mixed").items()}
+        )
+        assert (
+            held(tmp_path / str(clips), "mixed").provenance.logical_hash
+            == held(tmp_path / "1", "mixed").provenance.logical_hash
+        )
     assert found[0] == found[1] == found[2]
 
 
@@ -140,7 +152,9 @@ def _without_place(row: Row) -> dict[str, object]:
 def test_one_more_noise_among_many_takes_its_share_and_moves_no_other(built: Built, seed: int) -> None:
     table = held(built.folder, "resampled").table
     options = mix.Options(copies=100, snr_db=("0:10",), noise=("ms-snsd",))
-    lost = next(row.id for row in rows(built.folder, "resampled").values() if row.corpus == "ms-snsd" and row.split == "test")
+    lost = next(
+        row.id for row in rows(built.folder, "resampled").values() if row.corpus == "ms-snsd" and row.split == "test"
+    )
     fewer = table.where(~table.equal("id", lost))
     before = {row.id: row for row in _planned(fewer, options, seed)}
     after = {row.id: row for row in _planned(table, options, seed)}
@@ -164,7 +178,15 @@ def test_a_manifest_holds_no_path_no_host_and_no_person(name: str, built: Built)
     for path in (built.path(name), built.path(f"{name}.drops")):
         table = pq.read_table(path)
         told = f"{table.to_pylist()} {table.schema.metadata}"
-        for private in (built.folder, built.corpora, Path.home(), socket.gethostname(), getpass.getuser(), "tmp", "aihub170"):
+        for private in (
+            built.folder,
+            built.corpora,
+            Path.home(),
+            socket.gethostname(),
+            getpass.getuser(),
+            "tmp",
+            "aihub170",
+        ):
             assert not re.search(rf"(?<!\w){re.escape(str(private))}(?!\w)", told), private
         assert not re.search(r"\.(zip|z\d\d|part\d+)\b|\b0x[0-9a-f]+", told)
 
@@ -180,12 +202,14 @@ def test_a_manifest_names_its_inputs_by_their_hash(built: Built) -> None:
 # ---- 5. A stage's output is named by all it depends on
 
 
-def test_the_same_command_again_changes_no_byte_and_opens_no_recording(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_same_command_again_changes_no_byte_and_opens_no_recording(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = corpus(tmp_path / "corpus", SMALL)
     chain(tmp_path, folder, *TRIES)
     before = digests(tmp_path)
-    monkeypatch.setattr("pipeline.store.store.decode", _never)
-    monkeypatch.setattr("pipeline.store.codec.flac", _never)
+    monkeypatch.setattr("pipeline.stages.store.decode", _never)
+    monkeypatch.setattr("pipeline.audio.codec.flac", _never)
     chain(tmp_path, folder, *TRIES)
     assert digests(tmp_path) == before
 
@@ -306,7 +330,11 @@ def test_realised_snr_is_that_of_the_stored_audio_and_near_the_request(built: Bu
     for row in mixtures:
         samples = reference.stored(built.path("mixed"), row)
         assert np.abs(samples.astype(int)).max() < 32_767
-        clean = reference.stored(built.path("resampled"), speech[row.speech_id or ""]) * 10 ** ((row.gain_db or 0.0) / 20) / 32_768
+        clean = (
+            reference.stored(built.path("resampled"), speech[row.speech_id or ""])
+            * 10 ** ((row.gain_db or 0.0) / 20)
+            / 32_768
+        )
         noise_db = reference.rms_db(samples / 32_768 - clean)
         active_db, full_db = reference.p56(clean, 16_000)[0] - noise_db, reference.rms_db(clean) - noise_db
         assert row.snr_active_db == pytest.approx(active_db, abs=0.02)
@@ -317,7 +345,9 @@ def test_realised_snr_is_that_of_the_stored_audio_and_near_the_request(built: Bu
 # ---- 8. Nothing is in two splits
 
 
-@pytest.mark.parametrize("column", ["group", "source", "pcm_hash", "source_pcm_hash", "speech_id", "noise_source", "noise_pcm_hash"])
+@pytest.mark.parametrize(
+    "column", ["group", "source", "pcm_hash", "source_pcm_hash", "speech_id", "noise_source", "noise_pcm_hash"]
+)
 def test_nothing_is_in_two_splits(column: str, built: Built) -> None:
     splits: dict[tuple[str, str], set[str]] = {}
     for row in rows(built.folder, "mixed").values():
@@ -343,11 +373,15 @@ def unpacked(folder: Path, root: Root, form: str = "NFC") -> Path:
 
 
 def zipped_again(folder: Path, root: Root, style: Style) -> Path:
-    return write(folder, {"everything.zip": zip_bytes({entry.name: root.read(entry.place) for entry in root.entries()}, style)})
+    return write(
+        folder, {"everything.zip": zip_bytes({entry.name: root.read(entry.place) for entry in root.entries()}, style)}
+    )
 
 
 def in_a_tar(folder: Path, root: Root) -> Path:
-    return write(folder, {"everything.tar": tar_bytes({entry.name: root.read(entry.place) for entry in root.entries()}, "NFD")})
+    return write(
+        folder, {"everything.tar": tar_bytes({entry.name: root.read(entry.place) for entry in root.entries()}, "NFD")}
+    )
 
 
 FORMS: dict[str, Callable[[Path, Root], Path]] = {
@@ -378,7 +412,11 @@ def test_unpacked_corpora_make_the_same_bytes_to_the_end(built: Built, tmp_path:
 
 def test_mixtures_are_made_again_from_their_rows_and_the_corpora_sample_for_sample(built: Built) -> None:
     roots = {name: Root(name, built.corpora / folder) for name, folder in ROOTS.items()}
-    places = {source: (name, place) for name, root in roots.items() for source, place in corpora.find(name).places(root).items()}
+    places = {
+        source: (name, place)
+        for name, root in roots.items()
+        for source, place in corpora.find(name).places(root).items()
+    }
     sounds: dict[str, np.ndarray] = {}
 
     def sound(source: str | None) -> np.ndarray:
@@ -393,10 +431,13 @@ def test_mixtures_are_made_again_from_their_rows_and_the_corpora_sample_for_samp
 
 def test_looped_noise_is_made_again_too(tmp_path: Path) -> None:
     folder = corpus(
-        tmp_path / "c", {"clean_test/long.wav": encoded(voice(5.0)), "noise_test/Short_1.wav": encoded(hiss(0.7, 44_100), 44_100)}
+        tmp_path / "c",
+        {"clean_test/long.wav": encoded(voice(5.0)), "noise_test/Short_1.wav": encoded(hiss(0.7, 44_100), 44_100)},
     )
     path = chain(tmp_path, folder, "--copies", 5)
-    speech, noise = (reference.resampled((folder / name).read_bytes()) for name in ("clean_test/long.wav", "noise_test/Short_1.wav"))
+    speech, noise = (
+        reference.resampled((folder / name).read_bytes()) for name in ("clean_test/long.wav", "noise_test/Short_1.wav")
+    )
     for row in rows(tmp_path, "mixed").values():
         if row.kind == "mixture":
             made, stored = reference.mixture(row, speech, noise), reference.stored(path, row)

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline import lexicon
-from pipeline.errors import RecipeError
-from pipeline.lexicon import SHIPPED, Lexicon, shipped
+from pipeline.core.errors import RecipeError
+from pipeline.corpora import lexicon
+from pipeline.corpora.lexicon import SHIPPED, Lexicon, shipped
 
 HELD = shipped()
 

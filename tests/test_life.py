@@ -14,10 +14,10 @@ import pytest
 from command import Ended, done, drops, held, prep, rows
 from conftest import ROOTS, Built
 
-from pipeline import keys, manifest
+from pipeline.archives import Root
+from pipeline.core import keys, manifest
+from pipeline.core.row import Row
 from pipeline.corpora.aihub import CLASSES
-from pipeline.row import Row
-from pipeline.sources import Root
 
 
 def explain(built: Built, *words: object) -> Any:
@@ -57,12 +57,20 @@ def test_the_bytes_lie_where_it_says(corpus: str, name: str, built: Built) -> No
     row = next(held(built.folder, name).rows())
     told = explain(built, row.id, "--root", f"{corpus}={built.corpora / ROOTS[corpus]}")
     said = next(fact["said"] for fact in told["facts"] if fact["about"] == "bytes")
-    size, offset, where = re.fullmatch(r"([\d,]+), (?:as they are|packed into [\d,]+), at byte ([\d,]+) of (.+)", said).groups()  # type: ignore[union-attr]
+    size, offset, where = re.fullmatch(
+        r"([\d,]+), (?:as they are|packed into [\d,]+), at byte ([\d,]+) of (.+)", said
+    ).groups()  # type: ignore[union-attr]
     archive = Path(where)
     assert archive.exists()
     entries = Root(corpus, built.corpora / ROOTS[corpus]).entries()
-    lying = [e for e in entries if (e.place.offset, e.place.size) == (int(offset.replace(",", "")), int(size.replace(",", "")))]
-    assert [e for e in lying if archive.name == e.place.container.rpartition("/")[2] and row.id.rpartition("/")[2] in e.name]
+    lying = [
+        e
+        for e in entries
+        if (e.place.offset, e.place.size) == (int(offset.replace(",", "")), int(size.replace(",", "")))
+    ]
+    assert [
+        e for e in lying if archive.name == e.place.container.rpartition("/")[2] and row.id.rpartition("/")[2] in e.name
+    ]
 
 
 def test_a_root_that_is_gone_is_told_and_the_rest_with_it(built: Built, tmp_path: Path) -> None:
@@ -113,12 +121,16 @@ def test_the_draw_of_the_dev_split_is_told_and_is_the_one_that_was_made(built: B
     done(tmp_path, "filter", *ingested, "--dev-share", 0.4, "--seed", 5, "--out", tmp_path / "filtered.parquet")
     by_split = {row.split: row for row in manifest.read(tmp_path / "filtered.parquet").rows() if row.corpus == "aihub"}
     for split in ("train", "dev"):
-        said = facts(done(tmp_path, "explain", by_split[split].id, *ingested, "filtered.parquet", "--json").json(), "filter")["split"]
+        said = facts(
+            done(tmp_path, "explain", by_split[split].id, *ingested, "filtered.parquet", "--json").json(), "filter"
+        )["split"]
         draw = float(keys.draws(5, "dev aihub", [by_split[split].group])[0, 0])
         assert f"{draw:.4f}" in said
         assert said.startswith("dev, carved from train" if split == "dev" else "train, as the corpus has it")
         assert (draw < 0.4) == (split == "dev")
-    assert facts(explain(built, next(held(built.folder, "cochlscene").rows()).id), "filter")["split"].endswith("as the corpus has it")
+    assert facts(explain(built, next(held(built.folder, "cochlscene").rows()).id), "filter")["split"].endswith(
+        "as the corpus has it"
+    )
 
 
 def test_the_spelling_that_gave_the_keyword_is_told(built: Built) -> None:
@@ -130,10 +142,25 @@ def test_the_spelling_that_gave_the_keyword_is_told(built: Built) -> None:
 def test_the_keyword_of_another_lexicon_is_told_only_with_that_lexicon(built: Built, tmp_path: Path) -> None:
     row = next(row for row in held(built.folder, "mixed").rows() if row.keyword == "helpme")
     (tmp_path / "own.toml").write_text(f'other = "none"\n[keywords]\ncall = ["{row.transcript}"]\n', encoding="utf-8")
-    done(tmp_path, "filter", built.path("aihub"), "--lexicon", "own.toml", "--out", "f.parquet", "--splits", "train", "--splits", "test")
+    done(
+        tmp_path,
+        "filter",
+        built.path("aihub"),
+        "--lexicon",
+        "own.toml",
+        "--out",
+        "f.parquet",
+        "--splits",
+        "train",
+        "--splits",
+        "test",
+    )
     asked = (row.speech_id, built.path("aihub"), "f.parquet", "--json")
     assert "by a lexicon that is not at hand" in facts(done(tmp_path, "explain", *asked).json(), "filter")["keyword"]
-    assert "stands under it" in facts(done(tmp_path, "explain", *asked, "--lexicon", "own.toml").json(), "filter")["keyword"]
+    assert (
+        "stands under it"
+        in facts(done(tmp_path, "explain", *asked, "--lexicon", "own.toml").json(), "filter")["keyword"]
+    )
 
 
 @pytest.mark.parametrize("tag", ["_snr20_", "_snr0to10_"])
@@ -141,7 +168,9 @@ def test_the_noise_is_drawn_again_and_the_pool_counted(tag: str, built: Built) -
     mixture = a_mixture(built, tag)
     said = facts(explain(built, mixture.id), "mix")
     pool = [
-        row for row in held(built.folder, "mixed").rows() if (row.kind, row.corpus, row.split) == ("noise", "cochlscene", mixture.split)
+        row
+        for row in held(built.folder, "mixed").rows()
+        if (row.kind, row.corpus, row.split) == ("noise", "cochlscene", mixture.split)
     ]
     word = keys.words(0, "mix", [f"{mixture.speech_id}\n0"])
     assert said["noise"].startswith(str(mixture.noise_id))
@@ -151,10 +180,15 @@ def test_the_noise_is_drawn_again_and_the_pool_counted(tag: str, built: Built) -
     )
     assert said["crop"].startswith(f"from frame {mixture.noise_start:,} ")
     assert said["crop"].endswith("the first crop drawn")
-    assert (f"drawn from 0 to 10 dB (the draw: {keys.unit(word)[0, 2]:.6f})" in said["SNR asked"]) == (tag == "_snr0to10_")
+    assert (f"drawn from 0 to 10 dB (the draw: {keys.unit(word)[0, 2]:.6f})" in said["SNR asked"]) == (
+        tag == "_snr0to10_"
+    )
     assert f"active {mixture.snr_active_db:.4f} dB" in said["SNR realised"]
     assert f"noise {mixture.noise_gain_db} dB" in said["gains"]
-    assert (said["pcm hash"], said["parts"]) == (mixture.pcm_hash, f"speech {mixture.speech_pcm_hash}, noise {mixture.noise_pcm_hash}")
+    assert (said["pcm hash"], said["parts"]) == (
+        mixture.pcm_hash,
+        f"speech {mixture.speech_pcm_hash}, noise {mixture.noise_pcm_hash}",
+    )
     assert f"{mixture.bytes:,} bytes at byte {mixture.offset:,} of manifests/audio/{mixture.shard}" in said["stored"]
 
 

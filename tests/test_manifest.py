@@ -16,11 +16,11 @@ import pytest
 from command import drops, held, rows
 from conftest import Built
 
-from pipeline import manifest
-from pipeline.errors import ManifestError
-from pipeline.manifest import Provenance
-from pipeline.row import Drop, Row
-from pipeline.table import Table
+from pipeline.core import manifest
+from pipeline.core.errors import ManifestError
+from pipeline.core.manifest import Provenance
+from pipeline.core.row import Drop, Row
+from pipeline.core.table import Table
 
 MADE = Provenance("ingest", {"ingest": {"corpora": ["aihub"]}}, 0)
 ROW = Row(
@@ -100,7 +100,8 @@ def test_the_same_rows_make_the_same_bytes_whatever_their_order(tmp_path: Path) 
 def test_the_same_rows_in_pieces_make_the_same_bytes(tmp_path: Path) -> None:
     """Rows come from as many shards as there are; the file must not show it."""
     listed = [
-        replace(ROW, id=f"aihub/{n:05d}", source=f"@aihub/{n:05d}", group=f"g{n % 7}", frames=n, transcript=None) for n in range(3_000)
+        replace(ROW, id=f"aihub/{n:05d}", source=f"@aihub/{n:05d}", group=f"g{n % 7}", frames=n, transcript=None)
+        for n in range(3_000)
     ]
     for name, size in (("whole", 3_000), ("pieces", 7), ("halves", 1_500)):
         parts = [Table.of(listed[start : start + size], Row) for start in range(0, len(listed), size)]
@@ -132,7 +133,9 @@ def test_pandas_duckdb_and_polars_read_the_same_rows(name: str, built: Built) ->
     assert pl.read_parquet(path)["id"].to_list() == ids
     with duckdb.connect() as session:
         assert [found for (found,) in session.execute("SELECT id FROM read_parquet(?)", [str(path)]).fetchall()] == ids
-        listed = session.execute("SELECT id, transcript FROM read_parquet(?) WHERE transcript IS NOT NULL", [str(path)]).fetchall()
+        listed = session.execute(
+            "SELECT id, transcript FROM read_parquet(?) WHERE transcript IS NOT NULL", [str(path)]
+        ).fetchall()
     assert listed == [(row.id, row.transcript) for row in wanted if row.transcript is not None]
 
 
@@ -161,7 +164,9 @@ def test_provenance_is_canonical_json_of_versions_and_hashes_alone(tmp_path: Pat
 
 
 @pytest.mark.parametrize("nth", [1, 2])
-def test_a_write_that_fails_leaves_the_old_manifest_or_none(nth: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_write_that_fails_leaves_the_old_manifest_or_none(
+    nth: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = written(tmp_path)
     before, real, left = path.read_bytes(), os.replace, nth
 
@@ -193,12 +198,17 @@ def _damaged(path: Path, how: str) -> None:
     elif how == "lacks a column":
         pq.write_table(table.drop_columns(["frames"]), path)
     elif how == "wrong type":
-        pq.write_table(table.set_column(table.column_names.index("frames"), "frames", pa.array(["many"] * len(table))), path)
+        pq.write_table(
+            table.set_column(table.column_names.index("frames"), "frames", pa.array(["many"] * len(table))), path
+        )
     elif how == "later schema":
         told = json.loads(table.schema.metadata[b"prep"]) | {"schema_version": manifest.SCHEMA_VERSION + 1}
         pq.write_table(table.replace_schema_metadata({b"prep": json.dumps(told)}), path)
     elif how == "unknown provenance":
-        told = json.loads(table.schema.metadata[b"prep"]) | {"schema_version": manifest.SCHEMA_VERSION + 1, "signed_by": "x"}
+        told = json.loads(table.schema.metadata[b"prep"]) | {
+            "schema_version": manifest.SCHEMA_VERSION + 1,
+            "signed_by": "x",
+        }
         pq.write_table(table.replace_schema_metadata({b"prep": json.dumps(told)}), path)
     else:
         path.unlink()
@@ -242,7 +252,9 @@ def test_missing_drops_are_named(tmp_path: Path) -> None:
 
 def test_drops_say_stage_reason_and_sentence(built: Built) -> None:
     for name in ("aihub", "filtered", "mixed"):
-        for row_id, stage, reason, detail in held(built.folder, name).drops().query("SELECT id, stage, reason, detail FROM rows"):
+        for row_id, stage, reason, detail in (
+            held(built.folder, name).drops().query("SELECT id, stage, reason, detail FROM rows")
+        ):
             assert stage in ("ingest", "filter", "resample", "mix")
             assert reason.replace("_", "").isalpha()
             assert reason == reason.lower()

@@ -11,12 +11,12 @@ import pyarrow.parquet as pq
 import pytest
 from command import done, prep
 
-from pipeline import manifest, migrations, parquet
-from pipeline.errors import ManifestError
-from pipeline.manifest import SCHEMA_VERSION, Provenance
-from pipeline.migrations import Step
-from pipeline.row import Drop, Row
-from pipeline.table import Table
+from pipeline.core import manifest, migrations, parquet
+from pipeline.core.errors import ManifestError
+from pipeline.core.manifest import SCHEMA_VERSION, Provenance
+from pipeline.core.migrations import Step
+from pipeline.core.row import Drop, Row
+from pipeline.core.table import Table
 
 KEPT = Path(__file__).parent / "data/schema-1.parquet"  # made of the small corpora of prep demo, without AI-Hub's part
 ROWS_HASH, DROPS_HASH = "83b49b85a95d716bda8afb97df54b413", "e266e8090e4e951c4c930cb6c3a247f0"
@@ -25,7 +25,11 @@ ROW = Row("a/1", "recordings", "train", "g", "speech", "@recordings/1", "살려�
 
 def test_a_manifest_of_schema_1_opens_for_ever() -> None:
     held = manifest.read(KEPT)
-    assert (held.provenance.schema_version, held.provenance.stage, held.provenance.logical_hash) == (1, "mix", ROWS_HASH)
+    assert (held.provenance.schema_version, held.provenance.stage, held.provenance.logical_hash) == (
+        1,
+        "mix",
+        ROWS_HASH,
+    )
     rows = {row.id: row for row in held.rows()}
     mixture = rows["recordings/wav/rec 001.wav_snr0to20_0"]
     assert (mixture.kind, mixture.keyword, mixture.noise_id, mixture.snr_db) == (
@@ -51,7 +55,9 @@ def test_the_kept_manifest_holds_nothing_of_ai_hub() -> None:
 def older(folder: Path, version: int = 0) -> Path:
     """A manifest of a schema before the first: `place` for `scene`, without a CRC, drops without a sentence."""
     path = folder / "old.parquet"
-    made = Provenance("ingest", {"ingest": {"corpora": ["recordings"]}}, 7, versions={"numpy": "1.0"}, schema_version=version)
+    made = Provenance(
+        "ingest", {"ingest": {"corpora": ["recordings"]}}, 7, versions={"numpy": "1.0"}, schema_version=version
+    )
     rows = Table.of([ROW, replace(ROW, id="a/2", source="@recordings/2", scene=None)], Row)
     lacking = Table(rows.arrow.drop_columns(["source_pcm_crc"])).renamed(scene="place")
     drops = Table(Table.of([Drop("a/9", "ingest", "truncated", "")], Drop).arrow.drop_columns(["detail"]))
@@ -136,9 +142,17 @@ def test_the_newest_is_left_as_it_is(tmp_path: Path) -> None:
         shutil.copy(KEPT.parent / name, tmp_path / name)
     before = (tmp_path / KEPT.name).read_bytes()
     assert "the newest: nothing to do" in done(tmp_path, "migrate", KEPT.name).out
-    assert done(tmp_path, "migrate", KEPT.name, "--json").json() == {"from": SCHEMA_VERSION, "to": SCHEMA_VERSION, "manifest": KEPT.name}
+    assert done(tmp_path, "migrate", KEPT.name, "--json").json() == {
+        "from": SCHEMA_VERSION,
+        "to": SCHEMA_VERSION,
+        "manifest": KEPT.name,
+    }
     other = prep(tmp_path, "migrate", KEPT.name, "--out", "other.parquet")
-    assert (other.code, "is of the newest schema" in other.err, (tmp_path / "other.parquet").exists()) == (1, True, False)
+    assert (other.code, "is of the newest schema" in other.err, (tmp_path / "other.parquet").exists()) == (
+        1,
+        True,
+        False,
+    )
     assert (tmp_path / KEPT.name).read_bytes() == before
 
 

@@ -12,10 +12,10 @@ from command import chain, done, drops, held, prep, rows
 from odd import ALL_PASS, NOISE, SPEECH, USELESS
 from sounds import corpus, encoded, hiss, voice
 
-from pipeline.row import Row
+from pipeline.audio.shards import Reader
+from pipeline.core.row import Row
+from pipeline.core.table import Table
 from pipeline.stages import mix
-from pipeline.store import Reader
-from pipeline.table import Table
 
 SNRS = ("--snr", -5, "--snr", 20, "--snr", "0:10", "--copies", 2)
 
@@ -40,7 +40,9 @@ def resampled(tmp_path_factory: pytest.TempPathFactory) -> Table:
 
 def _row(row_id: str, split: str, name: str, kind: str = "speech", frames: int = 32_000) -> Row:
     claims = Row(row_id, name, split, row_id, kind, f"@{row_id}", noise_label=kind)
-    stored = replace(claims, shard=f"{kind}.tar", offset=512, bytes=1_000, rate_hz=16_000, frames=frames, pcm_hash=row_id)
+    stored = replace(
+        claims, shard=f"{kind}.tar", offset=512, bytes=1_000, rate_hz=16_000, frames=frames, pcm_hash=row_id
+    )
     return replace(stored, level_full_dbfs=-30.0, level_active_dbfs=-28.0, activity=0.6, gain_db=0.0)
 
 
@@ -73,7 +75,9 @@ def test_every_utterance_is_mixed_at_every_snr_in_every_copy(mixed: Path) -> Non
 def test_snr_that_came_out_is_that_of_the_stored_samples_and_near_the_request(mixed: Path) -> None:
     for row in mixtures(mixed):
         speech, noise = parts(mixed, row)
-        assert row.snr_active_db == pytest.approx(reference.p56(speech, 16_000)[0] - reference.rms_db(noise), abs=0.02), row.id
+        assert row.snr_active_db == pytest.approx(
+            reference.p56(speech, 16_000)[0] - reference.rms_db(noise), abs=0.02
+        ), row.id
         assert row.snr_full_db == pytest.approx(reference.rms_db(speech) - reference.rms_db(noise), abs=0.02), row.id
         assert row.snr_active_db == pytest.approx(row.snr_db, abs=0.1), row.id
 
@@ -149,7 +153,9 @@ def test_an_snr_beyond_sixteen_bits_is_dropped_and_says_so(tmp_path: Path) -> No
     assert "60.0 dB asked for" in detail
 
 
-@pytest.mark.parametrize(("name", "reason"), [("noise_test/Opposite_1.wav", "silent_noise"), ("noise_test/Tiny_1.wav", "short_noise")])
+@pytest.mark.parametrize(
+    ("name", "reason"), [("noise_test/Opposite_1.wav", "silent_noise"), ("noise_test/Tiny_1.wav", "short_noise")]
+)
 def test_noise_that_cannot_be_mixed_loses_rows_by_a_true_reason(name: str, reason: str, tmp_path: Path) -> None:
     """Its own row stays: as an example of noise it may still be of use."""
     both = {"noise_test/Hum_1.wav": encoded(hiss(5.0)), name: USELESS[name]}
@@ -173,7 +179,9 @@ def test_the_silent_half_of_a_noise_is_drawn_again(tmp_path: Path) -> None:
 
 
 def test_a_loud_mixture_keeps_its_snr_when_attenuated(tmp_path: Path) -> None:
-    folder = corpus(tmp_path / "c", {"clean_test/loud.wav": encoded(np.clip(voice(3.0, level_dbfs=-9.0), -0.99, 0.99)), **NOISE})
+    folder = corpus(
+        tmp_path / "c", {"clean_test/loud.wav": encoded(np.clip(voice(3.0, level_dbfs=-9.0), -0.99, 0.99)), **NOISE}
+    )
     chain(tmp_path, folder, "--snr", -10, filtering=ALL_PASS)
     (row,) = mixtures(tmp_path)
     assert (row.gain_db or 0) < -3
@@ -185,7 +193,15 @@ def test_virtual_mixtures_render_the_samples_that_stored_ones_hold(mixed: Path) 
     reader, virtual, stored = Reader(mixed / "manifests"), rows(mixed, "virtual"), rows(mixed, "mixed")
     assert list(virtual) == list(stored)
     for row_id, row in virtual.items():
-        for column in ("pcm_hash", "snr_active_db", "snr_full_db", "gain_db", "noise_gain_db", "peak_dbfs", "level_full_dbfs"):
+        for column in (
+            "pcm_hash",
+            "snr_active_db",
+            "snr_full_db",
+            "gain_db",
+            "noise_gain_db",
+            "peak_dbfs",
+            "level_full_dbfs",
+        ):
             assert getattr(row, column) == getattr(stored[row_id], column)
         assert np.array_equal(reader.pcm(row), reader.pcm(stored[row_id]))
 
@@ -199,7 +215,9 @@ def test_noise_is_of_the_utterances_own_split(resampled: Table) -> None:
 
 
 def test_a_split_without_noise_loses_its_utterances_by_name_and_no_others(resampled: Table) -> None:
-    plan = mix.plan(resampled.where(~(resampled.equal("kind", "noise") & resampled.equal("split", "dev"))), mix.Options(), 0, "")
+    plan = mix.plan(
+        resampled.where(~(resampled.equal("kind", "noise") & resampled.equal("split", "dev"))), mix.Options(), 0, ""
+    )
     assert plan.drops.column("reason") == ["no_noise"] * 10
     assert "no noise of" in plan.drops.column("detail")[0]
     assert len(plan.jobs) == 20
@@ -210,11 +228,15 @@ def test_cochlscene_is_the_noise_where_it_is_there_and_the_choice_is_told(resamp
     assert {str(row).split("/")[0] for row in plan.jobs.column("noise_id")} == {"cochlscene"}
     assert "cochlscene" in " ".join(plan.notes)
     rest = resampled.where(~resampled.equal("corpus", "cochlscene"))
-    assert {str(row).split("/")[0] for row in mix.plan(rest, mix.Options(), 0, "").jobs.column("noise_id")} == {"ms-snsd"}
+    assert {str(row).split("/")[0] for row in mix.plan(rest, mix.Options(), 0, "").jobs.column("noise_id")} == {
+        "ms-snsd"
+    }
 
 
 def test_weights_are_shares_of_the_draws(resampled: Table) -> None:
-    taken = [(row.noise_id or "").split("/")[0] for row in planned(resampled, copies=60, noise=("cochlscene=3", "ms-snsd"))]
+    taken = [
+        (row.noise_id or "").split("/")[0] for row in planned(resampled, copies=60, noise=("cochlscene=3", "ms-snsd"))
+    ]
     assert taken.count("cochlscene") / len(taken) == pytest.approx(0.75, abs=0.04)
 
 
@@ -279,7 +301,9 @@ def test_a_corpus_of_noise_named_twice_is_refused() -> None:
 
 
 def test_without_any_noise_it_says_what_to_do(tmp_path: Path) -> None:
-    folder = corpus(tmp_path / "c", {"clean_test/a.wav": encoded(voice(1.0)), "clean_test/b.wav": encoded(voice(1.0, seed=1))})
+    folder = corpus(
+        tmp_path / "c", {"clean_test/a.wav": encoded(voice(1.0)), "clean_test/b.wav": encoded(voice(1.0, seed=1))}
+    )
     done(tmp_path, "ingest", "ms-snsd", folder, "--jobs", 1)
     done(tmp_path, "filter", "--no-transcript", "--dev-share", 0)
     done(tmp_path, "resample", "--jobs", 1)

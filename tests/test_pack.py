@@ -13,29 +13,61 @@ import pytest
 from command import done, prep
 from conftest import Built
 
-from pipeline import manifest, parquet
-from pipeline.errors import ManifestError
-from pipeline.manifest import Provenance
-from pipeline.row import Drop, Row
-from pipeline.sharing import columns, pack
-from pipeline.table import Table
+from pipeline.core import manifest, parquet
+from pipeline.core.errors import ManifestError
+from pipeline.core.manifest import Provenance
+from pipeline.core.row import Drop, Row
+from pipeline.core.table import Table
+from pipeline.share import columns, pack
 
-SPEECH = Row("aihub/Training/1", "aihub", "train", "a" * 32, "speech", "@aihub/Training/화재/1", "살려주세요", "saveme", "화재")
+SPEECH = Row(
+    "aihub/Training/1", "aihub", "train", "a" * 32, "speech", "@aihub/Training/화재/1", "살려주세요", "saveme", "화재"
+)
 HASH = {"pcm_hash": "1" * 32, "source_pcm_hash": "a" * 32, "source_pcm_crc": 7}
-MEASURED = {"rate_hz": 16_000, "frames": 16_000, "source_rate_hz": 44_100, "source_channels": 1, "source_frames": 44_100}
-LEVELS = {"level_full_dbfs": -23.4561, "level_active_dbfs": -20.0, "activity": 0.613721, "gain_db": 0.0, "noise_label": "speech"}
+MEASURED = {
+    "rate_hz": 16_000,
+    "frames": 16_000,
+    "source_rate_hz": 44_100,
+    "source_channels": 1,
+    "source_frames": 44_100,
+}
+LEVELS = {
+    "level_full_dbfs": -23.4561,
+    "level_active_dbfs": -20.0,
+    "activity": 0.613721,
+    "gain_db": 0.0,
+    "noise_label": "speech",
+}
 SPEECH = replace(SPEECH, source_format="WAV PCM_16", clipped_share=0.0, zero_share=0.1, **HASH, **MEASURED, **LEVELS)
-NOISE = replace(SPEECH, id="cochlscene/n", corpus="cochlscene", group="user1", kind="noise", source="@cochlscene/Train/Bus/n")
-NOISE = replace(NOISE, transcript=None, keyword=None, scenario=None, scene="Bus", pcm_hash="2" * 32, source_pcm_hash="b" * 32)
-MIXED = replace(SPEECH, id="aihub/Training/1_snr20_0", kind="mixture", speech_id="aihub/Training/1", speech_pcm_hash="3" * 32)
-MIXED = replace(MIXED, noise_id=NOISE.id, noise_source=NOISE.source, noise_pcm_hash=NOISE.pcm_hash, noise_start=5, scene="Bus", variant=0)
-MIXED = replace(MIXED, snr_db=20.0, snr_definition="active", snr_active_db=19.9999, snr_full_db=14.2, noise_gain_db=-3.21)
+NOISE = replace(
+    SPEECH, id="cochlscene/n", corpus="cochlscene", group="user1", kind="noise", source="@cochlscene/Train/Bus/n"
+)
+NOISE = replace(
+    NOISE, transcript=None, keyword=None, scenario=None, scene="Bus", pcm_hash="2" * 32, source_pcm_hash="b" * 32
+)
+MIXED = replace(
+    SPEECH, id="aihub/Training/1_snr20_0", kind="mixture", speech_id="aihub/Training/1", speech_pcm_hash="3" * 32
+)
+MIXED = replace(
+    MIXED,
+    noise_id=NOISE.id,
+    noise_source=NOISE.source,
+    noise_pcm_hash=NOISE.pcm_hash,
+    noise_start=5,
+    scene="Bus",
+    variant=0,
+)
+MIXED = replace(
+    MIXED, snr_db=20.0, snr_definition="active", snr_active_db=19.9999, snr_full_db=14.2, noise_gain_db=-3.21
+)
 
 
 def written(folder: Path, *rows: Row, recipe: Any = None) -> Path:
     """A manifest of these rows."""
     folder.mkdir(parents=True, exist_ok=True)
-    manifest.write(folder / "set.parquet", Table.of(list(rows), Row), Table.of([], Drop), Provenance("mix", recipe or {}, 0))
+    manifest.write(
+        folder / "set.parquet", Table.of(list(rows), Row), Table.of([], Drop), Provenance("mix", recipe or {}, 0)
+    )
     return folder / "set.parquet"
 
 
@@ -111,7 +143,8 @@ def test_a_row_takes_at_most_150_bytes(tmp_path: Path) -> None:
         digits, sizes = f"{rng.integers(10**6):06d}{n}", rng.integers(20_000, 400_000)
         hashes = {name: rng.bytes(16).hex() for name in ("pcm_hash", "source_pcm_hash", "speech_pcm_hash")}
         levels = {
-            name: round(float(rng.normal(-25, 5)), 4) for name in ("level_full_dbfs", "level_active_dbfs", "peak_dbfs", "snr_full_db")
+            name: round(float(rng.normal(-25, 5)), 4)
+            for name in ("level_full_dbfs", "level_active_dbfs", "peak_dbfs", "snr_full_db")
         }
         names = {
             "id": f"aihub/Training/{digits}_snr20_0",
@@ -139,7 +172,9 @@ def test_no_transcript_no_label_no_path_and_no_speaker_is_in_a_pack(built: Built
         texts = {str(text) for text in held.codes("transcript")[1] if text}
         assert texts
         assert not [text for text in texts if text in said]
-    speakers = {str(name) for name in manifest.read(built.path("recordings")).table.codes("group")[1] if len(str(name)) < 32}
+    speakers = {
+        str(name) for name in manifest.read(built.path("recordings")).table.codes("group")[1] if len(str(name)) < 32
+    }
     assert speakers
     assert not [name for name in speakers if f"\n{name}\n" in said]
     held = manifest.read(built.path("aihub")).table
@@ -206,7 +241,10 @@ def test_the_command_says_what_is_left_out_and_why(built: Built, tmp_path: Path)
 @pytest.mark.parametrize(
     ("allowed", "said"),
     [
-        ("transcripts:aihub", "transcripts of aihub may not be passed on. NIA terms of use (AI-Hub): For Korean nationals"),
+        (
+            "transcripts:aihub",
+            "transcripts of aihub may not be passed on. NIA terms of use (AI-Hub): For Korean nationals",
+        ),
         ("labels:aihub", "labels of aihub may not be passed on"),
         ("audio:cochlscene", "a pack holds no audio"),
         ("transcripts", "expected KIND:CORPUS"),

@@ -11,9 +11,10 @@ import soundfile as sf
 from command import done, drops, rows
 from sounds import encoded
 
-from pipeline.errors import CorruptMember
-from pipeline.store import Reader, cut, decode, pcm_hash
-from pipeline.store import store as opened
+from pipeline.audio.codec import cut, decode, pcm_hash
+from pipeline.audio.shards import Reader
+from pipeline.core.errors import CorruptMember
+from pipeline.stages import store as opened
 
 RATE_HZ = 16_000
 SOUND = (np.random.default_rng(0).normal(0, 0.1, 10 * RATE_HZ)).astype(np.float32)
@@ -37,15 +38,28 @@ def kaldi(root: Path, file: str) -> None:
 
 
 def nemo(root: Path, file: str) -> None:
-    told = [{"id": n, "audio_filepath": f"wav/{file}", "offset": b, "duration": e - b, "text": "x"} for n, (b, e) in STRETCHES.items()]
+    told = [
+        {"id": n, "audio_filepath": f"wav/{file}", "offset": b, "duration": e - b, "text": "x"}
+        for n, (b, e) in STRETCHES.items()
+    ]
     (root / "train.jsonl").write_text("".join(json.dumps(line) + "\n" for line in told))
 
 
 def lhotse(root: Path, file: str) -> None:
     source = {"type": "file", "channels": [0], "source": f"wav/{file}"}
-    held = {"id": "talk", "sources": [source], "sampling_rate": RATE_HZ, "num_samples": len(SOUND), "duration": 10.0, "channel_ids": [0]}
+    held = {
+        "id": "talk",
+        "sources": [source],
+        "sampling_rate": RATE_HZ,
+        "num_samples": len(SOUND),
+        "duration": 10.0,
+        "channel_ids": [0],
+    }
     (root / "train_recordings.jsonl").write_text(json.dumps(held) + "\n")
-    told = [{"id": n, "recording_id": "talk", "start": b, "duration": e - b, "channel": 0, "text": "x"} for n, (b, e) in STRETCHES.items()]
+    told = [
+        {"id": n, "recording_id": "talk", "start": b, "duration": e - b, "channel": 0, "text": "x"}
+        for n, (b, e) in STRETCHES.items()
+    ]
     (root / "train_supervisions.jsonl").write_text("".join(json.dumps(line) + "\n" for line in told))
 
 
@@ -78,7 +92,15 @@ def test_pieces_are_followed_to_the_stored_audio_and_made_again(tmp_path: Path) 
     assert np.array_equal(Reader(tmp_path / "manifests").pcm(found["recordings/u2"]), pcm[20_000:64_000])
     done(tmp_path, "pack", "manifests/resampled.parquet")
     again = tmp_path / "again"
-    done(again, "rebuild", tmp_path / "manifests/resampled.pack.parquet", "--root", f"recordings={tmp_path / 'root'}", "--jobs", 1)
+    done(
+        again,
+        "rebuild",
+        tmp_path / "manifests/resampled.pack.parquet",
+        "--root",
+        f"recordings={tmp_path / 'root'}",
+        "--jobs",
+        1,
+    )
     assert rows(again, "resampled").keys() == found.keys()
     done(tmp_path, "verify", "manifests/resampled.parquet", "--level", "recompute", "--jobs", 1)
 
@@ -99,14 +121,19 @@ def test_a_piece_that_does_not_lie_in_its_recording_is_refused(begin: float, end
         cut(decode(encoded(SOUND, RATE_HZ)), begin, end)
 
 
-def test_each_recording_is_decoded_once_whatever_its_pieces_are_called(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_recording_is_decoded_once_whatever_its_pieces_are_called(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     root = tmp_path / "root"
     (root / "wav").mkdir(parents=True)
     told = []
     for number in range(3):
         (root / f"wav/{number}.wav").write_bytes(encoded(np.roll(SOUND, number), RATE_HZ))
         pieces = [(f"{id_}{number}", id_ / 2) for id_ in range(8)]  # 00, 10, 20, ...: by id the recordings alternate
-        told += [{"id": name, "audio_filepath": f"wav/{number}.wav", "offset": at, "duration": 0.5, "text": "x"} for name, at in pieces]
+        told += [
+            {"id": name, "audio_filepath": f"wav/{number}.wav", "offset": at, "duration": 0.5, "text": "x"}
+            for name, at in pieces
+        ]
     (root / "train.jsonl").write_text("".join(json.dumps(line) + "\n" for line in told))
     decoded: list[int] = []
     monkeypatch.setattr(opened, "decode", lambda data: (decoded.append(len(data)), decode(data))[1])

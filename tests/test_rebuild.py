@@ -15,12 +15,13 @@ from command import done, drops, held, prep
 from conftest import Built
 from shared_set import LAYOUTS, flags, laid_out, rebuild, small_set, wav
 
-from pipeline import dsp, manifest, parquet
-from pipeline.row import Drop, Row
-from pipeline.sharing import pack
+from pipeline.audio import dsp
+from pipeline.audio.shards import Reader
+from pipeline.core import manifest, parquet
+from pipeline.core.row import Drop, Row
+from pipeline.core.table import Table
+from pipeline.share import pack
 from pipeline.stages import recompute, resample
-from pipeline.store import Reader
-from pipeline.table import Table
 
 
 @pytest.fixture(scope="module")
@@ -67,15 +68,24 @@ def test_any_layout_of_the_corpora_gives_the_same_set(layout: str, built: Built,
     told = ended.json()
     assert (told["same"], told["dropped"], told["lacking"]) == (True, 0, [])
     assert told["moved"] > 0 or layout != "renamed, all in one folder"
-    assert held(tmp_path / "there", "mixed").provenance.logical_hash == held(built.folder, "mixed").provenance.logical_hash
+    assert (
+        held(tmp_path / "there", "mixed").provenance.logical_hash == held(built.folder, "mixed").provenance.logical_hash
+    )
 
 
-def test_the_samples_are_the_same_and_the_labels_are_back(built: Built, shared: Path, unpacked: Path, tmp_path: Path) -> None:
+def test_the_samples_are_the_same_and_the_labels_are_back(
+    built: Built, shared: Path, unpacked: Path, tmp_path: Path
+) -> None:
     done(tmp_path, "rebuild", shared, *flags(unpacked), "--jobs", 1, "--out", "sub/other name.parquet")
     here, there = manifest.read(tmp_path / "sub/other name.parquet"), held(built.folder, "mixed")
     mine, its = Reader(tmp_path / "sub"), Reader(built.folder / "manifests")
     for one, other in zip(here.rows(), there.rows(), strict=True):
-        assert (one.id, one.transcript, one.labels, one.group) == (other.id, other.transcript, other.labels, other.group)
+        assert (one.id, one.transcript, one.labels, one.group) == (
+            other.id,
+            other.transcript,
+            other.labels,
+            other.group,
+        )
         assert np.array_equal(mine.pcm(one), its.pcm(other))
 
 
@@ -104,7 +114,9 @@ def test_another_release_with_other_ids_and_other_containers_of_sound_gives_the_
     assert (told["same"], told["moved"]) == (True, len(utterances(built.folder)) // 2)
 
 
-def test_noise_that_is_no_row_of_the_set_is_told_when_packing_and_when_rebuilding(built: Built, unpacked: Path, tmp_path: Path) -> None:
+def test_noise_that_is_no_row_of_the_set_is_told_when_packing_and_when_rebuilding(
+    built: Built, unpacked: Path, tmp_path: Path
+) -> None:
     rows = held(built.folder, "mixed").table
     speech = rows.where(rows.equal("kind", "mixture"))
     made = held(built.folder, "mixed").provenance
@@ -137,8 +149,12 @@ def test_virtual_mixtures_are_virtual_again(built: Built, unpacked: Path, tmp_pa
 # ---- copies that are not whole
 
 
-def test_what_is_absent_differs_or_is_damaged_is_listed_exactly(built: Built, shared: Path, damaged: Path, tmp_path: Path) -> None:
-    (gone, gone_at, gone_id), (flipped, _, flipped_id), (cut, _, cut_id), (one, _, one_id), (two, _, two_id) = utterances(built.folder)[:5]
+def test_what_is_absent_differs_or_is_damaged_is_listed_exactly(
+    built: Built, shared: Path, damaged: Path, tmp_path: Path
+) -> None:
+    (gone, gone_at, gone_id), (flipped, _, flipped_id), (cut, _, cut_id), (one, _, one_id), (two, _, two_id) = (
+        utterances(built.folder)[:5]
+    )
     wav(damaged, gone_id).unlink()
     _flip(wav(damaged, flipped_id))
     cut_path = wav(damaged, cut_id)
@@ -159,7 +175,9 @@ def test_what_is_absent_differs_or_is_damaged_is_listed_exactly(built: Built, sh
     assert "the file ends 1000 bytes before its header says it does" in details[cut]
     assert {row_id.split("_snr")[0] for row_id in drops(tmp_path / "there", "mixed")} == {gone, flipped, cut}
     kept = set(held(tmp_path / "there", "mixed").table.column("id"))
-    assert kept == {i for i in held(built.folder, "mixed").table.column("id") if i.split("_snr")[0] not in {gone, flipped, cut}}
+    assert kept == {
+        i for i in held(built.folder, "mixed").table.column("id") if i.split("_snr")[0] not in {gone, flipped, cut}
+    }
     assert not [path for path in (tmp_path,) if str(path) in json.dumps(told["lacking"])]
     assert one not in str(lacking)
     assert two not in str(lacking)
@@ -200,20 +218,26 @@ def test_a_noise_recording_that_is_absent_takes_its_mixtures_along_and_no_others
 def test_an_archive_that_cannot_be_read_is_passed_over_and_named(built: Built, shared: Path, tmp_path: Path) -> None:
     copy = laid_out(built.corpora, tmp_path / "corpora", "as downloaded")
     archive = next(
-        path for path in sorted(copy.rglob("*.zip")) if "[원천]" in path.name and "Training" in str(path) and "도움요청" in path.name
+        path
+        for path in sorted(copy.rglob("*.zip"))
+        if "[원천]" in path.name and "Training" in str(path) and "도움요청" in path.name
     )
     archive.write_bytes(archive.read_bytes()[:5000])
     ended = rebuild(tmp_path / "there", shared, copy)
     told = ended.json()
     assert ended.code == 1
     assert [note for note in told["notes"] if note.startswith("aihub: passed over:") and archive.name in note]
-    lost = held(built.folder, "mixed").table.query("SELECT id FROM rows WHERE source LIKE '@aihub/Training/도움요청/%' ORDER BY id")
+    lost = held(built.folder, "mixed").table.query(
+        "SELECT id FROM rows WHERE source LIKE '@aihub/Training/도움요청/%' ORDER BY id"
+    )
     assert lost
     assert sorted(item["id"] for item in told["lacking"]) == [row_id for (row_id,) in lost]
     assert all("mend this first" in item["detail"] and archive.name in item["detail"] for item in told["lacking"])
 
 
-def test_a_label_that_is_not_there_is_told_and_its_rows_are_not_made_up(built: Built, shared: Path, damaged: Path, tmp_path: Path) -> None:
+def test_a_label_that_is_not_there_is_told_and_its_rows_are_not_made_up(
+    built: Built, shared: Path, damaged: Path, tmp_path: Path
+) -> None:
     row_id, _, digits = utterances(built.folder)[0]
     for path in damaged.rglob(f"*_{digits}.json"):
         path.unlink()
@@ -223,7 +247,9 @@ def test_a_label_that_is_not_there_is_told_and_its_rows_are_not_made_up(built: B
     assert "no label (.json) in" in told["lacking"][0]["detail"]
 
 
-def test_a_changed_label_is_noticed_and_its_column_named(built: Built, shared: Path, damaged: Path, tmp_path: Path) -> None:
+def test_a_changed_label_is_noticed_and_its_column_named(
+    built: Built, shared: Path, damaged: Path, tmp_path: Path
+) -> None:
     digits = utterances(built.folder)[0][2]
     (path,) = damaged.rglob(f"*_{digits}.json")
     label = json.loads(path.read_text("utf-8-sig"))
@@ -250,7 +276,10 @@ def test_what_is_rendered_differently_is_told_with_the_versions(
     ended = prep(tmp_path, "rebuild", "old.pack.parquet", *flags(unpacked), "--jobs", 1)
     assert ended.code == 1
     assert "not one of" in ended.err
-    assert "soxr 0.5.0.post1 here, 0.0.1 there: install the same" in ended.err or "here, 0.0.1 there: install the same" in ended.err
+    assert (
+        "soxr 0.5.0.post1 here, 0.0.1 there: install the same" in ended.err
+        or "here, 0.0.1 there: install the same" in ended.err
+    )
 
 
 def test_a_mixture_that_does_not_come_out_the_same_is_told_with_what_is_to_blame(
@@ -272,7 +301,10 @@ def test_a_mixture_that_does_not_come_out_the_same_is_told_with_what_is_to_blame
     told = rebuild(tmp_path, tmp_path / "odd.pack.parquet", unpacked).json()
     details = {item["id"]: item["detail"] for item in told["lacking"]}
     assert set(details) == {gain.id} | {row.id for row in rows.values() if row.source == speech.source}
-    assert "speech and noise are those of the set, their sum is not: check noise_start, gain_db and noise_gain_db" in details[gain.id]
+    assert (
+        "speech and noise are those of the set, their sum is not: check noise_start, gain_db and noise_gain_db"
+        in details[gain.id]
+    )
     assert f"its speech {speech.speech_id} at 16000 Hz has other samples than in the set" in details[speech.id]
     assert set(told["reasons"]) == {"rendered_differently"}
 
@@ -300,7 +332,9 @@ def test_a_rebuild_that_was_stopped_goes_on_to_the_same_bytes(
     assert rebuild(tmp_path / "there", shared, unpacked).code == 0
     mixtures = held(undisturbed, "mixed").table.query("SELECT count(*) FROM rows WHERE kind = 'mixture'")[0][0]
     assert begun < len(made) < begun + mixtures  # what was committed was not made again
-    for path in sorted((undisturbed / "manifests").rglob("*.parquet")) + sorted((undisturbed / "manifests").rglob("*.tar")):
+    for path in sorted((undisturbed / "manifests").rglob("*.parquet")) + sorted(
+        (undisturbed / "manifests").rglob("*.tar")
+    ):
         if ".work" not in path.parts:
             assert (tmp_path / "there" / path.relative_to(undisturbed)).read_bytes() == path.read_bytes()
 
@@ -317,12 +351,19 @@ def test_another_set_is_not_written_over(built: Built, shared: Path, unpacked: P
 def test_every_root_that_is_lacking_is_told_at_once(shared: Path, tmp_path: Path) -> None:
     ended = prep(tmp_path, "rebuild", shared)
     assert ended.code == 1
-    assert all(f'nobody said where root "{name}" lies' in ended.err for name in ("aihub", "cochlscene", "ms-snsd", "recordings"))
+    assert all(
+        f'nobody said where root "{name}" lies' in ended.err
+        for name in ("aihub", "cochlscene", "ms-snsd", "recordings")
+    )
 
 
 def test_roots_that_hold_nothing_of_the_set_are_said_to(shared: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
-    roots = [word for name in ("aihub", "cochlscene", "ms-snsd", "recordings") for word in ("--root", f"{name}={tmp_path / 'empty'}")]
+    roots = [
+        word
+        for name in ("aihub", "cochlscene", "ms-snsd", "recordings")
+        for word in ("--root", f"{name}={tmp_path / 'empty'}")
+    ]
     ended = prep(tmp_path, "rebuild", shared, *roots, "--jobs", 1)
     assert ended.code == 1
     assert "not one of" in ended.err

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import recipe
-from pipeline.errors import RecipeError
+from pipeline.core.errors import RecipeError
+from pipeline.engine import recipe
 from pipeline.stages import filter, mix
 
 WHOLE = """
@@ -36,7 +36,11 @@ def faults(folder: Path, text: str) -> list[str]:
     return [line.removeprefix(f"{folder / 'mine.toml'}: ") for line in caught.value.faults]
 
 
-OURS = [path for path in sorted(recipe.SHIPPED.glob("*.toml")) if path.name != recipe.LEXICON and not path.name.startswith("train")]
+OURS = [
+    path
+    for path in sorted(recipe.SHIPPED.glob("*.toml"))
+    if path.name != recipe.LEXICON and not path.name.startswith("train")
+]
 
 
 @pytest.mark.parametrize("path", OURS, ids=lambda path: path.stem)
@@ -65,7 +69,8 @@ def test_the_canonical_form_spells_defaults_out_and_ignores_how_it_was_written(t
     corpora = '[ingest]\ncorpora = ["aihub"]\n'
     terse = read(tmp_path, f"{corpora}[resample]\n[mix]").canonical()
     wordy = read(
-        tmp_path, f"seed = 0 # said at length\n[mix]\nsnr_db = [20.0]\ncopies = 1\n[resample]\nrate_hz = 16000\n{corpora}"
+        tmp_path,
+        f"seed = 0 # said at length\n[mix]\nsnr_db = [20.0]\ncopies = 1\n[resample]\nrate_hz = 16000\n{corpora}",
     ).canonical()
     assert terse == wordy
     assert terse["filter"]["max_s"] == 30.0
@@ -127,9 +132,15 @@ rwo = {}
         ('[ingest]\ncorpora = "aihub"', "corpora"),
         ("[ingest]\ncorpora = []", "corpora"),
         ('[ingest]\ncorpora = ["aihub"]\n[mix]', "[mix] needs [resample]"),
-        ('[ingest]\ncorpora = ["aihub"]\n[resample]\n[mix]\nnoise = ["ms-snsd"]', '"ms-snsd" is not among [ingest] corpora'),
+        (
+            '[ingest]\ncorpora = ["aihub"]\n[resample]\n[mix]\nnoise = ["ms-snsd"]',
+            '"ms-snsd" is not among [ingest] corpora',
+        ),
         ('[ingest]\ncorpora = ["aihub"]\n[resample]\n[mix]\nsnr_db = []', "snr_db"),
-        ('[ingest]\ncorpora = ["aihub"]\n[resample]\n[mix]\nkeep = ["aihup"]', 'unknown corpus "aihup": did you mean "aihub"?'),
+        (
+            '[ingest]\ncorpora = ["aihub"]\n[resample]\n[mix]\nkeep = ["aihup"]',
+            'unknown corpus "aihup": did you mean "aihub"?',
+        ),
         ('[ingest]\ncorpora = ["aihub", "aihub"]', "aihub"),
         ('seed = true\n[ingest]\ncorpora = ["aihub"]', "seed: found True"),
         ('lexicon = 3\n[ingest]\ncorpora = ["aihub"]', "lexicon: found 3, expected text"),
@@ -191,7 +202,12 @@ def test_examples_obey_the_condition_of_the_recipe(tmp_path: Path) -> None:
 
 def test_recipes_are_found_by_path_and_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    assert recipe.find("paper") == recipe.find("paper.toml") == recipe.find("recipes/paper.toml") == recipe.SHIPPED / "paper.toml"
+    assert (
+        recipe.find("paper")
+        == recipe.find("paper.toml")
+        == recipe.find("recipes/paper.toml")
+        == recipe.SHIPPED / "paper.toml"
+    )
     (tmp_path / "paper.toml").write_text("")
     assert recipe.find("paper.toml") == Path("paper.toml")  # one's own comes first
 

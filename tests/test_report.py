@@ -24,11 +24,12 @@ from command import Ended, done, prep
 from conftest import ROOTS, Built
 from fontTools.ttLib import TTFont
 
-from pipeline import manifest, store
-from pipeline.manifest import Provenance
-from pipeline.report import charts
-from pipeline.row import Drop, Row
-from pipeline.table import Table
+from pipeline.audio.shards import Reader
+from pipeline.core import manifest
+from pipeline.core.manifest import Provenance
+from pipeline.core.row import Drop, Row
+from pipeline.core.table import Table
+from pipeline.inspect.report import charts
 
 RATE_HZ = 16_000
 EVIL = "<script>alert(1)</script>"
@@ -127,7 +128,8 @@ def test_the_first_screen_says_rows_hours_and_splits(built: Built, page: Page) -
     assert shown
     assert float(shown[1]) == pytest.approx(hours, rel=0.05)
     for split, count, groups in sql(
-        built.path("mixed"), 'SELECT split, count(*), count(DISTINCT concat(corpus, chr(0), "group")) FROM ROWS GROUP BY 1'
+        built.path("mixed"),
+        'SELECT split, count(*), count(DISTINCT concat(corpus, chr(0), "group")) FROM ROWS GROUP BY 1',
     ):
         assert re.search(rf"{split} {count:,} rows, [\d.]+ h, {groups:,} groups", plain)
 
@@ -143,10 +145,10 @@ def test_the_heat_map_counts_every_mixture_once(built: Built, page: Page, report
     for scene, counts in shown.items():
         for n, count in enumerate(counts):
             low, high = parts[heat["snrs"][n // len(heat["keywords"])]]
-            where = (
-                f"scene = '{scene}' AND keyword = '{heat['keywords'][n % len(heat['keywords'])]}' AND snr_db >= {low} AND snr_db < {high}"
+            where = f"scene = '{scene}' AND keyword = '{heat['keywords'][n % len(heat['keywords'])]}' AND snr_db >= {low} AND snr_db < {high}"
+            assert (
+                count == sql(built.path("mixed"), f"SELECT count(*) FROM ROWS WHERE kind = 'mixture' AND {where}")[0][0]
             )
-            assert count == sql(built.path("mixed"), f"SELECT count(*) FROM ROWS WHERE kind = 'mixture' AND {where}")[0][0]
             total += count
     assert total == sql(built.path("mixed"), "SELECT count(*) FROM ROWS WHERE kind = 'mixture'")[0][0]
 
@@ -170,7 +172,11 @@ def test_the_waterfall_is_what_each_stage_answered(built: Built, reported: dict[
     assert falls["ingest"]["dropped"] == sum(answer["dropped"] for answer in ingests)
     for stage, name in (("filter", "filtered"), ("resample", "resampled")):
         answer = built.answers[name]
-        assert (falls[stage]["in"], falls[stage]["dropped"], falls[stage]["kept"]) == (answer["in"], answer["dropped"], answer["kept"])
+        assert (falls[stage]["in"], falls[stage]["dropped"], falls[stage]["kept"]) == (
+            answer["in"],
+            answer["dropped"],
+            answer["kept"],
+        )
         assert {reason["reason"]: reason["rows"] for reason in falls[stage]["reasons"]} == answer["reasons"]
     assert reported["falls"]["mix"]["clips"] == built.answers["resampled"]["kept"]
     assert reported["falls"]["mix"]["in"] == built.answers["mixed"]["in"]
@@ -182,20 +188,28 @@ def test_drops_that_are_not_there_are_said_and_not_taken_for_none(built: Built, 
     told = done(tmp_path, "report", "mixed.parquet", "--json").json()
     assert told["missing"] == ["mixed.drops.parquet", "resampled.parquet"]
     assert told["falls"]["stages"] == []
-    assert "not counted here: mixed.drops.parquet, resampled.parquet" in (tmp_path / "mixed.html").read_text(encoding="utf-8")
+    assert "not counted here: mixed.drops.parquet, resampled.parquet" in (tmp_path / "mixed.html").read_text(
+        encoding="utf-8"
+    )
 
 
-def test_by_default_nothing_that_a_licence_forbids_is_on_the_page(built: Built, page: Page, reported: dict[str, Any]) -> None:
+def test_by_default_nothing_that_a_licence_forbids_is_on_the_page(
+    built: Built, page: Page, reported: dict[str, Any]
+) -> None:
     closed = "corpus IN ('aihub', 'recordings')"
     body = page.text[page.text.index("</style>") :]
-    for (transcript,) in sql(built.path("mixed"), f"SELECT DISTINCT transcript FROM ROWS WHERE transcript IS NOT NULL AND {closed}"):
+    for (transcript,) in sql(
+        built.path("mixed"), f"SELECT DISTINCT transcript FROM ROWS WHERE transcript IS NOT NULL AND {closed}"
+    ):
         assert transcript not in body
     for (source,) in sql(built.path("mixed"), f"SELECT DISTINCT source FROM ROWS WHERE {closed}"):
         assert source not in body
     heard = {attributes["aria-label"].removeprefix("Play ") for attributes in page.named("audio")}
     assert heard
     assert not {row_id for row_id in heard if row_id.startswith(("aihub/", "recordings/"))}
-    assert {attributes["alt"].split(",")[0].removeprefix("Spectrogram of ") for attributes in page.named("img")} >= heard
+    assert {
+        attributes["alt"].split(",")[0].removeprefix("Spectrogram of ") for attributes in page.named("img")
+    } >= heard
     assert not [a for a in page.named("img") if "aihub/" in a["alt"]]
     assert reported["left_out"]["audio"] == ["aihub", "recordings"]
     assert "NIA terms of use" in body
@@ -229,11 +243,13 @@ def test_a_player_holds_the_samples_of_its_row(built: Built, loud: Page, tmp_pat
         done(tmp_path, "mix", "--snr", 20, "--virtual", "--jobs", 1, "--limit", 8, "--out", path)
         done(tmp_path, "report", path, "--out", tmp_path / "v.html", "--with-audio")
         text = Page((tmp_path / "v.html").read_text(encoding="utf-8"))
-    rows, reader = {row.id: row for row in manifest.read(path).rows()}, store.Reader(path.parent)
+    rows, reader = {row.id: row for row in manifest.read(path).rows()}, Reader(path.parent)
     assert len(text.named("audio")) >= 6
     for player in text.named("audio"):
         row = rows[player["aria-label"].removeprefix("Play ")]
-        pcm, rate_hz = sf.read(io.BytesIO(base64.b64decode(player["src"].removeprefix("data:audio/flac;base64,"))), dtype="int16")
+        pcm, rate_hz = sf.read(
+            io.BytesIO(base64.b64decode(player["src"].removeprefix("data:audio/flac;base64,"))), dtype="int16"
+        )
         assert rate_hz == RATE_HZ
         assert np.array_equal(pcm, reader.pcm(row)[: 5 * RATE_HZ])
 
@@ -287,12 +303,36 @@ def test_what_a_screen_reader_needs_is_there(loud: Page) -> None:
 def hostile() -> Iterator[Row]:
     """Public speech whose every text would be markup, were it not escaped."""
     for n, text in enumerate(
-        (EVIL, "'\"><img src=x onerror=alert(1)>", "살려주세요 & <b>도와줘</b>", "{{ 7 * 7 }}", "</style><script>alert(2)</script>")
+        (
+            EVIL,
+            "'\"><img src=x onerror=alert(1)>",
+            "살려주세요 & <b>도와줘</b>",
+            "{{ 7 * 7 }}",
+            "</style><script>alert(2)</script>",
+        )
     ):
         quoted = f"cochlscene/a\"b'c<i>{n}"
-        usual = Row(quoted, "cochlscene", "train", f"g{n}", "speech", f"@cochlscene/{quoted}", text, "saveme", text, text, "speech")
+        usual = Row(
+            quoted,
+            "cochlscene",
+            "train",
+            f"g{n}",
+            "speech",
+            f"@cochlscene/{quoted}",
+            text,
+            "saveme",
+            text,
+            text,
+            "speech",
+        )
         yield replace(
-            usual, labels={text: text}, rate_hz=RATE_HZ, frames=RATE_HZ, level_full_dbfs=-20.0, peak_dbfs=-3.0, source_rate_hz=44_100
+            usual,
+            labels={text: text},
+            rate_hz=RATE_HZ,
+            frames=RATE_HZ,
+            level_full_dbfs=-20.0,
+            peak_dbfs=-3.0,
+            source_rate_hz=44_100,
         )
 
 
@@ -307,7 +347,9 @@ def test_text_from_labels_and_file_names_stays_text(tmp_path: Path) -> None:
     assert not page.named("img")
     assert not [a for _, a in page.tags if any(name.startswith("on") for name in a)]
     assert "49" not in [row[0] for row in page.tables["Rows and hours by scenario"]]
-    assert {row[0] for row in page.tables["Rows and hours by scenario"]} == {" ".join(str(row.scenario).split()) for row in hostile()}
+    assert {row[0] for row in page.tables["Rows and hours by scenario"]} == {
+        " ".join(str(row.scenario).split()) for row in hostile()
+    }
     assert "<title>it&#39;s &#34;quoted&#34; &lt;b&gt;.parquet" in page.text
 
 
@@ -322,7 +364,10 @@ def test_a_chart_shows_its_names_as_they_are_spelt() -> None:
 
 def test_what_changed_since_the_baseline_is_told_without_what_may_not_be(built: Built, tmp_path: Path) -> None:
     held = manifest.read(built.path("filtered"))
-    rows = [replace(row, transcript="아무 말", level_full_dbfs=-1.0) if row.corpus == "aihub" else row for row in held.rows()]
+    rows = [
+        replace(row, transcript="아무 말", level_full_dbfs=-1.0) if row.corpus == "aihub" else row
+        for row in held.rows()
+    ]
     made = replace(held.provenance, seed=7, inputs={})
     manifest.write(tmp_path / "after.parquet", Table.of(rows[1:], Row), Table.of([], Drop), made)
     done(tmp_path, "report", "after.parquet", "--baseline", built.path("filtered"))
@@ -353,7 +398,7 @@ def test_a_pack_is_shown_with_what_it_left_out(built: Built, tmp_path: Path) -> 
 
 
 def test_without_the_extra_it_says_what_to_install(built: Built, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in [name for name in sys.modules if name.startswith("pipeline.report")]:
+    for name in [name for name in sys.modules if name.startswith("pipeline.inspect.report")]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "jinja2", None)
     ended: Ended = prep(built.folder, "report", "manifests/mixed.parquet", "--out", "no.html")
@@ -366,7 +411,12 @@ def test_a_condition_that_may_quote_a_transcript_is_withheld(built: Built, tmp_p
     held = manifest.read(built.path("filtered"))
     for name, words in {"one": "살려주세요", "two": "도와주세요"}.items():
         recipe = {**held.provenance.recipe, "filter": {"where": f"transcript = '{words}'"}}
-        manifest.write(tmp_path / f"{name}.parquet", held.table, Table.of([], Drop), replace(held.provenance, recipe=recipe, inputs={}))
+        manifest.write(
+            tmp_path / f"{name}.parquet",
+            held.table,
+            Table.of([], Drop),
+            replace(held.provenance, recipe=recipe, inputs={}),
+        )
     for other in ("two.parquet", built.path("aihub")):
         done(tmp_path, "report", "one.parquet", "--baseline", other)
         text = (tmp_path / "one.html").read_text(encoding="utf-8")
@@ -389,7 +439,9 @@ def test_what_is_no_manifest_is_one_message(tmp_path: Path) -> None:
     assert not list(tmp_path.glob("*.html"))
 
 
-def test_a_page_that_cannot_be_written_is_said_to_be_absent(built: Built, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_page_that_cannot_be_written_is_said_to_be_absent(
+    built: Built, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     def full(*_: object, **__: object) -> int:
         raise OSError(28, "No space left on device")
 
@@ -406,7 +458,16 @@ def test_a_clip_shown_twice_says_where_its_player_is(loud: Page) -> None:
 
 
 def test_one_is_not_said_in_the_plural(built: Built, tmp_path: Path) -> None:
-    done(built.folder, "ingest", "cochlscene", built.corpora / ROOTS["cochlscene"], "--limit", 1, "--out", tmp_path / "one.parquet")
+    done(
+        built.folder,
+        "ingest",
+        "cochlscene",
+        built.corpora / ROOTS["cochlscene"],
+        "--limit",
+        1,
+        "--out",
+        tmp_path / "one.parquet",
+    )
     done(built.folder, "report", tmp_path / "one.parquet")
     page = (tmp_path / "one.html").read_text(encoding="utf-8")
     assert "From 1 clip found to 1 row<" in page

@@ -56,12 +56,16 @@ class Tab:
 
 
 @pytest.mark.parametrize(("width", "scheme"), VIEWS)
-def test_it_opens_without_complaint_fetches_nothing_and_never_scrolls_sideways(browser: Any, file: Path, width: int, scheme: str) -> None:
+def test_it_opens_without_complaint_fetches_nothing_and_never_scrolls_sideways(
+    browser: Any, file: Path, width: int, scheme: str
+) -> None:
     with Tab(browser, file, width, scheme) as tab:
         assert tab.complaints == []
         assert [url for url in tab.asked if not url.startswith("data:")] == [file.as_uri()]
         assert tab.page.evaluate("document.documentElement.scrollWidth") <= width
-        back, ink = (tab.page.evaluate(f"getComputedStyle(document.body).{name}") for name in ("backgroundColor", "color"))
+        back, ink = (
+            tab.page.evaluate(f"getComputedStyle(document.body).{name}") for name in ("backgroundColor", "color")
+        )
         assert (brightness(back) > brightness(ink)) == (scheme == "light")
 
 
@@ -108,7 +112,9 @@ def test_korean_is_drawn_with_letters_of_its_own_in_text_and_in_charts(browser: 
     }"""
     with Tab(browser, file) as tab:
         tab.page.evaluate("document.fonts.ready")
-        loaded = "[...document.fonts].filter(face => face.family.includes('NanumGothic') && face.status == 'loaded').length"
+        loaded = (
+            "[...document.fonts].filter(face => face.family.includes('NanumGothic') && face.status == 'loaded').length"
+        )
         assert tab.page.evaluate(loaded) >= 2
         assert tab.page.evaluate(drawn) == 7  # a font without them draws the same box for each
         family = tab.page.evaluate("getComputedStyle(document.querySelector('svg.chart text')).fontFamily")
@@ -153,7 +159,10 @@ def test_no_cell_of_a_table_runs_into_the_next(browser: Any, file: Path) -> None
 
 def test_a_korean_file_name_is_drawn_in_a_font_that_has_its_letters(browser: Any, file: Path, tmp_path: Path) -> None:
     named = tmp_path / "named.html"
-    named.write_text(file.read_text(encoding="utf-8").replace('<code class="id">', '<code class="id">살려주세요 ', 1), encoding="utf-8")
+    named.write_text(
+        file.read_text(encoding="utf-8").replace('<code class="id">', '<code class="id">살려주세요 ', 1),
+        encoding="utf-8",
+    )
     with Tab(browser, named) as tab:
         tab.page.evaluate("document.fonts.ready")
         asked = tab.context.new_cdp_session(tab.page)
@@ -163,8 +172,12 @@ def test_a_korean_file_name_is_drawn_in_a_font_that_has_its_letters(browser: Any
         node = asked.send("DOM.querySelector", {"nodeId": root, "selector": "code.id"})["nodeId"]
         fonts = asked.send("CSS.getPlatformFontsForNode", {"nodeId": node})["fonts"]
         first = tab.page.evaluate("getComputedStyle(document.querySelector('code.id')).fontFamily.split(',')[0]")
-        assert first == '"NanumGothic Hangul"'  # behind another font it depends on what is loaded first whether Chromium asks it
-        assert {"NanumGothic": 5}.items() <= {font["familyName"]: font["glyphCount"] for font in fonts if font["isCustomFont"]}.items()
+        assert (
+            first == '"NanumGothic Hangul"'
+        )  # behind another font it depends on what is loaded first whether Chromium asks it
+        assert {"NanumGothic": 5}.items() <= {
+            font["familyName"]: font["glyphCount"] for font in fonts if font["isCustomFont"]
+        }.items()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

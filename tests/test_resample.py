@@ -11,7 +11,7 @@ from command import done, drops, prep, rows
 from odd import ALL_PASS, NOISE, SPEECH
 from sounds import corpus, encoded, hiss, voice
 
-from pipeline.store import pcm_hash
+from pipeline.audio.codec import pcm_hash
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +35,10 @@ def row_id(name: str) -> str:
 @pytest.mark.parametrize("name", [*SPEECH, *NOISE])
 def test_stored_samples_are_the_recordings_own(name: str, resampled: Path) -> None:
     row = rows(resampled, "resampled")[row_id(name)]
-    found, wanted = reference.stored(resampled / "manifests/resampled.parquet", row), reference.resampled((SPEECH | NOISE)[name])
+    found, wanted = (
+        reference.stored(resampled / "manifests/resampled.parquet", row),
+        reference.resampled((SPEECH | NOISE)[name]),
+    )
     assert found.shape == wanted.shape == (row.frames,)
     assert np.abs(found.astype(int) - wanted).max() <= (1 if "channels" in name or "stereo" in name else 0)
     assert row.rate_hz == 16_000
@@ -98,7 +101,11 @@ def test_another_rate_is_another_length(rate_hz: int, tmp_path: Path) -> None:
 @pytest.mark.parametrize("frames", [1, 2, 3, 15, 16, 17])
 def test_a_recording_of_a_few_frames_is_stored_or_lost_but_never_a_crash(frames: int, tmp_path: Path) -> None:
     until_filtered(
-        tmp_path, {"noise_test/A_1.wav": encoded(hiss(1.0, 44_100)[:frames] + 0.1, 44_100), "noise_test/B_1.wav": encoded(hiss(1.0))}
+        tmp_path,
+        {
+            "noise_test/A_1.wav": encoded(hiss(1.0, 44_100)[:frames] + 0.1, 44_100),
+            "noise_test/B_1.wav": encoded(hiss(1.0)),
+        },
     )
     done(tmp_path, "resample", "--jobs", 1)
     ended = [*rows(tmp_path, "resampled"), *drops(tmp_path, "resampled")]
@@ -107,7 +114,9 @@ def test_a_recording_of_a_few_frames_is_stored_or_lost_but_never_a_crash(frames:
 
 
 def test_a_recording_that_changed_since_ingest_is_lost_and_says_so(tmp_path: Path) -> None:
-    until_filtered(tmp_path, {"noise_test/A_1.wav": encoded(hiss(1.0)), "noise_test/B_1.wav": encoded(hiss(1.0, seed=1))})
+    until_filtered(
+        tmp_path, {"noise_test/A_1.wav": encoded(hiss(1.0)), "noise_test/B_1.wav": encoded(hiss(1.0, seed=1))}
+    )
     corpus(tmp_path / "corpus", {"noise_test/A_1.wav": encoded(hiss(1.1))})
     done(tmp_path, "resample", "--jobs", 1)
     reason, detail = drops(tmp_path, "resampled")["ms-snsd/noise_test/A_1"]
@@ -117,14 +126,18 @@ def test_a_recording_that_changed_since_ingest_is_lost_and_says_so(tmp_path: Pat
 
 def test_other_samples_of_the_same_length_are_noticed(tmp_path: Path) -> None:
     """Else a row would carry the hash of one sound and store another."""
-    until_filtered(tmp_path, {"noise_test/A_1.wav": encoded(hiss(1.0)), "noise_test/B_1.wav": encoded(hiss(1.0, seed=1))})
+    until_filtered(
+        tmp_path, {"noise_test/A_1.wav": encoded(hiss(1.0)), "noise_test/B_1.wav": encoded(hiss(1.0, seed=1))}
+    )
     corpus(tmp_path / "corpus", {"noise_test/A_1.wav": encoded(hiss(1.0, seed=2))})
     done(tmp_path, "resample", "--jobs", 1)
     assert drops(tmp_path, "resampled")["ms-snsd/noise_test/A_1"][0] == "changed"
 
 
 def test_a_recording_that_is_gone_is_lost_and_says_so(tmp_path: Path) -> None:
-    until_filtered(tmp_path, {"noise_test/A_1.wav": encoded(hiss(1.0)), "noise_test/B_1.wav": encoded(hiss(1.0, seed=1))})
+    until_filtered(
+        tmp_path, {"noise_test/A_1.wav": encoded(hiss(1.0)), "noise_test/B_1.wav": encoded(hiss(1.0, seed=1))}
+    )
     (tmp_path / "corpus/noise_test/A_1.wav").unlink()
     done(tmp_path, "resample", "--jobs", 1)
     reason, detail = drops(tmp_path, "resampled")["ms-snsd/noise_test/A_1"]
@@ -161,6 +174,8 @@ def test_identical_audio_in_two_splits_is_noticed_also_where_only_the_container_
 
 
 def test_silence_apart_a_voice_and_its_louder_copy_differ(tmp_path: Path) -> None:
-    until_filtered(tmp_path, {"noise_test/A_1.wav": encoded(voice(1.0)), "noise_test/B_1.wav": encoded(voice(1.0) * 1.5)})
+    until_filtered(
+        tmp_path, {"noise_test/A_1.wav": encoded(voice(1.0)), "noise_test/B_1.wav": encoded(voice(1.0) * 1.5)}
+    )
     done(tmp_path, "resample", "--jobs", 1)
     assert len({row.pcm_hash for row in rows(tmp_path, "resampled").values()}) == 2

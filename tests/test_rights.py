@@ -4,15 +4,27 @@ from __future__ import annotations
 
 import pytest
 
-from pipeline import rights
-from pipeline.errors import PrepError
-from pipeline.row import Row
-from pipeline.table import Table
+from pipeline.core.errors import PrepError
+from pipeline.core.row import Row
+from pipeline.core.table import Table
+from pipeline.corpora import rights
 
-SPEECH = Row("aihub/a", "aihub", "train", "g", "speech", "@aihub/a", "살려주세요", "saveme", "도움요청", labels={"gender": "여"})
+SPEECH = Row(
+    "aihub/a", "aihub", "train", "g", "speech", "@aihub/a", "살려주세요", "saveme", "도움요청", labels={"gender": "여"}
+)
 NOISE = Row("cochlscene/n", "cochlscene", "train", "u", "noise", "@cochlscene/n", scene="Bus", labels={"user": "u"})
 MIXED = Row(
-    "aihub/m", "aihub", "train", "g", "mixture", "@aihub/a", "살려주세요", "saveme", "도움요청", "Bus", noise_source="@cochlscene/n"
+    "aihub/m",
+    "aihub",
+    "train",
+    "g",
+    "mixture",
+    "@aihub/a",
+    "살려주세요",
+    "saveme",
+    "도움요청",
+    "Bus",
+    noise_source="@cochlscene/n",
 )
 OWN = Row("recordings/r", "recordings", "test", "s", "speech", "@recordings/r", "안녕", None, None, "kitchen")
 

@@ -9,7 +9,7 @@ from command import done, held, prep
 from conftest import Built
 from test_rights import MIXED, NOISE, OWN, SPEECH, table
 
-from pipeline import rights
+from pipeline.corpora import rights
 
 CLEAN = replace(MIXED, id="ms-snsd/m", corpus="ms-snsd", transcript=None, scenario=None)
 
@@ -17,13 +17,19 @@ CLEAN = replace(MIXED, id="ms-snsd/m", corpus="ms-snsd", transcript=None, scenar
 def test_a_mixture_is_bound_by_both_licences() -> None:
     said = " ".join(rights.sentences(table(SPEECH, NOISE, MIXED)))
     assert "The audio of 1 row may be passed on, with the attribution; of 2 it may not, for it holds aihub." in said
-    assert "1 mixture holds speech of aihub and noise of cochlscene: the terms of both bind; their audio may not be passed on" in said
+    assert (
+        "1 mixture holds speech of aihub and noise of cochlscene: the terms of both bind; their audio may not be passed on"
+        in said
+    )
 
 
 def test_shareable_speech_with_share_alike_noise_goes_under_its_licence() -> None:
     said = " ".join(rights.sentences(table(CLEAN, NOISE)))
     assert "The audio of all 2 rows may be passed on" in said
-    assert "1 mixture holds speech of ms-snsd and noise of cochlscene: the terms of both bind; their audio may be passed on, under" in said
+    assert (
+        "1 mixture holds speech of ms-snsd and noise of cochlscene: the terms of both bind; their audio may be passed on, under"
+        in said
+    )
     assert "What is made of cochlscene and passed on goes under the same licence: CC BY-SA 3.0." in said
 
 
@@ -32,7 +38,9 @@ def test_what_the_rows_say_and_may_not_be_passed_on_is_counted() -> None:
     assert "transcript of 2 rows (aihub)" in said
     assert "transcript of 1 row (recordings)" in said
     assert "prep pack writes one without them" in said
-    assert "Nothing that the rows say is forbidden" in " ".join(rights.sentences(rights.redacted(table(SPEECH, MIXED, NOISE, OWN))[0]))
+    assert "Nothing that the rows say is forbidden" in " ".join(
+        rights.sentences(rights.redacted(table(SPEECH, MIXED, NOISE, OWN))[0])
+    )
 
 
 def test_own_recordings_alone_may_not_be_passed_on() -> None:
@@ -45,7 +53,11 @@ def test_the_command_names_each_source_with_its_attribution(built: Built) -> Non
     for name in ("aihub", "cochlscene", "ms-snsd", "recordings"):
         assert rights.terms_of(name).attribution in told.out
     answer = done(built.folder, "rights", built.path("mixed"), "--json").json()
-    assert answer["audio"]["may_be_passed_on"] + answer["audio"]["may_not"] == answer["rows"] == len(held(built.folder, "mixed"))
+    assert (
+        answer["audio"]["may_be_passed_on"] + answer["audio"]["may_not"]
+        == answer["rows"]
+        == len(held(built.folder, "mixed"))
+    )
     assert answer["audio"]["may_be_passed_on"] == int(rights.shareable_audio(held(built.folder, "mixed").table).sum())
 
 

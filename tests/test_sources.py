@@ -22,10 +22,10 @@ from containers import CP949, FULL32, STORED, UTF8, Style, pieces, split_zip, ta
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-import pipeline.sources.contents as contents_module
-from pipeline.sources import Root
-from pipeline.sources import spans as spans_module
-from pipeline.sources.names import is_utf8
+import pipeline.archives.contents as contents_module
+from pipeline.archives import Root
+from pipeline.archives import spans as spans_module
+from pipeline.archives.names import is_utf8
 
 FILES = {
     "a/강도범죄_1_label.wav": b"RIFF" + bytes(range(256)) * 40,
@@ -71,13 +71,19 @@ CONTAINERS: dict[str, Callable[[dict[str, bytes]], dict[str, bytes]]] = {
     "split zip joined beside its disks": lambda files: (lambda disks: disks | {"X.zip": b"".join(disks.values())})(
         split_zip(files, "X", 700)
     ),
-    "split stream joined": lambda files: {"X.zip": b"".join(split_zip(files, "X", 700, Style(descriptor=True)).values())},
-    "split zip64 joined": lambda files: {"X.zip": b"".join(split_zip(files, "X", 400, Style(zip64=True, method=0)).values())},
+    "split stream joined": lambda files: {
+        "X.zip": b"".join(split_zip(files, "X", 700, Style(descriptor=True)).values())
+    },
+    "split zip64 joined": lambda files: {
+        "X.zip": b"".join(split_zip(files, "X", 400, Style(zip64=True, method=0)).values())
+    },
     "tar": lambda files: {"X.tar": tar_bytes(files)},
     "GNU tar": lambda files: {"X.tar": tar_bytes(files, kind=tarfile.GNU_FORMAT)},
     "ustar with NFD names": lambda files: {"X.tar": tar_bytes(files, "NFD", kind=tarfile.USTAR_FORMAT)},
     "tar with cp949 names": lambda files: {"X.tar": tar_bytes(files, encoding="cp949", kind=tarfile.GNU_FORMAT)},
-    "two tars joined": lambda files: {"X.tar": tar_bytes(dict(list(files.items())[:1])) + tar_bytes(dict(list(files.items())[1:]))},
+    "two tars joined": lambda files: {
+        "X.tar": tar_bytes(dict(list(files.items())[:1])) + tar_bytes(dict(list(files.items())[1:]))
+    },
     "pieces in a folder": lambda files: pieces("X.zip", zip_bytes(files, CP949), 90),
     "pieces numbered from 1": lambda files: numbered(zip_bytes(files), ".part{}", 1),
     "pieces numbered from 0": lambda files: numbered(zip_bytes(files), ".part{}", 0),
@@ -91,7 +97,9 @@ NESTED: dict[str, Callable[[dict[str, bytes]], dict[str, bytes]]] = {
     "zip in a stored zip": lambda files: {"X.zip": zip_bytes({"Y.zip": zip_bytes(files)}, STORED)},
     "split zip in a tar": lambda files: {"X.tar": tar_bytes(split_zip(files, "Y", 512))},
     "tar in a split zip": lambda files: split_zip({"Y.tar": tar_bytes(files)}, "X", 3000, STORED),
-    "pieces of a zip in pieces of a tar": lambda files: pieces("X.tar", tar_bytes(pieces("Y.zip", zip_bytes(files), 700)), 999),
+    "pieces of a zip in pieces of a tar": lambda files: pieces(
+        "X.tar", tar_bytes(pieces("Y.zip", zip_bytes(files), 700)), 999
+    ),
 }
 
 
@@ -124,9 +132,9 @@ NAME = st.lists(
     min_size=1,
     max_size=3,
 ).map(lambda parts: "/".join(parts) + ".wav")
-MEMBERS = st.dictionaries(NAME, st.binary(max_size=400) | st.binary(max_size=40).map(lambda d: d * 30), min_size=1, max_size=6).filter(
-    lambda files: not any(f"{name}/" in other for name in files for other in files)
-)
+MEMBERS = st.dictionaries(
+    NAME, st.binary(max_size=400) | st.binary(max_size=40).map(lambda d: d * 30), min_size=1, max_size=6
+).filter(lambda files: not any(f"{name}/" in other for name in files for other in files))
 EVERY = CONTAINERS | {f"nested {name}": make for name, make in NESTED.items()}
 
 
@@ -143,7 +151,11 @@ def test_any_files_come_back_from_any_container(files: dict[str, bytes], kind: s
 
 
 @settings(max_examples=30, deadline=None)
-@given(MEMBERS, st.integers(200, 2000), st.sampled_from([UTF8, STORED, Style(zip64=True), Style(descriptor=True, method=0)]))
+@given(
+    MEMBERS,
+    st.integers(200, 2000),
+    st.sampled_from([UTF8, STORED, Style(zip64=True), Style(descriptor=True, method=0)]),
+)
 def test_a_split_zip_may_be_cut_anywhere(files: dict[str, bytes], disk_bytes: int, style: Style) -> None:
     with TemporaryDirectory() as folder:
         assert read_all(write(Path(folder), split_zip(files, "X", disk_bytes, style))) == below("X", files)
@@ -204,7 +216,9 @@ def test_a_replaced_archive_is_read_again(tmp_path: Path) -> None:
 
 
 def test_a_moved_corpus_reads_by_the_same_places(tmp_path: Path) -> None:
-    before = write(tmp_path / "before", {"X.tar": tar_bytes(pieces("Y.zip", zip_bytes(FILES), 99))} | split_zip(FILES, "S", 700))
+    before = write(
+        tmp_path / "before", {"X.tar": tar_bytes(pieces("Y.zip", zip_bytes(FILES), 99))} | split_zip(FILES, "S", 700)
+    )
     places = {entry.name: entry.place for entry in Root("r", before).entries()}
     after = before.rename(tmp_path / "after")
     assert {name: Root("r", after).read(place) for name, place in places.items()} == below("X/Y") | below("S")
@@ -237,7 +251,14 @@ def test_the_joined_file_stands_for_its_pieces(tmp_path: Path) -> None:
 
 
 def test_junk_of_operating_systems_is_left_out(tmp_path: Path) -> None:
-    junk = {".DS_Store": b"", "__MACOSX/._a.wav": b"", "a/._x.wav": b"", "a/Thumbs.db": b"", "desktop.ini": b"", ".git/x.7z": b""}
+    junk = {
+        ".DS_Store": b"",
+        "__MACOSX/._a.wav": b"",
+        "a/._x.wav": b"",
+        "a/Thumbs.db": b"",
+        "desktop.ini": b"",
+        ".git/x.7z": b"",
+    }
     write(tmp_path, junk | {"X.zip": zip_bytes({"d/": b""} | junk | FILES), "Y.tar": tar_bytes(junk | FILES)})
     assert read_all(tmp_path) == below("X") | below("Y")
 
@@ -282,7 +303,10 @@ def test_links_in_a_tar_are_their_targets(tmp_path: Path) -> None:
     with tarfile.open(tmp_path / "X.tar", "w") as tar:
         (tmp_path / "f").write_bytes(b"sound")
         tar.add(tmp_path / "f", "d/a.wav")
-        for name, kind, target in (("e/hard.wav", tarfile.LNKTYPE, "d/a.wav"), ("e/soft.wav", tarfile.SYMTYPE, "../d/a.wav")):
+        for name, kind, target in (
+            ("e/hard.wav", tarfile.LNKTYPE, "d/a.wav"),
+            ("e/soft.wav", tarfile.SYMTYPE, "../d/a.wav"),
+        ):
             info = tarfile.TarInfo(name)
             info.type, info.linkname = kind, target
             tar.addfile(info)
@@ -377,7 +401,11 @@ MAKE_CORPORA = Path(__file__).parents[2] / "shared/tools/make-corpora"
 
 @pytest.mark.skipif(not MAKE_CORPORA.exists(), reason="the maker of stand-in corpora is not beside this checkout")
 def test_stand_in_corpora_unpacked_to_folders_have_the_same_names_and_bytes(tmp_path: Path) -> None:
-    subprocess.run([sys.executable, str(MAKE_CORPORA), str(tmp_path / "made"), "--clips-per-class", "2"], check=True, capture_output=True)
+    subprocess.run(
+        [sys.executable, str(MAKE_CORPORA), str(tmp_path / "made"), "--clips-per-class", "2"],
+        check=True,
+        capture_output=True,
+    )
     for corpus in ("aihub170", "cochlscene", "ms-snsd", "recordings"):
         found = read_all(tmp_path / "made" / corpus)
         assert read_all(write(tmp_path / "unpacked" / corpus, found)) == found

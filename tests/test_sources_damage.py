@@ -13,8 +13,8 @@ from containers import CP949, STORED, Style, pieces, split_zip, tar_bytes, write
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.errors import CorruptMember, PrepError, SourceError
-from pipeline.sources import Entry, Root
+from pipeline.archives import Entry, Root
+from pipeline.core.errors import CorruptMember, PrepError, SourceError
 
 FILES = {f"도움요청_{n}.wav": bytes([65 + n]) * 300 for n in range(6)}
 
@@ -43,9 +43,16 @@ LAST_PIECE = max(PIECES, key=lambda name: int(name.rsplit("part", 1)[1]))
 
 BROKEN: dict[str, tuple[dict[str, bytes], str]] = {
     "truncated zip": ({"N.zip": truncated(zip_bytes(FILES), 200)}, r"N\.zip: a zip without its end .*truncated.*again"),
-    "zip without its beginning": ({"N.zip": zip_bytes(FILES)[100:]}, r"N\.zip: the beginning of the zip is missing, 100 bytes"),
+    "zip without its beginning": (
+        {"N.zip": zip_bytes(FILES)[100:]},
+        r"N\.zip: the beginning of the zip is missing, 100 bytes",
+    ),
     "pieces joined as text": (
-        {"N.zip": b"".join(pieces("N.zip", zip_bytes(FILES), 60)[name] for name in pieces("N.zip", zip_bytes(FILES), 60))},
+        {
+            "N.zip": b"".join(
+                pieces("N.zip", zip_bytes(FILES), 60)[name] for name in pieces("N.zip", zip_bytes(FILES), 60)
+            )
+        },
         r"N\.zip: .*wrong order.*numeric order",
     ),
     "middle pieces swapped": (
@@ -62,22 +69,34 @@ BROKEN: dict[str, tuple[dict[str, bytes], str]] = {
         PIECES | {"N.zip.part200": PIECES["N.zip.part200"][:50]},
         r"N\.zip: the piece at byte 250 is missing .*cut short",
     ),
-    "long piece": (PIECES | {"N.zip.part200": bytes(150)}, r"N\.zip: \.part300 starts before the piece ahead of it ends"),
+    "long piece": (
+        PIECES | {"N.zip.part200": bytes(150)},
+        r"N\.zip: \.part300 starts before the piece ahead of it ends",
+    ),
     "missing numbered piece": (
         {f"N.zip.part{n}": zip_bytes(FILES, STORED)[n * 90 : n * 90 + 90] for n in range(25) if n != 4},
         r"N\.zip: piece 4 of 24 is missing",
     ),
-    "whole and pieces differ": (PIECES | {"N.zip": b"PK\3\4"}, r"N\.zip: is here whole and in pieces, and their sizes differ"),
+    "whole and pieces differ": (
+        PIECES | {"N.zip": b"PK\3\4"},
+        r"N\.zip: is here whole and in pieces, and their sizes differ",
+    ),
     "tar of pieces with one missing": (
         {"T.tar": tar_bytes(without(PIECES, "N.zip.part300"))},
         r"T\.tar!N\.zip: the piece at byte 300 is missing",
     ),
-    "missing disk": (without(DISKS, "C.z02"), r"C\.zip: C\.z02 of this split zip not found\. Put all \d disks into one folder"),
+    "missing disk": (
+        without(DISKS, "C.z02"),
+        r"C\.zip: C\.z02 of this split zip not found\. Put all \d disks into one folder",
+    ),
     "missing disks": (without(without(DISKS, "C.z02"), "C.z01"), r"C\.zip: C\.z01, C\.z02 of this split zip not found"),
     "only the last disk": ({"C.zip": DISKS["C.zip"]}, r"C\.zip: C\.z01, C\.z02.* of this split zip not found"),
     "missing last disk": (without(DISKS, "C.zip"), r"C\.zip: the last disk of this split zip is missing"),
     "short disk": (DISKS | {"C.z02": DISKS["C.z02"][:-9]}, r"C\.zip: disk C\.z02 \(\d+ bytes\) does not fit .*again"),
-    "disk of another set": (DISKS | {"C.z02": bytes(500)}, r"C\.zip: disk C\.z02 \(500 bytes\) does not fit .*another archive"),
+    "disk of another set": (
+        DISKS | {"C.z02": bytes(500)},
+        r"C\.zip: disk C\.z02 \(500 bytes\) does not fit .*another archive",
+    ),
     "disk twice": (DISKS | {"C.z02": DISKS["C.z03"]}, r"C\.zip: disk C\.z0\d \(\d+ bytes\) does not fit"),
     "joined without a disk": (
         {"C.zip": b"".join(without(DISKS, "C.z02").values())},
@@ -95,7 +114,10 @@ BROKEN: dict[str, tuple[dict[str, bytes], str]] = {
         {"N.zip": zip_bytes(FILES)[:-10] + struct.pack("<I", 1 << 30) + zip_bytes(FILES)[-6:]},
         r"N\.zip: the beginning of the zip is missing",
     ),
-    "tar cut in a member": ({"T.tar": TAR[:1736]}, r"T\.tar: truncated in the middle of 도움요청_0\.wav: 100 bytes are missing"),
+    "tar cut in a member": (
+        {"T.tar": TAR[:1736]},
+        r"T\.tar: truncated in the middle of 도움요청_0\.wav: 100 bytes are missing",
+    ),
     "tar cut between members": (
         {"T.tar": TAR[:2048]},
         r"T\.tar: a tar without its end mark: it is truncated.*truncate -s \+1024",
@@ -106,10 +128,16 @@ BROKEN: dict[str, tuple[dict[str, bytes], str]] = {
         {"T.tar": TAR[:1024] + b"!" + TAR[1025:]},
         r"T\.tar: the tar header at byte 1,024 is damaged \(wrong checksum\)",
     ),
-    "first tar header damaged": ({"T.tar": b"?" + TAR[1:]}, r"T\.tar: no archive but a tar whose first header is damaged"),
+    "first tar header damaged": (
+        {"T.tar": b"?" + TAR[1:]},
+        r"T\.tar: no archive but a tar whose first header is damaged",
+    ),
     "tar with a hole": ({"T.tar": TAR[:1024] + bytes(17 << 20) + TAR}, r"T\.tar: only zeros from byte 1,024 on"),
     "page saved as tar": ({"T.tar": HTML}, r'T\.tar: no archive but a text.*"<!DOCTYPE html> <html><body><h1>502 Bad'),
-    "page saved as zip": ({"N.zip": HTML * 900}, r'N\.zip: no archive but a text.*"<!DOCTYPE html> <html><body><h1>502 Bad'),
+    "page saved as zip": (
+        {"N.zip": HTML * 900},
+        r'N\.zip: no archive but a text.*"<!DOCTYPE html> <html><body><h1>502 Bad',
+    ),
     "Korean message saved as tar": ({"T.tar": "인증키가 없습니다".encode("cp949")}, r'T\.tar: .*"인증키가 없습니다"'),
     "page in a tar": ({"T.tar": tar_bytes({"N.zip.part0": HTML})}, r"T\.tar!N\.zip: no archive but a text"),
     "empty zip file": ({"N.zip": b""}, r"N\.zip: an empty file\. Download it again"),
@@ -125,7 +153,10 @@ BROKEN: dict[str, tuple[dict[str, bytes], str]] = {
         {"N.zip": zip_bytes({"in.zip": zip_bytes(FILES)})},
         r"N\.zip!in\.zip: an archive compressed inside a zip.*Unpack the outer zip",
     ),
-    "browser's download": ({"N.zip.crdownload": b"PK"}, r"N\.zip\.crdownload: an unfinished download\. Finish it, or delete it"),
+    "browser's download": (
+        {"N.zip.crdownload": b"PK"},
+        r"N\.zip\.crdownload: an unfinished download\. Finish it, or delete it",
+    ),
     "aria2's download": ({"N.zip": b"PK", "N.zip.aria2": b""}, r"^\S*N\.zip\.aria2: an unfinished download[^\n]*$"),
     "torrent's download": ({"a.wav.!ut": b""}, r"a\.wav\.!ut: an unfinished download"),
     "zip64 without its record": (
@@ -218,11 +249,23 @@ DIRECTORY, LOCAL = b"PK\1\2", b"PK\3\4"
         (Style(), LOCAL, put(30 + len("도움요청_2.wav".encode()), b"\xff" * 4), "corrupt", "does not inflate"),
         (Style(), DIRECTORY, put(24, struct.pack("<I", 299)), "corrupt", "has not the 299 bytes"),
         (Style(), DIRECTORY, put(24, struct.pack("<I", 301)), "corrupt", "has not the 301 bytes"),
-        (Style(), DIRECTORY, put(24, struct.pack("<I", 1 << 31)), "corrupt", "cannot hold the 2,147,483,648 bytes it claims"),
+        (
+            Style(),
+            DIRECTORY,
+            put(24, struct.pack("<I", 1 << 31)),
+            "corrupt",
+            "cannot hold the 2,147,483,648 bytes it claims",
+        ),
         (STORED, LOCAL, put(0, b"????"), "corrupt", "no member starts at byte"),
         (STORED, DIRECTORY, put(20, struct.pack("<I", 1 << 20)), "truncated", "runs past the end"),
         (STORED, DIRECTORY, put(42, struct.pack("<I", 1 << 20)), "truncated", "but the archive has"),
-        (STORED, LOCAL, put(6, struct.pack("<H", 0x801)), "encrypted", "is encrypted; repack the archive without a password"),
+        (
+            STORED,
+            LOCAL,
+            put(6, struct.pack("<H", 0x801)),
+            "encrypted",
+            "is encrypted; repack the archive without a password",
+        ),
         (STORED, LOCAL, put(8, struct.pack("<H", 8)), "corrupt", "different methods"),
     ],
 )
@@ -270,7 +313,9 @@ def test_no_damage_gives_anything_but_the_right_bytes_or_a_clear_refusal(data: s
         at = data.draw(st.integers(0, len(harmed) - 1))
         harmed[at] = data.draw(st.integers(0, 255))
     with TemporaryDirectory() as folder:
-        root = Root("r", write(Path(folder), {name: bytes(harmed[: data.draw(st.integers(len(harmed) // 2, len(harmed)))])}))
+        root = Root(
+            "r", write(Path(folder), {name: bytes(harmed[: data.draw(st.integers(len(harmed) // 2, len(harmed)))])})
+        )
         try:
             for found in root.entries():
                 read_or_drop(root, found, check=name != "T.tar")

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.errors import SourceError
-from pipeline.sources import Root, Roots
+from pipeline.archives import Root, Roots
+from pipeline.core.errors import SourceError
 
 
 @pytest.fixture
@@ -69,7 +69,9 @@ def test_a_misspelt_root_is_noticed(folders: Path) -> None:
 
 
 def test_a_folder_that_is_not_there_is_told_with_its_neighbours(folders: Path) -> None:
-    with pytest.raises(SourceError, match=r"data/aihub: does not exist \(root aihub, from --root\)\. Did you mean aihub170\?"):
+    with pytest.raises(
+        SourceError, match=r"data/aihub: does not exist \(root aihub, from --root\)\. Did you mean aihub170\?"
+    ):
         find(folders, {"aihub": str(folders / "data/aihub")})["aihub"]
     with pytest.raises(SourceError, match=r"there are: aihub170, cochlscene"):
         find(folders, {"aihub": str(folders / "data/xyz")})["aihub"]

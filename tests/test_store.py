@@ -16,15 +16,28 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sounds import corpus, encoded, hiss, voice
 
-from pipeline import manifest
-from pipeline.errors import CorruptMember, ManifestError, RecipeError
-from pipeline.row import Row
-from pipeline.store import Reader, decode, flac, member_name, pcm_hash, unflac, writing
+from pipeline.audio.codec import decode, flac, pcm_hash, unflac
+from pipeline.audio.shards import Reader, member_name, writing
+from pipeline.core import manifest
+from pipeline.core.errors import CorruptMember, ManifestError, RecipeError
+from pipeline.core.row import Row
 
-INT16 = ["WAV PCM_16", "WAV PCM_U8", "WAV ULAW", "WAV ALAW", "WAVEX PCM_16", "RF64 PCM_16", "AIFF PCM_16", "AU PCM_16", "FLAC PCM_16"]
+INT16 = [
+    "WAV PCM_16",
+    "WAV PCM_U8",
+    "WAV ULAW",
+    "WAV ALAW",
+    "WAVEX PCM_16",
+    "RF64 PCM_16",
+    "AIFF PCM_16",
+    "AU PCM_16",
+    "FLAC PCM_16",
+]
 INT32 = ["WAV PCM_24", "WAV PCM_32", "W64 PCM_24", "CAF PCM_24", "FLAC PCM_24"]
 FLOAT32 = ["WAV FLOAT", "WAV DOUBLE", "OGG VORBIS", "OGG OPUS", "MP3 MPEG_LAYER_III"]
-FORMATS = [(name, kind) for names, kind in ((INT16, np.int16), (INT32, np.int32), (FLOAT32, np.float32)) for name in names]
+FORMATS = [
+    (name, kind) for names, kind in ((INT16, np.int16), (INT32, np.int32), (FLOAT32, np.float32)) for name in names
+]
 
 
 @pytest.mark.parametrize(("name", "kind"), FORMATS)
@@ -74,7 +87,9 @@ def test_what_is_no_clip_of_ours_is_corrupt(data: bytes) -> None:
 
 @pytest.fixture
 def shard(tmp_path: Path) -> tuple[Path, dict[str, np.ndarray], dict[str, tuple[int, int]]]:
-    names = [f"aihub/Training/{n}_snr2.5_{n}" + "긴" * 40 * (n % 3) for n in range(7)]  # some too long for a plain tar header
+    names = [
+        f"aihub/Training/{n}_snr2.5_{n}" + "긴" * 40 * (n % 3) for n in range(7)
+    ]  # some too long for a plain tar header
     clips = {name: (hiss(0.1 + n / 50, seed=n) * 32_768).astype(np.int16) for n, name in enumerate(names)}
     path = tmp_path / "audio/mix-0.tar"
     with writing(path) as out:
@@ -82,7 +97,9 @@ def shard(tmp_path: Path) -> tuple[Path, dict[str, np.ndarray], dict[str, tuple[
     return path, clips, places
 
 
-def test_a_shard_is_a_plain_tar_in_row_order(shard: tuple[Path, dict[str, np.ndarray], dict[str, tuple[int, int]]]) -> None:
+def test_a_shard_is_a_plain_tar_in_row_order(
+    shard: tuple[Path, dict[str, np.ndarray], dict[str, tuple[int, int]]],
+) -> None:
     path, clips, _ = shard
     with tarfile.open(path, "r:") as tar:
         assert tar.getnames() == [member_name(name) for name in clips]
@@ -93,7 +110,9 @@ def test_a_shard_is_a_plain_tar_in_row_order(shard: tuple[Path, dict[str, np.nda
             assert (item.mtime, item.uid, item.uname, item.gname) == (0, 0, "", "")
 
 
-def test_offset_and_bytes_are_those_of_the_flac(shard: tuple[Path, dict[str, np.ndarray], dict[str, tuple[int, int]]]) -> None:
+def test_offset_and_bytes_are_those_of_the_flac(
+    shard: tuple[Path, dict[str, np.ndarray], dict[str, tuple[int, int]]],
+) -> None:
     path, clips, places = shard
     whole = path.read_bytes()
     assert len(whole) % 512 == 0
@@ -142,7 +161,10 @@ def test_a_missing_shard_is_named(built: Built, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("damage", ["cut", "overwritten"])
 def test_a_damaged_shard_is_named(damage: str, tmp_path: Path) -> None:
-    path = chain(tmp_path, corpus(tmp_path / "c", {"clean_test/a.wav": encoded(voice(1.0)), "noise_test/B_1.wav": encoded(hiss(2.0))}))
+    path = chain(
+        tmp_path,
+        corpus(tmp_path / "c", {"clean_test/a.wav": encoded(voice(1.0)), "noise_test/B_1.wav": encoded(hiss(2.0))}),
+    )
     row = next(row for row in manifest.read(path).rows() if row.kind == "mixture")
     audio = path.parent / "audio" / str(row.shard)
     whole = audio.read_bytes()

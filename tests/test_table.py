@@ -14,12 +14,22 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.errors import RecipeError
-from pipeline.row import Drop, Row
-from pipeline.table import Table
+from pipeline.core.errors import RecipeError
+from pipeline.core.row import Drop, Row
+from pipeline.core.table import Table
 
 LIMITS = settings(max_examples=40, deadline=None)
-PLACES = {"shard", "offset", "bytes", "speech_shard", "speech_offset", "speech_bytes", "noise_shard", "noise_offset", "noise_bytes"}
+PLACES = {
+    "shard",
+    "offset",
+    "bytes",
+    "speech_shard",
+    "speech_offset",
+    "speech_bytes",
+    "noise_shard",
+    "noise_offset",
+    "noise_bytes",
+}
 VALUE: dict[str, Any] = {"str": "도움", "int": 7, "float": 1.5, "Mapping[str, str]": {"gender": "여성"}}
 
 
@@ -32,7 +42,11 @@ def table(*rows: Row) -> Table:
     return Table.of(rows, Row)
 
 
-ROWS = [row(0, labels={"b": "2", "a": "1"}), row(1, transcript=None, frames=16_000), row(2, transcript="살려주세요", peak_dbfs=-3.5)]
+ROWS = [
+    row(0, labels={"b": "2", "a": "1"}),
+    row(1, transcript=None, frames=16_000),
+    row(2, transcript="살려주세요", peak_dbfs=-3.5),
+]
 
 
 def test_rows_come_back_as_they_went_in() -> None:
@@ -206,7 +220,12 @@ NO_CONDITION = [
     "sum(frames) > 1",
     "1; DROP VIEW rows",
 ]
-CHANGEABLE = ["random() < 0.5", "now() > TIMESTAMP '2000-01-01'", "uuid() IS NOT NULL", "current_date > DATE '2000-01-01'"]
+CHANGEABLE = [
+    "random() < 0.5",
+    "now() > TIMESTAMP '2000-01-01'",
+    "uuid() IS NOT NULL",
+    "current_date > DATE '2000-01-01'",
+]
 
 
 @pytest.mark.parametrize("condition", NO_CONDITION)
@@ -228,8 +247,15 @@ def test_conditions_see_columns_of_all_kinds() -> None:
 
 
 def test_columns_without_values_share_their_memory_and_stay_in_their_place() -> None:
-    held = Table.of([Row(f"aihub/{n}", "aihub", "train", "g", "speech", f"@aihub/{n}", frames=n) for n in range(100_000)], Row)
-    for table in (held.light(), held.take(np.arange(99_999)), held.where(np.arange(100_000) > 0), held.light().ordered(("frames",))):
+    held = Table.of(
+        [Row(f"aihub/{n}", "aihub", "train", "g", "speech", f"@aihub/{n}", frames=n) for n in range(100_000)], Row
+    )
+    for table in (
+        held.light(),
+        held.take(np.arange(99_999)),
+        held.where(np.arange(100_000) > 0),
+        held.light().ordered(("frames",)),
+    ):
         assert table.names == held.names
         assert table.arrow.schema == held.arrow.schema
         assert not table.present("snr_db").any()

@@ -4,7 +4,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from pipeline.table import Table, sql
+from pipeline.core.table import Table, sql
 
 ROWS = 5_000
 

@@ -11,9 +11,9 @@ import pytest
 import torch
 from train_samples import Clip, made, noise, usual
 
-from pipeline import keys
-from pipeline.errors import ManifestError, PrepError
-from pipeline.row import Row
+from pipeline.core import keys
+from pipeline.core.errors import ManifestError, PrepError
+from pipeline.core.row import Row
 from train import data
 from train.augment import Waves, spans
 from train.batches import Steps, loader, order, parted, stretches
@@ -40,7 +40,10 @@ def options(**told: object) -> Options:
 
 
 def ids(made_steps: Steps, epoch: int) -> list[list[str]]:
-    return [[made_steps.examples[n].row.id for n in batch] for batch in order(made_steps.examples, epoch, made_steps.options)]
+    return [
+        [made_steps.examples[n].row.id for n in batch]
+        for batch in order(made_steps.examples, epoch, made_steps.options)
+    ]
 
 
 def test_an_epoch_holds_every_row_once_in_an_order_of_its_own(tmp_path: Path, texts: Texts) -> None:
@@ -77,7 +80,9 @@ def test_parts_are_the_cheapest_of_all() -> None:
         cheapest = min(cost(cuts) for count in range(7) for cuts in itertools.combinations(range(1, 7), count))
         parts = parted(windows, 3.0)
         assert sorted(place for part in parts for place in part) == list(range(7))
-        assert sum(3.0 + len(part) * max(windows[place] for place in part) / 16_000 for part in parts) == pytest.approx(cheapest)
+        assert sum(3.0 + len(part) * max(windows[place] for place in part) / 16_000 for part in parts) == pytest.approx(
+            cheapest
+        )
 
 
 def test_a_batch_holds_the_samples_and_the_targets_of_its_rows(tmp_path: Path, texts: Texts) -> None:
@@ -93,7 +98,9 @@ def test_a_batch_holds_the_samples_and_the_targets_of_its_rows(tmp_path: Path, t
                 found.append(clip.id)
                 assert not batch.samples[n, size:].any()
                 assert batch.noise_class[n] == (clip.kind == "noise")
-                assert (n in batch.spoken.tolist() and bool(batch.labels[batch.spoken.tolist().index(n), 0] >= 0)) == (clip.kind != "noise")
+                assert (n in batch.spoken.tolist() and bool(batch.labels[batch.spoken.tolist().index(n), 0] >= 0)) == (
+                    clip.kind != "noise"
+                )
                 if clip.transcript:
                     assert said[batch.spoken.tolist().index(n)] == clip.transcript
         assert sorted(found) == sorted(ids(held, 0)[step])
@@ -130,7 +137,11 @@ def test_workers_change_nothing(tmp_path: Path, texts: Texts, workers: int) -> N
 
 
 def test_a_balanced_epoch_gives_every_label_the_same_share(tmp_path: Path, texts: Texts) -> None:
-    clips = [Clip(f"s{n}") for n in range(2)] + [Clip(f"o{n}", transcript="안녕") for n in range(10)] + [noise(f"n{n}") for n in range(12)]
+    clips = (
+        [Clip(f"s{n}") for n in range(2)]
+        + [Clip(f"o{n}", transcript="안녕") for n in range(10)]
+        + [noise(f"n{n}") for n in range(12)]
+    )
     held = steps(made(tmp_path, clips), texts, options(balance=True))
     found = Counter(name[0] for batch in ids(held, 0) for name in batch)
     assert found == {"s": 8, "o": 8, "n": 8}
@@ -205,7 +216,9 @@ def test_noise_may_be_taught_to_say_nothing(tmp_path: Path, texts: Texts) -> Non
             for example in chosen(rows, texts, ["speech", "noise"], options(task=task, noise_text="empty")).examples
         }
         assert found["n"] == (*texts.prompt[1:], texts.end)
-    assert {example.row.id: example.targets for example in chosen(rows, texts, ["speech", "noise"], options()).examples}["n"] is None
+    assert {
+        example.row.id: example.targets for example in chosen(rows, texts, ["speech", "noise"], options()).examples
+    }["n"] is None
 
 
 def test_scenes_are_classes_of_their_own_and_unknown_ones_teach_the_head_nothing(tmp_path: Path, texts: Texts) -> None:
@@ -216,7 +229,10 @@ def test_scenes_are_classes_of_their_own_and_unknown_ones_teach_the_head_nothing
     found = {example.row.id: example.noise_class for example in chosen(rows, texts, classes, told).examples}
     assert found == {"a": 0, "n": 1, "m": 2}
     alone = [row for row in rows if row.id != "m"]
-    assert [example.noise_class for example in chosen(alone, texts, noise_classes(alone, "scenes"), told).examples] == [0, 1]
+    assert [example.noise_class for example in chosen(alone, texts, noise_classes(alone, "scenes"), told).examples] == [
+        0,
+        1,
+    ]
     other = data.opened(made(tmp_path / "other", [noise("x", scene="Park")])).rows("train")
     assert chosen(other, texts, classes, told).examples[0].noise_class == UNTAUGHT
 

@@ -78,7 +78,9 @@ def test_the_encoder_runs_once_and_the_decoder_only_for_what_passes(held: Checkp
     assert sum(begun) == sum(clip.passed for clip in clips.values()) == judge.cost.decoded < len(clips)
 
 
-def test_a_threshold_above_everything_never_calls_the_decoder(held: Checkpoint, manifest: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_threshold_above_everything_never_calls_the_decoder(
+    held: Checkpoint, manifest: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("train.cascade.decoded", None)
     assert {clip.decision for clip in judged(cascade(held, 1.1), manifest).values()} == {"noise"}
 
@@ -107,11 +109,17 @@ def test_decoding_is_what_generate_does_greedily() -> None:
             parameter.mul_(4)  # weights so large say something else of every clip
     hidden = 3 * torch.randn(8, 50, 64, generator=torch.Generator().manual_seed(0))
     special = [token for token in range(256, whisper.config.vocab_size) if token != texts.end]
-    config = GenerationConfig(max_new_tokens=40, do_sample=False, num_beams=1, pad_token_id=texts.end, eos_token_id=texts.end)
+    config = GenerationConfig(
+        max_new_tokens=40, do_sample=False, num_beams=1, pad_token_id=texts.end, eos_token_id=texts.end
+    )
     config.suppress_tokens, config.decoder_start_token_id = special, texts.prompt[0]
-    generate = super(type(whisper).__mro__[1], whisper).generate  # transformers' greedy search, without Whisper's own long-form logic
+    generate = super(
+        type(whisper).__mro__[1], whisper
+    ).generate  # transformers' greedy search, without Whisper's own long-form logic
     prompt = torch.tensor(texts.prompt).repeat(len(hidden), 1)
-    ids = generate(encoder_outputs=BaseModelOutput(last_hidden_state=hidden), decoder_input_ids=prompt, generation_config=config)
+    ids = generate(
+        encoder_outputs=BaseModelOutput(last_hidden_state=hidden), decoder_input_ids=prompt, generation_config=config
+    )
     wanted = [texts.text(row[len(texts.prompt) :].tolist()) for row in ids]
     assert [said.text for said in decoded(whisper, hidden, texts, 40)] == wanted
     assert len(set(wanted)) > 1
@@ -141,7 +149,9 @@ def test_text_and_confidence_are_those_of_naive_decoding_without_a_cache(held: C
             said = decoded(whisper, hidden, texts, 60)[0]
             ids, told = list(texts.prompt), []
             while len(told) < 60 and ids[-1] != texts.end:
-                logits = whisper.proj_out(whisper.model.decoder(torch.tensor([ids]), encoder_hidden_states=hidden).last_hidden_state)[0, -1]
+                logits = whisper.proj_out(
+                    whisper.model.decoder(torch.tensor([ids]), encoder_hidden_states=hidden).last_hidden_state
+                )[0, -1]
                 logits[257:] = -torch.inf
                 shares = logits.softmax(-1)
                 ids.append(int(shares.argmax()))

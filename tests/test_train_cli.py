@@ -12,8 +12,8 @@ import click
 import pytest
 from train_samples import ROOT, command, environment
 
-from pipeline.errors import RecipeError
-from pipeline.lexicon import Lexicon
+from pipeline.core.errors import RecipeError
+from pipeline.corpora.lexicon import Lexicon
 from train import cli, keywords, options
 from train.keywords import Finder
 from train.tiny import make
@@ -60,8 +60,16 @@ def test_a_word_that_is_no_option_is_a_usage_error(tmp_path: Path) -> None:
 
 
 def test_the_examples_in_the_help_are_commands_that_exist() -> None:
-    for group, name in ((cli.train_command, "train"), (cli.evaluate_command, "evaluate"), (cli.detect_command, "detect")):
-        examples = [line.split("| ")[-1].split() for line in (group.help or "").splitlines() if f"{name} " in line and " --" in line]
+    for group, name in (
+        (cli.train_command, "train"),
+        (cli.evaluate_command, "evaluate"),
+        (cli.detect_command, "detect"),
+    ):
+        examples = [
+            line.split("| ")[-1].split()
+            for line in (group.help or "").splitlines()
+            if f"{name} " in line and " --" in line
+        ]
         assert examples
         for words in examples:
             known = {flag for parameter in group.params for flag in (*parameter.opts, *parameter.secondary_opts)}
@@ -116,7 +124,11 @@ def test_only_data_opens_manifests_and_sounds() -> None:
 
 def _imported(node: ast.AST) -> list[str]:
     if isinstance(node, ast.ImportFrom) and node.module:
-        return [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)] if node.module == "pipeline" else [node.module]
+        return (
+            [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+            if node.module == "pipeline"
+            else [node.module]
+        )
     return [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
 
 

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from train_samples import TINY, Clip, command, made, noise, usual
 
-from pipeline.errors import PrepError
+from pipeline.core.errors import PrepError
 from train import data
 from train.cascade import Judged
 from train.detect import Events, Window, pipe, windows
@@ -28,7 +28,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made(folder, usual(train=6))
     words = ("--manifest", "mixed.parquet", "--out", "run", *TINY)
     assert command("train", folder, *words, "--steps", 80, "--lr", 3e-3, "--batch", 8, "--interpolation", 0).code == 0
-    parts = [noise("x", seconds=1.5), Clip("train/0/0", seconds=1.5), Clip("train/0/1", seconds=1.2), noise("y", seconds=1.0)]
+    parts = [
+        noise("x", seconds=1.5),
+        Clip("train/0/0", seconds=1.5),
+        Clip("train/0/1", seconds=1.2),
+        noise("y", seconds=1.0),
+    ]
     sf.write(folder / "night.wav", np.concatenate([part.pcm for part in parts]), 16_000)
     return folder
 
@@ -53,7 +58,19 @@ def test_an_event_keeps_others_away_for_the_refractory_time() -> None:
 
 
 def lines(folder: Path, *words: object, stdin: bytes = b"") -> list[dict[str, object]]:
-    answer = command("detect", folder, "--checkpoint", "run/last", "--seconds", SECONDS, "--hop", HOP, "--windows", *words, stdin=stdin)
+    answer = command(
+        "detect",
+        folder,
+        "--checkpoint",
+        "run/last",
+        "--seconds",
+        SECONDS,
+        "--hop",
+        HOP,
+        "--windows",
+        *words,
+        stdin=stdin,
+    )
     assert answer.code == 0, answer.err
     return [json.loads(line) for line in answer.out.splitlines()]
 

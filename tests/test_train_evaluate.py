@@ -17,7 +17,7 @@ from scipy import stats
 from sklearn import metrics as reference
 from train_samples import TINY, Clip, command, made, noise, usual
 
-from pipeline import lexicon
+from pipeline.corpora import lexicon
 from train import data, report
 from train.cascade import Judged
 
@@ -26,8 +26,15 @@ CALLS = ("helpme", "saveme")
 
 def more() -> list[Clip]:
     """Beside the usual: noise out of domain, a clip longer than 30 s, speech without a transcript."""
-    outside = [noise(f"test/out{n}", "test", 3.0, "ms-snsd", "Babble", speech_like="yes" if n else "no") for n in range(2)]
-    return [*usual(6, 3, 4), *outside, noise("test/long", "test", 31.0, "ms-snsd"), Clip("test/untold", "test", transcript=None)]
+    outside = [
+        noise(f"test/out{n}", "test", 3.0, "ms-snsd", "Babble", speech_like="yes" if n else "no") for n in range(2)
+    ]
+    return [
+        *usual(6, 3, 4),
+        *outside,
+        noise("test/long", "test", 31.0, "ms-snsd"),
+        Clip("test/untold", "test", transcript=None),
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +44,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made(folder, more())
     for task in ("multi", "single"):
         words = ("--manifest", "mixed.parquet", "--out", f"runs/{task}", *TINY, "--task", task)
-        assert command("train", folder, *words, "--steps", 60, "--lr", 3e-3, "--batch", 8, "--interpolation", 0).code == 0
+        assert (
+            command("train", folder, *words, "--steps", 60, "--lr", 3e-3, "--batch", 8, "--interpolation", 0).code == 0
+        )
         assert command("evaluate", folder, "--manifest", "mixed.parquet", "--checkpoint", f"runs/{task}/last").code == 0
     return folder
 
@@ -99,7 +108,9 @@ def test_noise_is_scored_in_domain_and_out_of_it_apart(told: dict[str, Any], cli
     speech = [clip for clip in clips if clip.truth in (*CALLS, "others")]
     for name, part in parts.items():
         assert told["noise"][name]["clips"] == len(part)
-        assert told["noise"][name]["accuracy"]["value"] == pytest.approx(sum(not clip.passed for clip in part) / len(part))
+        assert told["noise"][name]["accuracy"]["value"] == pytest.approx(
+            sum(not clip.passed for clip in part) / len(part)
+        )
         truth = [1] * len(part) + [0] * len(speech)
         wanted = reference.f1_score(truth, [int(not clip.passed) for clip in (*part, *speech)])
         assert told["noise"][name]["f1"]["value"] == pytest.approx(wanted)
@@ -114,7 +125,17 @@ def test_the_character_error_rate_is_jiwers(told: dict[str, Any], clips: list[Ju
 
 def test_the_threshold_is_that_of_dev_and_written_down(folder: Path, told: dict[str, Any], clips: list[Judged]) -> None:
     assert (
-        command("evaluate", folder, "--manifest", "mixed.parquet", "--checkpoint", "runs/multi/last", "--split", "dev", "--no-gate").code
+        command(
+            "evaluate",
+            folder,
+            "--manifest",
+            "mixed.parquet",
+            "--checkpoint",
+            "runs/multi/last",
+            "--split",
+            "dev",
+            "--no-gate",
+        ).code
         == 0
     )
     dev = data.read(folder / "runs/multi/evaluate-dev/predictions.parquet", Judged)[0]
@@ -156,7 +177,17 @@ def test_pictures_and_tables_are_there(folder: Path) -> None:
     names = sorted(path.name for path in (folder / "runs/multi/evaluate-test/figures").iterdir())
     assert names == ["by_snr.png", "confusion_four_class.png", "confusion_three_class.png", "trade_off.png"]
     answer = command(
-        "evaluate", folder, "--manifest", "mixed.parquet", "--checkpoint", "runs/multi/last", "--no-curve", "--tolerance", 0.4, "--out", "x"
+        "evaluate",
+        folder,
+        "--manifest",
+        "mixed.parquet",
+        "--checkpoint",
+        "runs/multi/last",
+        "--no-curve",
+        "--tolerance",
+        0.4,
+        "--out",
+        "x",
     )
     assert "1 clips are longer than 30 s: their first 30 s were judged" in answer.out
     assert "1 clips of speech have no keyword" in answer.out
@@ -189,7 +220,9 @@ def test_compare_shows_runs_side_by_side_with_paired_differences(folder: Path, c
 
 
 def test_the_same_evaluation_twice_is_the_same_but_for_the_clock(folder: Path, told: dict[str, Any]) -> None:
-    again = command("evaluate", folder, "--manifest", "mixed.parquet", "--checkpoint", "runs/multi/last", "--out", "again", "--json").json()
+    again = command(
+        "evaluate", folder, "--manifest", "mixed.parquet", "--checkpoint", "runs/multi/last", "--out", "again", "--json"
+    ).json()
     assert {name: value for name, value in again.items() if name != "cost"} == {
         name: value for name, value in told.items() if name != "cost"
     }
@@ -210,7 +243,11 @@ def test_faults_are_one_message(folder: Path, tmp_path: Path) -> None:
         ("--manifest", "mixed.parquet"): "who is to be judged? give --checkpoint runs/NAME/best, or --model",
         ("--manifest", "mixed.parquet", "--checkpoint", last.parent): f"did you mean {last.parent / 'best'}?",
         ("compare", folder / "runs/multi"): "did you mean",
-        ("compare", folder / "runs/multi/evaluate-test", folder / "runs/multi/evaluate-dev"): "were judged on different splits",
+        (
+            "compare",
+            folder / "runs/multi/evaluate-test",
+            folder / "runs/multi/evaluate-dev",
+        ): "were judged on different splits",
     }.items():
         answer = command("evaluate", tmp_path, *words)
         assert (answer.code, message in answer.err) == (1, True), answer.err
@@ -219,7 +256,15 @@ def test_faults_are_one_message(folder: Path, tmp_path: Path) -> None:
 def test_one_class_alone_and_no_dev_are_judged_for_what_they_are(folder: Path, tmp_path: Path) -> None:
     made(tmp_path, [Clip(f"{n}", "test") for n in range(3)])
     answer = command(
-        "evaluate", tmp_path, "--manifest", "mixed.parquet", "--checkpoint", folder / "runs/multi/last", "--out", "x", "--json"
+        "evaluate",
+        tmp_path,
+        "--manifest",
+        "mixed.parquet",
+        "--checkpoint",
+        folder / "runs/multi/last",
+        "--out",
+        "x",
+        "--json",
     )
     held = answer.json()
     assert held["gate"] == {"threshold": 0.5, "source": "threshold 0.5, for no dev split to choose one on", "dev": None}
@@ -229,7 +274,16 @@ def test_one_class_alone_and_no_dev_are_judged_for_what_they_are(folder: Path, t
     assert math.isfinite(held["three_class"]["accuracy"]["value"])
     assert (
         "- (no negative audio)"
-        in command("evaluate", tmp_path, "--manifest", "mixed.parquet", "--checkpoint", folder / "runs/multi/last", "--out", "x").out
+        in command(
+            "evaluate",
+            tmp_path,
+            "--manifest",
+            "mixed.parquet",
+            "--checkpoint",
+            folder / "runs/multi/last",
+            "--out",
+            "x",
+        ).out
     )
 
 
@@ -252,8 +306,15 @@ def test_the_worst_mistakes_are_mistakes_surest_first(clips: list[Judged]) -> No
             assert clip.truth != clip.decision
             assert (clip.truth in CALLS) == (kind != "False alarms")
             assert (clip.decision in CALLS) == (kind != "Missed calls")
-    calls = [replace(clips[0], id=f"{n}", truth="saveme", decision="noise", passed=False, p_speech=n / 10) for n in (3, 1, 2, 4)]
-    assert [clip.id for clip in report.worst([*calls, replace(calls[1], id="1_snr20_0")], CALLS)[0][1]] == ["1", "2", "3"]
+    calls = [
+        replace(clips[0], id=f"{n}", truth="saveme", decision="noise", passed=False, p_speech=n / 10)
+        for n in (3, 1, 2, 4)
+    ]
+    assert [clip.id for clip in report.worst([*calls, replace(calls[1], id="1_snr20_0")], CALLS)[0][1]] == [
+        "1",
+        "2",
+        "3",
+    ]
 
 
 def test_the_page_keeps_to_the_licence_unless_told_otherwise(folder: Path, clips: list[Judged]) -> None:
@@ -262,7 +323,9 @@ def test_the_page_keeps_to_the_licence_unless_told_otherwise(folder: Path, clips
     page = (folder / "runs/multi/evaluate-test/report.html").read_text(encoding="utf-8")
     body = page[page.index("</style>") :]
     assert not [row_id for row_id in wrong if f'aria-label="Play {row_id}"' in body]
-    assert not [clip.transcript for clip in clips if clip.transcript and clip.corpus == "aihub" and clip.transcript in body]
+    assert not [
+        clip.transcript for clip in clips if clip.transcript and clip.corpus == "aihub" and clip.transcript in body
+    ]
     words = ("--manifest", "mixed.parquet", "--checkpoint", "runs/multi/last", "--out", "loud", "--with-audio")
     assert command("evaluate", folder, *words).code == 0
     loud = (folder / "loud/report.html").read_text(encoding="utf-8")

@@ -7,14 +7,17 @@ import pytest
 import torch
 from transformers import WhisperFeatureExtractor
 
-from pipeline import keys
+from pipeline.core import keys
 from train.features import LONGEST, LogMel, masked, real_positions, window_of
 from train.model import whisper_of
 
 
 def waves() -> list[np.ndarray]:
     chance = keys.rng(0, "features")
-    speech = [chance.normal(0, level, frames).astype("f4") for level, frames in ((0.1, 70_001), (1e-3, 16_000), (0.3, 123_456))]
+    speech = [
+        chance.normal(0, level, frames).astype("f4")
+        for level, frames in ((0.1, 70_001), (1e-3, 16_000), (0.3, 123_456))
+    ]
     return [
         *speech,
         np.zeros(30_000, "f4"),
@@ -29,7 +32,9 @@ def padded(clips: list[np.ndarray], length: int) -> torch.Tensor:
 
 @pytest.mark.parametrize("bands", [80, 128])
 def test_the_log_mel_equals_whispers_own_within_1e_4(bands: int) -> None:
-    wanted = WhisperFeatureExtractor(feature_size=bands)(waves(), sampling_rate=16_000, return_tensors="pt").input_features
+    wanted = WhisperFeatureExtractor(feature_size=bands)(
+        waves(), sampling_rate=16_000, return_tensors="pt"
+    ).input_features
     found = LogMel(bands)(padded(waves(), LONGEST))
     assert found.shape == wanted.shape
     assert float((found - wanted).abs().max()) < 1e-4
@@ -61,7 +66,9 @@ def test_a_clip_does_not_depend_on_its_neighbours() -> None:
 @pytest.mark.parametrize("frames", [1, 159, 160, 161, 319, 320, 321, 16_000, 79_999, 480_000])
 def test_real_positions_are_those_of_transformers_own_mask(frames: int) -> None:
     extract = WhisperFeatureExtractor()
-    mask = extract(np.ones(frames, "f4"), sampling_rate=16_000, return_attention_mask=True, return_tensors="pt").attention_mask
+    mask = extract(
+        np.ones(frames, "f4"), sampling_rate=16_000, return_attention_mask=True, return_tensors="pt"
+    ).attention_mask
     whisper, _ = whisper_of("tiny", "random", 0)
     assert int(real_positions(torch.tensor(frames))) == int(whisper._get_feat_extract_output_lengths(mask.sum(-1))[0])
 

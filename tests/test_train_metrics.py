@@ -10,7 +10,7 @@ import pytest
 from scipy import stats
 from sklearn import metrics as reference
 
-from pipeline import keys
+from pipeline.core import keys
 from train import metrics
 from train.keywords import edits
 
@@ -50,7 +50,13 @@ def test_no_alarm_in_h_hours_bounds_the_rate_by_three_over_h() -> None:
 
 
 def test_the_edit_distance_is_jiwers() -> None:
-    pairs = [("살려조세요", "살려주세요"), ("도와", "도와주세요"), ("구해", "살려줘"), ("", "불이야"), ("불이야", "불이야")]
+    pairs = [
+        ("살려조세요", "살려주세요"),
+        ("도와", "도와주세요"),
+        ("구해", "살려줘"),
+        ("", "불이야"),
+        ("불이야", "불이야"),
+    ]
     for said, wanted in pairs:
         found = jiwer.process_characters(wanted, said)
         assert edits(said, wanted) == found.substitutions + found.deletions + found.insertions
@@ -74,7 +80,9 @@ def test_clips_of_one_group_are_one_piece_of_evidence() -> None:
 
 def test_the_interval_is_the_same_each_time_and_says_none_where_there_is_nothing() -> None:
     right = np.array([[1.0, 1.0], [0.0, 1.0], [1.0, 1.0]])
-    assert metrics.interval(right, [0, 1, 2], metrics.ratio, 0, "x") == metrics.interval(right, [0, 1, 2], metrics.ratio, 0, "x")
+    assert metrics.interval(right, [0, 1, 2], metrics.ratio, 0, "x") == metrics.interval(
+        right, [0, 1, 2], metrics.ratio, 0, "x"
+    )
     assert metrics.interval(right[:0], [], metrics.ratio, 0, "x") == metrics.Interval(None, None, None)
     assert metrics.interval(np.zeros((2, 2)), [0, 1], metrics.ratio, 0, "x") == metrics.Interval(None, None, None)
 

@@ -11,8 +11,8 @@ import torch
 from transformers import WhisperTokenizer
 from transformers.models.whisper.modeling_whisper import shift_tokens_right
 
-from pipeline import keys
-from pipeline.errors import PrepError
+from pipeline.core import keys
+from pipeline.core.errors import PrepError
 from train.batches import Batch, Whole
 from train.examples import UNTAUGHT
 from train.features import LogMel
@@ -35,7 +35,10 @@ def batch(texts: Texts, transcripts: list[str | None], sizes: list[int], window:
     for row, size in zip(wave, sizes, strict=True):
         row[size:] = 0
     said = [n for n, text in enumerate(transcripts) if text is not None]
-    tokens = [torch.tensor([*texts.prompt, *texts.tokenizer(transcripts[n], add_special_tokens=False).input_ids, texts.end]) for n in said]
+    tokens = [
+        torch.tensor([*texts.prompt, *texts.tokenizer(transcripts[n], add_special_tokens=False).input_ids, texts.end])
+        for n in said
+    ]
     whole = torch.nn.utils.rnn.pad_sequence(tokens, batch_first=True, padding_value=UNTAUGHT)
     labels = whole[:, 1:]
     return Batch(
@@ -78,7 +81,9 @@ def test_padding_moves_the_head_only_where_it_is_pooled_in(tiny: tuple[Detector,
 
 def test_the_losses_are_the_two_cross_entropies_counted_by_hand(tiny: tuple[Detector, Texts]) -> None:
     detector, texts = tiny
-    made = batch(texts, ["살려주세요", None, "도와줘", None], [30_000, 32_000, 8_000, 16_000], 32_000, [0, 1, 0, UNTAUGHT])
+    made = batch(
+        texts, ["살려주세요", None, "도와줘", None], [30_000, 32_000, 8_000, 16_000], 32_000, [0, 1, 0, UNTAUGHT]
+    )
     with torch.inference_mode():
         noise_logits, text_logits = detector(LogMel(80)(made.samples), made.sizes, made.spoken, made.inputs)
         found = losses(noise_logits, text_logits, made)
@@ -108,7 +113,10 @@ def test_the_text_loss_at_30_s_is_that_of_transformers(tiny: tuple[Detector, Tex
         wanted = detector.whisper(input_features=mel, labels=labels).loss
         found = losses(*detector(mel, made.sizes, made.spoken, made.inputs), made).text
     assert torch.equal(made.labels, labels)
-    assert torch.equal(made.inputs[0, : len(texts.prompt)], shift_tokens_right(labels, texts.end, texts.prompt[0])[0, : len(texts.prompt)])
+    assert torch.equal(
+        made.inputs[0, : len(texts.prompt)],
+        shift_tokens_right(labels, texts.end, texts.prompt[0])[0, : len(texts.prompt)],
+    )
     assert float(found) == pytest.approx(float(wanted), abs=1e-5)
 
 
@@ -142,7 +150,9 @@ def test_the_rate_warms_up_and_falls_along_half_a_cosine() -> None:
 def test_an_english_only_tokenizer_and_folders_without_a_checkpoint_are_refused(tmp_path: Path) -> None:
     with pytest.raises(PrepError, match="tiny has no weights, train it from random ones with --init random"):
         whisper_of("tiny", "pretrained", 0)
-    with pytest.raises(PrepError, match=f"{tmp_path}: no Whisper checkpoint.*give a folder in the format of transformers"):
+    with pytest.raises(
+        PrepError, match=f"{tmp_path}: no Whisper checkpoint.*give a folder in the format of transformers"
+    ):
         whisper_of(str(tmp_path), "pretrained", 0)
     english = WhisperTokenizer(vocab={"a": 0, "<|endoftext|>": 1, "<|startoftranscript|>": 2}, merges=[])
     with pytest.raises(PrepError, match=r"lacks <\|ko\|>, .*a multilingual Whisper checkpoint is needed"):

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from train_samples import Clip, made, noise
 
-from pipeline import manifest
-from pipeline.errors import PrepError
-from pipeline.manifest import Provenance
-from pipeline.row import Drop, Row
+from pipeline.core import manifest
+from pipeline.core.errors import PrepError
+from pipeline.core.manifest import Provenance
+from pipeline.core.row import Drop, Row
+from pipeline.core.table import Table
 from pipeline.stages import mix
-from pipeline.table import Table
 from train import data
 from train.data import Sounds
 from train.remix import Remix
@@ -30,7 +30,9 @@ def parts(folder: Path, speech: int = 3, noises: int = 5) -> Path:
     rows = [
         _levelled(row, clip)
         for row, clip in zip(
-            sorted(data.opened(path).rows("train"), key=lambda row: row.id), sorted(clips, key=lambda clip: clip.id), strict=True
+            sorted(data.opened(path).rows("train"), key=lambda row: row.id),
+            sorted(clips, key=lambda clip: clip.id),
+            strict=True,
         )
     ]
     manifest.write(path, Table.of(rows, Row), Table.of([], Drop), Provenance("resample", {}, 0))
@@ -39,16 +41,27 @@ def parts(folder: Path, speech: int = 3, noises: int = 5) -> Path:
 
 def _levelled(row: Row, clip: Clip) -> Row:
     level = 10 * np.log10(np.var(clip.pcm / 32768))
-    return replace(row, level_full_dbfs=round(float(level), 4), level_active_dbfs=round(float(level) + 3, 4), activity=0.5, gain_db=0.0)
+    return replace(
+        row,
+        level_full_dbfs=round(float(level), 4),
+        level_active_dbfs=round(float(level) + 3, 4),
+        activity=0.5,
+        gain_db=0.0,
+    )
 
 
 def mixed(folder: Path, resampled: Path) -> Path:
     """Mixtures of all the speech there, as prep mix would name them, and the noise."""
     rows = data.opened(resampled).rows("train")
-    speech = [replace(row, id=f"{row.id}_snr10_0", kind="mixture", speech_id=row.id) for row in rows if row.kind == "speech"]
+    speech = [
+        replace(row, id=f"{row.id}_snr10_0", kind="mixture", speech_id=row.id) for row in rows if row.kind == "speech"
+    ]
     held = [*speech, *(row for row in rows if row.kind == "noise")]
     manifest.write(
-        folder / "mixed.parquet", Table.of(held, Row), Table.of([], Drop), Provenance("mix", {"mix": OPTIONS.model_dump(mode="json")}, 0)
+        folder / "mixed.parquet",
+        Table.of(held, Row),
+        Table.of([], Drop),
+        Provenance("mix", {"mix": OPTIONS.model_dump(mode="json")}, 0),
     )
     return folder / "mixed.parquet"
 

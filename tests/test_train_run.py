@@ -17,7 +17,7 @@ from torch.nn import functional
 from train_samples import TINY, Answer, Clip, apart, command, environment, made, noise, started, usual
 from transformers import WhisperFeatureExtractor, WhisperForConditionalGeneration, WhisperProcessor
 
-from pipeline import keys
+from pipeline.core import keys
 from train import checkpoint
 from train.model import seeded
 
@@ -54,7 +54,9 @@ def whole(manifest: Path) -> Path:
 def test_three_steps_are_those_of_an_independent_loop(manifest: Path, tmp_path: Path) -> None:
     """Written from the paper alone: transformers' model at 30 s, two cross-entropies, AdamW, cosine, 0.5 before + 0.5 after."""
     steps, lr = 3, 1e-3
-    answer = train(tmp_path, manifest, "--steps", steps, "--window", 30, "--batch", 12, "--clip-norm", 0, "--weight-decay", 0.1)
+    answer = train(
+        tmp_path, manifest, "--steps", steps, "--window", 30, "--batch", 12, "--clip-norm", 0, "--weight-decay", 0.1
+    )
     assert answer.code == 0, answer.err
     seeded(0, "weights")
     folder = tmp_path / "run/last"
@@ -108,7 +110,8 @@ def test_checkpoints_are_plain_folders_with_the_head_and_what_they_were_made_fro
     for name in ("last", "best"):
         whisper = WhisperForConditionalGeneration.from_pretrained(whole / name)
         assert torch.equal(
-            whisper.state_dict()["model.decoder.embed_tokens.weight"], weights(whole / name)["model.decoder.embed_tokens.weight"]
+            whisper.state_dict()["model.decoder.embed_tokens.weight"],
+            weights(whole / name)["model.decoder.embed_tokens.weight"],
         )
         processor = WhisperProcessor.from_pretrained(whole / name)
         assert processor.tokenizer.decode(processor.tokenizer("살려줘").input_ids, skip_special_tokens=True) == "살려줘"
@@ -130,7 +133,9 @@ def test_the_best_checkpoint_is_that_of_the_lowest_dev_loss(whole: Path) -> None
 def test_the_same_run_again_is_the_same_run(whole: Path, manifest: Path, tmp_path: Path) -> None:
     assert train(tmp_path, manifest, "--steps", 7, "--save-every", 3).code == 0
     assert log(tmp_path / "run") == log(whole)
-    assert all(torch.equal(value, weights(whole / "last")[name]) for name, value in weights(tmp_path / "run/last").items())
+    assert all(
+        torch.equal(value, weights(whole / "last")[name]) for name, value in weights(tmp_path / "run/last").items()
+    )
 
 
 @pytest.mark.parametrize("lines", [2, 5])  # before the first checkpoint, and after it
@@ -150,7 +155,11 @@ def test_a_killed_run_goes_on_to_bit_equal_weights(whole: Path, manifest: Path, 
     for name in ("last", "best"):
         found, wanted = weights(tmp_path / "run" / name), weights(whole / name)
         assert all(torch.equal(found[key], value) for key, value in wanted.items())
-    assert sorted(path.name for path in (tmp_path / "run").iterdir() if path.name != "tensorboard") == ["best", "last", "log.jsonl"]
+    assert sorted(path.name for path in (tmp_path / "run").iterdir() if path.name != "tensorboard") == [
+        "best",
+        "last",
+        "log.jsonl",
+    ]
 
 
 def test_a_finished_run_is_left_alone_and_another_is_refused(whole: Path, manifest: Path) -> None:
@@ -201,9 +210,19 @@ def test_the_paper_without_noise_rows_is_refused_and_without_dev_the_latest_is_b
 def test_faults_are_one_message_and_no_traceback(manifest: Path, tmp_path: Path) -> None:
     for words, message in {
         ("--manifest", tmp_path / "none.parquet"): "none.parquet: no such manifest",
-        ("--manifest", manifest, "--preset", "train-papr"): 'train-papr: no such preset: did you mean "train-paper.toml"?',
+        (
+            "--manifest",
+            manifest,
+            "--preset",
+            "train-papr",
+        ): 'train-papr: no such preset: did you mean "train-paper.toml"?',
         ("--manifest", manifest, "--lr", "0"): "lr: found 0.0, expected: greater than 0",
-        ("--manifest", manifest, *TINY, "--remix"): "--remix mixes anew, and needs the speech and the noise before they were mixed",
+        (
+            "--manifest",
+            manifest,
+            *TINY,
+            "--remix",
+        ): "--remix mixes anew, and needs the speech and the noise before they were mixed",
         ("--manifest", manifest, "--task", "single", "--text-weight", 0): "has nothing to learn: raise text_weight",
     }.items():
         answer = command("train", tmp_path, *words)
@@ -244,7 +263,9 @@ def test_two_processes_learn_what_one_does(manifest: Path, tmp_path: Path) -> No
             "ACCELERATE_USE_CPU": "true",
         }
         env = environment() | {name: str(value) for name, value in told.items()}
-        ranks.append(subprocess.Popen(started("train", *words, "--out", "two"), cwd=tmp_path, env=env, stderr=subprocess.PIPE))
+        ranks.append(
+            subprocess.Popen(started("train", *words, "--out", "two"), cwd=tmp_path, env=env, stderr=subprocess.PIPE)
+        )
     errors = [rank.communicate(timeout=120)[1].decode() for rank in ranks]
     assert [rank.returncode for rank in ranks] == [0, 0], errors
     one, two = log(tmp_path / "one"), log(tmp_path / "two")

@@ -18,12 +18,12 @@ from command import done, held, prep
 from conftest import Built
 from shared_set import flags, laid_out, small_set, wav
 
-from pipeline import manifest, parquet
-from pipeline.row import Row
-from pipeline.sharing import pack
-from pipeline.sharing.headers import shape
-from pipeline.store import Reader, writing
-from pipeline.table import Table
+from pipeline.audio.shards import Reader, writing
+from pipeline.core import manifest, parquet
+from pipeline.core.row import Row
+from pipeline.core.table import Table
+from pipeline.share import pack
+from pipeline.share.headers import shape
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +78,10 @@ def restored(folder: Path, sounds: Callable[[dict[str, bytes]], dict[str, bytes]
     with writing(path) as writer:
         places = {row_id: writer.put(row_id, flac) for row_id, flac in sounds(data).items()}
     changed(
-        folder, lambda all_rows: {k: replace(v, offset=places[k][0], bytes=places[k][1]) if k in places else v for k, v in all_rows.items()}
+        folder,
+        lambda all_rows: {
+            k: replace(v, offset=places[k][0], bytes=places[k][1]) if k in places else v for k, v in all_rows.items()
+        },
     )
 
 
@@ -93,7 +96,13 @@ def as_flac(pcm: Any) -> bytes:
 
 def test_a_whole_set_holds_at_every_level(whole: Path, built: Built) -> None:
     ended = done(whole, "verify", "manifests/mixed.parquet", "--level", "recompute", *flags(built.corpora), "--jobs", 1)
-    assert [line.split()[0] for line in ended.out.splitlines()[:-1]] == ["schema", "references", "headers", "hashes", "recompute"]
+    assert [line.split()[0] for line in ended.out.splitlines()[:-1]] == [
+        "schema",
+        "references",
+        "headers",
+        "hashes",
+        "recompute",
+    ]
     assert f"identical {len(held(whole, 'mixed'))}" in ended.out
     assert ended.out.splitlines()[-1].endswith("all of it holds")
 
@@ -119,13 +128,19 @@ def test_without_a_level_it_goes_as_far_as_it_needs_no_corpora(whole: Path) -> N
 
 def test_a_changed_label_is_named_with_its_row_its_column_and_what_it_was(folder: Path) -> None:
     row = mixtures(folder)[0]
-    changed(folder, lambda rows: rows | {row.id: replace(rows[row.id], transcript="물지마", split=row.split, keyword="others")})
+    changed(
+        folder,
+        lambda rows: rows | {row.id: replace(rows[row.id], transcript="물지마", split=row.split, keyword="others")},
+    )
     code, findings = verify(folder, "schema")
     assert code == 1
     assert findings[0]["what"] == "rows"
     told = {(item["what"], item["because"]) for item in findings[1:]}
     assert (row.id, f"transcript is '물지마', in resampled.parquet it is {row.transcript!r}") in told
-    assert (row.id, f"keyword is 'others', in mixed.pack.parquet it is {row.keyword!r}") in told or row.keyword == "others"
+    assert (
+        row.id,
+        f"keyword is 'others', in mixed.pack.parquet it is {row.keyword!r}",
+    ) in told or row.keyword == "others"
 
 
 def test_a_changed_recipe_is_named_by_its_option(folder: Path) -> None:
@@ -136,7 +151,8 @@ def test_a_changed_recipe_is_named_by_its_option(folder: Path) -> None:
     code, findings = verify(folder, "schema")
     assert (code, {item["what"] for item in findings}) == (1, {"recipe"})
     assert [item["because"] for item in findings] == [
-        f"not as {name} says: resample.quality is 'LQ', there 'HQ'" for name in ("mixed.pack.parquet", "resampled.parquet")
+        f"not as {name} says: resample.quality is 'LQ', there 'HQ'"
+        for name in ("mixed.pack.parquet", "resampled.parquet")
     ]
 
 
@@ -171,7 +187,9 @@ def test_a_broken_law_is_told(change: dict[str, Any], said: str, folder: Path) -
 def test_an_id_that_is_there_twice_is_told(folder: Path) -> None:
     first, second = mixtures(folder)[:2]
     changed(folder, lambda rows: rows | {second.id: replace(rows[second.id], id=first.id)})
-    assert (first.id, "this id is there more than once") in {(item["what"], item["because"]) for item in verify(folder, "schema")[1]}
+    assert (first.id, "this id is there more than once") in {
+        (item["what"], item["because"]) for item in verify(folder, "schema")[1]
+    }
 
 
 # ---- the audio
@@ -182,7 +200,9 @@ def test_a_shard_that_is_gone_is_named(folder: Path) -> None:
     (folder / "manifests/audio" / shard).unlink()
     code, findings = verify(folder, "hashes")
     assert code == 1
-    first = prep(folder, "verify", "manifests/mixed.parquet", "--level", "references", "--json").json()["levels"][1]["findings"]
+    first = prep(folder, "verify", "manifests/mixed.parquet", "--level", "references", "--json").json()["levels"][1][
+        "findings"
+    ]
     assert [(item["what"], item["verdict"]) for item in first] == [(shard, "missing")]
     assert {item["what"] for item in findings} == {row.id for row in held(folder, "mixed").rows() if row.shard == shard}
 
@@ -214,10 +234,14 @@ def test_a_single_flipped_sample_is_found_and_measured(by: int, verdict: str, fo
     assert verify(folder, "headers") == (0, [])
     code, findings = verify(folder, "hashes")
     assert (code, [(item["what"], item["verdict"]) for item in findings]) == (1, [(row.id, "different")])
-    changed(folder, lambda rows: rows | {row.id: replace(rows[row.id], pcm_hash=findings[0]["digest"])})  # as if it had been made so
+    changed(
+        folder, lambda rows: rows | {row.id: replace(rows[row.id], pcm_hash=findings[0]["digest"])}
+    )  # as if it had been made so
     code, findings = verify(folder, "recompute", *flags(built.corpora))
     assert (code, [(item["what"], item["verdict"]) for item in findings]) == (1, [(row.id, verdict)])
-    assert findings[0]["because"].startswith(f"1 of {len(pcm):,} samples differ from those stored, by {by} at most, the first at frame 100")
+    assert findings[0]["because"].startswith(
+        f"1 of {len(pcm):,} samples differ from those stored, by {by} at most, the first at frame 100"
+    )
 
 
 def test_a_swapped_pair_of_clips_is_told_whose_sound_each_holds(folder: Path) -> None:
@@ -233,7 +257,9 @@ def test_a_swapped_pair_of_clips_is_told_whose_sound_each_holds(folder: Path) ->
 # ---- the recordings
 
 
-def test_a_flipped_sample_and_a_swapped_pair_in_the_corpora_are_told(folder: Path, unpacked: Path, tmp_path: Path) -> None:
+def test_a_flipped_sample_and_a_swapped_pair_in_the_corpora_are_told(
+    folder: Path, unpacked: Path, tmp_path: Path
+) -> None:
     shutil.copytree(unpacked, tmp_path / "copy")
     own = sorted({(row.source, str(row.speech_id)) for row in mixtures(folder) if row.corpus == "aihub"})
     flipped, one, two = own[:3]
@@ -257,7 +283,9 @@ def test_a_flipped_sample_and_a_swapped_pair_in_the_corpora_are_told(folder: Pat
 def test_a_changed_recipe_shows_when_rows_are_rendered_again(folder: Path, unpacked: Path) -> None:
     path = folder / "manifests/resampled.parquet"
     table, sealed = parquet.read(path)
-    parquet.write(path, table, {**sealed, "recipe": {**sealed["recipe"], "resample": {"rate_hz": 16_000, "quality": "LQ"}}})
+    parquet.write(
+        path, table, {**sealed, "recipe": {**sealed["recipe"], "resample": {"rate_hz": 16_000, "quality": "LQ"}}}
+    )
     code, findings = verify(folder, "recompute", "--sample", 5, *flags(unpacked), of="resampled.parquet")
     assert code == 1
     assert all("samples differ from those stored" in item["because"] for item in findings)
@@ -304,7 +332,11 @@ def test_a_pack_that_was_changed_is_a_finding(whole: Path, tmp_path: Path) -> No
     parquet.write(tmp_path / "m.pack.parquet", table.filled(keyword="helpme"), sealed)
     assert pack.is_pack(tmp_path / "m.pack.parquet")
     ended = prep(tmp_path, "verify", "m.pack.parquet")
-    assert (ended.code, "m.pack.parquet: changed: " in ended.out, "not those that were packed" in ended.out) == (1, True, True)
+    assert (ended.code, "m.pack.parquet: changed: " in ended.out, "not those that were packed" in ended.out) == (
+        1,
+        True,
+        True,
+    )
     told = prep(tmp_path, "verify", "m.pack.parquet", "--json")
     assert (told.code, [item["what"] for item in told.json()["levels"][0]["findings"]]) == (1, ["m.pack.parquet"])
 
@@ -324,7 +356,10 @@ def test_the_screen_shows_a_few_of_many(folder: Path) -> None:
     assert ended.code == 1
     assert "more, header (all with --json)" in ended.out
     assert (
-        json.loads(prep(folder, "verify", "manifests/mixed.parquet", "--json", "--jobs", 1).out)["levels"][-1]["verdicts"]["different"] > 5
+        json.loads(prep(folder, "verify", "manifests/mixed.parquet", "--json", "--jobs", 1).out)["levels"][-1][
+            "verdicts"
+        ]["different"]
+        > 5
     )
 
 

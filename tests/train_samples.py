@@ -16,11 +16,12 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from pipeline import keys, manifest
-from pipeline.manifest import Provenance
-from pipeline.row import Drop, Row
-from pipeline.store import flac, pcm_hash, writing
-from pipeline.table import Table
+from pipeline.audio.codec import flac, pcm_hash
+from pipeline.audio.shards import writing
+from pipeline.core import keys, manifest
+from pipeline.core.manifest import Provenance
+from pipeline.core.row import Drop, Row
+from pipeline.core.table import Table
 from train import cli, keywords
 
 ROOT = Path(__file__).parents[1]
@@ -52,7 +53,9 @@ class Clip:
         return wave.astype(np.int16)
 
 
-def noise(id: str, split: str = "train", seconds: float = 2.0, corpus: str = "cochlscene", scene: str = "Bus", **labels: str) -> Clip:
+def noise(
+    id: str, split: str = "train", seconds: float = 2.0, corpus: str = "cochlscene", scene: str = "Bus", **labels: str
+) -> Clip:
     return Clip(id, split, "noise", None, seconds, corpus, scene, labels=labels)
 
 
@@ -62,7 +65,10 @@ def usual(train: int = 4, dev: int = 2, test: int = 3) -> list[Clip]:
     for split, count in (("train", train), ("dev", dev), ("test", test)):
         for n in range(count):
             words = ("살려 주세요.", "도와주세요", "안녕하세요")
-            clips += [Clip(f"{split}/{k}/{n}", split, transcript=text, seconds=1.2 + 0.3 * k, snr_db=10.0) for k, text in enumerate(words)]
+            clips += [
+                Clip(f"{split}/{k}/{n}", split, transcript=text, seconds=1.2 + 0.3 * k, snr_db=10.0)
+                for k, text in enumerate(words)
+            ]
             clips.append(noise(f"{split}/noise/{n}", split))
     return clips
 
@@ -149,7 +155,13 @@ def started(name: str, *arguments: object) -> list[str]:
 
 def environment() -> dict[str, str]:
     """One thread, so that sums are added in one order; and no way to a hub."""
-    return {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "PATH": "/usr/bin:/bin", "PYTHONIOENCODING": "utf-8"}
+    return {
+        "PYTHONPATH": str(ROOT),
+        "OMP_NUM_THREADS": "1",
+        "HF_HUB_OFFLINE": "1",
+        "PATH": "/usr/bin:/bin",
+        "PYTHONIOENCODING": "utf-8",
+    }
 
 
 TINY = ("--model", "tiny", "--init", "random", "--batch", 4, "--lr", 1e-3, "--max-tokens", 60)

@@ -10,11 +10,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline import keys
-from pipeline.errors import PrepError
+from pipeline.core import keys
+from pipeline.core.errors import PrepError
 from train.features import HOP, RATE_HZ
 
-TIME_SPANS, TIME_FRAMES = 2, 40  # SpecAugment: at most two stretches of at most 0.4 s, and at most a tenth of the clip each
+TIME_SPANS, TIME_FRAMES = (
+    2,
+    40,
+)  # SpecAugment: at most two stretches of at most 0.4 s, and at most a tenth of the clip each
 BAND_SPANS, BANDS = 2, 10
 
 
@@ -26,9 +29,14 @@ class Waves:
             am = import_module("audiomentations")  # here, for this option alone needs it
         except ModuleNotFoundError:
             raise PrepError("--augment needs audiomentations: pip install audiomentations") from None
-        made: dict[str, Any] = {"gain": lambda: am.Gain(-12.0, 0.0, p=0.5), "filter": lambda: am.SevenBandParametricEQ(-8.0, 8.0, p=0.5)}
+        made: dict[str, Any] = {
+            "gain": lambda: am.Gain(-12.0, 0.0, p=0.5),
+            "filter": lambda: am.SevenBandParametricEQ(-8.0, 8.0, p=0.5),
+        }
         if rooms is not None:
-            made["room"] = lambda: am.ApplyImpulseResponse(str(_impulses(Path(rooms))), leave_length_unchanged=True, p=0.5)
+            made["room"] = lambda: am.ApplyImpulseResponse(
+                str(_impulses(Path(rooms))), leave_length_unchanged=True, p=0.5
+            )
         self._chain = am.Compose([made[name]() for name in names])
 
     def changed(self, samples: NDArray[np.float32], seed: int, *names: object) -> NDArray[np.float32]:

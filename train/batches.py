@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from pipeline import keys
-from pipeline.errors import PrepError
+from pipeline.core import keys
+from pipeline.core.errors import PrepError
 from train import data
 from train.augment import Waves, spans
 from train.data import Sounds

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pipeline.row import Row
+from pipeline.core.row import Row
 from train import data
 from train.data import Sounds
 from train.decode import Said, decoded
@@ -170,7 +170,9 @@ class Cascade:
             torch.cuda.synchronize(self.device)
         return time.perf_counter()
 
-    def _count(self, waves: Sequence[NDArray[np.float32]], said: int, encode_s: float, decode_s: float, spared_s: float) -> None:
+    def _count(
+        self, waves: Sequence[NDArray[np.float32]], said: int, encode_s: float, decode_s: float, spared_s: float
+    ) -> None:
         self.cost.clips += len(waves)
         self.cost.decoded += said
         self.cost.seconds += sum(len(wave) for wave in waves) / RATE_HZ

@@ -19,10 +19,12 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from transformers import WhisperFeatureExtractor
 
-from pipeline import __version__, keys, lexicon
-from pipeline.errors import ManifestError, PrepError
-from pipeline.files import TEMPORARY, halves, replacing, sync
-from pipeline.lexicon import Lexicon
+from pipeline import __version__
+from pipeline.core import keys
+from pipeline.core.errors import ManifestError, PrepError
+from pipeline.core.files import TEMPORARY, halves, replacing, sync
+from pipeline.corpora import lexicon
+from pipeline.corpora.lexicon import Lexicon
 from train import keywords
 from train.model import Detector, whisper_of
 from train.text import Texts
@@ -146,12 +148,18 @@ def made_of(folder: Path) -> Made:
         told = json.loads((folder / MADE).read_text(encoding="utf-8"))
     except FileNotFoundError:
         inner = [name for name in ("best", "last") if (folder / name / MADE).is_file()]
-        hint = f": did you mean {folder / inner[0]}?" if inner else "; a checkpoint is the folder best/ or last/ of a run of `train`"
+        hint = (
+            f": did you mean {folder / inner[0]}?"
+            if inner
+            else "; a checkpoint is the folder best/ or last/ of a run of `train`"
+        )
         raise PrepError(f"{folder}: no checkpoint ({MADE} is missing){hint}") from None
     except (OSError, ValueError) as error:
         raise PrepError(f"{folder / MADE}: cannot be read ({error})") from None
     if told.get("format") != FORMAT:
-        raise PrepError(f"{folder}: written in format {told.get('format')}, this version reads {FORMAT}: train again, or use that version")
+        raise PrepError(
+            f"{folder}: written in format {told.get('format')}, this version reads {FORMAT}: train again, or use that version"
+        )
     return Made(**told)
 
 

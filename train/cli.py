@@ -9,8 +9,8 @@ from typing import Any
 import click
 
 from pipeline import __version__
-from pipeline.commands.endings import endings, speak_utf8
-from pipeline.commands.fields import field_options, typed
+from pipeline.cli.endings import endings, speak_utf8
+from pipeline.cli.fields import field_options, typed
 from train import options as training
 from train.options import Options
 
@@ -25,13 +25,25 @@ def _say(text: str) -> None:
 
 @click.command(context_settings=SETTINGS)
 @click.version_option(__version__, prog_name="train")
-@click.option("--manifest", type=FILE, default=MANIFEST, show_default=True, help="manifest to learn from (splits train and dev)")
-@click.option("--preset", metavar="FILE", help="options in TOML, such as recipes/train-paper.toml; what is told here goes before")
-@click.option("--out", type=FILE, default=Path("runs/train"), show_default=True, help="folder of the run: last/, best/, log.jsonl")
+@click.option(
+    "--manifest", type=FILE, default=MANIFEST, show_default=True, help="manifest to learn from (splits train and dev)"
+)
+@click.option(
+    "--preset", metavar="FILE", help="options in TOML, such as recipes/train-paper.toml; what is told here goes before"
+)
+@click.option(
+    "--out", type=FILE, default=Path("runs/train"), show_default=True, help="folder of the run: last/, best/, log.jsonl"
+)
 @click.option("--lexicon", type=FILE, help="keywords by spelling (default: the lexicon that comes with the project)")
-@click.option("--workers", type=click.IntRange(0), help="processes that prepare batches  [default: 0 on a CPU, up to 8 with a GPU]")
+@click.option(
+    "--workers",
+    type=click.IntRange(0),
+    help="processes that prepare batches  [default: 0 on a CPU, up to 8 with a GPU]",
+)
 @field_options(Options)
-def train_command(manifest: Path, preset: str | None, out: Path, lexicon: Path | None, workers: int | None, **told: Any) -> None:
+def train_command(
+    manifest: Path, preset: str | None, out: Path, lexicon: Path | None, workers: int | None, **told: Any
+) -> None:
     r"""Fine-tune Whisper with a noise head on a manifest of `prep`; the paper's protocol by default.
 
     The same command goes on where an interrupted run stopped, to the same weights. Several GPUs: accelerate launch -m
@@ -59,18 +71,40 @@ class _Evaluate(click.Group):
 @click.option("--checkpoint", type=FILE, help="folder best/ or last/ of a run")
 @click.option("--model", help="a Whisper without a head, by hub name or folder: decodes every clip")
 @click.option("--split", default="test", show_default=True, help="split to judge")
-@click.option("--out", type=FILE, help="folder for the answer  [default: evaluate-SPLIT beside the checkpoint, or in runs/MODEL]")
-@click.option("--threshold", type=click.FloatRange(0, 1), help="p_speech from which a clip passes the gate  [default: chosen on dev]")
 @click.option(
-    "--per-hour", type=click.FloatRange(min=0), multiple=True, help="false alarms per hour to choose operating points for, on dev"
+    "--out", type=FILE, help="folder for the answer  [default: evaluate-SPLIT beside the checkpoint, or in runs/MODEL]"
+)
+@click.option(
+    "--threshold",
+    type=click.FloatRange(0, 1),
+    help="p_speech from which a clip passes the gate  [default: chosen on dev]",
+)
+@click.option(
+    "--per-hour",
+    type=click.FloatRange(min=0),
+    multiple=True,
+    help="false alarms per hour to choose operating points for, on dev",
 )
 @click.option("--gate/--no-gate", default=True, help="stop noise before the decoder")
-@click.option("--curve/--no-curve", default=True, help="decode what was stopped as well, apart, for the trade-off of other thresholds")
 @click.option(
-    "--tolerance", type=click.FloatRange(0, 1), default=0.0, help="share of a spelling's jamo that may differ  [default: 0, exact]"
+    "--curve/--no-curve",
+    default=True,
+    help="decode what was stopped as well, apart, for the trade-off of other thresholds",
 )
-@click.option("--window", type=click.Choice(["auto", "30"]), help="seconds the encoder sees  [default: as trained; 30 for --model]")
-@click.option("--max-tokens", type=click.IntRange(1, 440), help="longest text, in tokens  [default: as trained; 48 for --model]")
+@click.option(
+    "--tolerance",
+    type=click.FloatRange(0, 1),
+    default=0.0,
+    help="share of a spelling's jamo that may differ  [default: 0, exact]",
+)
+@click.option(
+    "--window",
+    type=click.Choice(["auto", "30"]),
+    help="seconds the encoder sees  [default: as trained; 30 for --model]",
+)
+@click.option(
+    "--max-tokens", type=click.IntRange(1, 440), help="longest text, in tokens  [default: as trained; 48 for --model]"
+)
 @click.option("--batch", type=click.IntRange(1), default=32, show_default=True, help="clips at a time")
 @click.option("--lexicon", type=FILE, help="keywords by spelling  [default: the checkpoint's]")
 @click.option("--seed", type=int, default=0, show_default=True, help="seed of the intervals")
@@ -121,13 +155,32 @@ def compare_command(runs: tuple[Path, ...], seed: int, out: Path | None, as_json
 @click.option("--stdin", is_flag=True, help="16-bit little-endian mono PCM at 16 kHz from standard input")
 @click.option("--mic", is_flag=True, help="from the microphone (needs the package sounddevice)")
 @click.option("--seconds", type=click.FloatRange(0.5, 30), default=5.0, show_default=True, help="length of a window")
-@click.option("--hop", type=click.FloatRange(min=0.1), default=1.0, show_default=True, help="seconds from one window's start to the next")
 @click.option(
-    "--refractory", type=click.FloatRange(min=0), default=5.0, show_default=True, help="seconds after an event's start without another"
+    "--hop",
+    type=click.FloatRange(min=0.1),
+    default=1.0,
+    show_default=True,
+    help="seconds from one window's start to the next",
 )
-@click.option("--threshold", type=click.FloatRange(0, 1), default=0.5, show_default=True, help="p_speech from which a window is decoded")
 @click.option(
-    "--tolerance", type=click.FloatRange(0, 1), default=0.0, help="share of a spelling's jamo that may differ  [default: 0, exact]"
+    "--refractory",
+    type=click.FloatRange(min=0),
+    default=5.0,
+    show_default=True,
+    help="seconds after an event's start without another",
+)
+@click.option(
+    "--threshold",
+    type=click.FloatRange(0, 1),
+    default=0.5,
+    show_default=True,
+    help="p_speech from which a window is decoded",
+)
+@click.option(
+    "--tolerance",
+    type=click.FloatRange(0, 1),
+    default=0.0,
+    help="share of a spelling's jamo that may differ  [default: 0, exact]",
 )
 @click.option("--windows", is_flag=True, help="also tell of every window without an event")
 def detect_command(files: tuple[Path, ...], **told: Any) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.errors import PrepError
+from pipeline.core.errors import PrepError
 from train import data, metrics, report, tables
 from train.cascade import Judged
 from train.evaluate import METRICS, PREDICTIONS
@@ -60,7 +60,10 @@ def _told_apart(runs: Sequence[Evaluation]) -> list[Evaluation]:
     often = Counter(run.name for run in runs)
     depth = max(len(run.folder.absolute().parts) for run in runs)
     for kept in range(1, depth):
-        names = [run.name if often[run.name] == 1 else f"{run.name} {'/'.join(run.folder.absolute().parts[-kept:])}" for run in runs]
+        names = [
+            run.name if often[run.name] == 1 else f"{run.name} {'/'.join(run.folder.absolute().parts[-kept:])}"
+            for run in runs
+        ]
         if len(set(names)) == len(runs):
             return [replace(run, told=run.told | {"name": name}) for run, name in zip(runs, names, strict=True)]
     return list(runs)  # one folder given twice
@@ -88,7 +91,8 @@ def _row(run: Evaluation) -> dict[str, Any]:
         "noise": {name: told["noise"][name]["accuracy"] for name in ("in_domain", "out_of_domain")},
         "noise_clips": {name: told["noise"][name]["clips"] for name in ("in_domain", "out_of_domain")},
         "alarms": {
-            key: told["alarms"][key] for key in ("false_alarms", "negative_hours", "per_hour", "per_hour_upper_95", "missed", "calls")
+            key: told["alarms"][key]
+            for key in ("false_alarms", "negative_hours", "per_hour", "per_hour_upper_95", "missed", "calls")
         },
         "cer": told["cer"]["decoded"],
         "decoder_skipped": told["cost"]["decoder_skipped"],
@@ -137,14 +141,19 @@ def screen(told: dict[str, Any]) -> str:
     ]  # fmt: skip
     three = [_noise_row(run) for run in told["runs"]]
     parts = [
-        tables.table(("as in Table II", "accuracy, 4 classes", "macro F1", "accuracy, 3 classes", "false alarms", "missed"), two),
+        tables.table(
+            ("as in Table II", "accuracy, 4 classes", "macro F1", "accuracy, 3 classes", "false alarms", "missed"), two
+        ),
         tables.table(("as in Table III", "noise stopped, in domain", "out of domain", "CER", "decoder skipped"), three),
     ]
     if told["differences"]:
         rows = [(held["name"], *(_signed(held[key]) for key in _DIFFERENCES)) for held in told["differences"]]
         parts.append(tables.table(("difference", *_DIFFERENCES.values()), rows))
     return "\n\n".join(
-        [*parts, "In brackets: 95 %, bootstrap over groups; of differences paired. The bound of false alarms is exact Poisson."]
+        [
+            *parts,
+            "In brackets: 95 %, bootstrap over groups; of differences paired. The bound of false alarms is exact Poisson.",
+        ]
     )
 
 
@@ -157,7 +166,9 @@ _DIFFERENCES = {
 
 
 def _noise_row(run: dict[str, Any]) -> tuple[str, ...]:
-    noise = [f"{tables.percent(run['noise'][name])} of {run['noise_clips'][name]}" for name in ("in_domain", "out_of_domain")]
+    noise = [
+        f"{tables.percent(run['noise'][name])} of {run['noise_clips'][name]}" for name in ("in_domain", "out_of_domain")
+    ]
     return run["name"], *noise, tables.percent(run["cer"]), f"{run['decoder_skipped']:.1%}"
 
 

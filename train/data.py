@@ -10,12 +10,14 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline import dsp, manifest, parquet
-from pipeline.errors import CorruptMember, ManifestError, PrepError
-from pipeline.manifest import Manifest
-from pipeline.row import Row
-from pipeline.store import Reader, decode, floats, pcm_hash
-from pipeline.table import Table
+from pipeline.audio import dsp
+from pipeline.audio.codec import decode, floats, pcm_hash
+from pipeline.audio.shards import Reader
+from pipeline.core import manifest, parquet
+from pipeline.core.errors import CorruptMember, ManifestError, PrepError
+from pipeline.core.manifest import Manifest
+from pipeline.core.row import Row
+from pipeline.core.table import Table
 
 T = TypeVar("T")
 RATE_HZ = 16_000
@@ -53,7 +55,9 @@ class Held:
         rows = list(self.table.where(self.table.equal("split", split)).rows(Row))
         for row in rows:
             if row.rate_hz != RATE_HZ or not row.frames:
-                raise PrepError(f"{self.path}: {row.id} is at {row.rate_hz} Hz, expected {RATE_HZ}: run prep resample (and prep mix) first")
+                raise PrepError(
+                    f"{self.path}: {row.id} is at {row.rate_hz} Hz, expected {RATE_HZ}: run prep resample (and prep mix) first"
+                )
         return rows
 
 
@@ -96,7 +100,9 @@ def samples(pcm: NDArray[np.int16]) -> NDArray[np.float32]:
     return pcm.astype(np.float32) * np.float32(1 / dsp.FULL_SCALE)
 
 
-def noise_crop(noise: NDArray[np.int16], starts: Sequence[int], frames: int, floor_dbfs: float) -> tuple[NDArray[np.int16], float] | None:
+def noise_crop(
+    noise: NDArray[np.int16], starts: Sequence[int], frames: int, floor_dbfs: float
+) -> tuple[NDArray[np.int16], float] | None:
     """(crop, its level in dBFS) from the first of these starts whose crop is above the floor; None where none is."""
     if len(noise) < min(frames, 2 * round(dsp.FADE_S * RATE_HZ)):  # too short to loop
         return None
@@ -133,4 +139,6 @@ def read(path: Path, kind: type[T]) -> tuple[list[T], dict[str, Any]]:
     try:
         return list(table.rows(kind)), made
     except KeyError as error:
-        raise ManifestError(f"{path}: lacks the column {error}: written by another version; run evaluate again") from None
+        raise ManifestError(
+            f"{path}: lacks the column {error}: written by another version; run evaluate again"
+        ) from None

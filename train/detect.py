@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pipeline.errors import PrepError
+from pipeline.core.errors import PrepError
 from train import checkpoint, data
 from train.cascade import Cascade, Heard
 from train.features import RATE_HZ
@@ -86,7 +86,9 @@ def detect(files: Sequence[Path], **told: Any) -> None:
     if (bool(files), asked.stdin, asked.mic).count(True) != 1:
         raise PrepError("what is to be listened to? give FILE ..., or --stdin, or --mic")
     if asked.hop > asked.seconds:
-        raise PrepError(f"--hop {asked.hop:g} is longer than --seconds {asked.seconds:g}: audio between two windows would never be heard")
+        raise PrepError(
+            f"--hop {asked.hop:g} is longer than --seconds {asked.seconds:g}: audio between two windows would never be heard"
+        )
     cascade = cascade_of(asked)
     for path in files:
         listen(cascade, iter([data.recording(path)]), str(path), asked)
@@ -152,7 +154,9 @@ def microphone() -> Iterator[Pcm]:
         ) from None
     blocks: queue.Queue[Pcm] = queue.Queue()
     try:
-        with sound.InputStream(RATE_HZ, channels=1, dtype="int16", callback=lambda block, *_: blocks.put(block[:, 0].copy())):
+        with sound.InputStream(
+            RATE_HZ, channels=1, dtype="int16", callback=lambda block, *_: blocks.put(block[:, 0].copy())
+        ):
             while True:
                 yield blocks.get()
     except sound.PortAudioError as error:

@@ -12,10 +12,10 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from pipeline.errors import PrepError
-from pipeline.files import replacing
-from pipeline.lexicon import Lexicon
-from pipeline.row import Row
+from pipeline.core.errors import PrepError
+from pipeline.core.files import replacing
+from pipeline.core.row import Row
+from pipeline.corpora.lexicon import Lexicon
 from train import checkpoint, data, figures, keywords, metrics, report, scores, tables
 from train.cascade import Cascade, Cost, Judged
 from train.data import Held, Sounds
@@ -91,7 +91,12 @@ def evaluate(say: Callable[[str], None], *, as_json: bool, **told: Any) -> str:
     _warm(cascade)
     clips = _judged(rows, cascade, sounds, asked)
     made = _made(held, subject, asked, gate)
-    told_all = made | scores.report(clips, judge) | _thresholds(clips, judge, gate, asked) | _keywords(clips, judge, subject, asked)
+    told_all = (
+        made
+        | scores.report(clips, judge)
+        | _thresholds(clips, judge, gate, asked)
+        | _keywords(clips, judge, subject, asked)
+    )
     told_all |= {"cost": _cost(cascade, subject)}
     _write(out, clips, told_all, made)
     report.write(out / report.PAGE, report.page(told_all, clips, held, asked.audio))
@@ -102,27 +107,43 @@ def evaluate(say: Callable[[str], None], *, as_json: bool, **told: Any) -> str:
 def _subject(asked: Asked) -> Subject:
     """Who is judged. PrepError unless exactly one of checkpoint and model is named."""
     if (asked.checkpoint is None) == (asked.model is None):
-        raise PrepError("who is to be judged? give --checkpoint runs/NAME/best, or --model openai/whisper-tiny for one without a head")
+        raise PrepError(
+            "who is to be judged? give --checkpoint runs/NAME/best, or --model openai/whisper-tiny for one without a head"
+        )
     if asked.checkpoint is not None:
         held = checkpoint.read(asked.checkpoint)
         words = held.lexicon if asked.lexicon is None else keywords.read(asked.lexicon)
         window, tokens = asked.window or held.made.window, asked.max_tokens or int(held.made.options["max_tokens"])
         made = {"weights_hash": held.made.weights_hash, "step": held.made.step, "trained_on": held.made.manifest_hash}
         task = str(held.made.options["task"])
-        return Subject(f"{asked.checkpoint.resolve().parent.name} ({task})", held.detector, held.texts, words, window, tokens, made)
+        return Subject(
+            f"{asked.checkpoint.resolve().parent.name} ({task})", held.detector, held.texts, words, window, tokens, made
+        )
     whisper, texts = whisper_of(str(asked.model), "pretrained", 0)
     detector = Detector(whisper, ())
     made = {"weights_hash": checkpoint.weights_hash(detector), "step": 0, "trained_on": None}
     name = Path(str(asked.model)).name
-    return Subject(name, detector, texts, keywords.read(asked.lexicon), asked.window or "30", asked.max_tokens or DEFAULT_TOKENS, made)
+    return Subject(
+        name,
+        detector,
+        texts,
+        keywords.read(asked.lexicon),
+        asked.window or "30",
+        asked.max_tokens or DEFAULT_TOKENS,
+        made,
+    )
 
 
 def _rows(held: Held, split: str) -> list[Row]:
     rows = held.rows(split)
     if not rows:
         codes, names = held.table.codes("split")
-        there = ", ".join(f"{name} {int((codes == n).sum())}" for n, name in sorted(enumerate(names), key=lambda item: str(item[1])))
-        raise PrepError(f"{held.path}: no rows in the split {split} (rows by split: {there or 'none'}): there is nothing to judge")
+        there = ", ".join(
+            f"{name} {int((codes == n).sum())}" for n, name in sorted(enumerate(names), key=lambda item: str(item[1]))
+        )
+        raise PrepError(
+            f"{held.path}: no rows in the split {split} (rows by split: {there or 'none'}): there is nothing to judge"
+        )
     return rows
 
 
@@ -140,7 +161,14 @@ def _cascade(subject: Subject, asked: Asked) -> Cascade:
 
 def _judged(rows: Sequence[Row], cascade: Cascade, sounds: Sounds, asked: Asked) -> list[Judged]:
     """Every row's fate, in the rows' order."""
-    bar = tqdm(cascade.judged(rows, sounds, asked.batch), total=len(rows), unit=" clips", disable=None, leave=False, dynamic_ncols=True)
+    bar = tqdm(
+        cascade.judged(rows, sounds, asked.batch),
+        total=len(rows),
+        unit=" clips",
+        disable=None,
+        leave=False,
+        dynamic_ncols=True,
+    )
     found = {clip.id: clip for clip in bar}
     return [found[row.id] for row in rows]
 
@@ -163,7 +191,10 @@ def _gate(held: Held, cascade: Cascade, sounds: Sounds, judge: Judge, asked: Ask
     noise = [clip.p_speech for clip in clips if clip.truth == NOISE and clip.p_speech is not None]
     if not choosing or not speech or not noise:
         return _fixed(
-            has_head, asked, f"dev has {len(speech)} clips of speech and {len(noise)} of noise, both are needed to choose one", operating
+            has_head,
+            asked,
+            f"dev has {len(speech)} clips of speech and {len(noise)} of noise, both are needed to choose one",
+            operating,
         )
     threshold = metrics.balanced_threshold(speech, noise)
     passed = sum(share >= threshold for share in speech) / len(speech)
@@ -201,7 +232,12 @@ def _made(held: Held, subject: Subject, asked: Asked, gate: Gate) -> dict[str, A
         "checkpoint": subject.made,
         "lexicon_hash": keywords.identity(subject.lexicon),
         "keywords": subject.lexicon.keywords,
-        "options": {"window": subject.window, "max_tokens": subject.max_tokens, "tolerance": asked.tolerance, "seed": asked.seed},
+        "options": {
+            "window": subject.window,
+            "max_tokens": subject.max_tokens,
+            "tolerance": asked.tolerance,
+            "seed": asked.seed,
+        },
         "gate": {"threshold": gate.threshold, "source": gate.source, "dev": gate.dev},
         "code": checkpoint.code_version(),
         "versions": checkpoint.versions(),
@@ -232,7 +268,10 @@ def _keywords(clips: Sequence[Judged], judge: Judge, subject: Subject, asked: As
     changed = sum(now.decision != then.decision for now, then in zip(clips, strict, strict=True))
     known = [clip for clip in strict if clip.truth is not None]
     speech = [clip for clip in known if clip.truth != NOISE]
-    told = {"three_class": scores.classes(speech, judge, judge.keywords, "exact"), "alarms": scores.alarms(known, judge, "exact alarms")}
+    told = {
+        "three_class": scores.classes(speech, judge, judge.keywords, "exact"),
+        "alarms": scores.alarms(known, judge, "exact alarms"),
+    }
     return {"exact_matching": {"decisions_changed_by_tolerance": changed, **told}}
 
 
@@ -241,7 +280,9 @@ def _cost(cascade: Cascade, subject: Subject) -> dict[str, Any]:
     cost = cascade.cost
     spent = cost.encode_s + cost.decode_s
     return {
-        "device": torch.cuda.get_device_name() if cascade.device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads",
+        "device": torch.cuda.get_device_name()
+        if cascade.device.type == "cuda"
+        else f"CPU, {torch.get_num_threads()} threads",
         "parameters": sum(parameter.numel() for parameter in subject.detector.parameters()),
         "parameters_added": subject.detector.added_parameters(),
         "clips": cost.clips,
@@ -250,7 +291,9 @@ def _cost(cascade: Cascade, subject: Subject) -> dict[str, Any]:
         "encode_s": cost.encode_s,
         "decode_s": cost.decode_s,
         "real_time_factor": spent / cost.seconds,
-        "real_time_factor_without_gate": (spent + cost.spared_s) / cost.seconds if cascade.ungated or cost.decoded == cost.clips else None,
+        "real_time_factor_without_gate": (spent + cost.spared_s) / cost.seconds
+        if cascade.ungated or cost.decoded == cost.clips
+        else None,
     }
 
 

@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from pipeline.errors import PrepError
-from pipeline.row import Row
+from pipeline.core.errors import PrepError
+from pipeline.core.row import Row
 from train.features import LONGEST
 from train.keywords import NOISE, SPEECH
 from train.options import Options
@@ -96,4 +96,6 @@ def check(examples: Sequence[Example], options: Options, split: str) -> None:
             " take a manifest with noise rows (prep mix keeps them), or train with --task single"
         )
     if options.text_weight and not any(example.targets is not None for example in examples):
-        raise PrepError(f"no row of the {split} split has a transcript to learn from: ingest labels, or set --text-weight 0")
+        raise PrepError(
+            f"no row of the {split} split has a transcript to learn from: ingest labels, or set --text-weight 0"
+        )

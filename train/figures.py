@@ -58,7 +58,10 @@ def trade_off(told: Mapping[str, Any]) -> Figure:
     points = told["curve"]["points"]
     figure, axes = _axes(told["name"], "false alarms per hour of negative audio", "missed calls, %")
     axes.step(
-        [point["per_hour"] for point in points], [100 * point["miss_rate"] for point in points], where="post", label=told["curve"]["score"]
+        [point["per_hour"] for point in points],
+        [100 * point["miss_rate"] for point in points],
+        where="post",
+        label=told["curve"]["score"],
     )
     here = told["alarms"]
     axes.plot([here["per_hour"]["value"]], [100 * here["miss_rate"]["value"]], "o", label="the gate as set")

@@ -14,7 +14,7 @@ from typing import Any, TextIO
 
 from tqdm import tqdm
 
-from pipeline.files import replacing
+from pipeline.core.files import replacing
 
 LOG = "log.jsonl"
 
@@ -44,7 +44,9 @@ class Journal:
             return
         self._put({"step": step, **{f"dev_{name}": value for name, value in values.items()}})
         if not self._bar.disable:
-            self._bar.write(f"step {step}: " + ", ".join(f"dev {name} {value:.4f}" for name, value in values.items()), sys.stderr)
+            self._bar.write(
+                f"step {step}: " + ", ".join(f"dev {name} {value:.4f}" for name, value in values.items()), sys.stderr
+            )
 
     def _put(self, values: Mapping[str, Any]) -> None:
         if self._file is not None:
@@ -57,7 +59,9 @@ class Journal:
     def __enter__(self) -> Journal:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if self._file is not None:
             self._file.close()
         self._bar.close()

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline import lexicon
-from pipeline.errors import PrepError
-from pipeline.lexicon import Lexicon, normalised
+from pipeline.core.errors import PrepError
+from pipeline.corpora import lexicon
+from pipeline.corpora.lexicon import Lexicon, normalised
 
 NOISE = "noise"
 SPEECH = "speech"

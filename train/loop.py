@@ -47,7 +47,9 @@ def train(run: Run, seat: Accelerator) -> None:
                 mel = masked(log_mel(batch.samples), batch.spans)
                 noise_logits, text_logits = model(mel, batch.sizes, batch.spoken, batch.inputs)
                 loss = losses(noise_logits, text_logits, batch)
-                seat.backward(loss.total(options) * seat.num_processes)  # DDP takes the mean over processes; this is a sum
+                seat.backward(
+                    loss.total(options) * seat.num_processes
+                )  # DDP takes the mean over processes; this is a sum
                 sums += torch.stack([loss.noise, loss.text]).detach()
             norm = torch.nn.utils.clip_grad_norm_(learnable, options.clip_norm or math.inf)
             before = [parameter.detach().clone() for parameter in learnable]
@@ -59,7 +61,13 @@ def train(run: Run, seat: Accelerator) -> None:
             total = options.noise_weight * noise + options.text_weight * text
             if not math.isfinite(total):
                 raise run.diverged(step, total)
-            told = {"loss": total, "noise_loss": noise, "text_loss": text, "lr": optimizer.param_groups[0]["lr"], "grad_norm": float(norm)}
+            told = {
+                "loss": total,
+                "noise_loss": noise,
+                "text_loss": text,
+                "lr": optimizer.param_groups[0]["lr"],
+                "grad_norm": float(norm),
+            }
             journal.step(step, sum(part.heard for part in parts), told)
 
             if step % run.save_every == 0 or step == last:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline import keys
+from pipeline.core import keys
 
 LEVEL = 0.95
 REPLICATES = 1000

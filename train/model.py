@@ -13,8 +13,8 @@ from torch.nn import functional
 from transformers import WhisperConfig, WhisperForConditionalGeneration, WhisperTokenizer
 from transformers.utils import logging as transformers_logging
 
-from pipeline import keys
-from pipeline.errors import PrepError
+from pipeline.core import keys
+from pipeline.core.errors import PrepError
 from train.batches import Batch
 from train.examples import UNTAUGHT
 from train.features import real_positions
@@ -42,7 +42,9 @@ class Detector(nn.Module):
     def forward(self, mel: Tensor, sizes: Tensor, spoken: Tensor, inputs: Tensor) -> tuple[Tensor | None, Tensor]:
         """(noise logits [clips, classes] or None, text logits [said, tokens, vocabulary]); only spoken clips are decoded."""
         hidden = self.encoded(mel)
-        said = self.whisper.model.decoder(input_ids=inputs, encoder_hidden_states=hidden.index_select(0, spoken), use_cache=False)
+        said = self.whisper.model.decoder(
+            input_ids=inputs, encoder_hidden_states=hidden.index_select(0, spoken), use_cache=False
+        )
         return self.noise_logits(hidden, sizes), self.whisper.proj_out(said.last_hidden_state)
 
     def encoded(self, mel: Tensor) -> Tensor:
@@ -94,10 +96,14 @@ class Losses:
 
 def losses(noise_logits: Tensor | None, text_logits: Tensor, batch: Batch) -> Losses:
     """The two losses of a batch."""
-    words = functional.cross_entropy(text_logits.float().flatten(0, 1), batch.labels.flatten(), ignore_index=UNTAUGHT, reduction="sum")
+    words = functional.cross_entropy(
+        text_logits.float().flatten(0, 1), batch.labels.flatten(), ignore_index=UNTAUGHT, reduction="sum"
+    )
     noise = words.new_zeros(())
     if noise_logits is not None:
-        noise = functional.cross_entropy(noise_logits.float(), batch.noise_class, ignore_index=UNTAUGHT, reduction="sum")
+        noise = functional.cross_entropy(
+            noise_logits.float(), batch.noise_class, ignore_index=UNTAUGHT, reduction="sum"
+        )
     return Losses(noise / max(batch.whole.clips, 1), words / max(batch.whole.tokens, 1))
 
 
@@ -126,7 +132,9 @@ def build(options: Options, classes: Sequence[str]) -> tuple[Detector, Texts]:
     return detector, texts
 
 
-def whisper_of(name: str, init: Literal["pretrained", "random"], seed: int) -> tuple[WhisperForConditionalGeneration, Texts]:
+def whisper_of(
+    name: str, init: Literal["pretrained", "random"], seed: int
+) -> tuple[WhisperForConditionalGeneration, Texts]:
     """A Whisper checkpoint by folder or hub name, float32, with its texts. PrepError where it cannot be had."""
     source = str(TINY) if name == "tiny" else name
     if Path(source).is_dir() and not (Path(source) / "config.json").is_file():
@@ -139,7 +147,9 @@ def whisper_of(name: str, init: Literal["pretrained", "random"], seed: int) -> t
             return WhisperForConditionalGeneration(config), texts
         return WhisperForConditionalGeneration.from_pretrained(source, dtype=torch.float32), texts
     except (OSError, ValueError, KeyError) as error:
-        raise PrepError(f"{name}: no Whisper checkpoint that can be read ({_first_line(error)}): {_remedy(name, init)}") from None
+        raise PrepError(
+            f"{name}: no Whisper checkpoint that can be read ({_first_line(error)}): {_remedy(name, init)}"
+        ) from None
 
 
 def _remedy(name: str, init: str) -> str:

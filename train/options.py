@@ -8,9 +8,9 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from pipeline import presets
-from pipeline.errors import RecipeError, did_you_mean
-from pipeline.presets import SHIPPED
+from pipeline.core import presets
+from pipeline.core.errors import RecipeError, did_you_mean
+from pipeline.core.presets import SHIPPED
 
 
 class Options(BaseModel):
@@ -18,17 +18,31 @@ class Options(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
 
-    model: str = Field("openai/whisper-tiny", description="Whisper checkpoint: a folder, a hub name, or `tiny` (carried by the project)")
-    init: Literal["pretrained", "random"] = Field("pretrained", description="the checkpoint's weights, or its shape with new ones")
-    task: Literal["multi", "single"] = Field("multi", description="noise head and transcription, or transcription alone")
-    noise_classes: Literal["binary", "scenes"] = Field("binary", description="the head tells speech from noise, or from each scene")
+    model: str = Field(
+        "openai/whisper-tiny",
+        description="Whisper checkpoint: a folder, a hub name, or `tiny` (carried by the project)",
+    )
+    init: Literal["pretrained", "random"] = Field(
+        "pretrained", description="the checkpoint's weights, or its shape with new ones"
+    )
+    task: Literal["multi", "single"] = Field(
+        "multi", description="noise head and transcription, or transcription alone"
+    )
+    noise_classes: Literal["binary", "scenes"] = Field(
+        "binary", description="the head tells speech from noise, or from each scene"
+    )
     noise_weight: float = Field(1.0, ge=0, description="weight of the noise head's cross-entropy")
     text_weight: float = Field(1.0, ge=0, description="weight of the transcript's cross-entropy")
     noise_text: Literal["masked", "empty"] = Field(
-        "masked", description="noise has no transcript: leave it out of the transcript's loss, or teach the decoder to say nothing"
+        "masked",
+        description="noise has no transcript: leave it out of the transcript's loss, or teach the decoder to say nothing",
     )
-    pool: Literal["real", "all"] = Field("real", description="positions the head averages: those of the clip, or the padding too")
-    window: Literal["auto", "30"] = Field("auto", description="seconds the encoder sees: as long as the batch, or Whisper's 30")
+    pool: Literal["real", "all"] = Field(
+        "real", description="positions the head averages: those of the clip, or the padding too"
+    )
+    window: Literal["auto", "30"] = Field(
+        "auto", description="seconds the encoder sees: as long as the batch, or Whisper's 30"
+    )
     freeze: Literal["nothing", "encoder"] = Field("nothing", description="what keeps its weights")
     lr: float = Field(1e-4, gt=0, description="peak learning rate of AdamW")
     weight_decay: float = Field(0.01, ge=0, description="AdamW's weight decay")
@@ -36,14 +50,20 @@ class Options(BaseModel):
     batch: int = Field(32, ge=1, description="clips in a step, over all processes")
     epochs: float = Field(10, gt=0, description="passes over the training rows")
     steps: int | None = Field(None, ge=1, description="stop after so many steps (the cosine ends there)")
-    interpolation: float = Field(0.5, ge=0, lt=1, description="share of the old weights kept after each step; 0 is plain AdamW")
+    interpolation: float = Field(
+        0.5, ge=0, lt=1, description="share of the old weights kept after each step; 0 is plain AdamW"
+    )
     clip_norm: float = Field(1.0, ge=0, description="gradients are scaled down to this norm; 0 leaves them")
     balance: bool = Field(False, description="each keyword and noise in equal shares of an epoch")
-    crop_noise: bool = Field(False, description="hear of each noise clip a stretch as long as an utterance: length then tells nothing")
+    crop_noise: bool = Field(
+        False, description="hear of each noise clip a stretch as long as an utterance: length then tells nothing"
+    )
     remix: bool = Field(False, description="fresh noise for every utterance in every epoch")
     speech: str | None = Field(None, description="manifest with the speech without noise, for --remix")
     spec_augment: bool = Field(False, description="mask random stretches of time and bands of the log-mel")
-    augment: tuple[Literal["gain", "filter", "room"], ...] = Field((), description="audiomentations on the waveform: gain, filter, room")
+    augment: tuple[Literal["gain", "filter", "room"], ...] = Field(
+        (), description="audiomentations on the waveform: gain, filter, room"
+    )
     impulse_responses: str | None = Field(None, description="folder of impulse responses, for --augment room")
     best: Literal["loss", "macro_f1"] = Field("loss", description="dev score that names the best checkpoint")
     save_every: int | None = Field(None, ge=1, description="steps between checkpoints (default: each epoch)")

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline import keys
-from pipeline.errors import PrepError
-from pipeline.row import Row
+from pipeline.core import keys
+from pipeline.core.errors import PrepError
+from pipeline.core.row import Row
 from pipeline.stages import mix
 from pipeline.stages.resample import Sound
 from train import data
@@ -49,7 +49,9 @@ class Remix:
             self._draw(epoch)
         job = next(iter(mix.jobs(self._jobs.take(np.array([self._place[row.id]])))))
         row = self._own[job.mixture.speech_id]
-        speech = Sound(self.sounds.pcm(row), row.gain_db or 0.0, row.level_full_dbfs, row.level_active_dbfs, row.activity)
+        speech = Sound(
+            self.sounds.pcm(row), row.gain_db or 0.0, row.level_full_dbfs, row.level_active_dbfs, row.activity
+        )
         noise = self.sounds.pcm(self._own[job.mixture.noise_id])
         found = data.noise_crop(noise, job.mixture.starts, job.mixture.frames, self._options.floor_dbfs)
         return None if found is None else mix.mixed(job.mixture, speech, *found)[0]

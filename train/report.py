@@ -9,19 +9,23 @@ from typing import Any
 
 from markupsafe import Markup
 
-from pipeline import rights
-from pipeline.files import replacing
-from pipeline.report import charts, html
-from pipeline.report.clips import Allowed, Card, Sounds, allowed, everything, nothing
-from pipeline.report.html import number
-from pipeline.row import Row
+from pipeline.core.files import replacing
+from pipeline.core.row import Row
+from pipeline.corpora import rights
+from pipeline.inspect.report import charts, html
+from pipeline.inspect.report.clips import Allowed, Card, Sounds, allowed, everything, nothing
+from pipeline.inspect.report.html import number
 from train.cascade import Judged
 from train.data import Held
 from train.keywords import NOISE
 
 FOLDER = Path(__file__).parent / "templates"
 PAGE = "report.html"
-MODES: Mapping[bool | None, Callable[..., Allowed]] = {None: allowed, True: everything, False: nothing}  # as `prep report` has it
+MODES: Mapping[bool | None, Callable[..., Allowed]] = {
+    None: allowed,
+    True: everything,
+    False: nothing,
+}  # as `prep report` has it
 WORST = 3  # of each kind of mistake
 CURVE_X, CURVE_Y = "false alarms per hour of negative audio", "missed calls, %"
 
@@ -41,7 +45,9 @@ def page(told: Mapping[str, Any], clips: Sequence[Judged], held: Held, audio: bo
     picked = may.rows.among("id", ids)
     rows = {row.id: row for row in may.rows.where(picked).rows(Row)}
     sounds = Sounds(held.path.parent, set(may.rows.where(picked & may.audio).column("id")))
-    groups = [{"title": title, "cards": [_card(clip, rows[clip.id], sounds) for clip in found]} for title, found in mistakes]
+    groups = [
+        {"title": title, "cards": [_card(clip, rows[clip.id], sounds) for clip in found]} for title, found in mistakes
+    ]
     values = {
         "told": told,
         "curve": _curve([told]),
@@ -98,7 +104,9 @@ def _card(clip: Judged, row: Row, sounds: Sounds) -> Card:
         said += f"{', ' if said else ''}decoder {number(100 * clip.confidence, 1)} %"
     if clip.text is not None and (row.transcript is not None or (row.keyword is None and row.id in sounds.audible)):
         said += f": “{clip.text.strip()}”"
-    return sounds.card(row, f"{clip.truth} → {NOISE + ', stopped by the gate' if not clip.passed else clip.decision}", said)
+    return sounds.card(
+        row, f"{clip.truth} → {NOISE + ', stopped by the gate' if not clip.passed else clip.decision}", said
+    )
 
 
 def _curve(runs: Sequence[Mapping[str, Any]]) -> Markup:
@@ -108,12 +116,20 @@ def _curve(runs: Sequence[Mapping[str, Any]]) -> Markup:
         if not told["curve"] or not told["alarms"]["calls"] or not told["alarms"]["negative_hours"]:
             return Markup("")
         held = told["curve"]["points"]
-        drawn.append(charts.Line(told["name"], [one["per_hour"] for one in held], [100 * one["miss_rate"] for one in held]))
+        drawn.append(
+            charts.Line(told["name"], [one["per_hour"] for one in held], [100 * one["miss_rate"] for one in held])
+        )
         here = told["alarms"]
-        points.append(charts.Point("as set" if len(runs) == 1 else "", here["per_hour"]["value"], 100 * here["miss_rate"]["value"], n))
+        points.append(
+            charts.Point(
+                "as set" if len(runs) == 1 else "", here["per_hour"]["value"], 100 * here["miss_rate"]["value"], n
+            )
+        )
         if len(runs) == 1:
             points += _chosen(told["operating_points"])
-    return charts.steps(drawn, points, CURVE_X, CURVE_Y, "Missed calls against false alarms per hour, for every threshold.")
+    return charts.steps(
+        drawn, points, CURVE_X, CURVE_Y, "Missed calls against false alarms per hour, for every threshold."
+    )
 
 
 def _chosen(operating: Sequence[Mapping[str, Any]]) -> list[charts.Point]:
@@ -133,7 +149,9 @@ def _by_snr(runs: Sequence[Mapping[str, Any]]) -> Markup:
     for told in runs:
         found = {part["value"]: part["accuracy"] for part in told["by"]["snr_db"]}
         series.append([_percents(found.get(place)) for place in places])
-    return charts.intervals(places, series, "SNR, dB", "accuracy, 4 classes, %", "Accuracy by SNR with 95 % intervals, as in the table.")
+    return charts.intervals(
+        places, series, "SNR, dB", "accuracy, 4 classes, %", "Accuracy by SNR with 95 % intervals, as in the table."
+    )
 
 
 def _percents(score: Mapping[str, Any] | None) -> tuple[float, float, float]:

@@ -11,8 +11,8 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object
 
-from pipeline.errors import PrepError
-from pipeline.lexicon import Lexicon
+from pipeline.core.errors import PrepError
+from pipeline.corpora.lexicon import Lexicon
 from train import checkpoint, data, examples, keywords, model
 from train.augment import Waves
 from train.batches import Steps, loader
@@ -71,14 +71,20 @@ class Run:
     def _judged(self, dev: Steps, seat: Accelerator) -> list[Judged]:
         """One process's share of the dev rows through the cascade, the gate at 0.5."""
         finder = Finder(self.lexicon)
-        cascade = Cascade(self.detector, self.texts, finder, self.options.window, 0.5, self.options.max_tokens, seat.device)
+        cascade = Cascade(
+            self.detector, self.texts, finder, self.options.window, 0.5, self.options.max_tokens, seat.device
+        )
         rows = [example.row for example in dev.examples][dev.rank :: dev.world]
         return list(cascade.judged(rows, dev.sounds, self.options.batch))
 
     def save(self, step: int, scores: Mapping[str, float], optimizer: Mapping[str, Any]) -> None:
         """Writes `last/`, and `best/` where this is the best so far (the later one where there is no dev split)."""
         score = scores.get(self.options.best)
-        better = score is None or self.best is None or (score < self.best if self.options.best == "loss" else score > self.best)
+        better = (
+            score is None
+            or self.best is None
+            or (score < self.best if self.options.best == "loss" else score > self.best)
+        )
         self.step, self.best = step, score if better else self.best
         made = replace(
             self.made,
@@ -100,7 +106,9 @@ class Run:
         )
 
 
-def _dev_losses(dev: Steps, detector: Detector, log_mel: LogMel, seat: Accelerator, options: Options) -> dict[str, float]:
+def _dev_losses(
+    dev: Steps, detector: Detector, log_mel: LogMel, seat: Accelerator, options: Options
+) -> dict[str, float]:
     """Means over the whole dev split, not over batches."""
     sums = torch.zeros(4, dtype=torch.float64, device=seat.device)
     with torch.inference_mode(), seat.autocast():
@@ -117,7 +125,9 @@ def _dev_losses(dev: Steps, detector: Detector, log_mel: LogMel, seat: Accelerat
     return {"loss": options.noise_weight * noise + options.text_weight * text, "noise_loss": noise, "text_loss": text}
 
 
-def setup(manifest: Path, folder: Path, options: Options, lexicon_path: Path | None, workers: int, say: Say) -> Run | None:
+def setup(
+    manifest: Path, folder: Path, options: Options, lexicon_path: Path | None, workers: int, say: Say
+) -> Run | None:
     """The run in this folder: new, or where it was interrupted. None where it is complete.
 
     PrepError where the manifest cannot teach what the options ask, or where the folder holds another run.
@@ -127,7 +137,9 @@ def setup(manifest: Path, folder: Path, options: Options, lexicon_path: Path | N
     rows = held.rows("train")
     if not rows:
         found = sorted(str(name) for name in held.table.codes("split")[1])
-        raise PrepError(f"{manifest}: no rows in the split train (splits there: {', '.join(found) or 'none'}): nothing to learn from")
+        raise PrepError(
+            f"{manifest}: no rows in the split train (splits there: {', '.join(found) or 'none'}): nothing to learn from"
+        )
     classes = examples.noise_classes(rows, options.noise_classes) if options.task == "multi" else []
     made = _made(held, options, words, classes)
     checkpoint.clean(folder)
@@ -136,11 +148,15 @@ def setup(manifest: Path, folder: Path, options: Options, lexicon_path: Path | N
     chosen = _chosen(rows, texts, classes, options, "train", say)
     examples.check(chosen.examples, options, "train")
     train = Steps(chosen.examples, Sounds(manifest.parent), texts, options, int(detector.whisper.config.num_mel_bins))
-    train.remix = Remix(held, Path(options.speech or manifest.parent / RESAMPLED), options.seed) if options.remix else None
+    train.remix = (
+        Remix(held, Path(options.speech or manifest.parent / RESAMPLED), options.seed) if options.remix else None
+    )
     train.waves = Waves(options.augment, options.impulse_responses) if options.augment else None
     dev = _dev(held, train, texts, classes, options, say)
     total = options.steps or max(1, round(options.epochs * train.per_epoch))
-    run = Run(options, folder, detector, texts, words, made, train, dev, total, options.save_every or train.per_epoch, workers)
+    run = Run(
+        options, folder, detector, texts, words, made, train, dev, total, options.save_every or train.per_epoch, workers
+    )
     _say_sizes(run, say)
     return _resumed(run, say) if stands else run
 
@@ -164,7 +180,9 @@ def _chosen(rows: list[Any], texts: Texts, classes: list[str], options: Options,
     found = examples.chosen(rows, texts, classes, options)
     counts = ", ".join(f"{label} {count}" for label, count in found.counts().items())
     left = ", ".join(f"{reason} {count}" for reason, count in found.left_out.items())
-    say(f"{split:<8}{len(found.examples):>8,} of {len(rows):,} rows: {counts}" + (f"; left out: {left}" if left else ""))
+    say(
+        f"{split:<8}{len(found.examples):>8,} of {len(rows):,} rows: {counts}" + (f"; left out: {left}" if left else "")
+    )
     return found
 
 
@@ -188,7 +206,9 @@ def _say_sizes(run: Run, say: Say) -> None:
     if options.balance:
         labels = len({example.label for example in run.train.examples})
         say(f"balance every label takes 1/{labels} of an epoch; clips of a rare one come up several times")
-    say(f"steps   {run.total:,} of {options.batch} clips, {run.train.per_epoch:,} an epoch; checkpoints every {run.save_every:,}")
+    say(
+        f"steps   {run.total:,} of {options.batch} clips, {run.train.per_epoch:,} an epoch; checkpoints every {run.save_every:,}"
+    )
 
 
 def _stands(folder: Path, made: Made) -> bool:
@@ -199,7 +219,9 @@ def _stands(folder: Path, made: Made) -> bool:
         return False
     there = checkpoint.made_of(folder / "last")
     changed = [
-        f"{name} {there.options.get(name)!r}, now {value!r}" for name, value in made.options.items() if there.options.get(name) != value
+        f"{name} {there.options.get(name)!r}, now {value!r}"
+        for name, value in made.options.items()
+        if there.options.get(name) != value
     ]
     if there.manifest_hash != made.manifest_hash:
         changed.append(f"manifest {there.manifest_hash[:12]}, now {made.manifest_hash[:12]}")
@@ -208,7 +230,9 @@ def _stands(folder: Path, made: Made) -> bool:
     if there.code != made.code or dict(there.versions) != dict(made.versions):
         changed.append(f"code {there.code} {dict(there.versions)}, now {made.code} {dict(made.versions)}")
     if changed:
-        raise PrepError(f"{folder}: holds a run that was begun otherwise ({'; '.join(changed)}): give another --out, or remove the folder")
+        raise PrepError(
+            f"{folder}: holds a run that was begun otherwise ({'; '.join(changed)}): give another --out, or remove the folder"
+        )
     return True
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.lexicon import normalised
+from pipeline.corpora.lexicon import normalised
 from train import metrics
 from train.cascade import Judged
 from train.keywords import NOISE, edits
@@ -35,9 +35,13 @@ class Judge:
         """Keywords that raise an alarm."""
         return self.keywords[:-1]
 
-    def interval(self, counts: metrics.Counts, clips: Sequence[Judged], statistic: metrics.Statistic, name: str) -> dict[str, Any]:
+    def interval(
+        self, counts: metrics.Counts, clips: Sequence[Judged], statistic: metrics.Statistic, name: str
+    ) -> dict[str, Any]:
         """A score with its interval, for JSON. Groups are told apart by corpus."""
-        return asdict(metrics.interval(counts, [f"{clip.corpus}/{clip.group}" for clip in clips], statistic, self.seed, name))
+        return asdict(
+            metrics.interval(counts, [f"{clip.corpus}/{clip.group}" for clip in clips], statistic, self.seed, name)
+        )
 
     def alarm(self, clip: Judged) -> bool:
         """Whether the clip was decided to be a call."""
@@ -55,7 +59,10 @@ def report(clips: Sequence[Judged], judge: Judge) -> dict[str, Any]:
         "noise": noise(known, judge),
         "cer": {"decoded": cer([clip for clip in clips if clip.text is not None], judge), "cascade": cer(clips, judge)},
         "alarms": alarms(known, judge, "alarms"),
-        "by": {"snr_db": _by(known, judge, _snr_of(known)), **{name: _by(known, judge, key) for name, key in BY.items()}},
+        "by": {
+            "snr_db": _by(known, judge, _snr_of(known)),
+            **{name: _by(known, judge, key) for name, key in BY.items()},
+        },
     }
 
 
@@ -66,7 +73,10 @@ def _counts(clips: Sequence[Judged]) -> dict[str, Any]:
         "groups": len({(clip.corpus, clip.group) for clip in clips}),
         "cut_to_30_s": sum(clip.cut for clip in clips),
         "without_truth": sum(clip.truth is None for clip in clips),
-        "truth": {label: sum(clip.truth == label for clip in clips) for label in sorted({clip.truth for clip in clips if clip.truth})},
+        "truth": {
+            label: sum(clip.truth == label for clip in clips)
+            for label in sorted({clip.truth for clip in clips if clip.truth})
+        },
     }
 
 
@@ -84,7 +94,10 @@ def classes(clips: Sequence[Judged], judge: Judge, labels: Sequence[str], name: 
         "clips": len(clips),
         "accuracy": judge.interval(counts, clips, metrics.accuracy, f"{name} accuracy"),
         "macro_f1": judge.interval(counts, clips, lambda held: _macro(held, len(labels)), f"{name} macro_f1"),
-        "f1": {label: judge.interval(counts, clips, metrics.f1_of(n), f"{name} f1 {label}") for n, label in enumerate(labels)},
+        "f1": {
+            label: judge.interval(counts, clips, metrics.f1_of(n), f"{name} f1 {label}")
+            for n, label in enumerate(labels)
+        },
         "confusion": whole.astype(int).tolist(),
     }
 
@@ -102,7 +115,9 @@ def four_class_macro_f1(clips: Sequence[Judged], keywords: Sequence[str]) -> flo
     known = [clip for clip in clips if clip.truth is not None]
     if not known:
         return 0.0
-    counts = metrics.confusion([str(clip.truth) for clip in known], [clip.decision for clip in known], [*keywords, NOISE])
+    counts = metrics.confusion(
+        [str(clip.truth) for clip in known], [clip.decision for clip in known], [*keywords, NOISE]
+    )
     return float(metrics.macro_f1(counts.sum(0)))
 
 
@@ -132,7 +147,9 @@ def _stopped(held: Sequence[Judged], speech: Sequence[Judged], judge: Judge, nam
     counts = metrics.confusion([NOISE if clip.truth == NOISE else "speech" for clip in both], words, ["speech", NOISE])
     return {
         "clips": len(held),
-        "accuracy": _share([clip for clip in held if clip.p_speech is not None], judge, lambda clip: not clip.passed, f"noise {name}"),
+        "accuracy": _share(
+            [clip for clip in held if clip.p_speech is not None], judge, lambda clip: not clip.passed, f"noise {name}"
+        ),
         "f1": judge.interval(counts, both, metrics.f1_of(1), f"noise f1 {name}"),
     }
 
@@ -182,12 +199,20 @@ def _by(clips: Sequence[Judged], judge: Judge, key: Callable[[Judged], str | Non
     for clip in clips:
         if (name := key(clip)) is not None:
             parts.setdefault(name, []).append(clip)
-    return [{"value": name, **_part(part, judge, name)} for name, part in sorted(parts.items(), key=lambda item: _numeric(item[0]))]
+    return [
+        {"value": name, **_part(part, judge, name)}
+        for name, part in sorted(parts.items(), key=lambda item: _numeric(item[0]))
+    ]
 
 
 def _part(part: Sequence[Judged], judge: Judge, name: str) -> dict[str, Any]:
     right = _share(part, judge, lambda clip: clip.decision == clip.truth, f"by {name}")
-    return {"clips": len(part), "accuracy": right, "stopped": sum(not clip.passed for clip in part), **alarms(part, judge, f"by {name}")}
+    return {
+        "clips": len(part),
+        "accuracy": right,
+        "stopped": sum(not clip.passed for clip in part),
+        **alarms(part, judge, f"by {name}"),
+    }
 
 
 def _numeric(name: str) -> tuple[float, str]:

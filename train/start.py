@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from accelerate import Accelerator
 
-from pipeline.crew import cores
+from pipeline.engine.workers import cores
 from train.loop import train
 from train.options import Options
 from train.run import setup
@@ -16,7 +16,9 @@ from train.run import setup
 MOST_WORKERS = 8
 
 
-def start(manifest: Path, out: Path, options: Options, lexicon: Path | None, workers: int | None, say: Callable[[str], None]) -> None:
+def start(
+    manifest: Path, out: Path, options: Options, lexicon: Path | None, workers: int | None, say: Callable[[str], None]
+) -> None:
     """Trains, or goes on training, in the folder `out`. bf16 and the device are accelerate's: a GPU where there is one."""
     seat = Accelerator(mixed_precision="bf16" if torch.cuda.is_available() else "no")
     tell = say if seat.is_main_process else _nothing

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pipeline.aligned import aligned, widths
+from pipeline.core.aligned import aligned, widths
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
@@ -48,10 +48,16 @@ def screen(told: Mapping[str, Any]) -> str:
     what = f"{told['name']} on {told['manifest']}, {told['split']}: {counts['clips']:,} clips, {counts['hours']:.2f} h"
     head = f"{what}; gate: {told['gate']['source']}"
     parts = [head, table(("score", "clips", "value"), _scores(told))]
-    parts += [f"false alarms  {rate(alarms)}\nmissed calls  {alarms['missed']} of {alarms['calls']}, wrong call {alarms['wrong_call']}"]
+    parts += [
+        f"false alarms  {rate(alarms)}\nmissed calls  {alarms['missed']} of {alarms['calls']}, wrong call {alarms['wrong_call']}"
+    ]
     for point in told["operating_points"]:
         missed = number(None if point["miss_rate"] is None else 100 * point["miss_rate"], ".1f")
-        chosen = f"threshold {point['threshold']:.4f}" if point["threshold"] <= 1 else "no threshold keeps to it: never an alarm"
+        chosen = (
+            f"threshold {point['threshold']:.4f}"
+            if point["threshold"] <= 1
+            else "no threshold keeps to it: never an alarm"
+        )
         at = f"at {point['dev_per_hour']:g} /h on dev ({chosen})"
         parts[-1] += f"\n{at}: {number(point['per_hour'], '.1f')} /h here, {missed} % missed"
     parts.append(confusion(told["four_class"]))
@@ -70,7 +76,11 @@ def _scores(told: Mapping[str, Any]) -> list[tuple[object, ...]]:
     ]
     names = {"in_domain": "noise stopped, in domain", "out_of_domain": "noise stopped, out of domain"}
     names |= {"out_of_domain_speech_like": "  speech-like", "out_of_domain_other": "  other"}
-    rows += [(words, noise[name]["clips"], percent(noise[name]["accuracy"])) for name, words in names.items() if noise[name]["clips"]]
+    rows += [
+        (words, noise[name]["clips"], percent(noise[name]["accuracy"]))
+        for name, words in names.items()
+        if noise[name]["clips"]
+    ]
     rows += [("speech stopped", three["clips"], percent(noise["speech_stopped"]))]
     return [*rows, ("CER of what was decoded", cer["decoded"]["clips"], percent(cer["decoded"]))]
 
@@ -82,7 +92,10 @@ def confusion(classes: Mapping[str, Any]) -> str:
 
 
 def _by(name: str, parts: Sequence[Mapping[str, Any]]) -> str:
-    rows = [(part["value"], part["clips"], percent(part["accuracy"]), f"{part['missed']} of {part['calls']}", rate(part)) for part in parts]
+    rows = [
+        (part["value"], part["clips"], percent(part["accuracy"]), f"{part['missed']} of {part['calls']}", rate(part))
+        for part in parts
+    ]
     return table((name, "clips", "accuracy, 4 classes", "missed", "false alarms"), rows)
 
 
@@ -96,8 +109,14 @@ def _cost(cost: Mapping[str, Any]) -> str:
 
 
 def _asides(counts: Mapping[str, Any]) -> str:
-    cut = f"\n{counts['cut_to_30_s']} clips are longer than 30 s: their first 30 s were judged" if counts["cut_to_30_s"] else ""
+    cut = (
+        f"\n{counts['cut_to_30_s']} clips are longer than 30 s: their first 30 s were judged"
+        if counts["cut_to_30_s"]
+        else ""
+    )
     unknown = (
-        f"\n{counts['without_truth']} clips of speech have no keyword, and count in no score of classes" if counts["without_truth"] else ""
+        f"\n{counts['without_truth']} clips of speech have no keyword, and count in no score of classes"
+        if counts["without_truth"]
+        else ""
     )
     return cut + unknown

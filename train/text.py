@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.errors import PrepError
+from pipeline.core.errors import PrepError
 
 CONTROL = ("<|startoftranscript|>", "<|ko|>", "<|transcribe|>", "<|notimestamps|>")
 
@@ -26,7 +26,9 @@ class Texts:
         known = tokenizer.get_vocab()
         lacking = [token for token in (*CONTROL, "<|endoftext|>") if token not in known]
         if lacking:
-            raise PrepError(f"{source}: its tokenizer lacks {', '.join(lacking)}: a multilingual Whisper checkpoint is needed")
+            raise PrepError(
+                f"{source}: its tokenizer lacks {', '.join(lacking)}: a multilingual Whisper checkpoint is needed"
+            )
         return cls(tokenizer, tuple(known[token] for token in CONTROL), known["<|endoftext|>"])
 
     def targets(self, transcript: str) -> list[int]:

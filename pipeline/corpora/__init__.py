@@ -13,13 +13,14 @@ from importlib import import_module
 from pkgutil import iter_modules
 from typing import TYPE_CHECKING, Protocol, cast
 
-from pipeline.errors import PrepError, did_you_mean
+from pipeline.core.errors import PrepError, did_you_mean
 
 if TYPE_CHECKING:
+    from pipeline.archives import Root
+    from pipeline.core.row import Clip, Drop, Place
     from pipeline.corpora._inventory import Inventory
-    from pipeline.row import Clip, Drop, Place
-    from pipeline.sources import Root
 
+NOT_CORPORA = {"lexicon", "rights"}  # modules of this package that are no adapter
 FORMS = ("lhotse", "nemo", "kaldi")  # tools whose manifests may stand in for the table of one's own recordings
 
 
@@ -75,7 +76,8 @@ def no_flags(labels: Mapping[str, str], frames: int, rate_hz: int) -> dict[str, 
 
 def names() -> list[str]:
     """The corpora, sorted: `aihub`, `cochlscene`, ..."""
-    return sorted(m.name.replace("_", "-") for m in iter_modules(__path__) if not m.name.startswith("_"))
+    modules = {m.name for m in iter_modules(__path__) if not m.name.startswith("_")} - NOT_CORPORA
+    return sorted(name.replace("_", "-") for name in modules)
 
 
 @cache

@@ -6,14 +6,14 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
+from pipeline.archives.names import AUDIO_SUFFIXES, base, parts, stem
+from pipeline.core.errors import SourceError, sample
+from pipeline.core.row import Drop
 from pipeline.corpora._aihub_names import class_of, class_of_folder, file_name, splits_of
 from pipeline.corpora._listing import duplicates, kinds_of, largest_first
-from pipeline.errors import SourceError, sample
-from pipeline.row import Drop
-from pipeline.sources.names import AUDIO_SUFFIXES, base, parts, stem
 
 if TYPE_CHECKING:
-    from pipeline.sources import Entry, Root
+    from pipeline.archives import Entry, Root
 
 NAME = "aihub"
 SPLITS = {"Training": "train", "Validation": "test"}  # AI-Hub withholds its own test set
@@ -87,7 +87,10 @@ def _ranked(files: list[File], partners: list[File] | None) -> list[File]:
         return files
     wanted = partners[0].class_name if partners else None
     order = {id(entry): n for n, entry in enumerate(largest_first(file.entry for file in files))}
-    return sorted(files, key=lambda f: (wanted not in (None, f.class_name), "_label" not in stem(f.entry.name), order[id(f.entry)]))
+    return sorted(
+        files,
+        key=lambda f: (wanted not in (None, f.class_name), "_label" not in stem(f.entry.name), order[id(f.entry)]),
+    )
 
 
 def source(key: str, audio: File) -> str:
@@ -119,7 +122,9 @@ def repeats(listing: Listing) -> list[Drop]:
         if len(audio) > 1:
             drops += duplicates(f"{NAME}/{key}", audio[0].entry, [file.entry for file in audio[1:]])
         if len(labels) > 1:
-            drops += duplicates(f"{NAME}/{key}", labels[0].entry, [file.entry for file in labels[1:]], first=max(2, len(audio) + 1))
+            drops += duplicates(
+                f"{NAME}/{key}", labels[0].entry, [file.entry for file in labels[1:]], first=max(2, len(audio) + 1)
+            )
     return drops
 
 
@@ -127,7 +132,11 @@ def both_splits(listing: Listing) -> list[str]:
     """One sentence where ids occur in Training and in Validation."""
     ids = {split: {key.partition("/")[2] for key in listing.audio if key.startswith(split)} for split in SPLITS}
     both = ids["Training"] & ids["Validation"]
-    return [f"{len(both):,} ids occur in Training and in Validation, and are kept as different clips ({sample(both)})"] if both else []
+    return (
+        [f"{len(both):,} ids occur in Training and in Validation, and are kept as different clips ({sample(both)})"]
+        if both
+        else []
+    )
 
 
 def drop(key: str, reason: str, detail: str) -> Drop:

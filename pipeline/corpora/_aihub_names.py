@@ -35,7 +35,10 @@ ALIASES = {
     "강풍": "태풍-강풍",
 }
 _NOT_HANGUL = re.compile("[^가-힣]+")
-_CANONICAL = {_NOT_HANGUL.sub("", name): canonical for name, canonical in {**dict(zip(CLASSES, CLASSES, strict=True)), **ALIASES}.items()}
+_CANONICAL = {
+    _NOT_HANGUL.sub("", name): canonical
+    for name, canonical in {**dict(zip(CLASSES, CLASSES, strict=True)), **ALIASES}.items()
+}
 
 _COPY_MARK = re.compile(r"(?: ?\(\d+\)| - copy(?: \(\d+\))?| - 복사본(?: \(\d+\))?)+$", re.IGNORECASE)
 _CLASS_NUMBER = re.compile(r"^\s*\d{1,2}\s*[._]\s*(?=\D)")
@@ -79,7 +82,9 @@ def splits_of(path: str) -> frozenset[str]:
     >>> [sorted(splits_of(p)) for p in ("1.Training/원천데이터", "TS_5.화재", "VL_5.화재/x", "낙상")]
     [['Training'], ['Training'], ['Validation'], []]
     """
-    return frozenset(split for split, pattern in _SPLITS.items() if any(pattern.search(part) for part in path.split("/")))
+    return frozenset(
+        split for split, pattern in _SPLITS.items() if any(pattern.search(part) for part in path.split("/"))
+    )
 
 
 def file_name(stem: str) -> FileName:

@@ -12,16 +12,16 @@ from posixpath import normpath
 from typing import TYPE_CHECKING
 from unicodedata import normalize
 
+from pipeline.archives.names import is_audio
+from pipeline.core.errors import SourceError, sample
+from pipeline.core.row import Clip, Drop
 from pipeline.corpora import FORMS, Claims, _kaldi, _lhotse, _nemo
 from pipeline.corpora._listing import duplicates, ignored_note, largest_first
 from pipeline.corpora._said import SPLITS, Said
-from pipeline.errors import SourceError, sample
-from pipeline.row import Clip, Drop
-from pipeline.sources.names import is_audio
 
 if TYPE_CHECKING:
-    from pipeline.row import Place
-    from pipeline.sources import Entry, Root
+    from pipeline.archives import Entry, Root
+    from pipeline.core.row import Place
 
 _NEAR_S = 0.05  # a length that a manifest states and the recording's own differ by less
 _Use = tuple[str, tuple[float, float | None] | None]  # a file, and the piece of it
@@ -58,7 +58,9 @@ def clips(root: Root, form: str, corpus: str) -> Claims:
     listed = _READERS[form].files(root)
     if not listed:
         names = sample(entry.name for entry in root.entries())
-        raise SourceError(f"{corpus}: no manifest of {form} under the root: found {names}; expected {_READERS[form].EXPECTED}")
+        raise SourceError(
+            f"{corpus}: no manifest of {form} under the root: found {names}; expected {_READERS[form].EXPECTED}"
+        )
     matches, drops, used = _matched(root, form, corpus)
     if not used:
         raise SourceError(
@@ -72,7 +74,9 @@ def clips(root: Root, form: str, corpus: str) -> Claims:
         drops += duplicates(f"{corpus}/{match.said.key}", match.entry, match.rest)
     kept = [_clip(corpus, match) for match in sorted(matches, key=lambda match: match.said.key)]
     ignored = [entry.name for entry in root.entries() if not is_audio(entry.name) and entry.name not in listed]
-    return Claims(kept, sorted(drops, key=lambda drop: drop.id), None, _notes(matches, listed) + ignored_note(ignored), ignored)
+    return Claims(
+        kept, sorted(drops, key=lambda drop: drop.id), None, _notes(matches, listed) + ignored_note(ignored), ignored
+    )
 
 
 def flags(labels: Mapping[str, str], frames: int, rate_hz: int) -> dict[str, str]:
@@ -109,11 +113,17 @@ def _fault(said: Said, names: list[str], times: int, used: Mapping[_Use, str]) -
     if said.fault:
         return said.fault[0], f"{said.where}: {said.fault[1]}"
     if not names:
-        return "no_audio", f"{said.where}: no recording is called {' or '.join(said.paths)}, from its folder or under the root"
+        return (
+            "no_audio",
+            f"{said.where}: no recording is called {' or '.join(said.paths)}, from its folder or under the root",
+        )
     if times > 1:
         return "duplicate_id", f"{said.where}: the id {said.key} came before; the first is kept"
     if (names[0], said.piece) in used:
-        return "duplicate_id", f"{said.where}: {names[0]} was named by {used[names[0], said.piece]} before, which is kept"
+        return (
+            "duplicate_id",
+            f"{said.where}: {names[0]} was named by {used[names[0], said.piece]} before, which is kept",
+        )
     if said.split not in SPLITS:
         return "unknown_split", f'{said.where}: split "{said.split}"; expected train, dev or test'
     return None
@@ -166,7 +176,9 @@ def _clip(corpus: str, match: _Match) -> Clip:
     source = _source(corpus, said)
     split = SPLITS[said.split]
     group = said.speaker or said.labels.get("piece_of")  # as the manifest spells it: the same wherever the root lies
-    return Clip(said.key, source, match.place, split, said.kind, group, said.text, said.scenario, said.scene, said.labels)
+    return Clip(
+        said.key, source, match.place, split, said.kind, group, said.text, said.scenario, said.scene, said.labels
+    )
 
 
 def _notes(matches: Sequence[_Match], listed: Sequence[str]) -> list[str]:
@@ -176,7 +188,9 @@ def _notes(matches: Sequence[_Match], listed: Sequence[str]) -> list[str]:
         splits[match.said.speaker or ""].add(SPLITS[match.said.split])
     spread = [name for name, found in splits.items() if name and len(found) > 1]
     untold = sum(not match.said.split_told for match in matches)
-    heads = [name for name in listed if name.endswith("wav.scp")] or listed  # of a Kaldi directory the one that names the recordings
+    heads = [
+        name for name in listed if name.endswith("wav.scp")
+    ] or listed  # of a Kaldi directory the one that names the recordings
     said = [f"read from {sample(heads)}"]
     said += [f"{untold:,} lines give no split, nor does their file's name, and count as test"] if untold else []
     return said + ([f"{len(spread):,} speakers are in more than one split ({sample(spread)})"] if spread else [])

@@ -7,9 +7,11 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from pipeline.aligned import aligned
+from pipeline.core.aligned import aligned
 
-DISTINCT_KEPT = 20_000  # values counted for one key before new ones are only known to exist: ids and times are all different
+DISTINCT_KEPT = (
+    20_000  # values counted for one key before new ones are only known to exist: ids and times are all different
+)
 COMMONEST_SHOWN = 50
 _TYPE_NAMES = {
     "str": "string",
@@ -62,7 +64,12 @@ class Inventory:
         """Tables for a person, at most `most` lines each; what was cut is said."""
         keys = [(key.path, key.count, _types(key), _distinct(key), _commonest(key)) for key in self.keys]
         parts = [
-            _table(f"keys of {self.labels:,} labels", ("key", "count", "types", "distinct", "commonest values"), keys, len(keys)),
+            _table(
+                f"keys of {self.labels:,} labels",
+                ("key", "count", "types", "distinct", "commonest values"),
+                keys,
+                len(keys),
+            ),
             _table(
                 "categories",
                 ("count", "01 > 02 > 03"),

@@ -10,10 +10,21 @@ import orjson
 from pipeline.corpora._said import Line, Said, said, texts
 
 if TYPE_CHECKING:
-    from pipeline.sources import Entry, Root
+    from pipeline.archives import Entry, Root
 
 EXPECTED = "a data directory with wav.scp, whose lines are an id and a path"
-_FILES = ("wav.scp", "segments", "text", "utt2spk", "spk2utt", "utt2dur", "reco2dur", "utt2labels", "utt2lang", "spk2gender")
+_FILES = (
+    "wav.scp",
+    "segments",
+    "text",
+    "utt2spk",
+    "spk2utt",
+    "utt2dur",
+    "reco2dur",
+    "utt2labels",
+    "utt2lang",
+    "spk2gender",
+)
 _MAPS = {"utt2lang": "language"}
 _NEAR_S = 0.01  # times are written with two decimals
 
@@ -52,9 +63,15 @@ def _directory(root: Root, held: Mapping[str, Entry]) -> Iterator[Said]:
         path = scp.get(recording, "")
         fault = _pipe(path) if path else ("no_recording", f"no recording {recording} is in wav.scp")
         stretch = _stretch(times)
-        fault = fault or (("bad_line", "expected an utterance, a recording, a start and an end") if stretch is None else None)
+        fault = fault or (
+            ("bad_line", "expected an utterance, a recording, a start and an end") if stretch is None else None
+        )
         told = _said(Line(held["segments"].name, number, None), utterance, path, maps, fault)
-        yield told if fault or stretch is None or _is_whole(stretch, maps.get("reco2dur", {}).get(recording)) else told.cut(*stretch)
+        yield (
+            told
+            if fault or stretch is None or _is_whole(stretch, maps.get("reco2dur", {}).get(recording))
+            else told.cut(*stretch)
+        )
 
 
 def _pairs(root: Root, entry: Entry) -> Iterator[tuple[str, str]]:
@@ -69,7 +86,10 @@ def _pipe(path: str) -> tuple[str, str] | None:
     if not path:
         return "bad_line", "no path is given"
     if path.endswith("|"):
-        return "pipe", f"its audio is what a command prints ({path[:80]}): nothing is run here; write it to a file and name that"
+        return (
+            "pipe",
+            f"its audio is what a command prints ({path[:80]}): nothing is run here; write it to a file and name that",
+        )
     return None
 
 
@@ -93,7 +113,9 @@ def _is_whole(stretch: tuple[float, float | None], length: str | None) -> bool:
         return False
 
 
-def _said(line: Line, utterance: str, path: str, maps: Mapping[str, Mapping[str, str]], fault: tuple[str, str] | None) -> Said:
+def _said(
+    line: Line, utterance: str, path: str, maps: Mapping[str, Mapping[str, str]], fault: tuple[str, str] | None
+) -> Said:
     cells: dict[str, Any] = _labels(maps.get("utt2labels", {}).get(utterance, ""))
     cells |= {} if "transcript" in cells else {"transcript": maps.get("text", {}).get(utterance, "")}
     cells |= {name: maps[file][utterance] for file, name in _MAPS.items() if utterance in maps.get(file, {})}

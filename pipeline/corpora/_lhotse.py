@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline.corpora._said import OWN, Line, Said, first, lines, said, shallow
 
 if TYPE_CHECKING:
-    from pipeline.sources import Root
+    from pipeline.archives import Root
 
 EXPECTED = "cuts.jsonl(.gz), or recordings.jsonl(.gz) and supervisions.jsonl(.gz)"
 _SUFFIXES = (".jsonl", ".jsonl.gz")
@@ -50,7 +50,9 @@ def _cut(line: Line) -> Said:
     if told.get("type") == "MixedCut" or "tracks" in told:
         held = [track.get("cut", {}).get("recording", {}) for track in told.get("tracks", [])]
         paths = [path for recording in held for path in _paths(recording)]
-        return said(line, str(told["id"]), paths, {}, ("mixed_cut", f"a MixedCut is no recording: save it as one, {_CUT}"))
+        return said(
+            line, str(told["id"]), paths, {}, ("mixed_cut", f"a MixedCut is no recording: save it as one, {_CUT}")
+        )
     recording = told.get("recording") or {}
     spoken = [item for item in told.get("supervisions") or [] if isinstance(item, dict)]
     fault = _fault(told, recording)
@@ -98,7 +100,11 @@ def _recordings(read: list[Line]) -> Iterator[Said]:
         recording = held[name].told or {} if name in held else {}
         for line in found:
             told = line.told or {}
-            fault = _fault(told, recording) if recording else ("no_recording", f"no recording {name} is in the recordings' manifest")
+            fault = (
+                _fault(told, recording)
+                if recording
+                else ("no_recording", f"no recording {name} is in the recordings' manifest")
+            )
             cells = _cells(told.get("custom") or {}, [told], recording)
             yield _cut_out(said(line, str(told.get("id", name)), _paths(recording), cells, fault), told, recording)
     for name, line in held.items():

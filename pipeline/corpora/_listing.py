@@ -7,12 +7,12 @@ from collections.abc import Container, Iterable, Sequence
 from typing import TYPE_CHECKING
 from unicodedata import normalize
 
-from pipeline.errors import sample
-from pipeline.row import Drop
-from pipeline.sources.names import suffix
+from pipeline.archives.names import suffix
+from pipeline.core.errors import sample
+from pipeline.core.row import Drop
 
 if TYPE_CHECKING:
-    from pipeline.sources import Entry, Root
+    from pipeline.archives import Entry, Root
 
 
 def container(entry: Entry) -> str:
@@ -32,7 +32,12 @@ def largest_first(entries: Iterable[Entry]) -> list[Entry]:
 def duplicates(drop_id: str, taken: Entry, others: Sequence[Entry], first: int = 2) -> list[Drop]:
     """A Drop for each file that lost to `taken`, with ids `<drop_id>#<first>`, ..."""
     return [
-        Drop(f"{drop_id}#{n}", "ingest", "duplicate_id", f"{_sized(other)} has the same id as {_sized(taken)}, which is kept")
+        Drop(
+            f"{drop_id}#{n}",
+            "ingest",
+            "duplicate_id",
+            f"{_sized(other)} has the same id as {_sized(taken)}, which is kept",
+        )
         for n, other in enumerate(others, first)
     ]
 
@@ -50,7 +55,9 @@ def above(root: Root, folders: Container[str]) -> str:
 
 def counted(words: Iterable[str]) -> str:
     """`.txt 3, .json 1`: commonest first."""
-    return ", ".join(f"{word} {n:,}" for word, n in sorted(Counter(words).items(), key=lambda pair: (-pair[1], pair[0])))
+    return ", ".join(
+        f"{word} {n:,}" for word, n in sorted(Counter(words).items(), key=lambda pair: (-pair[1], pair[0]))
+    )
 
 
 def kinds_of(names: Iterable[str]) -> str:
@@ -62,4 +69,6 @@ def ignored_note(names: Sequence[str]) -> list[str]:
     """One sentence on the files that were passed over; none where there are none."""
     if not names:
         return []
-    return [f"{len(names):,} files are neither recordings nor labels and were passed over ({kinds_of(names)}): {sample(names)}"]
+    return [
+        f"{len(names):,} files are neither recordings nor labels and were passed over ({kinds_of(names)}): {sample(names)}"
+    ]

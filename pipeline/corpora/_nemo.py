@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline.corpora._said import OWN, Line, Said, first, lines, piece_key, said, shallow
 
 if TYPE_CHECKING:
-    from pipeline.sources import Root
+    from pipeline.archives import Root
 
 EXPECTED = "a .json or .jsonl file of one JSON object a line, each with `audio_filepath`"
 _MOST = 50  # .json files that are looked into: more of them are labels of single recordings
@@ -31,15 +31,27 @@ def said_of(line: Line, stretches: int) -> Said:
     """One line. stretches: how many of its file are named; where there are several each is a piece, also the one at offset 0."""
     told = line.told
     if told is None:
-        return Said(f"{line.name}:{line.number}", (), line.folder, line.where, fault=("bad_line", "no JSON object; expected one a line"))
+        return Said(
+            f"{line.name}:{line.number}",
+            (),
+            line.folder,
+            line.where,
+            fault=("bad_line", "no JSON object; expected one a line"),
+        )
     path, stretch = _path(line), _stretch(told)
     fault = None if path else ("bad_line", "no audio_filepath")
     if stretch is None:
         fault = ("bad_line", f"offset {told.get('offset')}, duration {told.get('duration')}: expected seconds")
     is_piece = fault is None and stretch is not None and (stretch[0] > 0 or (stretches > 1 and stretch[1] is not None))
     own = all(name in told for name in OWN)
-    key = str(told.get("id") or (piece_key(path, *stretch) if is_piece and stretch else path) or f"{line.name}:{line.number}")
-    cells = {_NAMED.get(name, name): value for name, value in told.items() if name not in (*_PATHS, "offset", "duration", "id")}
+    key = str(
+        told.get("id") or (piece_key(path, *stretch) if is_piece and stretch else path) or f"{line.name}:{line.number}"
+    )
+    cells = {
+        _NAMED.get(name, name): value
+        for name, value in told.items()
+        if name not in (*_PATHS, "offset", "duration", "id")
+    }
     cells |= {"id": told["id"]} if own else {"stated_s": told["duration"]} if "duration" in told else {}
     found = said(line, key.removeprefix("/"), (path,) if path else (), cells, fault)
     return found.cut(*stretch) if is_piece and stretch else found

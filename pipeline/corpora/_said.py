@@ -14,14 +14,36 @@ from unicodedata import normalize
 
 import orjson
 
-from pipeline.errors import CorruptMember, SourceError
+from pipeline.core.errors import CorruptMember, SourceError
 
 if TYPE_CHECKING:
-    from pipeline.sources import Entry, Root
+    from pipeline.archives import Entry, Root
 
-SPLITS = {"train": "train", "training": "train", "dev": "dev", "val": "dev", "valid": "dev", "validation": "dev", "test": "test"}
-OWN = ("id", "corpus", "source", "kind", "noise_label", "pcm_hash")  # all of them are in a line that `prep export` wrote
-MIXED = ("snr_db", "snr_definition", "snr_active_db", "snr_full_db", "speech_id", "noise_id")  # of a mixture, kept as labels
+SPLITS = {
+    "train": "train",
+    "training": "train",
+    "dev": "dev",
+    "val": "dev",
+    "valid": "dev",
+    "validation": "dev",
+    "test": "test",
+}
+OWN = (
+    "id",
+    "corpus",
+    "source",
+    "kind",
+    "noise_label",
+    "pcm_hash",
+)  # all of them are in a line that `prep export` wrote
+MIXED = (
+    "snr_db",
+    "snr_definition",
+    "snr_active_db",
+    "snr_full_db",
+    "speech_id",
+    "noise_id",
+)  # of a mixture, kept as labels
 _OWN_PREFIX = "recordings/"
 _DEEPEST = 4  # folders between the root and a manifest
 _GZIP = b"\x1f\x8b"
@@ -77,7 +99,11 @@ class Line:
 
 def shallow(root: Root, suffixes: Sequence[str]) -> list[Entry]:
     """Files with one of these endings, not far below the root, by name."""
-    return [entry for entry in root.entries() if entry.name.lower().endswith(tuple(suffixes)) and entry.name.count("/") <= _DEEPEST]
+    return [
+        entry
+        for entry in root.entries()
+        if entry.name.lower().endswith(tuple(suffixes)) and entry.name.count("/") <= _DEEPEST
+    ]
 
 
 def texts(root: Root, entry: Entry) -> Iterator[str]:
@@ -113,10 +139,14 @@ def _object(text: str) -> dict[str, Any] | None:
     return told if isinstance(told, dict) else None
 
 
-def said(line: Line, key: str, paths: Sequence[str], told: Mapping[str, Any], fault: tuple[str, str] | None = None) -> Said:
+def said(
+    line: Line, key: str, paths: Sequence[str], told: Mapping[str, Any], fault: tuple[str, str] | None = None
+) -> Said:
     """What a line says, given its scalar fields under our names or the tool's own; what has no name of ours becomes a label."""
     own = all(name in told for name in OWN)
-    cells = {name: str(value) for name, value in told.items() if isinstance(value, str | int | float) and str(value).strip()}
+    cells = {
+        name: str(value) for name, value in told.items() if isinstance(value, str | int | float) and str(value).strip()
+    }
     cells = cells if own else {name: value.strip() for name, value in cells.items()}
     guess = split_of(line.name)
     split = cells.pop("split", None) or guess
@@ -124,9 +154,18 @@ def said(line: Line, key: str, paths: Sequence[str], told: Mapping[str, Any], fa
     speaker = cells.pop("speaker", None)
     if own and group is not None:
         speaker = group if cells["corpus"] == "recordings" else f"{cells['corpus']}/{group}"
-    common = {"split": (split or "test").casefold(), "split_told": split is not None, "speaker": speaker, "fault": fault}
+    common = {
+        "split": (split or "test").casefold(),
+        "split_told": split is not None,
+        "speaker": speaker,
+        "fault": fault,
+    }
     text, scenario, scene = (cells.pop(name, None) for name in ("transcript", "scenario", "scene"))
-    labels = _own_labels(cells) if own else {name.removeprefix("label."): value for name, value in cells.items() if name != "kind"}
+    labels = (
+        _own_labels(cells)
+        if own
+        else {name.removeprefix("label."): value for name, value in cells.items() if name != "kind"}
+    )
     return Said(
         (cells["id"] if own else key).removeprefix(_OWN_PREFIX) or key,
         tuple(paths),

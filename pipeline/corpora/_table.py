@@ -10,12 +10,12 @@ from io import StringIO
 from typing import TYPE_CHECKING
 from unicodedata import normalize
 
+from pipeline.archives.names import suffix
+from pipeline.core.errors import CorruptMember, SourceError, sample
 from pipeline.corpora._listing import kinds_of
-from pipeline.errors import CorruptMember, SourceError, sample
-from pipeline.sources.names import suffix
 
 if TYPE_CHECKING:
-    from pipeline.sources import Entry, Root
+    from pipeline.archives import Entry, Root
 
 # Each role and the headings it goes by, the likeliest first; compared in lower case, with spaces and hyphens as "_".
 COLUMNS: dict[str, tuple[str, ...]] = {
@@ -170,7 +170,9 @@ def _lines(text: str, delimiter: str, columns: tuple[str, ...], where: str) -> t
     try:
         rows = [(reader.line_num, row) for row in reader if any(cell.strip() for cell in row)]
     except csv.Error as error:
-        raise SourceError(f"{where}, line {reader.line_num}: {error}; look for a quotation mark that is not closed") from error
+        raise SourceError(
+            f"{where}, line {reader.line_num}: {error}; look for a quotation mark that is not closed"
+        ) from error
     return tuple(_line(number, row, columns) for number, row in rows[1:])
 
 

@@ -13,20 +13,31 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from pipeline.archives.names import base
+from pipeline.core.errors import CorruptMember, SourceError, sample
+from pipeline.core.row import Clip, Drop
 from pipeline.corpora import Claims, _aihub_files
-from pipeline.corpora._aihub_files import EXPECTED, SPLITS, File, Listing, both_splits, drop, listed, orphans, repeats, source
+from pipeline.corpora._aihub_files import (
+    EXPECTED,
+    SPLITS,
+    File,
+    Listing,
+    both_splits,
+    drop,
+    listed,
+    orphans,
+    repeats,
+    source,
+)
 from pipeline.corpora._aihub_labels import BadLabel, Label, label_name, parse
 from pipeline.corpora._aihub_names import CLASSES as CLASSES
 from pipeline.corpora._aihub_names import class_of as class_of
 from pipeline.corpora._inventory import Tally
 from pipeline.corpora._listing import container, ignored_note
-from pipeline.errors import CorruptMember, SourceError, sample
-from pipeline.row import Clip, Drop
-from pipeline.sources.names import base
 
 if TYPE_CHECKING:
-    from pipeline.row import Place
-    from pipeline.sources import Root
+    from pipeline.archives import Root
+    from pipeline.core.row import Place
 
 NAME = _aihub_files.NAME
 TITLE = "AI-Hub 170, emergency speech and sound (위급상황 음성/음향)"
@@ -62,14 +73,20 @@ class _Oddities:
 
     def notes(self) -> list[str]:
         said = [
-            (self.conflicts, "clips whose names disagree on the class: the file name was believed, see the label class_conflict"),
+            (
+                self.conflicts,
+                "clips whose names disagree on the class: the file name was believed, see the label class_conflict",
+            ),
             (
                 self.annotated_twice,
                 "labels with more than one annotation: the first transcript counts, the rest is in labels ending in _2",
             ),
             (self.not_annotated, "labels without any annotation: kept, with neither transcript nor labels"),
         ]
-        unknown = [(keys, f'clips of a class that is none of the sixteen, "{name}"') for name, keys in sorted(self.unknown_classes.items())]
+        unknown = [
+            (keys, f'clips of a class that is none of the sixteen, "{name}"')
+            for name, keys in sorted(self.unknown_classes.items())
+        ]
         return [f"{len(keys):,} {words} ({sample(keys)})" for keys, words in [*said, *unknown] if keys]
 
 
@@ -83,7 +100,9 @@ def clips(root: Root) -> Claims:
     """Recordings joined with their labels, which are all read once; the rest as drops."""
     found = listed(root)
     if not found.labels:
-        raise SourceError(f"{NAME}: found recordings but no label (.json) whose name gives a split and an id under the root; {EXPECTED}")
+        raise SourceError(
+            f"{NAME}: found recordings but no label (.json) whose name gives a split and an id under the root; {EXPECTED}"
+        )
     tally = Tally(label_name)
     labels, drops = _read_labels(root, found, tally)
     odd = _Oddities()
@@ -141,7 +160,9 @@ def _clip(key: str, audio: File, label_file: File, label: Label, odd: _Oddities)
     declared = class_of(said) or said.strip() or None
     scenario = audio.class_name or label_file.class_name or declared
     if scenario is None:
-        return drop(key, "unknown_class", f"{base(audio.entry.name)}: neither its name, its folder nor its label names a class")
+        return drop(
+            key, "unknown_class", f"{base(audio.entry.name)}: neither its name, its folder nor its label names a class"
+        )
     labels = label.labels | _conflict(scenario, audio, label_file, declared)
     if "class_conflict" in labels:
         odd.conflicts.append(key)
@@ -169,4 +190,6 @@ def _refuse_other_corpus(kept: list[Clip]) -> None:
     """SourceError where there are clips, and not one is of a class of this corpus: AI-Hub's other corpora look alike."""
     found = {clip.scenario for clip in kept if clip.scenario}
     if found and not found & set(CLASSES):
-        raise SourceError(f"{NAME}: this looks like another AI-Hub corpus: its classes are {sample(found)}; expected {', '.join(CLASSES)}")
+        raise SourceError(
+            f"{NAME}: this looks like another AI-Hub corpus: its classes are {sample(found)}; expected {', '.join(CLASSES)}"
+        )

@@ -11,15 +11,15 @@ from collections import defaultdict
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
+from pipeline.archives.names import base, is_audio, stem
+from pipeline.core.errors import SourceError, sample
+from pipeline.core.row import Clip, Drop
 from pipeline.corpora import Claims, no_flags
 from pipeline.corpora._listing import above, duplicates, ignored_note, kinds_of, largest_first
-from pipeline.errors import SourceError, sample
-from pipeline.row import Clip, Drop
-from pipeline.sources.names import base, is_audio, stem
 
 if TYPE_CHECKING:
-    from pipeline.row import Place
-    from pipeline.sources import Entry, Root
+    from pipeline.archives import Entry, Root
+    from pipeline.core.row import Place
 
 NAME = "cochlscene"
 TITLE = "CochlScene, acoustic scenes"
@@ -31,7 +31,9 @@ SHARE_AUDIO = True
 SHARE_TRANSCRIPTS = True
 SHARE_LABELS = True
 RESTRICTIONS = "May be passed on, also changed, with the attribution and under the same licence."
-DOWNLOAD = "CochlScene.z01 ... CochlScene.zip from the homepage (54 GB), read as they are: no need to join or unpack them."
+DOWNLOAD = (
+    "CochlScene.z01 ... CochlScene.zip from the homepage (54 GB), read as they are: no need to join or unpack them."
+)
 
 SCENES = (
     "Bus",
@@ -138,7 +140,18 @@ def _source(file: _File) -> str:
 def _clip(file: _File) -> Clip:
     """The clip; its scene is the one its own name gives, since files move between folders more easily than they change names."""
     labels = {"scene_conflict": f"folder: {file.folder}"} if _conflicts(file) else {}
-    return Clip(file.key, _source(file), file.entry.place, SPLITS[file.split], "noise", file.user, None, None, file.scene, labels)
+    return Clip(
+        file.key,
+        _source(file),
+        file.entry.place,
+        SPLITS[file.split],
+        "noise",
+        file.user,
+        None,
+        None,
+        file.scene,
+        labels,
+    )
 
 
 def _conflicts(file: _File) -> bool:

@@ -11,15 +11,15 @@ from collections import defaultdict
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from pipeline.archives.names import is_audio, stem
+from pipeline.core.errors import SourceError, sample
+from pipeline.core.row import Clip
 from pipeline.corpora import Claims, no_flags
 from pipeline.corpora._listing import above, duplicates, ignored_note, kinds_of, largest_first
-from pipeline.errors import SourceError, sample
-from pipeline.row import Clip
-from pipeline.sources.names import is_audio, stem
 
 if TYPE_CHECKING:
-    from pipeline.row import Place
-    from pipeline.sources import Entry, Root
+    from pipeline.archives import Entry, Root
+    from pipeline.core.row import Place
 
 NAME = "ms-snsd"
 TITLE = "MS-SNSD, Microsoft scalable noisy speech dataset"
@@ -33,7 +33,9 @@ ATTRIBUTION = (
 SHARE_AUDIO = True
 SHARE_TRANSCRIPTS = True
 SHARE_LABELS = True
-RESTRICTIONS = "May be passed on, also changed; what comes from DEMAND and PTDB-TUG with attribution and under the same licence."
+RESTRICTIONS = (
+    "May be passed on, also changed; what comes from DEMAND and PTDB-TUG with attribution and under the same licence."
+)
 DOWNLOAD = "git clone https://github.com/microsoft/MS-SNSD, or the zip that the homepage offers, read as it is."
 
 FOLDERS = ("noise_train", "noise_test", "clean_train", "clean_test")
@@ -42,7 +44,9 @@ SCENES = {
     "AirportAnnouncement": "AirportAnnouncements",
 }  # test's spelling; a typo in one file name
 SPEECH_LIKE = frozenset({"Babble", "NeighborSpeaking", "AirportAnnouncements"})
-_EXPECTED = "expected noise_train/AirConditioner_1.wav, noise_test/Babble_1.wav and the like, at any depth, unpacked or zipped"
+_EXPECTED = (
+    "expected noise_train/AirConditioner_1.wav, noise_test/Babble_1.wav and the like, at any depth, unpacked or zipped"
+)
 _NUMBER = re.compile(r"[_ ]\d+$")
 
 flags = no_flags

@@ -20,16 +20,16 @@ from dataclasses import dataclass
 from posixpath import normpath
 from typing import TYPE_CHECKING
 
+from pipeline.archives.names import is_audio
+from pipeline.core.errors import SourceError, sample
+from pipeline.core.row import Clip, Drop
 from pipeline.corpora import Claims, _foreign, _table
 from pipeline.corpora._listing import duplicates, ignored_note, largest_first
-from pipeline.errors import SourceError, sample
-from pipeline.row import Clip, Drop
-from pipeline.sources.names import is_audio
 
 if TYPE_CHECKING:
+    from pipeline.archives import Entry, Root
+    from pipeline.core.row import Place
     from pipeline.corpora._table import Line, Table
-    from pipeline.row import Place
-    from pipeline.sources import Entry, Root
 
 NAME = "recordings"
 TITLE = "Recordings of one's own, with a table"
@@ -43,7 +43,15 @@ SHARE_LABELS = False
 RESTRICTIONS = "Whatever the speakers agreed to; taken as not to be passed on, since nothing here can know."
 DOWNLOAD = "Record them; put a table with a column `file` beside them, or a manifest of Lhotse, NeMo or Kaldi."
 
-SPLITS = {"train": "train", "training": "train", "dev": "dev", "val": "dev", "valid": "dev", "validation": "dev", "test": "test"}
+SPLITS = {
+    "train": "train",
+    "training": "train",
+    "dev": "dev",
+    "val": "dev",
+    "valid": "dev",
+    "validation": "dev",
+    "test": "test",
+}
 KINDS = ("speech", "noise")
 LABELS = ("saveme", "helpme", "others", "noise")  # the known ones, told apart without regard to case
 _SUFFIX = re.compile(r"\.[^./]*$")
@@ -93,7 +101,9 @@ def clips(root: Root) -> Claims:
     if not forms or _table.possible(root):
         return _of_table(root, [f"a manifest of {form} is there too: --from {form} reads that" for form in forms])
     if len(forms) > 1:
-        raise SourceError(f"{NAME}: manifests of {' and of '.join(forms)} are under the root; expected one: type --from {forms[0]}")
+        raise SourceError(
+            f"{NAME}: manifests of {' and of '.join(forms)} are under the root; expected one: type --from {forms[0]}"
+        )
     return clips_from(root, forms[0])
 
 
@@ -125,7 +135,10 @@ def _listing(root: Root) -> _Listing:
             f"found {sample(entry.name for entry in entries) or 'no recordings'}; expected paths from the table's folder"
         )
     unlisted = sorted({entry.name for entry in entries} - used)
-    drops += [_drop(name.removeprefix(table.folder), "no_label", f"{name}: no line of {table.name} names it") for name in unlisted]
+    drops += [
+        _drop(name.removeprefix(table.folder), "no_label", f"{name}: no line of {table.name} names it")
+        for name in unlisted
+    ]
     ignored = [entry.name for entry in root.entries() if not is_audio(entry.name) and entry.name != table.name]
     return _Listing(table, found, drops, ignored)
 
@@ -157,7 +170,10 @@ def _fault(line: Line, table: Table, names: list[str], used: dict[str, int]) -> 
     if "file" not in line.cells:
         return "bad_line", f"{where}: no file is named"
     if not names:
-        return "no_audio", f"{where}: no recording is called {line.cells['file']}, neither beside the table nor under the root"
+        return (
+            "no_audio",
+            f"{where}: no recording is called {line.cells['file']}, neither beside the table nor under the root",
+        )
     if len(names) > 1:
         return (
             "ambiguous_name",

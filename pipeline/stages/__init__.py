@@ -11,8 +11,8 @@ from typing import Any, Protocol, cast
 
 from pydantic import BaseModel, ConfigDict
 
-from pipeline.store import Store
-from pipeline.table import Table
+from pipeline.core.table import Table
+from pipeline.stages.store import Store
 
 ORDER = ("ingest", "filter", "resample", "mix")
 

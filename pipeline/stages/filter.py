@@ -9,13 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, field_validator
 
-from pipeline import keys
+from pipeline.core import keys
+from pipeline.core.errors import did_you_mean
+from pipeline.core.row import Drop
+from pipeline.core.table import Table, release
 from pipeline.corpora.aihub import CLASSES, class_of
-from pipeline.errors import did_you_mean
-from pipeline.lexicon import Lexicon
-from pipeline.row import Drop
+from pipeline.corpora.lexicon import Lexicon
 from pipeline.stages import Options as StageOptions
-from pipeline.table import Table, release
 
 NAME = "filter"
 VERSION = 1
@@ -26,7 +26,9 @@ PAPER_SCENARIOS = ("강도범죄", "절도범죄", "폭력범죄", "화재", "�
 class Options(StageOptions):
     """What may pass. Scenarios bind rows that carry one; noise and field recordings pass."""
 
-    scenarios: tuple[str, ...] = Field(PAPER_SCENARIOS, description="Korean names of the scenarios to keep (the paper's six are a guess)")
+    scenarios: tuple[str, ...] = Field(
+        PAPER_SCENARIOS, description="Korean names of the scenarios to keep (the paper's six are a guess)"
+    )
     splits: tuple[str, ...] = Field(SPLITS, description="splits to keep")
     min_s: float = Field(0.3, ge=0, description="shortest clip, seconds")
     max_s: float = Field(30.0, gt=0, description="longest clip of speech, seconds")
@@ -36,7 +38,10 @@ class Options(StageOptions):
     min_rate_hz: int = Field(8_000, ge=0, description="lowest rate of a source recording, Hz")
     transcript: bool = Field(True, description="speech must have a transcript")
     dev_share: float = Field(
-        0.05, ge=0, lt=1, description="share of the groups of train that become dev, for a corpus without a dev split of its own"
+        0.05,
+        ge=0,
+        lt=1,
+        description="share of the groups of train that become dev, for a corpus without a dev split of its own",
     )
     where: str | None = Field(None, min_length=1, description="SQL condition over the columns that a row must meet")
 
@@ -85,9 +90,17 @@ def rules(options: Options) -> list[Rule]:
     """The rules in the order in which they are tried; a row is dropped by the first that it breaks."""
     seconds = "(frames / rate_hz)"
     length, level = f"printf('%.3f s', {seconds})", "printf('level %.1f dBFS', level_full_dbfs)"
-    scenarios, splits = (", ".join(f"'{name}'" for name in names) or "''" for names in (options.scenarios, options.splits))
+    scenarios, splits = (
+        ", ".join(f"'{name}'" for name in names) or "''" for names in (options.scenarios, options.splits)
+    )
     listed = [
-        Rule("split", f"split IN ({splits})", "printf('split %s', split)", f"one of {', '.join(options.splits)}", " is not kept"),
+        Rule(
+            "split",
+            f"split IN ({splits})",
+            "printf('split %s', split)",
+            f"one of {', '.join(options.splits)}",
+            " is not kept",
+        ),
         Rule(
             "scenario",
             f"scenario IS NULL OR scenario IN ({scenarios})",
@@ -95,7 +108,13 @@ def rules(options: Options) -> list[Rule]:
             f"one of {', '.join(options.scenarios)}, or none",
             " is not kept",
         ),
-        Rule("too_short", f"{seconds} >= {options.min_s}", length, f"at least {options.min_s} s", f", shorter than {options.min_s} s"),
+        Rule(
+            "too_short",
+            f"{seconds} >= {options.min_s}",
+            length,
+            f"at least {options.min_s} s",
+            f", shorter than {options.min_s} s",
+        ),
         Rule(
             "too_long",
             f"kind = 'noise' OR {seconds} <= {options.max_s}",
@@ -124,7 +143,13 @@ def rules(options: Options) -> list[Rule]:
 
 def _shares(options: Options) -> list[Rule]:
     return [
-        Rule(reason, f"{column} <= {most}", f"printf('%.4f of the samples {what}', {column})", f"at most {most}", f", more than {most}")
+        Rule(
+            reason,
+            f"{column} <= {most}",
+            f"printf('%.4f of the samples {what}', {column})",
+            f"at most {most}",
+            f", more than {most}",
+        )
         for reason, column, most, what in (
             ("clipped", "clipped_share", options.max_clipped, "at full scale"),
             ("digital_zero", "zero_share", options.max_zero, "digital zero"),
@@ -157,7 +182,9 @@ class Verdict:
 def verdicts(row: Table, options: Options) -> list[Verdict]:
     """What each rule, `where` included, says of a row as ingest left it. row: a table of one."""
     tried = rules(options)
-    told = row.derived(**{f"v{n}": f"[{rule.value}, CAST(coalesce({rule.keep}, false) AS VARCHAR)]" for n, rule in enumerate(tried)})
+    told = row.derived(
+        **{f"v{n}": f"[{rule.value}, CAST(coalesce({rule.keep}, false) AS VARCHAR)]" for n, rule in enumerate(tried)}
+    )
     found = [(rule, *told.column(f"v{n}")[0]) for n, rule in enumerate(tried)]
     listed = [Verdict(rule.reason, value or "unknown", rule.asked, met == "true") for rule, value, met in found]
     if options.where is not None:
@@ -210,7 +237,9 @@ def _ruled(rows: Table, options: Options) -> tuple[list[Table], Table]:
 
 def _drops(rows: Table, reason: str, detail: str | Sequence[str]) -> Table:
     table = rows.only(["id"])
-    return table.filled(stage=NAME, reason=reason, detail=detail if isinstance(detail, str) else list(detail)).as_kind(Drop)
+    return table.filled(stage=NAME, reason=reason, detail=detail if isinstance(detail, str) else list(detail)).as_kind(
+        Drop
+    )
 
 
 def _with_keyword(rows: Table, lexicon: Lexicon) -> Table:
@@ -222,7 +251,9 @@ def _dev_carved(rows: Table, options: Options, seed: int) -> tuple[Table, list[s
     """A keyed share of the groups of `train` moved to `dev`, in each corpus that has none of its own."""
     notes, split_codes, splits = [], *rows.codes("split")
     moved = np.zeros(len(rows), dtype=np.bool_)
-    for corpus in sorted(set(rows.codes("corpus")[1]), key=str) if options.dev_share and "dev" in options.splits else []:
+    for corpus in (
+        sorted(set(rows.codes("corpus")[1]), key=str) if options.dev_share and "dev" in options.splits else []
+    ):
         own = rows.equal("corpus", str(corpus))
         if (own & rows.equal("split", "dev")).any() or not (own & rows.equal("split", "train")).any():
             continue
@@ -230,7 +261,9 @@ def _dev_carved(rows: Table, options: Options, seed: int) -> tuple[Table, list[s
         codes, groups = rows.where(own).codes("group")
         drawn = dev_draw(seed, str(corpus), [str(group) for group in groups]) < options.dev_share
         moved[own] = drawn[codes]
-        notes.append(f"{corpus}: {int(drawn.sum())} of {len(groups)} groups of train became dev (dev_share {options.dev_share})")
+        notes.append(
+            f"{corpus}: {int(drawn.sum())} of {len(groups)} groups of train became dev (dev_share {options.dev_share})"
+        )
         if not drawn.any():
             notes[-1] += ": its dev split is empty; raise dev_share if you need one"
     names = [*[str(split) for split in splits], "dev"]
@@ -244,7 +277,9 @@ def apart(rows: Table, column: str, stage: str) -> tuple[Table, Table]:
     """
     leaks, sentences = _leaks(rows, column)
     reason = "group_in_two_splits" if column == "group" else "audio_in_two_splits"
-    return rows.where(~leaks), rows.where(leaks).only(["id"]).filled(stage=stage, reason=reason, detail=sentences).as_kind(Drop)
+    return rows.where(~leaks), rows.where(leaks).only(["id"]).filled(
+        stage=stage, reason=reason, detail=sentences
+    ).as_kind(Drop)
 
 
 def _leaks(rows: Table, column: str) -> tuple[NDArray[np.bool_], list[str]]:

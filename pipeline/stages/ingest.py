@@ -9,12 +9,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline import corpora, dsp
-from pipeline.row import Clip, Place
+from pipeline import corpora
+from pipeline.audio import dsp
+from pipeline.audio.codec import Recording, pcm_crc, pcm_hash
+from pipeline.core.row import Clip, Place
+from pipeline.core.table import Table
 from pipeline.stages import Options as StageOptions
 from pipeline.stages.places import located, places
-from pipeline.store import Recording, Store, pcm_crc, pcm_hash
-from pipeline.table import Table
+from pipeline.stages.store import Store
 
 NAME = "ingest"
 VERSION = 1

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from pipeline.row import Place
-from pipeline.table import Table
+from pipeline.core.row import Place
+from pipeline.core.table import Table
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,10 @@ class At:
 
 def located(plan: Table, places: Sequence[Place]) -> Table:
     """The plan with the columns of At, one place a row."""
-    held = [At(p.root, p.container, p.offset, p.packed, p.size, p.method, p.crc, p.stamp, p.begin_s, p.end_s) for p in places]
+    held = [
+        At(p.root, p.container, p.offset, p.packed, p.size, p.method, p.crc, p.stamp, p.begin_s, p.end_s)
+        for p in places
+    ]
     return plan.beside(Table.of(held, At))
 
 

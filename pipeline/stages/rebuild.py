@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from pipeline.dsp import Pcm16
-from pipeline.errors import CorruptMember
-from pipeline.row import Place
+from pipeline.audio.codec import pcm_hash
+from pipeline.audio.dsp import Pcm16
+from pipeline.core.errors import CorruptMember
+from pipeline.core.row import Place
+from pipeline.core.table import Table
 from pipeline.stages import resample
 from pipeline.stages.places import places
 from pipeline.stages.resample import Known, Options
-from pipeline.store import Store, pcm_hash
-from pipeline.table import Table
+from pipeline.stages.store import Store
 
 __all__ = ["DEPENDS", "NAME", "PLANNED", "VERSION", "Job", "Made", "Options", "jobs", "known_sound", "stores", "work"]
 
@@ -59,7 +60,9 @@ def work(job: Job, options: Options, store: Store) -> Made:
     pcm = known_sound(job.known, job.place, options, store)
     found = pcm_hash(pcm, options.rate_hz)
     if found != job.pcm_hash:
-        raise CorruptMember(DIFFERENT, f"{job.known.source} at {options.rate_hz} Hz has the hash {found}, in the set {job.pcm_hash}")
+        raise CorruptMember(
+            DIFFERENT, f"{job.known.source} at {options.rate_hz} Hz has the hash {found}, in the set {job.pcm_hash}"
+        )
     return Made(job.id, *store.put(job.id, pcm, options.rate_hz))
 
 

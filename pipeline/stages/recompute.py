@@ -7,21 +7,32 @@ from dataclasses import dataclass
 
 from pydantic import Field
 
-from pipeline import dsp
-from pipeline.dsp import Pcm16
-from pipeline.errors import CorruptMember
-from pipeline.row import Place
+from pipeline.audio import dsp
+from pipeline.audio.codec import pcm_hash
+from pipeline.audio.dsp import Pcm16
+from pipeline.core.errors import CorruptMember
+from pipeline.core.row import Place
+from pipeline.core.table import Table
 from pipeline.stages import resample
 from pipeline.stages.places import places
 from pipeline.stages.rebuild import DIFFERENT, known_sound
 from pipeline.stages.resample import Known
-from pipeline.store import Store, pcm_hash
-from pipeline.table import Table
+from pipeline.stages.store import Store
 
 NAME = "recompute"
 VERSION = 1
 PLANNED: set[str] = set()
-DEPENDS = ("id", "source_pcm_hash", "rate_hz", "noise_id", "noise_pcm_hash", "noise_start", "gain_db", "noise_gain_db", "pcm_hash")
+DEPENDS = (
+    "id",
+    "source_pcm_hash",
+    "rate_hz",
+    "noise_id",
+    "noise_pcm_hash",
+    "noise_start",
+    "gain_db",
+    "noise_gain_db",
+    "pcm_hash",
+)
 
 
 class Options(resample.Options):

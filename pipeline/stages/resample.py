@@ -10,14 +10,15 @@ from typing import Literal
 import numpy as np
 from pydantic import Field
 
-from pipeline import dsp
-from pipeline.errors import CorruptMember, PrepError
-from pipeline.row import Drop, Place
+from pipeline.audio import dsp
+from pipeline.audio.codec import Recording, floats, pcm_crc, pcm_hash
+from pipeline.core.errors import CorruptMember, PrepError
+from pipeline.core.row import Drop, Place
+from pipeline.core.table import Table
 from pipeline.stages import Options as StageOptions
 from pipeline.stages.ingest import DB_DIGITS, SHARE_DIGITS, decibels
 from pipeline.stages.places import located, places
-from pipeline.store import Recording, Store, floats, pcm_crc, pcm_hash
-from pipeline.table import Table
+from pipeline.stages.store import Store
 
 NAME = "resample"
 VERSION = 1
@@ -28,7 +29,9 @@ DEPENDS = ("id", "source_pcm_hash", "source_rate_hz", "source_channels", "source
 class Options(StageOptions):
     """Rate and quality of the stored audio."""
 
-    rate_hz: int = Field(16_000, ge=8_000, le=48_000, description="rate of the stored audio, Hz", json_schema_extra={"flag": "--rate"})
+    rate_hz: int = Field(
+        16_000, ge=8_000, le=48_000, description="rate of the stored audio, Hz", json_schema_extra={"flag": "--rate"}
+    )
     quality: Literal["QQ", "LQ", "MQ", "HQ", "VHQ"] = Field("HQ", description="soxr quality")
 
 
@@ -75,13 +78,20 @@ class Made:
 def plan(rows: Table, where: Mapping[str, Place]) -> tuple[Table, Table]:
     """(one job a row whose recording was found, drops of those whose was not); where: Row.source -> place."""
     if rows.equal("kind", "mixture").any():
-        raise PrepError("these are mixtures already: resample takes what prep filter wrote (manifests/filtered.parquet)")
+        raise PrepError(
+            "these are mixtures already: resample takes what prep filter wrote (manifests/filtered.parquet)"
+        )
     rows = rows.ordered()
     sources = rows.column("source")
     found = np.array([source in where for source in sources], dtype=np.bool_)
     lost = rows.where(~found)
     drops = [
-        Drop(row_id, NAME, "not_found", f"{source} is nowhere under its root any more: was the corpus moved or changed since ingest?")
+        Drop(
+            row_id,
+            NAME,
+            "not_found",
+            f"{source} is nowhere under its root any more: was the corpus moved or changed since ingest?",
+        )
         for row_id, source in zip(lost.column("id"), lost.column("source"), strict=True)
     ]
     return located(rows.where(found), [where[source] for source in sources if source in where]), Table.of(drops, Drop)

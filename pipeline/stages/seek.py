@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from pipeline.errors import CorruptMember
-from pipeline.row import Drop, Place
+from pipeline.audio.codec import Recording, pcm_crc, pcm_hash
+from pipeline.core.errors import CorruptMember
+from pipeline.core.row import Drop, Place
+from pipeline.core.table import Table
 from pipeline.stages import Options as StageOptions
 from pipeline.stages.places import located, places
-from pipeline.store import Recording, Store, pcm_crc, pcm_hash
-from pipeline.table import Table
+from pipeline.stages.store import Store
 
 NAME = "seek"
 VERSION = 1
@@ -58,13 +59,18 @@ class Made:
 
 def spot(place: Place) -> str:
     """The name of a place on this machine: its root, the container there, and where in it."""
-    return f"{place.root}/{place.container}/{place.offset}" + (f"/{place.begin_s}-{place.end_s}" if place.is_piece else "")
+    return f"{place.root}/{place.container}/{place.offset}" + (
+        f"/{place.begin_s}-{place.end_s}" if place.is_piece else ""
+    )
 
 
 def plan(where: Iterable[Place]) -> Table:
     """One job a file."""
     held = list(where)
-    spots = [Spot(spot(p), p.root, NAME, f"{p.root}/{p.container}/{p.offset:015d}", f"{p.size} {p.crc} {p.stamp}") for p in held]
+    spots = [
+        Spot(spot(p), p.root, NAME, f"{p.root}/{p.container}/{p.offset:015d}", f"{p.size} {p.crc} {p.stamp}")
+        for p in held
+    ]
     return located(Table.of(spots, Spot), held)
 
 

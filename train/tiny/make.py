@@ -21,7 +21,15 @@ def byte_letters() -> list[str]:
 def tokenizer() -> WhisperTokenizer:
     """Bytes, then the special tokens in Whisper's order; its languages only as far as Korean, which must be the sixth."""
     languages = [f"<|{code}|>" for code in list(LANGUAGES)[: list(LANGUAGES).index("ko") + 1]]
-    special = ["<|endoftext|>", "<|startoftranscript|>", *languages, "<|translate|>", "<|transcribe|>", "<|nospeech|>", "<|notimestamps|>"]
+    special = [
+        "<|endoftext|>",
+        "<|startoftranscript|>",
+        *languages,
+        "<|translate|>",
+        "<|transcribe|>",
+        "<|nospeech|>",
+        "<|notimestamps|>",
+    ]
     vocabulary = {letter: index for index, letter in enumerate(byte_letters())} | {special[0]: BYTES}
     made = WhisperTokenizer(vocab=vocabulary, merges=[], pad_token=special[0])
     made.add_special_tokens({"additional_special_tokens": special[1:]})

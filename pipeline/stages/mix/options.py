@@ -9,7 +9,7 @@ from typing import Literal
 from pydantic import Field, field_validator
 
 from pipeline import corpora
-from pipeline.errors import did_you_mean
+from pipeline.core.errors import did_you_mean
 from pipeline.stages import Options as StageOptions
 
 _RANGE = re.compile(r"\s*(-?\d+(?:\.\d+)?)\s*:\s*(-?\d+(?:\.\d+)?)\s*")
@@ -26,13 +26,18 @@ class Options(StageOptions):
     )
     copies: int = Field(1, ge=1, le=1000, description="variants of each utterance, each with noise of its own")
     noise: tuple[str, ...] | None = Field(
-        None, description="corpora to take noise from, NAME or NAME=WEIGHT (default: cochlscene if there, else all that have noise)"
+        None,
+        description="corpora to take noise from, NAME or NAME=WEIGHT (default: cochlscene if there, else all that have noise)",
     )
     definition: Literal["active", "full"] = Field(
         "active", description="level of speech: ITU-T P.56 active level, or RMS of the whole clip"
     )
-    keep: tuple[str, ...] = Field(("recordings",), description="corpora whose recordings hold their own noise and are kept as they are")
-    virtual: bool = Field(False, description="store no audio: the reader renders each mixture from its row, the same samples")
+    keep: tuple[str, ...] = Field(
+        ("recordings",), description="corpora whose recordings hold their own noise and are kept as they are"
+    )
+    virtual: bool = Field(
+        False, description="store no audio: the reader renders each mixture from its row, the same samples"
+    )
     floor_dbfs: float = Field(-70.0, le=0, description="noise crops quieter than this are drawn again")
 
     @field_validator("snr_db")

@@ -8,13 +8,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline import dsp, keys
-from pipeline.errors import PrepError, RecipeError, did_you_mean
-from pipeline.row import Drop, Place, Row
+from pipeline.audio import dsp
+from pipeline.core import keys
+from pipeline.core.errors import PrepError, RecipeError, did_you_mean
+from pipeline.core.row import Drop, Place, Row
+from pipeline.core.table import Table, release
 from pipeline.stages import resample
 from pipeline.stages.mix.options import Options, weight_of
 from pipeline.stages.places import located
-from pipeline.table import Table, release
 
 NAME = "mix"
 TRIES = 4  # crops drawn before noise counts as silent
@@ -64,7 +65,9 @@ def plan(rows: Table, options: Options, seed: int, resampled: str) -> Plan:
     _refuse(rows)
     to_mix = rows.equal("kind", "speech") & ~rows.among("corpus", options.keep)
     weights, notes = _noise_corpora(rows, options)
-    noise, left_out = _usable(rows.where(rows.equal("kind", "noise") & rows.among("corpus", weights)).as_rows(), options.floor_dbfs)
+    noise, left_out = _usable(
+        rows.where(rows.equal("kind", "noise") & rows.among("corpus", weights)).as_rows(), options.floor_dbfs
+    )
     noise, pools = _pooled(noise)
     kept, speech = rows.where(~to_mix), rows.where(to_mix)
     del rows  # a table of millions of rows
@@ -108,12 +111,16 @@ def _noise_corpora(rows: Table, options: Options) -> tuple[dict[str, float], lis
     """Weight of each corpus that gives noise, and what to say of the choice."""
     there = sorted(str(name) for name in rows.where(rows.equal("kind", "noise")).codes("corpus")[1])
     if not there:
-        raise PrepError("no noise to mix with: ingest a corpus of noise (prep ingest cochlscene), then filter and resample again")
+        raise PrepError(
+            "no noise to mix with: ingest a corpus of noise (prep ingest cochlscene), then filter and resample again"
+        )
     if options.noise is None:
         chosen = ["cochlscene"] if "cochlscene" in there else there
         return dict.fromkeys(chosen, 1.0), [f"noise from {', '.join(chosen)} (choose with --noise)"]
     weights = dict(weight_of(value) for value in options.noise)
-    faults = [f'noise: no rows of noise from "{name}"{did_you_mean(name, there)}' for name in weights if name not in there]
+    faults = [
+        f'noise: no rows of noise from "{name}"{did_you_mean(name, there)}' for name in weights if name not in there
+    ]
     if faults:
         raise RecipeError(faults)
     return weights, []
@@ -149,7 +156,9 @@ def _pooled(noise: Table) -> tuple[Table, dict[str, tuple[str, list[tuple[int, i
     return noise.filled(at_pool="", at_noise=begins).spread("at_pool", codes, names), pools
 
 
-def _variants(speech: Table, noise: Table, weights: Mapping[str, float], options: Options, seed: int) -> Iterator[Table]:
+def _variants(
+    speech: Table, noise: Table, weights: Mapping[str, float], options: Options, seed: int
+) -> Iterator[Table]:
     """The planned mixtures, a table for each copy and SNR."""
     for copy in range(options.copies):
         words = keys.words(seed, NAME, speech.only(["id"]).suffixed("id", f"\n{copy}").strings("id"))
@@ -205,10 +214,14 @@ def redrawn(mixture: Table, rows: Table, options: Options, seed: int) -> Drawn |
     pool = noise.equal("split", str(mixture.column("split")[0])) & noise.equal("corpus", str(drawn.column("corpus")[0]))
     starts = _starts(mixture.integers("frames"), drawn.integers("frames"), words)[0]
     _, draw, snr_draw = keys.unit(words[0, :3]).tolist()
-    return Drawn(drawn.column("id")[0], int(drawn.column("frames")[0]), int(pool.sum()), draw, tuple(starts.tolist()), snr_draw)
+    return Drawn(
+        drawn.column("id")[0], int(drawn.column("frames")[0]), int(pool.sum()), draw, tuple(starts.tolist()), snr_draw
+    )
 
 
-def _planned(speech: Table, noise: Table, words: NDArray[np.uint64], snr: float | str, copy: int, definition: str) -> Table:
+def _planned(
+    speech: Table, noise: Table, words: NDArray[np.uint64], snr: float | str, copy: int, definition: str
+) -> Table:
     """The rows of the mixtures as far as they are known before any audio is opened."""
     if isinstance(snr, str):
         low, high = (float(bound) for bound in snr.split(":"))
@@ -216,7 +229,9 @@ def _planned(speech: Table, noise: Table, words: NDArray[np.uint64], snr: float 
     else:
         requested = np.full(len(speech), snr)
     tag = snr.replace(":", "to") if isinstance(snr, str) else f"{snr:.10g}"
-    added = noise.only(("id", "source", "pcm_hash", "scene")).renamed(id="noise_id", source="noise_source", pcm_hash="noise_pcm_hash")
+    added = noise.only(("id", "source", "pcm_hash", "scene")).renamed(
+        id="noise_id", source="noise_source", pcm_hash="noise_pcm_hash"
+    )
     planned = speech.copied(speech_id="id").beside(added).suffixed("id", f"_snr{tag}_{copy}")
     return planned.filled(kind="mixture", snr_db=requested, snr_definition=definition, variant=copy)
 
@@ -224,8 +239,18 @@ def _planned(speech: Table, noise: Table, words: NDArray[np.uint64], snr: float 
 def _material(frames: NDArray[np.int64], noise: Table, words: NDArray[np.uint64]) -> Table:
     """The columns of Material."""
     starts = _starts(frames, noise.integers("frames"), words)
-    names = {"shard": "at_noise_shard", "offset": "at_noise_offset", "bytes": "at_noise_bytes", "frames": "at_noise_frames"}
-    return noise.only((*names, "at_pool", "at_noise")).renamed(**names).filled(resampled="", starts=starts).as_kind(Material)
+    names = {
+        "shard": "at_noise_shard",
+        "offset": "at_noise_offset",
+        "bytes": "at_noise_bytes",
+        "frames": "at_noise_frames",
+    }
+    return (
+        noise.only((*names, "at_pool", "at_noise"))
+        .renamed(**names)
+        .filled(resampled="", starts=starts)
+        .as_kind(Material)
+    )
 
 
 def _starts(frames: NDArray[np.int64], noise_frames: NDArray[np.int64], words: NDArray[np.uint64]) -> NDArray[np.int64]:

@@ -8,21 +8,32 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline import dsp
-from pipeline.errors import CorruptMember
-from pipeline.row import Drop, Place
+from pipeline.audio import dsp
+from pipeline.audio.codec import pcm_hash
+from pipeline.core.errors import CorruptMember
+from pipeline.core.row import Drop, Place
+from pipeline.core.table import Table
 from pipeline.stages import resample
 from pipeline.stages.ingest import DB_DIGITS, SHARE_DIGITS, decibels
 from pipeline.stages.mix.options import Options
 from pipeline.stages.mix.plan import NAME, TRIES, Rendering
 from pipeline.stages.places import places
 from pipeline.stages.resample import Known, Sound, attenuation_db
-from pipeline.store import Store, pcm_hash
-from pipeline.table import Table
+from pipeline.stages.store import Store
 
 VERSION = 1
 PLANNED: set[str] = {"snr_db", "copies", "noise", "definition", "keep"}
-DEPENDS = ("id", "rate_hz", "source_pcm_hash", "resampled", "noise_id", "noise_pcm_hash", "starts", "snr_db", "snr_definition")
+DEPENDS = (
+    "id",
+    "rate_hz",
+    "source_pcm_hash",
+    "resampled",
+    "noise_id",
+    "noise_pcm_hash",
+    "starts",
+    "snr_db",
+    "snr_definition",
+)
 TOLERANCE_DB = 0.1  # a mixture whose realised SNR is further from the request is a Drop
 
 
@@ -59,7 +70,9 @@ class Stored:
     def sound(self, store: Store) -> tuple[Sound, str]:
         """The speech, decoded, and its hash."""
         pcm = store.stored(self.shard, self.offset, self.bytes)
-        return Sound(pcm, self.gain_db or 0.0, self.level_full_dbfs, self.level_active_dbfs, self.activity), self.pcm_hash
+        return Sound(
+            pcm, self.gain_db or 0.0, self.level_full_dbfs, self.level_active_dbfs, self.activity
+        ), self.pcm_hash
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +135,9 @@ def jobs(plan: Table) -> Iterator[Job]:
             yield Job(mixture, stored)
         return
     chosen: dict[Rendering, resample.Options] = {}
-    for mixture, known, place, told in zip(plan.rows(Mixture), plan.rows(Known), places(plan), plan.rows(Rendering), strict=True):
+    for mixture, known, place, told in zip(
+        plan.rows(Mixture), plan.rows(Known), places(plan), plan.rows(Rendering), strict=True
+    ):
         options = chosen.setdefault(told, resample.Options(rate_hz=mixture.rate_hz, quality=told.at_quality))  # type: ignore[arg-type]
         yield Job(mixture, Unstored(known, place, options))
 
@@ -136,14 +151,22 @@ def work(job: Job, options: Options, store: Store) -> Made | Drop:
     pool = store.pool(mixture.at_pool)[mixture.at_noise : mixture.at_noise + mixture.at_noise_frames]
     found = _audible(pool, mixture, options.floor_dbfs)
     if found is None:
-        return Drop(mixture.id, NAME, "silent_noise", f"{TRIES} crops of {mixture.noise_id} were all below {options.floor_dbfs} dBFS")
+        return Drop(
+            mixture.id,
+            NAME,
+            "silent_noise",
+            f"{TRIES} crops of {mixture.noise_id} were all below {options.floor_dbfs} dBFS",
+        )
     start, noise, noise_db = found
     pcm, gain_db, noise_gain_db = mixed(mixture, speech, noise, noise_db)
     made = _measured(mixture, speech, pcm, gain_db, noise_gain_db, start, speech_hash)
     realised = made.snr_active_db if mixture.snr_definition == "active" else made.snr_full_db
     if realised is None or abs(realised - mixture.snr_db) > TOLERANCE_DB:
         return Drop(
-            mixture.id, NAME, "snr_off", f"{mixture.snr_db} dB asked for, {realised} dB came out in 16 bits with {mixture.noise_id}"
+            mixture.id,
+            NAME,
+            "snr_off",
+            f"{mixture.snr_db} dB asked for, {realised} dB came out in 16 bits with {mixture.noise_id}",
         )
     return made if options.virtual else _stored(made, pcm, mixture.rate_hz, store)
 
@@ -153,12 +176,15 @@ def _heard(job: Job, store: Store) -> tuple[Sound, str]:
     sound, digest = job.speech.sound(store)
     if len(sound.pcm) != job.mixture.frames:
         raise CorruptMember(
-            "changed", f"{job.mixture.speech_id} has {len(sound.pcm)} frames, {job.mixture.frames} were planned: ingest again"
+            "changed",
+            f"{job.mixture.speech_id} has {len(sound.pcm)} frames, {job.mixture.frames} were planned: ingest again",
         )
     return sound, digest
 
 
-def _audible(pool: NDArray[np.int16], mixture: Mixture, floor_dbfs: float) -> tuple[int, NDArray[np.int16], float] | None:
+def _audible(
+    pool: NDArray[np.int16], mixture: Mixture, floor_dbfs: float
+) -> tuple[int, NDArray[np.int16], float] | None:
     """(start, noise, its level in dBFS) of the first crop above the floor."""
     for start in mixture.starts:
         noise = dsp.crop(pool, start, mixture.frames, mixture.rate_hz)
@@ -168,7 +194,9 @@ def _audible(pool: NDArray[np.int16], mixture: Mixture, floor_dbfs: float) -> tu
     return None
 
 
-def mixed(mixture: Mixture, speech: Sound, noise: NDArray[np.int16], noise_db: float) -> tuple[NDArray[np.int16], float, float]:
+def mixed(
+    mixture: Mixture, speech: Sound, noise: NDArray[np.int16], noise_db: float
+) -> tuple[NDArray[np.int16], float, float]:
     """(samples of the mixture at the requested SNR, int16 [frames]; gains in dB of the speech and of the noise).
 
     noise: int16 [frames], and its level. Both are attenuated alike where their sum would peak above full scale minus 0.1 dB.
@@ -187,7 +215,13 @@ def mixed(mixture: Mixture, speech: Sound, noise: NDArray[np.int16], noise_db: f
 
 
 def _measured(
-    mixture: Mixture, speech: Sound, pcm: NDArray[np.int16], gain_db: float, noise_gain_db: float, start: int, speech_hash: str
+    mixture: Mixture,
+    speech: Sound,
+    pcm: NDArray[np.int16],
+    gain_db: float,
+    noise_gain_db: float,
+    start: int,
+    speech_hash: str,
 ) -> Made:
     """What the mixture holds beside the speech is noise, quantisation included."""
     active_db, activity, full_db = speech.level_active_dbfs, speech.activity, speech.level_full_dbfs
@@ -200,7 +234,9 @@ def _measured(
         active = dsp.active_level(
             part / dsp.FULL_SCALE, mixture.rate_hz
         )  # a scaled signal against the same thresholds: hundredths of a dB off
-        active_db, activity = (round(active.level_dbfs, DB_DIGITS), round(active.activity, SHARE_DIGITS)) if active else (None, None)
+        active_db, activity = (
+            (round(active.level_dbfs, DB_DIGITS), round(active.activity, SHARE_DIGITS)) if active else (None, None)
+        )
         full_db = decibels(dsp.power(part / dsp.FULL_SCALE))
     noise_db = decibels(_variance(left))
     return Made(

@@ -1,0 +1,200 @@
+"""Names: what a name says about a file, how bytes become text, how containers are spelled."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from unicodedata import is_normalized, normalize
+
+UTF8_FIRST = ("utf-8", "cp949", "cp437")
+CP949_FIRST = ("cp949", "utf-8", "cp437")
+AUDIO_SUFFIXES = frozenset(
+    (
+        ".wav",
+        ".flac",
+        ".mp3",
+        ".ogg",
+        ".oga",
+        ".opus",
+        ".m4a",
+        ".aac",
+        ".aif",
+        ".aiff",
+        ".au",
+        ".wma",
+        ".w64",
+        ".caf",
+        ".amr",
+        ".3gp",
+    )
+)
+
+_ARCHIVE = re.compile(r"\.(?:zip|tar)$", re.IGNORECASE)
+_PIECE = re.compile(
+    r"(?P<whole>.+\.(?:zip|tar))\.(?:part)?(?P<number>(?<=part)\d+|(?<=\.)\d{3})$", re.IGNORECASE | re.DOTALL
+)
+_DISK = re.compile(r"(?P<stem>.+)\.z(?P<number>\d{2,})$", re.IGNORECASE | re.DOTALL)
+_JUNK = re.compile(r"(?:^|/)(?:\.|__MACOSX(?:/|$)|Thumbs\.db$|ehthumbs\.db$|desktop\.ini$)|\.tmp$|~$", re.IGNORECASE)
+_INCOMPLETE = re.compile(r"\.(?:crdownload|aria2|part|partial|!ut|!qb|opdownload|filepart)$", re.IGNORECASE)
+_FOREIGN = re.compile(
+    r"(?<!\.json)(?<!\.jsonl)\.(?:7z(?:\.\d+)?|rar|alz|egg|gz|tgz|bz2|tbz2?|xz|txz|zst|lzh|cab)$", re.IGNORECASE
+)
+_ORDINARY = frozenset(("wav", "json", "flac", "ogg", "mp3", "m4a", "csv", "tsv", "txt"))
+_ODD_PATH = re.compile(r"^/|//|(?:^|/)\.\.?(?:/|$)")
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """NAME.zip.part1200000 says: piece 1200000 of NAME.zip."""
+
+    whole: str
+    number: int
+
+
+def is_ordinary(name: str) -> bool:
+    """A quick yes for nearly all files: they are neither archive nor junk, and their path is tidy."""
+    return (
+        name[name.rfind(".") + 1 :] in _ORDINARY
+        and name[0] not in "./"
+        and not ("/." in name or "//" in name or "__" in name or "\\" in name)
+    )
+
+
+def is_junk(name: str) -> bool:
+    """Hidden files, what operating systems leave behind, and temporary files."""
+    return _JUNK.search(name) is not None
+
+
+def is_archive(name: str) -> bool:
+    """A name that ends in .zip or .tar, in any case."""
+    return _ARCHIVE.search(name) is not None
+
+
+def is_foreign_archive(name: str) -> bool:
+    """An archive of a kind that is not read in place: .7z, .rar, .alz, .egg, .gz, ..."""
+    return _FOREIGN.search(name) is not None
+
+
+def is_incomplete_download(name: str) -> bool:
+    """What browsers and download tools call a file that is still on its way."""
+    return _INCOMPLETE.search(name) is not None
+
+
+def base(name: str) -> str:
+    """File name without its folders."""
+    return name.rpartition("/")[2]
+
+
+def parts(name: str) -> tuple[str, str, str]:
+    """Folder, stem and lower-case suffix of a path: all that is asked of it, in one pass."""
+    folder, _, last = name.rpartition("/")
+    head, dot, tail = last.rpartition(".")
+    return (folder, head, f".{tail.lower()}") if dot and head else (folder, last, "")
+
+
+def suffix(name: str) -> str:
+    """`.wav`: lower case, with the dot; "" where there is none."""
+    return parts(name)[2]
+
+
+def stem(name: str) -> str:
+    """File name without folders and suffix."""
+    return parts(name)[1]
+
+
+def is_audio(name: str) -> bool:
+    """Told by the suffix alone; whether it decodes is for ingest to find out."""
+    return suffix(name) in AUDIO_SUFFIXES
+
+
+def without_suffix(name: str) -> str:
+    """`a/b.zip` -> `a/b`: the folder that the archive stands for."""
+    return name[: name.rindex(".")]
+
+
+def piece(name: str) -> Piece | None:
+    """The whole and the number of `NAME.zip.part<number>` or `NAME.zip.<three digits>`."""
+    match = _PIECE.match(name)
+    return Piece(match["whole"], int(match["number"])) if match else None
+
+
+def disk(name: str) -> Piece | None:
+    """The stem and the number of `STEM.z01`: a disk of a split zip, counted from 1."""
+    match = _DISK.match(name)
+    return Piece(match["stem"], int(match["number"])) if match else None
+
+
+def nfc(name: str) -> str:
+    """The name in NFC, which every name inside this project is in."""
+    return name if name.isascii() or is_normalized("NFC", name) else normalize("NFC", name)
+
+
+def decoded(raw: bytes, encodings: tuple[str, ...] = UTF8_FIRST) -> str:
+    """The bytes as text in the first encoding that takes them; cp437, the last, takes all."""
+    for encoding in encodings[:-1]:
+        try:
+            return raw.decode(encoding)
+        except UnicodeDecodeError:
+            continue
+    return raw.decode(encodings[-1])
+
+
+def is_utf8(raw: bytes) -> bool:
+    """Whether the bytes are valid UTF-8. A single Hangul syllable in cp949 may be, by accident: its neighbours then tell."""
+    try:
+        raw.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def readable(name: str) -> str:
+    """A name the system gave us, where undecodable bytes are surrogates, as text in NFC."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        name = decoded(name.encode("utf-8", "surrogateescape"))
+    return nfc(name)
+
+
+def tidy(name: str) -> str:
+    """A member's name as a path below the archive: no leading `/` or `./`, no `..`."""
+    if _ODD_PATH.search(name) is None:
+        return name
+    parts: list[str] = []
+    for part in name.split("/"):
+        if part == "..":
+            parts = parts[:-1]
+        elif part not in ("", "."):
+            parts.append(part)
+    return "/".join(parts)
+
+
+def escaped(name: str) -> str:
+    """The name with `!` as %21, so that `!` can stand between an archive and the archive inside it."""
+    return re.sub("%(2[15])", r"%25\1", name).replace("!", "%21")
+
+
+def inside(container: str, name: str) -> str:
+    """The container `name` inside the container: `a.tar!b.zip`."""
+    return f"{container}!{escaped(name)}"
+
+
+def levels(container: str) -> list[str]:
+    """`a.tar!b.zip` -> ["a.tar", "b.zip"], each as it is spelled on disk or in the archive."""
+    return [re.sub("%2[15]", lambda match: "!" if match[0] == "%21" else "%", level) for level in container.split("!")]
+
+
+def folder_name(container: str) -> str:
+    """The folder that a container stands for, in NFC: `a.tar!b.zip` -> `a/b`."""
+    return "/".join(readable(without_suffix(level)) for level in levels(container))
+
+
+def fault(name: str) -> str:
+    """Why a file of this name stops a listing, and what to do; empty where it does not."""
+    if is_incomplete_download(name):
+        return "an unfinished download. Finish it, or delete it."
+    if is_foreign_archive(name):
+        suffix = name[name.rindex(".") :].lower()
+        return f"{suffix} archives are not read in place. Unpack it or repack it as zip or tar, then delete it."
+    return ""

@@ -1,0 +1,135 @@
+"""Bytes of a virtual file laid over stretches of real files: disks of a split zip, pieces, an archive inside another."""
+
+from __future__ import annotations
+
+import os
+from bisect import bisect_right
+from dataclasses import dataclass, field
+from functools import lru_cache
+from itertools import accumulate
+from pathlib import Path
+
+from pipeline.core.errors import SourceError
+
+OPEN_FILES = 128  # per process; the usual limit is 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """`size` bytes of the file at `path` from `start` on; stamp: the file's modification time in ns."""
+
+    path: str
+    start: int
+    size: int
+    stamp: int
+
+
+@dataclass(frozen=True, slots=True)
+class Spans:
+    """A virtual file: the parts one after another. Two Spans are equal while no file under them has changed."""
+
+    parts: tuple[Span, ...]
+    starts: tuple[int, ...] = field(init=False, compare=False, repr=False)
+    size: int = field(init=False, compare=False)
+
+    def __post_init__(self) -> None:
+        ends = tuple(accumulate((part.size for part in self.parts), initial=0))
+        object.__setattr__(self, "starts", ends[:-1])
+        object.__setattr__(self, "size", ends[-1])
+
+    @property
+    def path(self) -> str:
+        """The last real file under this one: the one a message names."""
+        return self.parts[-1].path if self.parts else ""
+
+    @property
+    def stamp(self) -> int:
+        """Modification time in ns of the youngest file under this one."""
+        return max((part.stamp for part in self.parts), default=0)
+
+    def pread(self, offset: int, size: int) -> bytes:
+        """The bytes [offset, offset + size), fewer where the virtual file ends before that."""
+        size = min(size, self.size - offset)
+        if size <= 0:
+            return b""
+        first = bisect_right(self.starts, offset) - 1
+        part = self.parts[first]
+        inside = offset - self.starts[first]
+        if inside + size <= part.size:
+            return _read(part, inside, size)
+        pieces = [_read(part, inside, part.size - inside)]
+        for part in self.parts[first + 1 :]:
+            size -= len(pieces[-1])
+            pieces.append(_read(part, 0, min(size, part.size)))
+        return b"".join(pieces)
+
+    def cut(self, offset: int, size: int) -> Spans:
+        """The stretch [offset, offset + size) as a virtual file of its own; it must lie inside this one."""
+        parts = []
+        for part, start in zip(self.parts, self.starts, strict=True):
+            low, high = max(offset, start), min(offset + size, start + part.size)
+            if low < high:
+                parts.append(Span(part.path, part.start + low - start, high - low, part.stamp))
+        return Spans(tuple(parts))
+
+
+def over_file(path: str) -> Spans:
+    """The whole file as it is now. SourceError where it cannot be read."""
+    try:
+        status = Path(path).stat()
+    except OSError as error:
+        raise unreadable(path, error) from error
+    return Spans((Span(path, 0, status.st_size, status.st_mtime_ns),))
+
+
+def joined(parts: list[Spans]) -> Spans:
+    """The virtual files one after another."""
+    return Spans(tuple(span for part in parts for span in part.parts))
+
+
+class _Handle:
+    """An open file. It closes when the last reader lets go, so eviction never closes it under a thread."""
+
+    __slots__ = ("fd",)
+
+    def __init__(self, path: str) -> None:
+        self.fd = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0))
+
+    def __del__(self) -> None:
+        if hasattr(self, "fd"):
+            os.close(self.fd)
+
+
+@lru_cache(maxsize=OPEN_FILES)
+def _handle(path: str, stamp: int) -> _Handle:
+    """The open file; the stamp is in the key so that a replaced file is opened anew."""
+    return _Handle(path)
+
+
+def _read(span: Span, inside: int, size: int) -> bytes:
+    """`size` bytes of the span from `inside` on, in one read where the system gives them so."""
+    try:
+        handle = _handle(span.path, span.stamp)
+        data = os.pread(handle.fd, size, span.start + inside)
+        while len(data) < size:  # the system caps one read at 2 GiB
+            more = os.pread(handle.fd, size - len(data), span.start + inside + len(data))
+            if not more:
+                raise SourceError(_shrunk(span, inside + len(data)))
+            data += more
+    except OSError as error:
+        raise unreadable(span.path, error) from error
+    return data
+
+
+def _shrunk(span: Span, found: int) -> str:
+    return (
+        f"{span.path}: ends at byte {span.start + found:,}, but was at least {span.start + span.size:,} bytes long when "
+        "it was opened. Leave the corpora alone while they are read, then run the command again."
+    )
+
+
+def unreadable(path: str, error: OSError) -> SourceError:
+    """The message for a file or folder that the system does not let us read."""
+    return SourceError(
+        f"{path.rstrip('/')}: cannot be read ({error.strerror or error}). Check that the disk is there and that you may read it."
+    )

@@ -1,0 +1,272 @@
+"""Pure arrays in, arrays and numbers out: resampling, levels, noise crops, mixing. Opens nothing, draws nothing.
+
+Samples are float32 in [-1, 1), or integers of full scale 2**15 (int16) or 2**31 (int32); levels are dB relative to full
+scale, where 0 dBFS is an RMS of 1.0 (a full-scale sine is -3.01 dBFS). Levels are taken after the mean (DC) is removed.
+Sums are taken in float64, where those over 16-bit samples are exact: a level is the same on every machine.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import soxr
+from numpy.typing import NDArray
+
+Samples = NDArray[np.float32]
+Pcm16 = NDArray[np.int16]
+
+FULL_SCALE = 32_768
+CEILING = 10 ** (-0.1 / 20)  # no mixture peaks above full scale minus 0.1 dB
+FADE_S = 0.020  # equal-power crossfade where short noise is looped
+
+# ITU-T P.56 (12/2011), method B
+P56_SMOOTHING_S = 0.03
+P56_HANGOVER_S = 0.2
+P56_MARGIN_DB = 15.9
+P56_LOWEST_EXPONENT, P56_HIGHEST_EXPONENT = -15, -1  # thresholds 2**k of full scale, as 16-bit meters have
+_BLOCK = 16  # the envelope is looked at once in 16 samples: 1 kHz at 16 kHz, P.56 asks for at least 600 Hz
+_GROUP = 64  # blocks a group
+_CHUNK = 16_384  # samples summed at a time: what fits the cache
+_ONES = np.ones(_CHUNK)
+
+
+@dataclass(frozen=True, slots=True)
+class ActiveLevel:
+    """level_dbfs: level while active, dB. activity: share of the time that is active, (0, 1]."""
+
+    level_dbfs: float
+    activity: float
+
+
+def resample(samples: Samples, rate_hz: int, to_hz: int, quality: str = "HQ") -> Samples:
+    """The samples at another rate, float32 [frames * to_hz / rate_hz, rounded]; soxr of that quality (QQ LQ MQ HQ VHQ)."""
+    if rate_hz == to_hz:
+        return samples
+    return np.asarray(soxr.resample(samples, rate_hz, to_hz, quality=quality), dtype=np.float32)
+
+
+def mono(samples: NDArray[np.float32]) -> Samples:
+    """The mean of the channels: float32 [frames, channels] to [frames]."""
+    if samples.shape[1] == 1:
+        return samples[:, 0]
+    if samples.shape[1] == 2:  # ten times as fast as a mean along the short axis
+        return np.asarray((samples[:, 0] + samples[:, 1]) * np.float32(0.5))
+    return np.asarray(samples.mean(axis=1, dtype=np.float32))
+
+
+def frames_at(frames: NDArray[np.int64], rate_hz: NDArray[np.int64], to_hz: int) -> NDArray[np.int64]:
+    """How many frames `resample` makes of so many, int64 [clips]: frames * to_hz / rate_hz, halves rounded up."""
+    return (2 * frames * to_hz + rate_hz) // (2 * rate_hz)
+
+
+def fits(samples: Samples) -> bool:
+    """Whether float samples can be quantised as they are."""
+    return not samples.size or bool(samples.max() < 1 - 0.5 / FULL_SCALE and samples.min() >= -1)
+
+
+def quantised(samples: Samples) -> Pcm16:
+    """int16 [frames], rounded to nearest, no dither; the samples must fit, or they wrap."""
+    scaled = samples * np.float32(FULL_SCALE)
+    np.rint(scaled, out=scaled)
+    return scaled.astype(np.int16)
+
+
+def full_scale(samples: NDArray[Any]) -> float:
+    """Full scale of samples of this type."""
+    return 1.0 if samples.dtype.kind == "f" else float(-np.iinfo(samples.dtype).min)
+
+
+def peak(samples: NDArray[Any]) -> float:
+    """Largest magnitude, linear, full scale 1.0; 0.0 for no samples."""
+    return max(float(samples.max()), -float(samples.min())) / full_scale(samples) if samples.size else 0.0
+
+
+def moments(samples: NDArray[Any]) -> tuple[float, float]:
+    """(sum, sum of squares) of the samples as they are, [frames]; exact for int16 up to 2**23 frames."""
+    total = squares = 0.0
+    held = np.empty(min(_CHUNK, samples.size))
+    for start in range(0, samples.size, _CHUNK):
+        part = held[: min(_CHUNK, samples.size - start)]
+        np.copyto(part, samples[start : start + _CHUNK])
+        total += float(np.dot(part, _ONES[: part.size]))
+        squares += float(np.dot(part, part))
+    return total, squares
+
+
+def power(samples: NDArray[Any], known: tuple[float, float] | None = None) -> float:
+    """Mean square after the mean is removed (the variance), linear, full scale 1.0; 0.0 for no samples. known: their moments."""
+    if not samples.size:
+        return 0.0
+    total, squares = known or moments(samples)
+    return max(0.0, (squares - total * total / samples.size) / samples.size) / full_scale(samples) ** 2
+
+
+def db(ratio: float) -> float:
+    """10 log10 of a power ratio. ValueError for 0 or less: silence has no level."""
+    return 10.0 * math.log10(ratio)
+
+
+def gain(level_db: float) -> float:
+    """Linear amplitude factor of a gain in dB."""
+    return float(10.0 ** (level_db / 20.0))
+
+
+def active_level(samples: NDArray[Any], rate_hz: int, known: tuple[float, float] | None = None) -> ActiveLevel | None:
+    """Active speech level by ITU-T P.56, method B, of samples [frames]; None where nothing is active. known: their moments.
+
+    The magnitude is smoothed twice (0.03 s), a moment is active at threshold c if the envelope was at or above c
+    within the last 0.2 s, and the level is where energy / active time lies 15.9 dB above the threshold, between
+    thresholds 6.02 dB apart interpolated in dB.
+    """
+    if not samples.size:
+        return None
+    total, squares = known or moments(samples)
+    scale = full_scale(samples)
+    energy = (squares - total * total / samples.size) / scale**2
+    if energy <= 0.0:
+        return None
+    envelope = _envelope(samples, total / samples.size, rate_hz) / scale
+    found = _crossing(envelope, energy / _BLOCK, math.ceil(P56_HANGOVER_S * rate_hz / _BLOCK))
+    if found is None:
+        return None
+    return ActiveLevel(found, min(1.0, energy / samples.size / 10 ** (found / 10)))
+
+
+def _crossing(envelope: NDArray[np.float64], energy: float, hangover: int) -> float | None:
+    """Level (dB) at which the active level passes P56_MARGIN_DB above the threshold; energy is per envelope value."""
+    floor_db = db(energy / len(envelope))  # no active level is lower, so no threshold below it less the margin matters
+    step_db = db(4.0)
+    first = max(P56_LOWEST_EXPONENT, math.floor((floor_db - P56_MARGIN_DB) / step_db) - 1)
+    below: tuple[float, float] | None = None
+    for exponent in range(first, P56_HIGHEST_EXPONENT + 1):
+        active = _active_values(envelope, 2.0**exponent, hangover)
+        if not active:
+            return None
+        level = db(energy / active)
+        excess = level - exponent * step_db - P56_MARGIN_DB
+        if excess <= 0.0:
+            if below is None:
+                return level if excess == 0.0 else None
+            share = below[1] / (below[1] - excess)
+            return below[0] + share * (level - below[0])
+        below = level, excess
+    return None
+
+
+def _active_values(envelope: NDArray[np.float64], threshold: float, hangover: int) -> int:
+    """How many values are at or above the threshold, or at most `hangover` values after one that is."""
+    above = np.flatnonzero(envelope >= threshold)
+    if not above.size:
+        return 0
+    gaps = np.minimum(np.diff(above), hangover + 1)
+    return int(gaps.sum()) + 1 + min(hangover, len(envelope) - 1 - int(above[-1]))
+
+
+def _envelope(samples: NDArray[Any], mean: float, rate_hz: int) -> NDArray[np.float64]:
+    """The distance from the mean smoothed twice with P56_SMOOTHING_S, at the last sample of each block of _BLOCK; float64 [blocks].
+
+    Exact, not an approximation by decimation: two first-order filters in a row have a state of two numbers, so a
+    block's end is a linear function of the state before it and of its samples. The recursion then runs over groups
+    of blocks by the same trick, and over the groups in plain Python (16 steps a second of audio).
+    """
+    smooth = _smoothing(rate_hz)
+    blocks = -(-len(samples) // _BLOCK)
+    groups = -(-blocks // _GROUP)
+    padded = np.zeros(groups * _GROUP * _BLOCK)
+    magnitude = padded[: len(samples)]
+    np.subtract(samples, mean, out=magnitude)
+    np.abs(magnitude, out=magnitude)
+    driven = (padded.reshape(-1, _BLOCK) @ smooth.block).reshape(groups, 2 * _GROUP)
+    ends = driven @ smooth.group
+    states = np.empty((groups, 2))
+    once = twice = 0.0
+    (keep, leak), tail = smooth.step, ends[:, -2:].tolist()
+    for index, (driven_once, driven_twice) in enumerate(tail):
+        states[index] = once, twice
+        once, twice = keep * once + driven_once, keep * twice + leak * once + driven_twice
+    return np.asarray((ends[:, :_GROUP] + states @ smooth.carry).ravel()[:blocks])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Smoothing:
+    """Matrices of two equal first-order low-pass filters in a row, state (once, twice) smoothed."""
+
+    block: NDArray[np.float64]  # [_BLOCK, 2]: a block's samples to what they add to the state at its end
+    group: NDArray[
+        np.float64
+    ]  # [2 * _GROUP, _GROUP + 2]: those to `twice` at each block's end, and the group's end state
+    carry: NDArray[np.float64]  # [2, _GROUP]: state before a group to `twice` at each block's end
+    step: tuple[float, float]  # decay of the state over a group: own, and of `once` into `twice`
+
+
+@lru_cache(maxsize=8)
+def _smoothing(rate_hz: int) -> _Smoothing:
+    """The matrices for a sample rate: powers of g = exp(-1 / (0.03 rate))."""
+    g = math.exp(-1 / (P56_SMOOTHING_S * rate_hz))
+    age = np.arange(_BLOCK - 1, -1, -1)
+    block = np.stack([(1 - g) * g**age, (1 - g) ** 2 * (age + 1) * g**age], axis=1)
+    blocks = np.arange(1, _GROUP + 1)
+    keep, leak = g ** (_BLOCK * blocks), (1 - g) * _BLOCK * blocks * g ** (_BLOCK * blocks)
+    group = np.zeros((2 * _GROUP, _GROUP + 2))
+    for source in range(_GROUP):
+        later = np.arange(_GROUP - source)
+        decay = g ** (_BLOCK * later)
+        group[2 * source, source:_GROUP] = (1 - g) * _BLOCK * later * decay
+        group[2 * source + 1, source:_GROUP] = decay
+        group[2 * source, _GROUP] = decay[-1]
+        group[2 * source : 2 * source + 2, _GROUP + 1] = group[2 * source : 2 * source + 2, _GROUP - 1]
+    return _Smoothing(block, group, np.stack([leak, keep]), (float(keep[-1]), float(leak[-1])))
+
+
+def crop(noise: Pcm16, start: int, frames: int, rate_hz: int) -> Pcm16:
+    """`frames` samples of the noise from `start` on, int16; where it ends, it goes on from its beginning.
+
+    The seam is an equal-power crossfade of 20 ms: the end of each pass overlaps the beginning of the next, so a pass is
+    20 ms shorter than the noise. ValueError for noise too short to loop or a start outside it.
+    """
+    if not 0 <= start < max(len(noise), 1):
+        raise ValueError(f"start {start} lies outside the {len(noise)} frames of noise")
+    if start + frames <= len(noise):
+        return noise[start : start + frames]
+    loop = looped(noise, rate_hz)
+    return np.resize(np.roll(loop, -(start % len(loop))), frames)
+
+
+def looped(noise: Pcm16, rate_hz: int) -> Pcm16:
+    """The noise as one period of an endless loop, int16 [frames - fade]: its last 20 ms faded into its first."""
+    fade = round(FADE_S * rate_hz)
+    if len(noise) < 2 * fade:
+        raise ValueError(f"{len(noise)} frames of noise are too few to loop: at least {2 * fade}")
+    angle = (np.arange(fade, dtype=np.float32) + np.float32(0.5)) * np.float32(math.pi / 2 / fade)
+    seam = noise[:fade] * np.sin(angle) + noise[-fade:] * np.cos(angle)
+    loop = noise[:-fade].copy()
+    loop[:fade] = np.clip(np.rint(seam), -FULL_SCALE, FULL_SCALE - 1).astype(np.int16)
+    return loop
+
+
+def mixed(speech: Pcm16, noise: Pcm16, gain_db: float, noise_gain_db: float) -> Pcm16:
+    """round(gain * speech + noise_gain * noise), int16 [frames]: the whole of what a mixture is.
+
+    Element by element in float32, so the same inputs give the same samples on any machine. ValueError where a
+    sample would pass full scale.
+    """
+    return rounded(weighted(speech, noise, gain_db, noise_gain_db))
+
+
+def weighted(speech: Pcm16, noise: Pcm16, gain_db: float, noise_gain_db: float) -> Samples:
+    """gain * speech + noise_gain * noise, float32 [frames], full scale 2**15."""
+    total = noise * np.float32(gain(noise_gain_db))
+    total += speech * np.float32(gain(gain_db)) if gain_db else speech
+    return total
+
+
+def rounded(total: Samples) -> Pcm16:
+    """int16 of what `weighted` gives, rounded to nearest. ValueError where a sample would pass full scale."""
+    whole = np.rint(total)
+    if whole.size and (whole.max() > FULL_SCALE - 1 or whole.min() < -FULL_SCALE):
+        raise ValueError("the mixture passes full scale: attenuate speech and noise alike")
+    return whole.astype(np.int16)

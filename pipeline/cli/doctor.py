@@ -1,0 +1,60 @@
+"""prep doctor."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from pipeline.cli.common import roots_told
+from pipeline.engine import workers as crew
+from pipeline.inspect import doctor as machine
+from pipeline.inspect.doctor import Check, Pace
+
+_MARK = {"ok": "ok   ", "note": "note ", "fault": "FAULT"}
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="answer in JSON")
+@click.option(
+    "--root", multiple=True, metavar="NAME=DIR", help="where a corpus lies; else PREP_ROOT_NAME, else prep.toml"
+)
+def doctor(as_json: bool, root: tuple[str, ...]) -> None:
+    """Look at this machine: packages, decoders, encodings, disk, roots, and how fast it works. Exit 1 where something is at fault.
+
+    \b
+    Example:
+      prep doctor
+      prep doctor --root aihub=/data/aihub170
+    """
+    found = []
+    for check in machine.checks(roots_told(root), Path.cwd()):
+        found.append(check)
+        if not as_json:
+            click.echo(_text(check))
+    pace = machine.pace(crew.cores(), time.perf_counter)
+    if as_json:
+        told = {"hours_a_second": round(pace.hours_a_second, 3), "aihub_minutes": round(pace.aihub_minutes)} | asdict(
+            pace
+        )
+        click.echo(json.dumps({"checks": [asdict(check) for check in found], "pace": told}, ensure_ascii=False))
+    else:
+        click.echo(_pace_text(pace))
+    raise click.exceptions.Exit(int(any(check.state == "fault" for check in found)))
+
+
+def _text(check: Check) -> str:
+    remedy = f"\n{'':24}-> {check.remedy}" if check.remedy else ""
+    return f"{_MARK[check.state]} {check.about:<18}{check.found}{remedy}"
+
+
+def _pace_text(pace: Pace) -> str:
+    hours = pace.aihub_minutes / 60
+    return (
+        f"{'':6}{'pace':<18}{pace.hours_a_second:.2f} h of audio/s with {pace.processes} processes; AI-Hub whole "
+        f"({machine.AIHUB_CLIPS:,} recordings, {machine.AIHUB_H} h) with CochlScene: about "
+        f"{f'{hours:.1f} h' if hours >= 1 else f'{pace.aihub_minutes:.0f} min'}, if the disk keeps up"
+    )

@@ -1,0 +1,40 @@
+"""How a command of any of the project's programs speaks and ends: UTF-8, and one message for what a person can mend."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+import click
+
+from pipeline.core.errors import PrepError
+
+KEPT = " What is done is kept: the same command goes on from here."
+
+
+def speak_utf8() -> None:
+    """Korean names must come out whatever the locale says."""
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(AttributeError, ValueError):
+            stream.reconfigure(encoding="utf-8", errors="replace")  # type: ignore[union-attr]
+
+
+@contextmanager
+def endings(program: str, kept: str = "") -> Iterator[None]:
+    """Faults that a person can mend are one message and exit 1. kept: what is said after a file that could not be read or written."""
+    try:
+        yield
+    except PrepError as error:
+        first, *more = str(error).splitlines() or [""]
+        click.echo("\n".join([f"{program}: {first}", *(f"{' ' * len(program)}  {line}" for line in more)]), err=True)
+        sys.exit(1)
+    except BrokenPipeError:
+        os._exit(1)
+    except OSError as error:
+        click.echo(
+            f"{program}: {error.filename or 'input/output'}: {error.strerror or error}{'.' + kept if kept else ''}",
+            err=True,
+        )
+        sys.exit(1)

@@ -1,0 +1,128 @@
+"""`prep`: the command line. Commands live beside this file and are loaded when they are asked for."""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib import import_module
+
+# One BLAS thread a process: the work is parallel by clips. Set before NumPy is loaded, and passed on to workers.
+for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(_name, "1")
+os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")  # gives memory back: a third less at millions of rows
+
+import click  # noqa: E402 - the environment must be set before anything loads NumPy or Arrow
+
+from pipeline import __version__  # noqa: E402
+from pipeline.cli.endings import KEPT, endings, speak_utf8  # noqa: E402
+from pipeline.core.errors import did_you_mean  # noqa: E402
+
+SECTIONS = {  # of the help: name of a command -> (module in pipeline.cli, one line of help)
+    "Make a set, stage by stage": {
+        "ingest": ("stages", "Open each recording of a corpus once and write down what is true of it."),
+        "filter": ("stages", "Keep the rows that meet the rules; label keywords; carve a dev split."),
+        "resample": ("stages", "Store the kept rows as 16 kHz mono FLAC in shards."),
+        "mix": ("stages", "Add noise at a controlled SNR and measure what came out."),
+    },
+    "Make it by a recipe": {
+        "run": ("recipes", "Run every stage of a recipe."),
+        "check": ("recipes", "Find every fault of a recipe before any work."),
+        "plan": ("folder", "Say what a recipe's run would do, and why; time and disk."),
+        "gather": ("recipes", "Write a recipe's manifest from the slices of a run."),
+        "status": ("folder", "Say how far the builds in a folder are."),
+        "clean": ("folder", "Remove what no manifest and no unfinished build refers to."),
+    },
+    "Look at it, judge it": {
+        "show": ("show", "Summarise a manifest: counts, hours, drops, provenance."),
+        "report": ("report", "Write a page to look at: one HTML file of a manifest."),
+        "audit": ("audit", "Look for leaks between splits, and for classes that the recording chain tells."),
+        "explain": ("questions", "Tell one clip's life, from its archive to its mixtures, or why it was dropped."),
+        "diff": ("questions", "Say how two manifests or packs differ: rows, columns, options."),
+        "paper-counts": ("questions", "Compare AI-Hub's counts with the paper's, and list the classes that fit."),
+    },
+    "Pass it on": {
+        "rights": ("questions", "Say what may be done with a set: licences, attribution, terms."),
+        "pack": ("sharing", "Write a manifest as a small file that may be passed on, without its audio."),
+        "rebuild": ("sharing", "Make the set of a pack again from your own copies of the corpora."),
+        "verify": ("sharing", "Prove that a set, or the recordings of a pack, are what they say."),
+        "export": (
+            "exports",
+            "Write a manifest and its audio for Lhotse, Hugging Face, NeMo, Kaldi, WebDataset or as CSV.",
+        ),
+        "migrate": ("questions", "Write a manifest of an older schema as one of the newest."),
+    },
+    "This machine": {
+        "demo": ("demo", "Make a small corpus and run the whole job on it."),
+        "corpora": ("corpora", "List the corpora, their licences, and where their roots are."),
+        "doctor": ("doctor", "Look at this machine: packages, encodings, disk, roots, pace."),
+    },
+}
+COMMANDS = {name: told for section in SECTIONS.values() for name, told in section.items()}
+
+
+class Commands(click.Group):
+    """Loads a command's module when the command is used, so that `prep --help` loads none."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module = import_module(f"pipeline.cli.{COMMANDS[cmd_name][0]}")
+        command: click.Command = getattr(module, cmd_name.replace("-", "_"))
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args[0] not in COMMANDS:
+            ctx.fail(f'no such command "{args[0]}"{did_you_mean(args[0], COMMANDS)}')
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        for title, commands in SECTIONS.items():
+            with formatter.section(title):
+                formatter.write_dl([(f"{name:<12}", line) for name, (_, line) in commands.items()])
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(__version__, prog_name="prep")
+def prep() -> None:
+    """Prepare corpora for call-for-help detection: from the archives as downloaded to a mixed 16 kHz set and its manifest.
+
+    \b
+    Example:
+      prep ingest aihub /data/aihub170
+      prep ingest cochlscene /data/cochlscene
+      prep filter && prep resample && prep mix --snr 20
+      prep show manifests/mixed.parquet
+    """
+
+
+def main() -> None:
+    """Entry point: faults that a person can mend are one message and exit 1, Ctrl-C is 130."""
+    _read_utf8()
+    speak_utf8()
+    with endings("prep", KEPT):
+        sys.exit(_ended())
+
+
+def _read_utf8() -> None:
+    """Starts again in Python's UTF-8 mode where the locale would read file names as something else: EUC-KR, or ASCII."""
+    if sys.getfilesystemencoding().lower() not in ("utf-8", "utf8"):
+        os.execv(sys.executable, [sys.executable, "-P", "-X", "utf8", "-m", "pipeline", *sys.argv[1:]])
+
+
+def _ended() -> int:
+    """The exit code of what was typed."""
+    try:
+        return int(prep(prog_name="prep", standalone_mode=False) or 0)
+    except click.exceptions.Exit as ended:
+        return ended.exit_code
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        click.echo(f"prep: stopped.{KEPT}", err=True)
+        return 130

@@ -1,0 +1,254 @@
+"""prep diff, explain, rights, paper-counts, migrate: questions that manifests answer."""
+
+from __future__ import annotations
+
+import json
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from pipeline.archives import Roots
+from pipeline.cli.common import MANIFESTS, roots_told, say
+from pipeline.core import manifest
+from pipeline.core.errors import ManifestError, PrepError
+from pipeline.core.table import Table
+from pipeline.corpora import lexicon as spellings
+from pipeline.corpora import rights as licences
+from pipeline.corpora.rights import Terms
+from pipeline.engine import recipe
+from pipeline.inspect import counts
+from pipeline.inspect import diff as difference
+from pipeline.inspect import explain as life
+from pipeline.inspect.diff import Side
+from pipeline.share import pack
+
+AS_JSON = click.option("--json", "as_json", is_flag=True, help="answer in JSON")
+ROOT = click.option(
+    "--root", multiple=True, metavar="NAME=DIR", help="where a corpus lies; else PREP_ROOT_NAME, else prep.toml"
+)
+
+
+@click.command()
+@click.argument("a", type=click.Path(path_type=Path))
+@click.argument("b", type=click.Path(path_type=Path))
+@AS_JSON
+def diff(a: Path, b: Path, as_json: bool) -> None:
+    """Say how B differs from A, two manifests or packs: rows, the columns in which they changed, what they were made by.
+
+    Where audio lies in the shards is not compared. What a pack left out is not comparable, and said so. Exit code 0: the same
+    rows; 1: they differ; 2: they could not be compared.
+
+    \b
+    Example:
+      prep pack manifests/mixed.parquet --out mixed.pack.parquet
+      prep diff manifests/mixed.parquet mixed.pack.parquet
+    """
+    try:
+        found = difference.compared(_side(a), _side(b))
+    except PrepError as error:  # 1 is the answer that they differ
+        say(f"prep: {error}")
+        raise click.exceptions.Exit(2) from None
+    told = asdict(found) | {"same_rows": found.alike}
+    click.echo(json.dumps(told, ensure_ascii=False) if as_json else difference.text(found))
+    if not found.alike:
+        raise click.exceptions.Exit(1)
+
+
+def _side(path: Path) -> Side:
+    """A manifest, whose columns are read as they are asked for, or a pack."""
+    if pack.is_pack(path):
+        held = pack.read(path)
+        return difference.side(held.manifest, held.left_out)
+    made = manifest.provenance(path)
+    if made.schema_version < manifest.SCHEMA_VERSION:  # whose columns cannot be read one by one
+        return difference.side(manifest.read(path))
+    return Side(str(path), made, lambda names: manifest.columns(path, names), lambda: _drops(path))
+
+
+def _drops(path: Path) -> Table | None:
+    try:
+        return manifest.drops_of(path)
+    except ManifestError:
+        return None
+
+
+@click.command()
+@click.argument("row_id", metavar="ID")
+@click.argument("paths", metavar="[MANIFEST]...", nargs=-1, type=click.Path(path_type=Path))
+@click.option(
+    "--lexicon",
+    "lexicon_path",
+    type=click.Path(path_type=Path),
+    help="lexicon that filter was given  [default: the shipped one]",
+)
+@ROOT
+@AS_JSON
+def explain(
+    row_id: str, paths: tuple[Path, ...], lexicon_path: Path | None, root: tuple[str, ...], as_json: bool
+) -> None:
+    """Tell the life of ID: a clip of speech or noise, a mixture, or what was dropped; its ending is enough, if only one ends so.
+
+    From the archive where its bytes lie (where the root is known) through what each stage measured and decided, draws included,
+    to its mixtures. MANIFESTs: those to look through; without any, all in manifests/. Transcripts are shown.
+
+    \b
+    Example:
+      prep explain cochlscene/Bus_user0001_14700037_000
+    """
+    shelf = life.books(paths or _all_manifests())
+    roots = roots_told(root)
+    row_id = unicodedata.normalize("NFC", row_id)
+    found = life.found(row_id, shelf)
+    if found is None:
+        raise PrepError(_unknown(row_id, shelf, roots))
+    words = spellings.read(lexicon_path) if lexicon_path else spellings.shipped()
+    told = life.life(found, shelf, roots, words)
+    click.echo(json.dumps(asdict(told), ensure_ascii=False) if as_json else life.text(told))
+
+
+def _unknown(row_id: str, shelf: Sequence[life.Book], roots: Roots) -> str:
+    """That nothing has this id, what is near, and whether a recording of that name lies under a root."""
+    looked = ", ".join(str(book.path) for book in shelf)
+    near = life.near(row_id, shelf)
+    meant = f" Did you mean {' or '.join(near)}?" if near else ""
+    lines = [f'no id is, or ends in, "{row_id}": neither a row nor a drop of {looked}.{meant}']
+    if not len(roots):
+        return lines[0]
+    say("looking for a recording of that name under the roots ...")
+    told = list(life.lying(row_id, roots))
+    there = [fact.said for fact in told if fact.about == "bytes"]
+    lines += [f"But a recording of that name is there: {said}. Ingest its corpus again." for said in there]
+    lines += [fact.said for fact in told if fact.about == "root"]
+    return "\n".join(
+        lines if told else [*lines, f"Nor is a recording called so under the roots of {', '.join(roots)}."]
+    )
+
+
+def _all_manifests() -> list[Path]:
+    """Every manifest in manifests/; other files there are told of and passed over."""
+    found = []
+    for path in sorted(MANIFESTS.glob("*.parquet")):
+        if path.name.endswith((".drops.parquet", ".pack.parquet")):
+            continue
+        try:
+            manifest.provenance(path)
+        except ManifestError as error:
+            say(f"passed over: {error}")
+        else:
+            found.append(path)
+    if not found:
+        raise ManifestError(
+            f"{MANIFESTS}: no manifests here; go to the folder where you ran prep, or name one: prep explain ID MANIFEST"
+        )
+    return found
+
+
+@click.command()
+@click.argument("path", metavar="MANIFEST", type=click.Path(path_type=Path))
+@AS_JSON
+def rights(path: Path, as_json: bool) -> None:
+    """Say what may be done with the set of MANIFEST (or of a pack): licence, attribution and terms of each source.
+
+    \b
+    Example:
+      prep rights manifests/mixed.parquet
+    """
+    rows = _columns(path, ("corpus", "kind", "noise_source", "transcript", "labels", "scenario", "scene"))
+    terms, said = licences.terms(rows), licences.sentences(rows)
+    if as_json:
+        free = int(licences.shareable_audio(rows).sum())
+        audio = {"may_be_passed_on": free, "may_not": len(rows) - free}
+        click.echo(
+            json.dumps(
+                {"rows": len(rows), "audio": audio, "sources": [asdict(t) for t in terms], "said": said},
+                ensure_ascii=False,
+            )
+        )
+        return
+    click.echo("\n\n".join([f"{path}: {len(rows):,} rows", "\n".join(said), *map(_terms_text, terms)]))
+
+
+def _columns(path: Path, names: Sequence[str]) -> Table:
+    """These columns of a manifest or a pack."""
+    return pack.read(path).manifest.table.only(names) if pack.is_pack(path) else manifest.columns(path, names)
+
+
+def _terms_text(terms: Terms) -> str:
+    share = ", ".join(f"{kind} {'yes' if terms.may_share(kind) else 'NO'}" for kind in licences.KINDS)
+    told = {
+        "in": f"{terms.rows:,} rows",
+        "licence": f"{terms.licence}  {terms.licence_url}",
+        "may share": share,
+        "terms": terms.restrictions,
+        "credit": terms.attribution,
+        "homepage": terms.homepage,
+    }
+    return "\n".join([f"{terms.corpus}: {terms.title}", *(f"  {key:<10}{value}" for key, value in told.items())])
+
+
+@click.command("paper-counts")
+@click.argument("path", metavar="MANIFEST", type=click.Path(path_type=Path))
+@click.option(
+    "--recipe",
+    "chosen",
+    default="paper",
+    show_default=True,
+    help="recipe whose classes are looked for among those that fit",
+)
+@AS_JSON
+def paper_counts(path: Path, chosen: str, as_json: bool) -> None:
+    """Compare the AI-Hub clips of MANIFEST with published counts, and list the choices of six classes that fit the paper's.
+
+    The paper does not name its six. On the whole corpus the set's own counts and keywords decide; on less, only the published
+    counts of Validation can.
+
+    \b
+    Example:
+      prep paper-counts manifests/aihub.parquet
+    """
+    held = recipe.read(recipe.find(chosen))
+    told = counts.counts(
+        _columns(path, ("id", "corpus", "split", "scenario", "transcript", "speech_id")),
+        held.lexicon,
+        held.filter.scenarios,
+    )
+    click.echo(json.dumps(asdict(told), ensure_ascii=False) if as_json else counts.text(told))
+
+
+@click.command()
+@click.argument("path", metavar="MANIFEST", type=click.Path(path_type=Path))
+@click.option("--out", type=click.Path(path_type=Path), help="manifest to write  [default: MANIFEST itself]")
+@AS_JSON
+def migrate(path: Path, out: Path | None, as_json: bool) -> None:
+    """Write MANIFEST, if it is of an older schema, as one of the newest, and its drops with it.
+
+    Older manifests are read as they are; this is for other programs that read them.
+
+    \b
+    Example:
+      prep migrate manifests/mixed.parquet
+    """
+    since = manifest.provenance(path).schema_version
+    place = out or path
+    if since == manifest.SCHEMA_VERSION:
+        manifest.read(path)
+        if place != path:
+            raise PrepError(
+                f"--out {place}: not written, for {path} is of the newest schema ({since}) already: use it as it is"
+            )
+        click.echo(
+            _migrated(since, since, place) if as_json else f"{path}: schema version {since}, the newest: nothing to do"
+        )
+        return
+    if place.parent.resolve() != path.parent.resolve():
+        raise PrepError(f"--out {place}: the audio of {path} lies beside it; name a file in {path.parent}")
+    made = manifest.migrate(path, place)
+    told = f"{path}: schema version {since} -> {made.schema_version}\n  -> {place}"
+    click.echo(_migrated(since, made.schema_version, place) if as_json else told)
+
+
+def _migrated(since: int, now: int, place: Path) -> str:
+    return json.dumps({"from": since, "to": now, "manifest": str(place)}, ensure_ascii=False)

@@ -1,0 +1,36 @@
+"""prep show."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from pipeline.core import manifest
+from pipeline.core.errors import ManifestError
+from pipeline.inspect.show import summary, text
+
+
+@click.command()
+@click.argument("path", metavar="MANIFEST", type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="answer in JSON")
+def show(path: Path, as_json: bool) -> None:
+    """Summarise MANIFEST: counts and hours by column, levels, drops by reason, provenance.
+
+    \b
+    Example:
+      prep show manifests/mixed.parquet
+    """
+    told = summarised(path)
+    click.echo(json.dumps(told, ensure_ascii=False) if as_json else text(told))
+
+
+def summarised(path: Path) -> dict[str, object]:
+    """The summary of a manifest, its drops included where they lie beside it."""
+    held = manifest.read(path)
+    try:
+        drops = held.drops()
+    except ManifestError:
+        drops = None
+    return summary(held, drops)

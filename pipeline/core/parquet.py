@@ -1,0 +1,81 @@
+"""Tables as Parquet files, written whole or not at all: ours with what they say of themselves in the footer, and other tools'."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.core import files
+from pipeline.core.errors import ManifestError
+from pipeline.core.table import Table
+
+KEY = b"prep"  # of our metadata, in the footer
+_ROWS_A_GROUP = 64 * 1024
+_ROWS_SMALL = 1024 * 1024
+_SPREAD = "BYTE_STREAM_SPLIT"  # first bytes with first bytes: of numbers that are near each other they are the same
+
+
+def write(path: Path, table: Table, metadata: Mapping[str, Any]) -> None:
+    """One table as Parquet: zstd, explicit types, metadata as canonical JSON; same table, same bytes."""
+    with files.replacing(path) as half:
+        marked = table.arrow.replace_schema_metadata({KEY: _text(metadata).encode()})
+        pq.write_table(marked, half, compression="zstd", row_group_size=_ROWS_A_GROUP)
+
+
+def write_small(path: Path, table: Table, metadata: Mapping[str, Any], few: Sequence[str]) -> None:
+    """The same in as few bytes as may be, for a file that is sent. few: columns of few different values."""
+    arrow = table.arrow.replace_schema_metadata(None)  # or the metadata would be there twice
+    listed = [f.name for f in arrow.schema if f.name in few or pa.types.is_nested(f.type)]
+    encodings = {
+        f.name: "DELTA_BYTE_ARRAY" if pa.types.is_string(f.type) else _SPREAD
+        for f in arrow.schema
+        if f.name not in listed
+    }
+    form = {"compression": "zstd", "compression_level": 12, "write_statistics": False}
+    with (
+        files.replacing(path) as half,
+        pq.ParquetWriter(half, arrow.schema, use_dictionary=listed, column_encoding=encodings, **form) as writer,
+    ):
+        writer.write_table(arrow, row_group_size=_ROWS_SMALL)
+        writer.add_key_value_metadata({KEY: _text(metadata)})
+
+
+def _text(metadata: Mapping[str, Any]) -> str:
+    return json.dumps(metadata, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+
+
+def write_parts(path: Path, parts: Iterable[Table], metadata: Mapping[str, str]) -> None:
+    """Tables with the same columns, one at least, as one Parquet file, a row group each: only one of them is in memory at a time.
+
+    For other tools' files: the metadata is theirs.
+    """
+    with files.replacing(path) as half, ExitStack() as stack:
+        writer = None
+        for part in parts:
+            arrow = part.arrow.replace_schema_metadata(dict(metadata))
+            writer = writer or stack.enter_context(
+                pq.ParquetWriter(half, arrow.schema, compression="snappy", use_dictionary=False)
+            )
+            writer.write_table(arrow)
+
+
+def read(path: Path) -> tuple[Table, dict[str, Any]]:
+    """Whatever table was written here, and its metadata. ManifestError where the file is absent, damaged or not ours."""
+    try:
+        return Table(pq.read_table(path, partitioning=None).replace_schema_metadata(None)), metadata(path)
+    except (pa.ArrowException, OSError, KeyError, ValueError) as error:
+        raise ManifestError(f"{path}: cannot be read ({error})") from None
+
+
+def metadata(path: Path) -> dict[str, Any]:
+    """The metadata alone, from the file's footer. ManifestError as `read`."""
+    try:
+        return dict(json.loads((pq.read_metadata(path).metadata or {})[KEY]))
+    except (pa.ArrowException, OSError, KeyError, ValueError) as error:
+        raise ManifestError(f"{path}: cannot be read ({error})") from None

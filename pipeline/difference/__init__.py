@@ -1,7 +1,0 @@
-"""How two manifests differ: which rows, in which columns, and by which option, seed, input or version of what made them."""
-
-from pipeline.difference.compare import COMPARED, Side, compared, difference, side
-from pipeline.difference.found import Blind, Changed, Difference, Example, Moved, Option
-from pipeline.difference.text import text
-
-__all__ = ["COMPARED", "Blind", "Changed", "Difference", "Example", "Moved", "Option", "Side", "compared", "difference", "side", "text"]

@@ -1,0 +1,263 @@
+"""What this machine has and can do: packages, decoders, the bits it makes, names and disk, roots, and its pace."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, requires, version
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from unicodedata import normalize
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline import corpora
+from pipeline.archives import Roots
+from pipeline.audio import dsp
+from pipeline.audio.codec import Recording, flac, library, pcm_crc, pcm_hash, unflac
+from pipeline.core import keys
+from pipeline.core.errors import PrepError, to_install
+from pipeline.core.row import Drop, Place
+from pipeline.stages import ingest, mix, resample
+from pipeline.stages.mix.work import Job, Mixture, Unstored
+from pipeline.stages.store import Store
+
+PROJECT = "call-for-help-prep"
+NAMES = tuple(normalize(form, "한글 이름.txt") for form in ("NFC", "NFD"))  # as Windows writes them, as macOS does
+GOLDEN = "df4ca6fee69c109c84f45e2e5cbf3ea2"  # pcm_hash of `reference()` at 16 kHz
+TRIAL_CLIPS, TRIAL_S = 12, 8
+FULL_GB = 0.1  # less room than that, and nothing can be stored
+AIHUB_H, AIHUB_CLIPS, NOISE_H = 891, 422_000, 211  # AI-Hub at a mean of 7.6 s a recording; CochlScene, 76,115 of 10 s
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing looked at. state: "ok", "note" (works, but you should know) or "fault"; remedy: what to type, where there is something."""
+
+    about: str
+    state: str
+    found: str
+    remedy: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """Seconds of audio that one process takes through ingest, resample and mix in a second, and processes at hand."""
+
+    times_real_time: float
+    processes: int
+
+    @property
+    def hours_a_second(self) -> float:
+        """Hours of audio a second, all processes together."""
+        return self.times_real_time * self.processes / 3600
+
+    @property
+    def aihub_minutes(self) -> float:
+        """Minutes that the whole AI-Hub corpus with CochlScene as noise would take, were the disk no bottleneck."""
+        return (AIHUB_H + NOISE_H) * 60 / self.times_real_time / self.processes
+
+
+def checks(roots: Roots, folder: Path) -> Iterator[Check]:
+    """Everything that is looked at, one by one."""
+    yield from packages()
+    yield decoders()
+    yield same_bits()
+    yield lossless()
+    yield from names(folder)
+    yield disk(folder)
+    for name in corpora.names():
+        yield root(name, roots)
+
+
+def packages() -> Iterator[Check]:
+    """Python, what prep needs, and which extras are there."""
+    yield Check("python", "ok", sys.version.split()[0])
+    needed, extras = _required()
+    lacking = [name for name in needed if _version(name) is None]
+    found = ", ".join(f"{name} {_version(name)}" for name in needed if name not in lacking)
+    remedy = f"pip install {' '.join(lacking)}" if lacking else ""
+    yield Check(
+        "packages",
+        "fault" if lacking else "ok",
+        found + (f"; missing: {', '.join(lacking)}" if lacking else ""),
+        remedy,
+    )
+    for extra, parts in extras.items():
+        absent = [name for name in parts if _version(name) is None]
+        remedy = to_install(extra) if absent else ""
+        yield Check(
+            f"extra [{extra}]",
+            "note" if absent else "ok",
+            f"lacks {', '.join(absent)}" if absent else "installed",
+            remedy,
+        )
+
+
+def _required() -> tuple[list[str], dict[str, list[str]]]:
+    """(packages that prep needs, packages of each extra that users may want), as the installed project declares them."""
+    needed: list[str] = []
+    extras: dict[str, list[str]] = {"cluster": [], "report": [], "train": []}
+    for line in requires(PROJECT) or []:
+        told, _, condition = line.partition(";")
+        name = "".join(letter if letter.isalnum() or letter in "-_" else " " for letter in told).split()[0]
+        if not condition:
+            needed.append(name)
+        for extra, parts in extras.items():
+            if f"'{extra}'" in condition or f'"{extra}"' in condition:
+                parts.append(name)
+    return sorted(needed), {extra: sorted(parts) for extra, parts in extras.items()}
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+def decoders() -> Check:
+    """libsndfile, and which of the formats that corpora come in it reads."""
+    name, formats = library()
+    lacking = [kind for kind in ("WAV", "FLAC", "OGG", "MP3") if kind not in formats]
+    found = (
+        f"{name} reads {', '.join(sorted(set(formats) & {'WAV', 'W64', 'RF64', 'AIFF', 'FLAC', 'OGG', 'MP3', 'CAF'}))}"
+    )
+    if lacking:
+        return Check("decoders", "note", f"{found}; not {', '.join(lacking)}", "pip install --upgrade soundfile")
+    return Check("decoders", "ok", found)
+
+
+def reference() -> NDArray[np.int16]:
+    """int16 [44,100]: a second of noise made of integers alone, the same on any machine."""
+    drawn = keys.words(0, "doctor", (str(n) for n in range(44_100 // keys.DRAWS_PER_NAME + 1)))
+    return (drawn.view("<i8").ravel()[:44_100] >> 51).astype(np.int16)
+
+
+def same_bits() -> Check:
+    """Whether resampling gives the samples that it gives elsewhere, to the last bit."""
+    sound = dsp.quantised(dsp.resample(reference().astype(np.float32) * np.float32(1 / dsp.FULL_SCALE), 44_100, 16_000))
+    if pcm_hash(sound, 16_000) == GOLDEN:
+        return Check("same bits", "ok", "soxr gives the samples that it gives elsewhere")
+    found = (
+        f"soxr {_version('soxr')} gives samples of its own on this machine: a rebuild may be off by one in the last bit"
+    )
+    return Check(
+        "same bits", "note", found, "install the versions of constraints.txt, or see prep verify for what differs"
+    )
+
+
+def lossless() -> Check:
+    """Whether FLAC comes back as it went in."""
+    sound = reference()
+    if np.array_equal(unflac(flac(sound, 16_000)), sound):
+        return Check("flac", "ok", "comes back as it went in")
+    return Check("flac", "fault", "does not come back as it went in", "pip install --force-reinstall soundfile")
+
+
+def names(folder: Path) -> Iterator[Check]:
+    """Whether Korean file names, and Korean text on the screen, survive here."""
+    told = f"file names {sys.getfilesystemencoding()}, screen {sys.stdout.encoding}"
+    good = sys.getfilesystemencoding().lower().replace("-", "") == "utf8"
+    yield Check("encoding", "ok" if good else "fault", told, "" if good else "export PYTHONUTF8=1")
+    try:
+        with TemporaryDirectory(dir=folder) as place:  # of its own: nothing of the user's is touched
+            for name in NAMES:
+                Path(place, name).write_bytes(b"")
+    except OSError as error:
+        yield Check(
+            "folder", "fault", f"{folder}: cannot be written to ({error.strerror})", "work in a folder of your own"
+        )
+    else:
+        yield Check("folder", "ok", f"{folder}: writable, takes Korean names")
+
+
+def disk(folder: Path) -> Check:
+    """Room for what a run stores."""
+    free = shutil.disk_usage(folder).free / 1e9
+    found = f"{free:,.0f} GB free" if free > 1 else f"{free * 1000:,.0f} MB free"
+    state = "ok" if free > 1 else "note" if free > FULL_GB else "fault"
+    remedy = "" if state == "ok" else "make room, or work in a folder on another disk"
+    return Check("disk", state, f"{found} (16 kHz FLAC takes about 70 MB an hour)", remedy)
+
+
+def root(name: str, roots: Roots) -> Check:
+    """Where a corpus lies, and how many recordings are found there."""
+    where = roots.where(name)
+    if where is None:
+        return Check(
+            f"root {name}",
+            "note",
+            "nobody said where it lies",
+            f"--root {name}=DIR, or prep ingest {name} DIR, which notes it in prep.toml",
+        )
+    try:
+        found = len(corpora.find(name).places(roots[name]))
+    except PrepError as error:
+        first, *more = str(error).splitlines()
+        told = f"{first} (and {len(more):,} more such)" if more else first
+        return Check(f"root {name}", "fault", told, f"prep ingest {name} says all of it" if more else "")
+    told = f"{where} (from {roots.told_by(name)}): {found:,} recordings"
+    return Check(
+        f"root {name}",
+        "ok" if found else "fault",
+        told,
+        "" if found else f"check that {where} is what prep corpora describes",
+    )
+
+
+class _Held(Store):
+    """Sound in memory, for a trial of the pace: nothing is read, nothing stays."""
+
+    def __init__(self, recording: Recording, noise: NDArray[np.int16]) -> None:
+        super().__init__(Path(), Roots({}))
+        self.held, self.noise = recording, noise
+
+    def recording(self, place: Place) -> Recording:
+        return self.held
+
+    def pool(self, name: str) -> NDArray[np.int16]:
+        return self.noise
+
+    def put(self, row_id: str, pcm: NDArray[np.int16], rate_hz: int) -> tuple[str, int, int]:
+        return "", 0, len(flac(pcm, rate_hz))
+
+
+def pace(processes: int, clock: Callable[[], float]) -> Pace:
+    """The pace of ingest, resample and mix on made-up speech. clock: seconds."""
+    pcm = _bursts(TRIAL_S * 44_100)
+    recording = Recording(pcm[:, None], 44_100, "WAV PCM_16")
+    store = _Held(recording, reference()[: 10 * 1600] // 64)
+    known = resample.Known("trial", "@trial", 44_100, 1, len(pcm), "WAV PCM_16", pcm_crc(pcm))
+    place = Place("trial", "", 0, 0, 0, -1)
+    chosen, plain = mix.Options.model_validate({}), resample.Options.model_validate({})
+    begun = clock()
+    for number in range(TRIAL_CLIPS):
+        ingest.work(ingest.Job(str(number), "recordings", None, {}, place), ingest.Options(), store)
+        mixture = Mixture(
+            str(number),
+            str(number),
+            16_000,
+            TRIAL_S * 16_000,
+            "noise",
+            20.0,
+            "active",
+            (0,) * 4,
+            "",
+            0,
+            len(store.noise),
+        )
+        made = mix.work(Job(mixture, Unstored(known, place, plain)), chosen, store)
+        if isinstance(made, Drop):
+            raise AssertionError(made.detail)
+    return Pace(TRIAL_CLIPS * TRIAL_S / (clock() - begun), processes)
+
+
+def _bursts(frames: int) -> NDArray[np.int16]:
+    """int16 [frames] at 44.1 kHz: a tone in bursts over faint noise, about as hard to encode as speech."""
+    t = np.arange(frames) / 44_100
+    tone = sum(np.sin(2 * np.pi * 170 * n * t) / n for n in range(1, 12)) * np.clip(np.sin(2 * np.pi * 1.5 * t), 0, 1)
+    return np.asarray(tone * 6000 + np.resize(reference(), frames) * 0.005).astype(np.int16)

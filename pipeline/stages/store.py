@@ -1,0 +1,84 @@
+"""What a stage's work reads and writes by: sources, stored clips, decoded noise, the shard being written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.archives import Roots
+from pipeline.audio.codec import Recording, cut, decode, flac
+from pipeline.audio.shards import Reader, ShardWriter
+from pipeline.core import files
+from pipeline.core.row import Place
+
+T = TypeVar("T")
+WORK_FOLDER = ".work"  # beside the manifests: commits of shards, decoded noise; all of it can be made again
+_POOL_FOLDER = "noise"
+
+
+class Store:
+    """The store of one folder of manifests, as seen by the work on one shard."""
+
+    def __init__(self, folder: Path, roots: Roots, shard: str | None = None, writer: ShardWriter | None = None) -> None:
+        self.folder = folder
+        self.roots = roots
+        self.shard = shard
+        self._writer = writer
+        self._reader = Reader(folder)
+        self._pools: dict[str, NDArray[np.int16]] = {}
+        self._last: tuple[str, Any] = ("", None)
+        self._whole: tuple[Place, Recording] | None = None
+
+    def recording(self, place: Place) -> Recording:
+        """A source recording, or the piece of it that is meant, decoded. CorruptMember where it cannot be."""
+        if not place.is_piece:
+            return decode(self.roots[place.root].read(place))
+        whole = replace(place, begin_s=None, end_s=None)
+        if self._whole is None or self._whole[0] != whole:  # its other pieces come next
+            self._whole = whole, decode(self.roots[place.root].read(whole))
+        return cut(self._whole[1], place.begin_s or 0.0, place.end_s)
+
+    def stored(self, shard: str, offset: int, size: int) -> NDArray[np.int16]:
+        """Samples of a clip that an earlier stage stored, int16 [frames]."""
+        return self._reader.stored(shard, offset, size)
+
+    def once(self, key: str, make: Callable[[], T]) -> T:
+        """What `make` gives, made once for jobs in a row that have the same key."""
+        if self._last[0] != key:
+            self._last = key, make()
+        held: T = self._last[1]
+        return held
+
+    def put(self, row_id: str, pcm: NDArray[np.int16], rate_hz: int) -> tuple[str, int, int]:
+        """Stores a clip; says its shard, offset and bytes."""
+        if self._writer is None or self.shard is None:
+            raise RuntimeError("this store was opened to read")
+        return self.shard, *self._writer.put(row_id, flac(pcm, rate_hz))
+
+    def pool(self, name: str) -> NDArray[np.int16]:
+        """The samples of a pool of noise clips one after another, int16, memory-mapped and shared between processes."""
+        if name not in self._pools:
+            path = pool_path(self.folder, name)
+            self._pools[name] = np.memmap(path, np.int16, mode="r") if path.stat().st_size else np.zeros(0, np.int16)
+        return self._pools[name]
+
+
+def pool_path(folder: Path, name: str) -> Path:
+    """Where a pool of decoded noise lies."""
+    return folder / WORK_FOLDER / _POOL_FOLDER / f"{name}.pcm"
+
+
+def decode_pool(folder: Path, name: str, shard: str, clips: Iterable[tuple[int, int]]) -> None:
+    """Makes a pool: the clips at these (offset, bytes) of a shard, decoded once for all the mixtures that use them."""
+    path = pool_path(folder, name)
+    if path.exists():
+        return
+    reader = Reader(folder)
+    with files.replacing(path) as half, open(half, "wb") as file:
+        for offset, size in clips:
+            file.write(reader.stored(shard, offset, size).tobytes())
