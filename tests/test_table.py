@@ -283,8 +283,8 @@ def test_ctrl_c_in_a_query_is_ctrl_c() -> None:
     """As the command line knows it: DuckDB would make an error of its own of it, and that a traceback."""
     code = (
         "import os, signal, threading, numpy as np\n"
-        "from pipeline.table import Table\n"
-        "from pipeline.row import Drop\n"
+        "from pipeline.core.table import Table\n"
+        "from pipeline.core.row import Drop\n"
         "rows = Table.of([Drop(str(n), 'a', 'b', 'c') for n in range(3000)], Drop)\n"
         "threading.Timer(0.3, lambda: os.kill(os.getpid(), signal.SIGINT)).start()\n"
         "try:\n"

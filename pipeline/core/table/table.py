@@ -1,42 +1,170 @@
-"""Table: the tables that are made of tables: other rows, other columns, another order. None is changed by it."""
+"""Table: an immutable set of named columns of equal length. A shim over core.frame and core.sql, until nobody uses it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, TypeVar
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, BinaryIO, TypeVar
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.csv as pv
 from numpy.typing import NDArray
 
+from pipeline.core import frame as frames
+from pipeline.core import sql
 from pipeline.core.row import Row
-from pipeline.core.table import forms, packed, sql
-from pipeline.core.table.columns import Columns
+from pipeline.core.table import packed
 
 T = TypeVar("T")
+_AT_A_TIME = 65_536
 
 
-class Table(Columns):
-    """An immutable set of named columns of equal length; what it says of itself is in Columns."""
+class Table:
+    """An immutable set of named columns of equal length. `arrow` is the pyarrow table underneath, `frame` the same as a frame."""
+
+    def __init__(self, arrow: pa.Table) -> None:
+        self.arrow = arrow
+
+    @classmethod
+    def of_frame(cls, frame: pd.DataFrame) -> Table:
+        """The table of a frame's columns; a column of Row without nulls is one without nulls, where Row says so."""
+        return cls(_declared(frames.to_arrow(frame)))
+
+    @property
+    def frame(self) -> pd.DataFrame:
+        """The same as a frame. Copies nothing."""
+        return frames.from_arrow(self.arrow)
+
+    def __len__(self) -> int:
+        return int(self.arrow.num_rows)
+
+    @property
+    def names(self) -> list[str]:
+        return list(self.arrow.column_names)
+
+    def _series(self, name: str) -> pd.Series[Any]:
+        return frames.from_arrow(self.arrow.select([name]))[name]
+
+    # Made of rows and tables.
 
     @classmethod
     def of(cls, rows: Iterable[T], kind: type[T]) -> Table:
         """A table of dataclass values, one column a field, with the types that the fields say."""
-        held = list(rows)
-        form = forms.schema(kind)
-        return cls(pa.table([forms.column([getattr(row, f.name) for row in held], f.type) for f in form], schema=form))
+        return cls(frames.to_arrow(frames.from_rows(rows, kind)).cast(frames.schema(kind)))
 
     @classmethod
     def joined(cls, tables: Iterable[Table], kind: type) -> Table:
         """All rows of the tables, in their order; an empty table of that kind where there are none."""
-        held = [table.arrow for table in tables]
-        return cls(pa.concat_tables(held, promote_options="default") if held else forms.schema(kind).empty_table())
+        arrow = [table.arrow for table in tables]
+        return cls(pa.concat_tables(arrow, promote_options="default") if arrow else frames.schema(kind).empty_table())
 
     def either(self, other: Table) -> Table:
         """Rows of this kind, then rows of the other; what one kind lacks is null."""
         parts = [t.arrow.cast(pa.schema([f.with_nullable(True) for f in t.arrow.schema])) for t in (self, other)]
         return Table(pa.concat_tables(parts, promote_options="default").combine_chunks())
+
+    # What it says.
+
+    def kind(self, name: str) -> str:
+        """The column's type: `string`, `int64`, `int32`, `double`, ..."""
+        return str(self.arrow.schema.field(name).type)
+
+    def column(self, name: str) -> list[Any]:
+        """One column as Python values; null is None, labels are lists of pairs' dicts."""
+        return list(self.arrow.column(name).to_pylist())
+
+    def labels(self) -> list[dict[str, str]]:
+        """The column `labels` as mappings."""
+        return frames.values(self._series("labels"))
+
+    def strings(self, name: str) -> Iterator[str]:
+        """The values of a string column one by one, without a list of them all."""
+        for start in range(0, len(self), _AT_A_TIME):
+            yield from self.arrow.column(name).slice(start, _AT_A_TIME).to_pylist()
+
+    def rows(self, kind: type[T]) -> Iterator[T]:
+        """The rows as dataclass values of this kind; columns that it lacks are passed over."""
+        return frames.rows(self.frame, kind)
+
+    def numbers(self, name: str) -> NDArray[np.float64]:
+        """One numeric column as float64 [rows]; null is NaN."""
+        return frames.numbers(self._series(name))
+
+    def integers(self, name: str) -> NDArray[np.int64]:
+        """One integer column without nulls as int64 [rows]."""
+        return frames.integers(self._series(name))
+
+    def flags(self, name: str) -> NDArray[np.bool_]:
+        """One column of truth values as bool [rows]; null is false."""
+        return _flags(self.arrow.column(name))
+
+    def codes(self, name: str) -> tuple[NDArray[np.int64], list[str | None]]:
+        """The column as (int64 [rows] index into the distinct values, distinct values in order of appearance)."""
+        return frames.codes(self._series(name))
+
+    def classes(self, name: str) -> NDArray[np.int64]:
+        """int64 [rows]: equal where the column's values are equal. `codes` without a list of the values."""
+        return np.asarray(pd.factorize(self._series(name), use_na_sentinel=False)[0], dtype=np.int64)
+
+    def equal(self, name: str, value: str) -> NDArray[np.bool_]:
+        """bool [rows]: where the column has this value."""
+        return frames.equal(self._series(name), value)
+
+    def among(self, name: str, values: Iterable[str]) -> NDArray[np.bool_]:
+        """bool [rows]: where the column has one of these values."""
+        return frames.among(self._series(name), values)
+
+    def begins(self, name: str, start: str) -> NDArray[np.bool_]:
+        """bool [rows]: where the column's value begins so."""
+        return _flags(pc.starts_with(self.arrow.column(name), start))
+
+    def ends(self, name: str, end: str) -> NDArray[np.bool_]:
+        """bool [rows]: where the column's value ends so."""
+        return _flags(pc.ends_with(self.arrow.column(name), end))
+
+    def present(self, name: str) -> NDArray[np.bool_]:
+        """bool [rows]: where the column is not null; nowhere, if it is not there."""
+        return frames.present(self.frame, name)
+
+    def filled_in(self, name: str) -> NDArray[np.bool_]:
+        """bool [rows]: where the column says something: not null, and where it is a list not an empty one."""
+        column = self.arrow.column(name)
+        return (
+            _flags(pc.greater(pc.list_value_length(column), 0)) if pa.types.is_list(column.type) else self.present(name)
+        )
+
+    def differs(self, other: Table, name: str) -> NDArray[np.bool_]:
+        """bool [rows]: where the column has another value than in the other table's row at the same place; null equals null."""
+        return frames.differs(self._series(name), other._series(name))
+
+    def places_in(self, other: Table, name: str, its: str | None = None) -> NDArray[np.int64]:
+        """int64 [rows]: the other table's (first) row with the same value in the column; -1 where there is none.
+
+        its: the other's column, where it has another name: `mixtures.places_in(noise, "noise_id", "id")`.
+        """
+        return frames.position_of(self._series(name), other._series(its or name))
+
+    def repeated(self, name: str) -> str | None:
+        """A value that the column has more than once; None where all differ."""
+        return frames.duplicated_value(self._series(name))
+
+    def select(self, condition: str) -> NDArray[np.bool_]:
+        """bool [rows]: where an SQL condition of a stranger holds: `core.sql.where`."""
+        return sql.where(self.frame, condition)
+
+    def query(self, statement: str) -> list[tuple[Any, ...]]:
+        """What an SQL statement of our own over the table `rows` returns."""
+        return sql.query(self.frame, statement)
+
+    def write_csv(self, file: BinaryIO, heading: bool) -> None:
+        """The rows as CSV: text is quoted where it must be, null is an empty cell. heading: whether the columns' names come first."""
+        pv.write_csv(self.arrow, file, pv.WriteOptions(include_header=heading, quoting_style="needed"))
+
+    def digest(self) -> str:
+        """32 hex digits: `core.frame.logical_hash`."""
+        return frames.logical_hash(self.frame)
 
     # Columns: fewer, other names, other values.
 
@@ -62,14 +190,12 @@ class Table(Columns):
 
     def as_kind(self, kind: type) -> Table:
         """With the columns of this kind alone, in its types."""
-        form = forms.schema(kind)
+        form = frames.schema(kind)
         return Table(self.arrow.select(form.names).cast(form))
 
     def as_rows(self) -> Table:
         """With the columns of Row, in its types: those that are missing null, others left out."""
-        form, length = forms.schema(Row), len(self)
-        columns = [self.arrow.column(f.name) if f.name in self.names else forms.nothing(length, f.type) for f in form]
-        return Table(pa.table([c.cast(f.type) for c, f in zip(columns, form, strict=True)], schema=form))
+        return Table(frames.to_arrow(frames.as_kind(self.frame, Row)).cast(frames.schema(Row)))
 
     def beside(self, other: Table) -> Table:
         """With the columns of another table of the same length."""
@@ -87,15 +213,11 @@ class Table(Columns):
 
     def filled(self, **columns: Any) -> Table:
         """With these columns set: a scalar for all rows, or one value a row (array or list; None is null)."""
-        table = self
-        for name, value in columns.items():
-            kind = table.arrow.schema.field(name).type if name in table.names else None
-            table = table._set(name, forms.filled(value, len(self), kind))
-        return table
+        return self.beside(Table(frames.to_arrow(frames.with_columns(self.frame, **columns)[list(columns)])))
 
     def spread(self, name: str, codes: NDArray[np.int64], values: Sequence[str | None]) -> Table:
         """With column `name` = values[codes], strings; the counterpart of `codes`."""
-        return self._set(name, pa.array(values, pa.string()).take(pa.array(codes)))
+        return self.filled(**{name: frames.spread(codes, values)})
 
     def suffixed(self, name: str, suffix: str) -> Table:
         """With a suffix to each value of a string column."""
@@ -131,7 +253,7 @@ class Table(Columns):
 
     def derived(self, **expressions: str) -> Table:
         """A table of the values of SQL expressions of our own for each row, in order."""
-        return Table(sql.derived(self.arrow, expressions))
+        return Table.of_frame(sql.derive(self.frame, **expressions))
 
     def _set(self, name: str, values: pa.Array | pa.ChunkedArray) -> Table:
         index = self.arrow.schema.get_field_index(name)
@@ -147,15 +269,11 @@ class Table(Columns):
 
     def where(self, keep: NDArray[np.bool_]) -> Table:
         """The rows where `keep` is true."""
-        if keep.all():
-            return self
-        kept = pa.array(keep)
-        return self._picked(lambda arrow: arrow.filter(kept))
+        return self if keep.all() else self._of(frames.pick(self.frame, keep))
 
     def take(self, index: NDArray[np.int64]) -> Table:
         """The rows at these places, in this order."""
-        places = pa.array(index)
-        return self._picked(lambda arrow: arrow.take(places))
+        return self._of(frames.pick(self.frame, index))
 
     def part(self, start: int, stop: int) -> Table:
         """Rows start to stop, as far as there are any, without the rest of the table's memory."""
@@ -168,38 +286,28 @@ class Table(Columns):
 
     def light(self) -> Table:
         """The same; the columns without any value share one piece of memory."""
-        return self._picked(lambda arrow: arrow)
+        return self._of(frames.pick(self.frame, np.ones(len(self), dtype=np.bool_)))
 
     def ordered(self, by: Sequence[str] = ("source", "id")) -> Table:
         """Sorted by these columns, by code point: the order that every manifest has."""
-        if _in_order(self.arrow, by):
-            return self
-        index = pc.sort_indices(self.arrow.select(list(by)), sort_keys=[(name, "ascending") for name in by])
-        return self._picked(lambda arrow: arrow.take(index))
+        return self._of(frames.ordered(self.frame, by))
 
-    def _picked(self, pick: Callable[[pa.Table], pa.Table]) -> Table:
-        """With the rows that `pick` takes of the columns that have values; the others share their memory."""
-        full = [name for name in self.names if self.arrow.column(name).null_count < len(self)]
-        if len(full) == len(self.names) or not full:
-            return Table(pick(self.arrow))
-        held = pick(self.arrow.select(full))
-        columns = [
-            held.column(f.name) if f.name in full else forms.nothing(held.num_rows, f.type) for f in self.arrow.schema
-        ]
-        return Table(pa.table(columns, schema=self.arrow.schema))
+    def _of(self, frame: pd.DataFrame) -> Table:
+        """A frame of this table's columns as a table, with the fields that this one has."""
+        arrow = frames.to_arrow(frame)
+        return Table(pa.table(arrow.columns, schema=self.arrow.schema))
 
 
-def _in_order(arrow: pa.Table, by: Sequence[str]) -> bool:
-    """Whether the rows are sorted by these columns: cheaper to see than to sort, and manifests mostly are."""
-    undecided: Any = None
-    for name in by:
-        column = arrow.column(name)
-        before, after = column.slice(0, max(0, len(column) - 1)), column.slice(1)
-        fault = pc.greater(before, after)
-        equal = pc.equal(before, after)
-        if undecided is not None:
-            fault, equal = pc.and_(fault, undecided), pc.and_(equal, undecided)
-        if column.null_count or pc.any(fault).as_py():
-            return False
-        undecided = equal
-    return True
+def _declared(arrow: pa.Table) -> pa.Table:
+    """With the fields of Row's columns as Row declares them, where that holds."""
+    form = frames.schema(Row)
+    fields = []
+    for field, column in zip(arrow.schema, arrow.columns, strict=True):
+        known = field.name in form.names and form.field(field.name).type == field.type and not column.null_count
+        fields.append(form.field(field.name) if known else field)
+    return pa.table(arrow.columns, schema=pa.schema(fields))
+
+
+def _flags(column: pa.ChunkedArray) -> NDArray[np.bool_]:
+    """bool [rows] of a column of truth values; null is false."""
+    return np.asarray(column.fill_null(False).to_numpy(), dtype=np.bool_)

@@ -1,0 +1,138 @@
+"""SQL over frames, by DuckDB: conditions, expressions and statements, in a session that reaches nothing else.
+
+The only user of duckdb.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import duckdb
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from pipeline.core.errors import RecipeError
+from pipeline.core.frame import from_arrow, to_arrow
+
+_NUMBER = "number_of_the_row"
+_ROWS_AT_A_TIME = 65_536
+# Parts of an expression whose value for a row depends on that row alone, as DuckDB's parser names them.
+_OF_ONE_ROW = frozenset(
+    {"BETWEEN", "CASE", "CAST", "COLLATE", "COLUMN_REF", "COMPARISON", "CONJUNCTION", "CONSTANT", "FUNCTION", "LAMBDA"}
+    | {"OPERATOR", "TYPE"}
+)
+# Words for the time of day that DuckDB takes for columns, macros or functions of constant value.
+_CLOCK = frozenset(
+    {"age", "ago", "current_date", "current_localtime", "current_localtimestamp", "current_time", "current_timestamp"}
+    | {"localtime", "localtimestamp", "now", "pg_conf_load_time", "pg_postmaster_start_time", "today"}
+)
+
+
+@contextmanager
+def sandbox() -> Iterator[duckdb.DuckDBPyConnection]:
+    """A DuckDB session in memory that reaches nothing but what is registered with it. Ctrl-C is KeyboardInterrupt."""
+    closed: dict[str, Any] = {"enable_external_access": False, "autoload_known_extensions": False}
+    with duckdb.connect(":memory:", config=closed) as session:
+        session.execute("SET autoinstall_known_extensions = false")
+        session.execute("SET preserve_insertion_order = true")
+        session.execute("SET lock_configuration = true")
+        try:
+            yield session
+        except (duckdb.InterruptException, RuntimeError) as error:
+            if "interrupt" in str(error).lower():  # DuckDB takes the signal and says so by an error of its own
+                raise KeyboardInterrupt from None
+            raise
+
+
+def query(frame: pd.DataFrame, statement: str) -> list[tuple[Any, ...]]:
+    """What an SQL statement of our own over the table `rows` returns."""
+    with sandbox() as session:
+        session.register("rows", to_arrow(frame))
+        return list(session.execute(statement).fetchall())
+
+
+def derive(frame: pd.DataFrame, **expressions: str) -> pd.DataFrame:
+    """The values of SQL expressions of our own for each row, in the rows' order, by the names of their columns."""
+    columns = ", ".join(f"{expression} AS {name}" for name, expression in expressions.items())
+    with sandbox() as session:
+        session.register("rows", numbered(to_arrow(frame)))
+        return from_arrow(session.sql(f"SELECT {columns} FROM rows ORDER BY {_NUMBER}").to_arrow_table())
+
+
+def where(frame: pd.DataFrame, condition: str) -> NDArray[np.bool_]:
+    """bool [rows]: where an SQL condition over the columns holds; null counts as false.
+
+    The condition may come from a stranger's recipe: DuckDB runs it without access to files, network, extensions or
+    settings. `labels` is a map there: `labels['gender'] = '여성'`. A condition that looks at other rows, by a window or
+    a query over `rows`, sees all of them. RecipeError for chance, the clock, and what does not run.
+    """
+    table = numbered(to_arrow(frame))
+    with sandbox() as session:
+        of_one_row = _parsed(session, condition)
+        size = _ROWS_AT_A_TIME if of_one_row else max(len(frame), 1)
+        starts = range(0, len(frame) or 1, size)
+        try:
+            return np.concatenate([_answers(session, table.slice(start, size), condition) for start in starts])
+        except duckdb.InterruptException:
+            raise
+        except duckdb.Error as error:
+            raise _no_condition(condition, " ".join(str(error).split("\n\n")[0].split())) from None
+
+
+def numbered(table: pa.Table) -> pa.Table:
+    """With the rows numbered: DuckDB's threads now and then give back a table of several chunks in another order."""
+    return table.append_column(_NUMBER, pa.array(np.arange(table.num_rows)))
+
+
+def _answers(session: duckdb.DuckDBPyConnection, table: pa.Table, condition: str) -> NDArray[np.bool_]:
+    session.register("numbered_rows", table)
+    labels = ", map_from_entries(labels) AS labels" if "labels" in table.column_names else ""
+    view = f"SELECT * {'EXCLUDE (labels)' if labels else ''}{labels} FROM numbered_rows"
+    session.execute(f"CREATE OR REPLACE VIEW rows AS {view}")
+    kept = session.sql(
+        f"SELECT coalesce(CAST(({condition}\n) AS BOOLEAN), false) AS kept FROM rows ORDER BY {_NUMBER}"
+    ).to_arrow_table()
+    if kept.num_rows != table.num_rows:
+        count = f"{kept.num_rows} answers for {table.num_rows} rows"
+        raise RecipeError([f"where: {condition!r} is not a condition: it gives {count}"])
+    return np.asarray(kept.column("kept").to_numpy(), dtype=np.bool_)
+
+
+def _parsed(session: duckdb.DuckDBPyConnection, condition: str) -> bool:
+    """Whether a condition's answer depends on one row alone.
+
+    RecipeError for what is no SQL, and for functions whose answer is not a function of the rows: random(), now(), ...
+    """
+    answer = session.execute("SELECT json_serialize_sql(?)", [f"SELECT ({condition}\n)"]).fetchone()
+    tree = json.loads(answer[0] if answer else "{}")
+    if tree["error"]:
+        raise _no_condition(condition, f"{tree['error_type'].title()} Error: {tree['error_message']}")
+    parts = list(_parts(tree))
+    listing = "SELECT function_name FROM duckdb_functions() WHERE stability <> 'CONSISTENT'"
+    unstable = {name for (name,) in session.execute(listing).fetchall()}
+    names = {part["function_name"].lower() for part in parts if "function_name" in part}
+    words = {name.lower() for part in parts for name in part.get("column_names", [])}
+    changeable = sorted(names & unstable | (names | words) & _CLOCK)
+    if changeable:
+        what = ", ".join(changeable)
+        raise RecipeError(
+            [f"where: {condition!r} uses {what}, whose answer changes from run to run: keep to the row's own columns"]
+        )
+    return {part["class"] for part in parts} <= _OF_ONE_ROW
+
+
+def _parts(tree: Any) -> Iterator[dict[str, Any]]:
+    """Every expression of a parsed statement."""
+    if isinstance(tree, dict) and "class" in tree:
+        yield tree
+    for branch in tree.values() if isinstance(tree, dict) else tree if isinstance(tree, list) else ():
+        yield from _parts(branch)
+
+
+def _no_condition(condition: str, reason: str) -> RecipeError:
+    return RecipeError([f"where: {condition!r} does not run as an SQL condition over the columns: {reason}"])
