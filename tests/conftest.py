@@ -19,13 +19,13 @@ for _name in (
 import pytest  # noqa: E402 - the environment must be set before anything loads NumPy
 from command import done  # noqa: E402
 
-from pipeline.cli.demo import maker  # noqa: E402
+from pipeline.cli.demo import example  # noqa: E402
 
 MAKER = Path(__file__).parents[2] / "shared/tools/make-corpora"
 ROOTS = {"aihub": "aihub170", "cochlscene": "cochlscene", "ms-snsd": "ms-snsd", "recordings": "recordings"}
 SHARD_CLIPS = 20
 
-maker()  # the demo lives beside the package here, in it where it is installed
+example("demo")  # it lives beside the package here, in it where it is installed
 
 
 @dataclass(frozen=True, slots=True)

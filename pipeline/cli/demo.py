@@ -34,26 +34,26 @@ def demo(**options: Any) -> None:
     chosen, common = recipe_of("demo", options)
     if not (CORPUS / DONE).exists():
         _make(CORPUS)
-    roots = tuple(f"{name}={CORPUS / folder}" for name, folder in maker().ROOTS.items())
+    roots = tuple(f"{name}={CORPUS / folder}" for name, folder in example("demo").ROOTS.items())
     out = common.out or MANIFESTS / "demo.parquet"
     run_recipe(chosen, out, replace(common, root=(*roots, *common.root)))
     if not common.json:
         click.echo("\n" + text(summarised(out)))
 
 
-def maker() -> Any:
-    """The module that makes the demo corpus, `pipeline.demo`: in an installed wheel in the package, else in examples/demo."""
-    if "pipeline.demo" not in sys.modules:
+def example(name: str) -> Any:
+    """The module or package NAME of examples/, as `pipeline.NAME`; an installed wheel carries it in the package."""
+    if f"pipeline.{name}" not in sys.modules:
         package = Path(pipeline.__file__).parent
-        folder = next(path for path in (package / "demo", package.parent / "examples/demo") if path.is_dir())
-        spec = spec_from_file_location(
-            "pipeline.demo", folder / "__init__.py", submodule_search_locations=[str(folder)]
-        )
+        folders = (package, package.parent / "examples")
+        path = next(p for f in folders for p in (f / f"{name}.py", f / name / "__init__.py") if p.is_file())
+        spec = spec_from_file_location(f"pipeline.{name}", path)
         assert spec is not None
         assert spec.loader is not None
-        sys.modules["pipeline.demo"] = pipeline.demo = module_from_spec(spec)
-        spec.loader.exec_module(sys.modules["pipeline.demo"])
-    return sys.modules["pipeline.demo"]
+        sys.modules[spec.name] = module = module_from_spec(spec)
+        setattr(pipeline, name, module)
+        spec.loader.exec_module(module)
+    return sys.modules[f"pipeline.{name}"]
 
 
 def _make(folder: Path) -> None:
@@ -61,6 +61,6 @@ def _make(folder: Path) -> None:
     half = folder.with_name(f"{files.TEMPORARY}{folder.name}")
     for old in (half, folder):
         shutil.rmtree(old, ignore_errors=True)
-    maker().make(half)
+    example("demo").make(half)
     (half / DONE).touch()
     half.rename(folder)

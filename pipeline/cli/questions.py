@@ -9,9 +9,11 @@ from dataclasses import asdict
 from pathlib import Path
 
 import click
+import pandas as pd
 
 from pipeline.archives import Roots
 from pipeline.cli.common import MANIFESTS, roots_told, say
+from pipeline.cli.demo import example
 from pipeline.core import manifest
 from pipeline.core.errors import ManifestError, PrepError
 from pipeline.core.table import Table
@@ -19,7 +21,6 @@ from pipeline.corpora import lexicon as spellings
 from pipeline.corpora import rights as licences
 from pipeline.corpora.rights import Terms
 from pipeline.engine import recipe
-from pipeline.inspect import counts
 from pipeline.inspect import diff as difference
 from pipeline.inspect import explain as life
 from pipeline.inspect.diff import Side
@@ -209,13 +210,10 @@ def paper_counts(path: Path, chosen: str, as_json: bool) -> None:
     Example:
       prep paper-counts manifests/aihub.parquet
     """
-    held = recipe.read(recipe.find(chosen))
-    told = counts.counts(
-        _columns(path, ("id", "corpus", "split", "scenario", "transcript", "speech_id")),
-        held.lexicon,
-        held.filter.scenarios,
-    )
-    click.echo(json.dumps(asdict(told), ensure_ascii=False) if as_json else counts.text(told))
+    counts, wanted = example("paper_counts"), recipe.read(recipe.find(chosen))
+    rows = _columns(path, ("id", "corpus", "split", "scenario", "transcript", "speech_id"))
+    answer = counts.counts(rows.arrow.to_pandas(types_mapper=pd.ArrowDtype), wanted.lexicon, wanted.filter.scenarios)
+    click.echo(json.dumps(answer, ensure_ascii=False) if as_json else counts.text(answer))
 
 
 @click.command()
