@@ -409,14 +409,14 @@ def _interrupted(*_: object) -> None:
 
 INTERRUPTED = """
 import os, signal, sys
-from pipeline import crew
+from pipeline.engine import workers
 from pipeline.cli.main import main
-real = crew.results
+real = workers.results
 def results(*args):
     for item in real(*args):
         os.kill(os.getpid(), signal.SIGINT)
         yield item
-crew.results = results
+workers.results = results
 if __name__ == "__main__":
     main()
 """

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 from pipeline.core.files import TEMPORARY
-from pipeline.engine import workers as crew
+from pipeline.engine import workers
 from pipeline.engine.lock import held
 
 RECIPE = """
@@ -356,6 +356,6 @@ def test_gather_offers_no_option_that_it_ignores() -> None:
 
 
 def test_processors_are_counted_where_the_system_tells_no_affinity(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert crew.cores() == len(os.sched_getaffinity(0))
+    assert workers.cores() == len(os.sched_getaffinity(0))
     monkeypatch.delattr(os, "sched_getaffinity")  # macOS has none
-    assert crew.cores() == os.cpu_count()
+    assert workers.cores() == os.cpu_count()

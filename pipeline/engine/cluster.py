@@ -1,4 +1,4 @@
-"""Dask workers as a crew: for those who outgrow one machine. Needs the extra [cluster]; the only user of distributed."""
+"""Dask workers, for those who outgrow one machine. Needs the extra [cluster]; the only user of distributed."""
 
 from __future__ import annotations
 
@@ -8,12 +8,16 @@ from typing import Any
 from distributed import Client
 
 from pipeline.core.errors import PrepError
+from pipeline.engine.workers import Workers
 
 
-class Dask:
-    """The workers behind a scheduler, `tcp://host:8786`. All of them must see the folder of manifests under one path."""
+class Dask(Workers):
+    """The workers behind a scheduler, `tcp://host:8786`. All of them must see the folder of manifests under one path.
 
-    far = True
+    `stop` and `abandon` leave them running, for they belong to the cluster; cancelled futures end what they work on.
+    """
+
+    remote = True
 
     def __init__(self, scheduler: str) -> None:
         try:
@@ -24,14 +28,7 @@ class Dask:
             ) from None
         self.width = max(1, sum(self._client.nthreads().values()))
 
-    def stop(self) -> None:
-        """Dask's workers are not ours to end."""
-
-    def abandon(self) -> None:
-        """Nor in the midst of their work: what they were given is cancelled with its futures."""
-
     def executor(self) -> Executor:
         """A Dask executor; Dask itself gives a task to another worker when one dies."""
         executor: Any = self._client.get_executor(pure=False, retries=2)
-        held: Executor = executor
-        return held
+        return executor  # type: ignore[no-any-return]

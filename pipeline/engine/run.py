@@ -131,7 +131,7 @@ def run(
         _check_disk(setting.folder, sum(float(seconds[s.start : s.stop].sum()) for s in mine))
     if before is not None and mine:
         before(plan.take(np.concatenate([np.arange(shard.start, shard.stop) for shard in mine])))
-    far = setting.crew.far
+    far = setting.crew.remote
     tasks = (
         Task(stage.NAME, options, s.name, plan.part(s.start, s.stop), setting.folder, setting.roots, far) for s in mine
     )

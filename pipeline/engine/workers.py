@@ -1,40 +1,77 @@
-"""Who does the work: this process, or a pool of processes. All are `concurrent.futures.Executor`s behind one seam."""
+"""Who does the work: this process, a pool of processes, or a Dask cluster; all are a `concurrent.futures.Executor`.
+
+Never what the work is: functions and tasks are handed in.
+"""
 
 from __future__ import annotations
 
 import multiprocessing
 import os
+import reprlib
 import signal
+import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, ProcessPoolExecutor, wait
 from contextlib import contextmanager
-from typing import Any, Protocol, TypeVar
+from functools import partial
+from importlib import import_module
+from itertools import islice
+from types import TracebackType
+from typing import Any, Self, TypeVar
 
-from pipeline.core.errors import PrepError
+from pipeline.core.errors import PrepError, to_install
 
 T = TypeVar("T")
 R = TypeVar("R")
-STRIKES = 3  # times that a task may lose its worker before the run ends
+MOST_DEATHS = 3  # a run ends when the same task has lost its worker so many times
+ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 
 
-class Crew(Protocol):
-    """An executor that serves one stage after another, how many tasks it works on at once, and a way to replace it."""
+class Workers:
+    """An executor that serves one stage after another, and can be replaced when one of its workers dies.
 
-    width: int
-    far: bool  # whether the work may be done on other machines
+    This class works in the process itself. width: how many tasks are worked on at once. remote: whether the work may be
+    done on other machines, where the corpora may lie elsewhere.
+    """
+
+    width = 1
+    remote = False
 
     def executor(self) -> Executor:
-        """The executor, started when it is first asked for."""
-        ...
+        """The executor; it is started at the first call."""
+        return Serial()
 
     def stop(self) -> None:
-        """Ends it when its work is done; the next call of `executor` starts another."""
-        ...
+        """Ends the executor when its work is done; the next call of `executor` starts another."""
 
     def abandon(self) -> None:
-        """Ends it in the midst of its work."""
-        ...
+        """Ends the executor at once, in the middle of its work."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        """Waits for the workers where the block ended well, and ends them at once after a fault or Ctrl-C."""
+        if kind is None:
+            self.stop()
+        else:
+            self.abandon()
+
+
+def open_workers(jobs: int = 1, scheduler: str | None = None) -> Workers:
+    """This process (jobs=1), a pool of processes, or the workers of a Dask scheduler; use them in a `with` statement.
+
+    PrepError where the scheduler (`tcp://host:8786`) does not answer, or the extra [cluster] is not installed.
+    """
+    if scheduler is None:
+        return Workers() if jobs == 1 else Processes(jobs)
+    try:
+        cluster = import_module("pipeline.engine.cluster")
+    except ModuleNotFoundError as error:
+        raise PrepError(f"--scheduler needs the package {error.name}: {to_install('cluster')}") from None
+    workers: Workers = cluster.Dask(scheduler)
+    return workers
 
 
 class Serial(Executor):
@@ -49,44 +86,16 @@ class Serial(Executor):
         return future
 
 
-class Alone:
-    """This process alone."""
-
-    width = 1
-    far = False
-
-    def executor(self) -> Executor:
-        return Serial()
-
-    def stop(self) -> None:
-        """Nothing to end."""
-
-    def abandon(self) -> None:
-        """Nothing to end."""
-
-
-class _Pool(ProcessPoolExecutor):
-    """Its workers are born with Ctrl-C held back: it is the parent's to answer, also while they are still starting."""
-
-    def submit(self, fn: Callable[..., R], /, *args: Any, **kwargs: Any) -> Future[R]:
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-        try:
-            return super().submit(fn, *args, **kwargs)
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-class Processes:
-    """A pool of processes, started afresh (spawn) so that nothing depends on what this process has loaded."""
+class Processes(Workers):
+    """A pool of processes, each started afresh (spawn), so that nothing depends on what this process has loaded."""
 
     def __init__(self, jobs: int) -> None:
         self.width = jobs
-        self.far = False
         self._pool: ProcessPoolExecutor | None = None
 
     def executor(self) -> Executor:
         if self._pool is None:
-            self._pool = _Pool(self.width, multiprocessing.get_context("spawn"), _prepare_worker)
+            self._pool = _Pool(self.width, multiprocessing.get_context("spawn"), _follow_parent)
         return self._pool
 
     def stop(self) -> None:
@@ -102,52 +111,101 @@ class Processes:
             child.terminate()
 
 
+class _Pool(ProcessPoolExecutor):
+    """A pool whose processes start in `submit`, so that is where their surroundings are set."""
+
+    def submit(self, fn: Callable[..., R], /, *args: Any, **kwargs: Any) -> Future[R]:
+        with _surroundings_of_workers():
+            return super().submit(fn, *args, **kwargs)
+
+
+@contextmanager
+def _surroundings_of_workers() -> Iterator[None]:
+    """What a process that starts in this block inherits.
+
+    One BLAS thread, for the work is parallel by clips. Ctrl-C held back: it is the parent's to answer, also while they
+    start. And no main module: spawn would run the caller's script again in each worker, which never ends well in a
+    script without `if __name__ == "__main__"`. Workers need nothing from it.
+    """
+    main = sys.modules["__main__"]
+    hidden: dict[str, Any] = {
+        name: main.__dict__.pop(name) for name in ("__spec__", "__file__") if name in main.__dict__
+    }
+    main.__spec__ = None
+    threads = {name: os.environ.get(name) for name in ONE_THREAD}
+    os.environ.update(ONE_THREAD)
+    signals = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        main.__dict__.update(hidden)
+        for name, value in threads.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+        signal.pthread_sigmask(signal.SIG_SETMASK, signals)
+
+
+def _follow_parent() -> None:
+    """Lets a worker end with its parent, however the parent ends."""
+    parent = multiprocessing.parent_process()
+
+    def follow() -> None:
+        if parent is not None:
+            parent.join()
+            os._exit(1)
+
+    threading.Thread(target=follow, daemon=True).start()
+
+
 def cores() -> int:
     """How many processors this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def of(jobs: int) -> Crew:
-    """The crew for `--jobs N`."""
-    return Alone() if jobs == 1 else Processes(jobs)
+def map_chunks(
+    work: Callable[..., Sequence[R]], items: Iterable[T], size: int, workers: Workers, *shared: Any
+) -> Iterator[R]:
+    """The results of work over all items, one an item, in the order of the items.
 
+    work(chunk, *shared): a function of a module, called in a worker with a list of at most `size` items; it returns one
+    result for each of them, in their order. shared: what every chunk needs; it is sent with each.
 
-@contextmanager
-def serving(crew: Crew) -> Iterator[Crew]:
-    """The crew for a block: ended when the block is done, abandoned where it ends by a fault or by Ctrl-C."""
-    try:
-        yield crew
-    except BaseException:
-        crew.abandon()
-        raise
-    crew.stop()
-
-
-def _prepare_worker() -> None:
-    """A worker does not outlive its parent."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        threading.Thread(target=_follow, args=(parent,), daemon=True).start()
-
-
-def _follow(parent: Any) -> None:
-    parent.join()
-    os._exit(1)
-
-
-def results(tasks: Iterator[T], work: Callable[[T], R], crew: Crew) -> Iterator[tuple[T, R]]:
-    """(task, result) as they are done; at most twice the crew's width is under way at a time.
-
-    A task whose worker died is given to a fresh crew; PrepError when the same task loses its worker STRIKES times. An
-    error in the work ends the run.
+    A chunk whose worker died is given to another worker, as in `results`. An error in the work ends the map.
     """
-    executor = crew.executor()
+    items = iter(items)
+    chunks = enumerate(iter(lambda: list(islice(items, size)), []))
+    done: dict[int, Sequence[R]] = {}
+    following = 0
+    for (number, chunk), answers in results(chunks, partial(_work_on_chunk, work, shared), workers):
+        if len(answers) != len(chunk):
+            raise AssertionError(f"{work.__qualname__}: {len(answers)} results for {len(chunk)} items")
+        done[number] = answers
+        while following in done:
+            yield from done.pop(following)
+            following += 1
+
+
+def _work_on_chunk(work: Callable[..., R], shared: Sequence[Any], chunk: tuple[int, list[Any]]) -> R:
+    return work(chunk[1], *shared)
+
+
+def results(tasks: Iterator[T], work: Callable[[T], R], workers: Workers) -> Iterator[tuple[T, R]]:
+    """(task, result) as they are done; at most twice as many as the workers can do at once are under way at a time.
+
+    A task whose worker died is given to new workers; PrepError when the same task loses its worker MOST_DEATHS times.
+    An error in the work ends the run.
+    """
+    executor = workers.executor()
     under_way: dict[Future[R], T] = {}
-    strikes: dict[int, int] = {}
+    deaths: dict[int, int] = {}
     again: list[T] = []
     try:
         while True:
-            while len(under_way) < 2 * crew.width and (task := again.pop() if again else next(tasks, None)) is not None:
+            while len(under_way) < 2 * workers.width and (
+                (task := again.pop() if again else next(tasks, None)) is not None
+            ):
                 try:
                     under_way[executor.submit(work, task)] = task
                 except BrokenExecutor:
@@ -168,21 +226,35 @@ def results(tasks: Iterator[T], work: Callable[[T], R], crew: Crew) -> Iterator[
             if broken or (again and not under_way):
                 again += under_way.values()
                 under_way.clear()
-                _count_strikes(strikes, again)
-                crew.abandon()
-                executor = crew.executor()
+                for task in again:
+                    deaths[id(task)] = deaths.get(id(task), 0) + 1
+                    if deaths[id(task)] >= MOST_DEATHS:
+                        raise PrepError(
+                            f"a worker process died {MOST_DEATHS} times while it worked on {reprlib.repr(task)}: the "
+                            "system killed it, most likely for memory; free some, or use fewer --jobs. What is done is "
+                            "kept: the same command again goes on from here"
+                        )
+                workers.abandon()
+                executor = workers.executor()
     finally:
         if under_way:  # stopped half-way: what is being worked on is not waited for
             for future in under_way:
                 future.cancel()
-            crew.abandon()
+            workers.abandon()
 
 
-def _count_strikes(strikes: dict[int, int], tasks: list[T]) -> None:
-    for task in tasks:
-        strikes[id(task)] = strikes.get(id(task), 0) + 1
-        if strikes[id(task)] >= STRIKES:
-            raise PrepError(
-                f"a worker process died {STRIKES} times while it had {task} at hand: killed by the system, most likely for memory; "
-                "free some, or use fewer --jobs. What is done is kept: the same command again goes on from here"
-            )
+# names from before, until their last users have changed
+Crew = Workers
+Alone = Workers
+
+
+def of(jobs: int) -> Workers:
+    """The same as open_workers."""
+    return open_workers(jobs)
+
+
+@contextmanager
+def serving(workers: Workers) -> Iterator[Workers]:
+    """The workers for a block."""
+    with workers:
+        yield workers

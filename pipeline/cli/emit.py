@@ -1,0 +1,79 @@
+"""How an answer is printed: as JSON for machines, as sentences and tables for a person. All commands print through it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, is_dataclass
+from typing import Any
+from unicodedata import east_asian_width
+
+import click
+
+Table = Sequence[Sequence[Any]]  # rows of cells, the names of the columns first
+
+
+def emit(answer: Any, as_json: bool, lines: Callable[[], Iterable[str | Table]] | None = None) -> None:
+    """Prints an answer on stdout.
+
+    answer: what JSON holds: a dict, a list or a dataclass. lines: gives what a person reads instead, sentences and
+    tables (lists of rows, the names of the columns first); without it, the answer's own method `lines` gives them.
+    """
+    if as_json:
+        value = asdict(answer) if is_dataclass(answer) and not isinstance(answer, type) else answer
+        click.echo(json.dumps(value, ensure_ascii=False, default=_to_json))
+    else:
+        for line in (lines or answer.lines)():
+            click.echo(line if isinstance(line, str) else "\n".join(table(line)))
+
+
+def _to_json(value: Any) -> Any:
+    """A dataclass, a path, or a number of NumPy, as JSON has them."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return asdict(value)
+    return value.item() if hasattr(value, "item") else str(value)
+
+
+def table(rows: Table, rule: bool = True, right: Sequence[bool] | None = None) -> list[str]:
+    """Rows of cells as lines of text, the names of the columns first, each column as wide as it needs to be.
+
+    Whole numbers have thousands separated, others two decimals. Columns of numbers stand to the right, or those that
+    `right` says. Hangul takes two columns of a terminal a letter. rule: draws a line below the names of the columns.
+
+    >>> print("\\n".join(table([("scene", "rows"), ("화재", 1200), ("fire", 7)])))
+    scene   rows
+    -----  -----
+    화재   1,200
+    fire       7
+    """
+    head, *body = rows
+    cells = [[str(name) for name in head], *([_cell(value) for value in row] for row in body)]
+    widths = [max(map(_width, column)) for column in zip(*cells, strict=True)]
+    if rule:
+        cells.insert(1, ["-" * width for width in widths])
+    if right is None:
+        right = [bool(body) and all(_is_number(row[n]) for row in body) for n in range(len(head))]
+    lines = []
+    for row in cells:
+        padded = []
+        for text, width, to_right in zip(row, widths, right, strict=True):
+            space = " " * (width - _width(text))
+            padded.append(space + text if to_right else text + space)
+        lines.append("  ".join(padded).rstrip())
+    return lines
+
+
+def _is_number(value: Any) -> bool:
+    return value is None or (isinstance(value, int | float) and not isinstance(value, bool))
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return str(value)
+    return f"{value:,}" if isinstance(value, int) else f"{value:,.2f}"
+
+
+def _width(text: str) -> int:
+    return sum(2 if east_asian_width(letter) in "WF" else 1 for letter in text)
