@@ -7,7 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import numpy as np
+import pandas as pd
+import polars as pl
 import pyarrow.parquet as pq
 import pytest
 from command import done, prep
@@ -160,6 +163,28 @@ def test_a_row_takes_at_most_150_bytes(tmp_path: Path) -> None:
     path = written(tmp_path, *rows)
     made = pack.write(manifest.read(path), pack.path_of(path))
     assert made.bytes / made.rows < 100
+
+
+READERS = {  # library -> the columns of a file by name, values as Python has them
+    "pandas": lambda path: pd.read_parquet(path, dtype_backend="pyarrow").to_dict("list"),
+    "duckdb": lambda path: duckdb.read_parquet(str(path)).to_arrow_table().to_pydict(),
+    "polars": lambda path: pl.read_parquet(path).to_dict(as_series=False),
+}
+
+
+@pytest.mark.parametrize("library", sorted(READERS))
+def test_a_pack_opens_in_other_libraries_with_the_values_of_the_set(library: str, built: Built, tmp_path: Path) -> None:
+    path = pack.write(manifest.read(built.path("mixed")), tmp_path / "m.pack.parquet").path
+    columns, rows = READERS[library](path), list(manifest.read(built.path("mixed")).rows())
+    there = {name: [not pd.isna(value) for value in columns[name]] for name in ("tail", "noise_row", "snr_db")}
+    for n, row in enumerate(rows):
+        assert columns["stem"][n] + (columns["tail"][n] if there["tail"][n] else "") == row.id
+        assert (columns["split"][n], columns["source"][n], columns["frames"][n]) == (row.split, row.source, 0)
+        assert (bytes(columns["pcm_hash"][n]).hex(), columns["source_pcm_crc"][n]) == (row.pcm_hash, row.source_pcm_crc)
+        assert there["noise_row"][n] == (row.noise_id is not None) == there["snr_db"][n]
+        if there["noise_row"][n]:
+            assert columns["stem"][int(columns["noise_row"][n])] == row.noise_id
+            assert columns["snr_db"][n] / 100 == row.snr_db
 
 
 # ---- what must not be in it
