@@ -207,7 +207,7 @@ def test_speech_is_taken_out_of_an_attenuated_mixture_at_its_own_level() -> None
     row = Row(
         "m", "c", "train", "g", "mixture", "@c/m", rate_hz=RATE_HZ, noise_start=70_000, gain_db=-4.5, noise_gain_db=3.0
     )
-    mixture = dsp.mixed(speech, dsp.crop(noise, 70_000, len(speech), RATE_HZ), -4.5, 3.0)
+    mixture = dsp.mix(speech, dsp.crop(noise, 70_000, len(speech), RATE_HZ), -4.5, 3.0)
     assert np.abs(listen.unmixed(mixture, noise, row) - speech).max() < 0.9  # half a step, over the gain
 
 

@@ -236,7 +236,7 @@ def test_a_start_outside_the_noise_is_refused(start: int) -> None:
 def test_a_mixture_is_the_rounded_sum_of_its_parts(gain_db: float, noise_gain_db: float, seed: int) -> None:
     rng = np.random.default_rng(seed)
     speech, noise = (rng.integers(-16_000, 16_000, 500).astype(np.int16) for _ in range(2))
-    found = dsp.mixed(speech, noise, gain_db, noise_gain_db)
+    found = dsp.mix(speech, noise, gain_db, noise_gain_db)
     exact = speech * 10 ** (gain_db / 20) + noise * 10 ** (noise_gain_db / 20)
     assert found.dtype == np.int16
     assert np.abs(found - exact).max() <= 0.5 + 0.01  # float32
@@ -245,8 +245,8 @@ def test_a_mixture_is_the_rounded_sum_of_its_parts(gain_db: float, noise_gain_db
 def test_a_mixture_that_would_clip_is_refused() -> None:
     loud = np.array([20_000, -20_000], np.int16)
     with pytest.raises(ValueError, match="full scale"):
-        dsp.mixed(loud, loud, 0.0, 0.0)
-    assert dsp.mixed(loud, -loud, 0.0, 0.0).tolist() == [0, 0]
+        dsp.mix(loud, loud, 0.0, 0.0)
+    assert dsp.mix(loud, -loud, 0.0, 0.0).tolist() == [0, 0]
 
 
 @pytest.mark.parametrize("rate_hz", [8_000, 11_025, 16_000, 22_050, 44_100, 48_000, 96_000])

@@ -21,6 +21,8 @@ Pcm16 = NDArray[np.int16]
 
 FULL_SCALE = 32_768
 CEILING = 10 ** (-0.1 / 20)  # no mixture peaks above full scale minus 0.1 dB
+DB_DIGITS = 4  # decimals kept of a level, so that the last bit of a libm does not change a manifest
+SHARE_DIGITS = 6
 FADE_S = 0.020  # equal-power crossfade where short noise is looped
 
 # ITU-T P.56 (12/2011), method B
@@ -108,6 +110,17 @@ def power(samples: NDArray[Any], known: tuple[float, float] | None = None) -> fl
 def db(ratio: float) -> float:
     """10 log10 of a power ratio. ValueError for 0 or less: silence has no level."""
     return 10.0 * math.log10(ratio)
+
+
+def decibels(power: float) -> float | None:
+    """dB of a power, rounded as columns are; None for silence."""
+    return round(db(power), DB_DIGITS) if power > 0.0 else None
+
+
+def attenuation_db(peak: float) -> float:
+    """The gain in dB that brings this peak just under the ceiling; rounded down, so that it never lies above."""
+    scale = 10.0**DB_DIGITS
+    return math.floor(db((CEILING / peak) ** 2) * scale) / scale
 
 
 def gain(level_db: float) -> float:
@@ -248,24 +261,42 @@ def looped(noise: Pcm16, rate_hz: int) -> Pcm16:
     return loop
 
 
-def mixed(speech: Pcm16, noise: Pcm16, gain_db: float, noise_gain_db: float) -> Pcm16:
-    """round(gain * speech + noise_gain * noise), int16 [frames]: the whole of what a mixture is.
+def mix(speech: Pcm16, noise: Pcm16, gain_db: float, noise_gain_db: float) -> Pcm16:
+    """round(gain * speech + noise_gain * noise), int16 [frames]: all that a mixture is.
 
-    Element by element in float32, so the same inputs give the same samples on any machine. ValueError where a
-    sample would pass full scale.
+    Element by element in float32, so the same inputs give the same samples on any machine. ValueError where a sample would
+    pass full scale.
     """
-    return rounded(weighted(speech, noise, gain_db, noise_gain_db))
+    return _rounded(_weighted_sum(speech, noise, gain_db, noise_gain_db))
 
 
-def weighted(speech: Pcm16, noise: Pcm16, gain_db: float, noise_gain_db: float) -> Samples:
+def mix_at_snr(
+    speech: Pcm16, noise: Pcm16, speech_db: float, noise_db: float, snr_db: float
+) -> tuple[Pcm16, float, float]:
+    """(samples of the mixture at this SNR, int16 [frames]; gain of the speech in dB; gain of the noise in dB).
+
+    speech_db, noise_db: levels of the two, by the definition that the SNR is meant in. The speech keeps its level, unless the
+    sum would peak above full scale minus 0.1 dB: then speech and noise are attenuated alike.
+    """
+    noise_gain_db = round(speech_db - noise_db - snr_db, DB_DIGITS)
+    total = _weighted_sum(speech, noise, 0.0, noise_gain_db)
+    loudest = peak(total) / FULL_SCALE
+    if loudest <= CEILING:
+        return _rounded(total), 0.0, noise_gain_db
+    gain_db = attenuation_db(loudest)
+    noise_gain_db = round(noise_gain_db + gain_db, DB_DIGITS)
+    return mix(speech, noise, gain_db, noise_gain_db), gain_db, noise_gain_db
+
+
+def _weighted_sum(speech: Pcm16, noise: Pcm16, gain_db: float, noise_gain_db: float) -> Samples:
     """gain * speech + noise_gain * noise, float32 [frames], full scale 2**15."""
     total = noise * np.float32(gain(noise_gain_db))
     total += speech * np.float32(gain(gain_db)) if gain_db else speech
     return total
 
 
-def rounded(total: Samples) -> Pcm16:
-    """int16 of what `weighted` gives, rounded to nearest. ValueError where a sample would pass full scale."""
+def _rounded(total: Samples) -> Pcm16:
+    """int16 of a weighted sum, rounded to nearest. ValueError where a sample would pass full scale."""
     whole = np.rint(total)
     if whole.size and (whole.max() > FULL_SCALE - 1 or whole.min() < -FULL_SCALE):
         raise ValueError("the mixture passes full scale: attenuate speech and noise alike")

@@ -18,7 +18,7 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.audio import dsp
+from pipeline.audio import render
 from pipeline.audio.codec import flac, unflac
 from pipeline.core import files
 from pipeline.core.errors import CorruptMember, ManifestError
@@ -104,13 +104,24 @@ class Reader:
 
     def _rendered(self, row: Row) -> NDArray[np.int16]:
         """A virtual mixture: the same samples that the stored form holds."""
-        told = (row.speech_shard, row.speech_offset, row.speech_bytes, row.noise_offset, row.noise_bytes)
-        if None in (*told, row.noise_shard, row.noise_start, row.gain_db, row.noise_gain_db, row.rate_hz):
-            raise ManifestError(f"{row.id}: lacks columns that say how to render it: run prep mix --virtual again")
+        parts = (
+            row.speech_shard,
+            row.speech_offset,
+            row.speech_bytes,
+            row.noise_shard,
+            row.noise_offset,
+            row.noise_bytes,
+        )
+        if None in parts:
+            raise ManifestError(
+                f"{row.id}: it has no columns that say where its parts lie: run prep mix --virtual again"
+            )
         speech = self.stored(row.speech_shard, row.speech_offset, row.speech_bytes)  # type: ignore[arg-type]
         noise = self._remembered(row.noise_shard, row.noise_offset, row.noise_bytes)  # type: ignore[arg-type]
-        crop = dsp.crop(noise, row.noise_start, len(speech), row.rate_hz)  # type: ignore[arg-type]
-        return dsp.mixed(speech, crop, row.gain_db, row.noise_gain_db)  # type: ignore[arg-type]
+        try:
+            return render.mixture(row, speech, noise)
+        except ValueError as error:
+            raise ManifestError(f"{error}: run prep mix --virtual again") from None
 
     def _remembered(self, shard: str, offset: int, size: int) -> NDArray[np.int16]:
         """Decoded noise: a recording of it is in many mixtures, where there are few."""

@@ -5,14 +5,19 @@ A build goes through `ingest`, `filter`, `resample`, `mix`. `seek`, `rebuild` an
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from importlib import import_module
-from typing import Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from pydantic import BaseModel, ConfigDict
 
+from pipeline.core.row import Place, Row
 from pipeline.core.table import Table
 from pipeline.stages.store import Store
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 ORDER = ("ingest", "filter", "resample", "mix")
 
@@ -23,11 +28,53 @@ class Options(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
-class Job(Protocol):
-    """One line of a plan."""
+@dataclass(frozen=True, slots=True)
+class Noise:
+    """Where the noise of a mixture lies, stored and decoded, and where the crops to try begin.
+
+    shard, offset, bytes: of the stored recording. pool: name of the decoded noise of a shard, in which this recording begins at
+    the frame `begin` and has `frames` of them. starts: frames of the recording, in the order in which they are tried.
+    """
+
+    shard: str
+    offset: int
+    bytes: int
+    pool: str = ""
+    begin: int = 0
+    frames: int = 0
+    starts: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One job of a plan, all that the work of a stage sees of it.
+
+    row: the columns that the stage reads (READS); the others are null or empty. place: where its recording lies, for a stage
+    that opens it. noise: for a mixture. quality: of soxr, for speech that is resampled as it is mixed.
+    """
+
+    row: Row
+    place: Place | None = None
+    noise: Noise | None = None
+    quality: str = ""
 
     @property
-    def id(self) -> str: ...
+    def id(self) -> str:
+        """Id of the row."""
+        return self.row.id
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Plan:
+    """What a stage will do: no audio was opened for it, and it holds all chance.
+
+    jobs: one job a line. kept: rows that pass as they are. drops: rows that end here. notes: sentences for a person.
+    """
+
+    jobs: DataFrame
+    kept: DataFrame
+    drops: DataFrame
+    notes: Sequence[str] = ()
 
 
 class Stage(Protocol):
@@ -48,7 +95,7 @@ class Stage(Protocol):
         """Whether the work puts audio into the store."""
         ...
 
-    def jobs(self, plan: Table) -> Iterator[Job]:
+    def jobs(self, plan: Table) -> Iterator[Any]:
         """The plan's lines."""
         ...
 

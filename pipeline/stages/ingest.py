@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from pipeline import corpora
 from pipeline.audio import dsp
 from pipeline.audio.codec import Recording, pcm_crc, pcm_hash
+from pipeline.audio.dsp import SHARE_DIGITS, decibels
 from pipeline.core.row import Clip, Place
 from pipeline.core.table import Table
 from pipeline.stages import Options as StageOptions
@@ -22,8 +23,6 @@ NAME = "ingest"
 VERSION = 1
 PLANNED: set[str] = set()
 DEPENDS = ("id", "corpus", "group", "content", "labels")
-DB_DIGITS = 4  # decimals kept of a level, so that the last bit of a libm does not change a manifest
-SHARE_DIGITS = 6
 
 
 class Options(StageOptions):
@@ -146,11 +145,6 @@ def measured(job: Job, recording: Recording) -> Made:
         clipped_share=round(_clipped(flat, low, high) / flat.size, SHARE_DIGITS),
         zero_share=round((flat.size - int(np.count_nonzero(flat))) / flat.size, SHARE_DIGITS),
     )
-
-
-def decibels(square: float) -> float | None:
-    """dB of a power, rounded as columns are; None for silence."""
-    return round(dsp.db(square), DB_DIGITS) if square > 0.0 else None
 
 
 def _clipped(flat: NDArray[Any], least: Any, most: Any) -> int:

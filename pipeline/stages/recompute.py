@@ -111,7 +111,7 @@ def summed(mixture: Mixture, speech: Pcm16, noise: Pcm16) -> Pcm16 | None:
     """Speech and noise at the row's gains, from the row's start; None where the row cannot be that of these sounds."""
     try:
         crop = dsp.crop(noise, mixture.noise_start, len(speech), mixture.rate_hz)
-        return dsp.mixed(speech, crop, mixture.gain_db, mixture.noise_gain_db)
+        return dsp.mix(speech, crop, mixture.gain_db, mixture.noise_gain_db)
     except ValueError:
         return None
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -10,13 +9,13 @@ from typing import Literal
 import numpy as np
 from pydantic import Field
 
-from pipeline.audio import dsp
-from pipeline.audio.codec import Recording, floats, pcm_crc, pcm_hash
-from pipeline.core.errors import CorruptMember, PrepError
+from pipeline.audio import dsp, render
+from pipeline.audio.codec import Recording, pcm_hash
+from pipeline.audio.dsp import DB_DIGITS, SHARE_DIGITS, decibels
+from pipeline.core.errors import PrepError
 from pipeline.core.row import Drop, Place
 from pipeline.core.table import Table
 from pipeline.stages import Options as StageOptions
-from pipeline.stages.ingest import DB_DIGITS, SHARE_DIGITS, decibels
 from pipeline.stages.places import located, places
 from pipeline.stages.store import Store
 
@@ -158,27 +157,4 @@ def rendered(known: Known, recording: Recording, options: Options) -> Sound:
 
 def unmeasured(known: Known, recording: Recording, options: Options) -> tuple[dsp.Pcm16, float]:
     """(samples of a decoded recording at the new rate, their gain in dB): what `rendered` gives, before its levels are taken."""
-    if changed := _changed(known, recording):
-        raise CorruptMember("changed", changed)
-    samples = dsp.resample(dsp.mono(floats(recording)), recording.rate_hz, options.rate_hz, options.quality)
-    gain_db = 0.0
-    if not dsp.fits(samples):
-        gain_db = attenuation_db(dsp.peak(samples))
-        samples = samples * np.float32(dsp.gain(gain_db))
-    return dsp.quantised(samples), gain_db
-
-
-def attenuation_db(peak: float) -> float:
-    """The gain that brings this peak just under the ceiling, dB, rounded down so that it never lies above."""
-    scale = 10.0**DB_DIGITS
-    return math.floor(dsp.db((dsp.CEILING / peak) ** 2) * scale) / scale
-
-
-def _changed(row: Known, recording: Recording) -> str:
-    frames, channels = recording.pcm.shape
-    found = (recording.rate_hz, channels, frames, recording.format)
-    known = (row.source_rate_hz, row.source_channels, row.source_frames, row.source_format)
-    if found == known:
-        same = row.source_pcm_crc == pcm_crc(recording.pcm)
-        return "" if same else f"{row.source} has other samples than ingest saw: ingest the corpus again"
-    return f"{row.source} is {found} (rate, channels, frames, format), ingest saw {known}: ingest the corpus again"
+    return render.speech(known, recording, options.rate_hz, options.quality)  # type: ignore[arg-type]

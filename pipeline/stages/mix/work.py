@@ -10,15 +10,15 @@ from numpy.typing import NDArray
 
 from pipeline.audio import dsp
 from pipeline.audio.codec import pcm_hash
+from pipeline.audio.dsp import DB_DIGITS, SHARE_DIGITS, decibels
 from pipeline.core.errors import CorruptMember
 from pipeline.core.row import Drop, Place
 from pipeline.core.table import Table
 from pipeline.stages import resample
-from pipeline.stages.ingest import DB_DIGITS, SHARE_DIGITS, decibels
 from pipeline.stages.mix.options import Options
 from pipeline.stages.mix.plan import NAME, TRIES, Rendering
 from pipeline.stages.places import places
-from pipeline.stages.resample import Known, Sound, attenuation_db
+from pipeline.stages.resample import Known, Sound
 from pipeline.stages.store import Store
 
 VERSION = 1
@@ -204,14 +204,7 @@ def mixed(
     level_db = speech.level_active_dbfs if mixture.snr_definition == "active" else speech.level_full_dbfs
     if level_db is None:
         raise ValueError(f"{mixture.id} has no level to mix at")
-    noise_gain_db = round(level_db - noise_db - mixture.snr_db, DB_DIGITS)
-    total = dsp.weighted(speech.pcm, noise, 0.0, noise_gain_db)
-    peak = dsp.peak(total) / dsp.FULL_SCALE
-    if peak <= dsp.CEILING:
-        return dsp.rounded(total), 0.0, noise_gain_db
-    gain_db = attenuation_db(peak)
-    noise_gain_db = round(noise_gain_db + gain_db, DB_DIGITS)
-    return dsp.mixed(speech.pcm, noise, gain_db, noise_gain_db), gain_db, noise_gain_db
+    return dsp.mix_at_snr(speech.pcm, noise, level_db, noise_db, mixture.snr_db)
 
 
 def _measured(
