@@ -12,28 +12,19 @@ import json
 import os
 import re
 import shutil
-import sys
-import tomllib
-import traceback
-from collections.abc import Iterator
-from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from hashlib import blake2b
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
 import soundfile
+from pinned import GOLDEN, Ended, columns, flags, golden, help_of, keys, pinned, said, scripts, typed
 
-HERE = Path(__file__).parent
-GOLDEN = HERE / "golden"
-WRITE = os.environ.get("GOLDEN") == "write"
 CORPORA = {"aihub": "aihub170", "cochlscene": "cochlscene", "ms-snsd": "ms-snsd", "recordings": "recordings"}
 SHARDS = ("--jobs", 1, "--shard-clips", 100)  # as recipes/demo.toml has it: what the demo has done is found and taken
 STAMP_NS = 1_600_000_000_000_000_000
-VARIES = {"versions"}  # keys whose values are named by the packages that are installed
 WITHOUT_EXIT = {"doctor"}  # it looks at this machine, and may find it wanting
 
 STAGES = {
@@ -45,9 +36,8 @@ STAGES = {
 DEMO, PACK, MIXED = "manifests/demo.parquet", "manifests/demo.pack.parquet", "manifests/mixed.parquet"
 RECORDINGS = "manifests/recordings.pack.parquet"
 FORMS = ("csv", "hf", "kaldi", "lhotse", "nemo", "webdataset")
-ANSWERS: dict[
-    str, tuple[object, ...]
-] = {  # what is typed, without --json; each in the folder that those before it left
+# What is typed, without --json: in this order, each in the folder that those before it left.
+ANSWERS: dict[str, tuple[object, ...]] = {
     "demo": ("demo", "--jobs", 1),
     **STAGES,
     "ingest --dry-run": ("ingest", "recordings", "--dry-run"),
@@ -108,15 +98,6 @@ FAULTY = 'seed = "x"\n[ingest]\ncorpora = ["aihb"]\n[filter]\nmin_sec = 1\n'
 
 
 @dataclass(frozen=True, slots=True)
-class Ended:
-    """How a command ended; code "bug" where it raised what is no exit."""
-
-    code: int | str
-    out: str
-    err: str
-
-
-@dataclass(frozen=True, slots=True)
 class Demo:
     """The folder of the demo and of all that was asked of it.
 
@@ -132,37 +113,11 @@ class Demo:
         return self.folder / f"manifests/{name}.parquet"
 
 
-def typed(folder: Path, program: str, *words: object) -> Ended:
-    """`PROGRAM WORDS` as typed in the folder. Run in this process: starting Python takes longer than most commands."""
-    module, _, function = scripts()[program].partition(":")
-    out, err = io.StringIO(), io.StringIO()
-    folder.mkdir(parents=True, exist_ok=True)
-    with pytest.MonkeyPatch.context() as here, redirect_stdout(out), redirect_stderr(err):
-        here.chdir(folder)
-        here.setattr(sys, "argv", [program, *map(str, words)])
-        for name in [name for name in os.environ if name.startswith("PREP_")]:
-            here.delenv(name)
-        code: int | str = 0
-        try:
-            getattr(import_module(module), function)()
-        except SystemExit as end:
-            code = end.code if isinstance(end.code, int) else int(end.code is not None)
-        except Exception:
-            code, out = "bug", io.StringIO(traceback.format_exc())
-    return Ended(code, out.getvalue(), err.getvalue())
-
-
 def prep(folder: Path, *words: object) -> Ended:
     """`prep WORDS` in the folder, which must end well."""
     ended = typed(folder, "prep", *words)
     assert ended.code == 0, f"prep {words}: exit {ended.code}\n{ended.out}\n{ended.err}"
     return ended
-
-
-def scripts() -> dict[str, str]:
-    """Where each program of the project begins: `prep` -> `package.module:function`."""
-    found: dict[str, str] = tomllib.loads((HERE.parent / "pyproject.toml").read_text("utf-8"))["project"]["scripts"]
-    return found
 
 
 @pytest.fixture(scope="module")
@@ -198,32 +153,17 @@ def _beside(demo: Demo) -> None:
     next(path for path in sorted((demo.folder / "half/wav").iterdir())).unlink()
 
 
+def digest(*words: object) -> str:
+    """128 bits of these words, one a line."""
+    return blake2b("\n".join(map(str, words)).encode(), digest_size=16).hexdigest()
+
+
 def _examples(demo: Demo) -> dict[str, str]:
     """An id of each kind: {mixture}, the {speech} and the {noise} that it is made of, a {drop}."""
     rows = pq.read_table(demo.manifest(), columns=["id", "kind", "speech_id", "noise_id"]).to_pylist()
     mixture = min((row for row in rows if row["kind"] == "mixture"), key=lambda row: str(row["id"]))
     drops = sorted(pq.read_table(demo.manifest("demo.drops"), columns=["id"]).column("id").to_pylist())
     return {"mixture": mixture["id"], "speech": mixture["speech_id"], "noise": mixture["noise_id"], "drop": drops[0]}
-
-
-def golden(name: str, found: Any) -> Any:
-    """What tests/golden/NAME.json holds; with GOLDEN=write, what was found, which is written there."""
-    path = GOLDEN / f"{name}.json"
-    if WRITE:
-        GOLDEN.mkdir(exist_ok=True)
-        path.write_text(json.dumps(found, ensure_ascii=False, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-    return json.loads(path.read_text("utf-8"))
-
-
-def digest(*words: object) -> str:
-    """128 bits of these words, one a line."""
-    return blake2b("\n".join(map(str, words)).encode(), digest_size=16).hexdigest()
-
-
-def said(path: Path) -> dict[str, Any]:
-    """What a file of ours says of itself, from its footer."""
-    held: dict[str, Any] = json.loads(pq.read_metadata(path).metadata[b"prep"])
-    return held
 
 
 # ---- 1: the demo
@@ -350,33 +290,6 @@ def test_every_command_that_answers_in_json_was_asked() -> None:
     assert {name for name, flags in options.items() if "--json" in flags} <= asked
 
 
-def pinned(file: str, name: str, found: Any) -> Any:
-    """What tests/golden/FILE.json holds under this name; with GOLDEN=write, what was found, which is added to it."""
-    if WRITE:
-        path = GOLDEN / f"{file}.json"
-        return golden(file, (json.loads(path.read_text("utf-8")) if path.exists() else {}) | {name: found})[name]
-    return golden(file, None)[name]
-
-
-def keys(out: str) -> dict[str, str]:
-    """The paths of all keys of an answer, of all its lines, with the types found there: {".levels[].rows": "int"}."""
-    found: dict[str, set[str]] = {}
-    for line in out.splitlines():
-        for path, type_name in _paths("", json.loads(line)):
-            found.setdefault(path, set()).add(type_name)
-    return {path: "|".join(sorted(names)) for path, names in sorted(found.items())}
-
-
-def _paths(path: str, value: Any) -> Iterator[tuple[str, str]]:
-    yield path, "null" if value is None else type(value).__name__
-    if isinstance(value, dict) and path.rpartition(".")[2] not in VARIES:
-        for key, held in value.items():
-            yield from _paths(f"{path}.{key}", held)
-    if isinstance(value, list):
-        for held in value:
-            yield from _paths(f"{path}[]", held)
-
-
 # ---- 4: columns
 
 
@@ -398,9 +311,8 @@ def test_a_file_has_the_same_columns(path: str, demo: Demo) -> None:
     place = demo.folder / path.format(
         **{stage: next(n for n in demo.files if f".work/{stage}-" in n) for stage in ("ingest", "mix")}
     )
-    schema = pq.read_schema(place)
     found = {
-        "columns": [f"{field.name}: {field.type}{'' if field.nullable else ' not null'}" for field in schema],
+        "columns": columns(place),
         "metadata": sorted(key.decode() for key in pq.read_metadata(place).metadata if key != b"ARROW:schema"),
         "prep": sorted(said(place)),
     }
@@ -411,9 +323,9 @@ def test_a_file_has_the_same_columns(path: str, demo: Demo) -> None:
 
 
 def test_no_command_and_no_option_has_vanished() -> None:
-    found = {f"prep {name}": _options(name) for name in _commands()} | {"prep": _flags(_help("prep"))}
-    found |= {name: _flags(_help(name)) for name in scripts() if name != "prep"} | {
-        "evaluate compare": _flags(_help("evaluate", "compare"))
+    found = {f"prep {name}": _options(name) for name in _commands()} | {"prep": flags(help_of("prep"))}
+    found |= {name: flags(help_of(name)) for name in scripts() if name != "prep"} | {
+        "evaluate compare": flags(help_of("evaluate", "compare"))
     }
     wanted = golden("options", found)
     assert set(wanted) <= set(found)
@@ -424,20 +336,8 @@ def test_no_command_and_no_option_has_vanished() -> None:
 
 def _commands() -> list[str]:
     """The commands of prep, as its help lists them."""
-    return re.findall(r"^  ([a-z][a-z-]*)  ", _help("prep").partition("Options:")[2], re.MULTILINE)
+    return re.findall(r"^  ([a-z][a-z-]*)  ", help_of("prep").partition("Options:")[2], re.MULTILINE)
 
 
 def _options(command: str) -> list[str]:
-    return _flags(_help("prep", command))
-
-
-def _help(program: str, *words: str) -> str:
-    ended = typed(Path.cwd(), program, *words, "--help")
-    assert ended.code == 0, ended
-    return ended.out
-
-
-def _flags(text: str) -> list[str]:
-    """The options that a help explains: of `  --gate / --no-gate  stop noise`, both."""
-    lines = re.findall(r"^  (-.*?)(?:  |$)", text, re.MULTILINE)
-    return sorted({flag for line in lines for flag in re.findall(r"(?<![\w-])--?[a-zA-Z][\w-]*", line)})
+    return flags(help_of("prep", command))
