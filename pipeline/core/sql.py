@@ -6,8 +6,11 @@ The only user of duckdb.
 from __future__ import annotations
 
 import json
+import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import FrameType
 from typing import Any
 
 import duckdb
@@ -37,16 +40,35 @@ _CLOCK = frozenset(
 def sandbox() -> Iterator[duckdb.DuckDBPyConnection]:
     """A DuckDB session in memory that reaches nothing but what is registered with it. Ctrl-C is KeyboardInterrupt."""
     closed: dict[str, Any] = {"enable_external_access": False, "autoload_known_extensions": False}
-    with duckdb.connect(":memory:", config=closed) as session:
-        session.execute("SET autoinstall_known_extensions = false")
-        session.execute("SET preserve_insertion_order = true")
-        session.execute("SET lock_configuration = true")
+    with duckdb.connect(":memory:", config=closed) as session, _stopped_by_ctrl_c(session):
         try:
+            session.execute("SET autoinstall_known_extensions = false")
+            session.execute("SET preserve_insertion_order = true")
+            session.execute("SET lock_configuration = true")
             yield session
         except (duckdb.InterruptException, RuntimeError) as error:
             if "interrupt" in str(error).lower():  # DuckDB takes the signal and says so by an error of its own
                 raise KeyboardInterrupt from None
             raise
+
+
+@contextmanager
+def _stopped_by_ctrl_c(session: duckdb.DuckDBPyConnection) -> Iterator[None]:
+    """Tells DuckDB of Ctrl-C: it stops listening to its own threads, but waits for them until the query is done."""
+    before = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or not callable(before):
+        yield
+        return
+
+    def stop(number: int, stack: FrameType | None) -> None:
+        session.interrupt()
+        before(number, stack)
+
+    signal.signal(signal.SIGINT, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def query(frame: pd.DataFrame, statement: str) -> list[tuple[Any, ...]]:
