@@ -1,54 +1,49 @@
-"""Names: what a name says about a file, how bytes become text, how containers are spelled."""
+"""Names: what the name of a file says about it, how bytes become text, how containers are spelled."""
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from typing import NamedTuple
 from unicodedata import is_normalized, normalize
 
 UTF8_FIRST = ("utf-8", "cp949", "cp437")
 CP949_FIRST = ("cp949", "utf-8", "cp437")
-AUDIO_SUFFIXES = frozenset(
-    (
-        ".wav",
-        ".flac",
-        ".mp3",
-        ".ogg",
-        ".oga",
-        ".opus",
-        ".m4a",
-        ".aac",
-        ".aif",
-        ".aiff",
-        ".au",
-        ".wma",
-        ".w64",
-        ".caf",
-        ".amr",
-        ".3gp",
-    )
+AUDIO_SUFFIXES = frozenset((".wav", ".flac", ".mp3", ".ogg", ".oga", ".opus", ".m4a", ".aac")) | frozenset(
+    (".aif", ".aiff", ".au", ".wma", ".w64", ".caf", ".amr", ".3gp")
 )
 
-_ARCHIVE = re.compile(r"\.(?:zip|tar)$", re.IGNORECASE)
-_PIECE = re.compile(
-    r"(?P<whole>.+\.(?:zip|tar))\.(?:part)?(?P<number>(?<=part)\d+|(?<=\.)\d{3})$", re.IGNORECASE | re.DOTALL
-)
+_ORDINARY = frozenset(("wav", "json", "flac", "ogg", "mp3", "m4a", "csv", "tsv", "txt"))
+_PIECE = re.compile(r"(?P<whole>.+\.(?:zip|tar))\.(?:part(?P<offset>\d+)|(?P<index>\d{3}))$", re.IGNORECASE | re.DOTALL)
 _DISK = re.compile(r"(?P<stem>.+)\.z(?P<number>\d{2,})$", re.IGNORECASE | re.DOTALL)
 _JUNK = re.compile(r"(?:^|/)(?:\.|__MACOSX(?:/|$)|Thumbs\.db$|ehthumbs\.db$|desktop\.ini$)|\.tmp$|~$", re.IGNORECASE)
 _INCOMPLETE = re.compile(r"\.(?:crdownload|aria2|part|partial|!ut|!qb|opdownload|filepart)$", re.IGNORECASE)
 _FOREIGN = re.compile(
     r"(?<!\.json)(?<!\.jsonl)\.(?:7z(?:\.\d+)?|rar|alz|egg|gz|tgz|bz2|tbz2?|xz|txz|zst|lzh|cab)$", re.IGNORECASE
 )
-_ORDINARY = frozenset(("wav", "json", "flac", "ogg", "mp3", "m4a", "csv", "tsv", "txt"))
 _ODD_PATH = re.compile(r"^/|//|(?:^|/)\.\.?(?:/|$)")
 
 
-@dataclass(frozen=True, slots=True)
-class Piece:
-    """NAME.zip.part1200000 says: piece 1200000 of NAME.zip."""
+class Part(NamedTuple):
+    """What the name of an archive's file says.
 
-    whole: str
+    kind: "whole", "piece" (`A.zip.part300`, `A.zip.003`) or "disk" (`A.z01`). archive: name of the whole archive, for a
+    disk without the suffix `.zip`. number: of the piece or, from 1, of the disk.
+    """
+
+    kind: str
+    archive: str
     number: int
+
+
+def archive_part(name: str) -> Part | None:
+    """Which archive the file is, or is a part of; None for any other file."""
+    if name[-4:].lower() in (".zip", ".tar"):
+        return Part("whole", name, 0)
+    if piece := _PIECE.match(name):
+        return Part("piece", piece["whole"], int(piece["offset"] or piece["index"]))
+    if disk := _DISK.match(name):
+        return Part("disk", disk["stem"], int(disk["number"]))
+    return None
 
 
 def is_ordinary(name: str) -> bool:
@@ -65,19 +60,14 @@ def is_junk(name: str) -> bool:
     return _JUNK.search(name) is not None
 
 
-def is_archive(name: str) -> bool:
-    """A name that ends in .zip or .tar, in any case."""
-    return _ARCHIVE.search(name) is not None
-
-
-def is_foreign_archive(name: str) -> bool:
-    """An archive of a kind that is not read in place: .7z, .rar, .alz, .egg, .gz, ..."""
-    return _FOREIGN.search(name) is not None
-
-
 def is_incomplete_download(name: str) -> bool:
     """What browsers and download tools call a file that is still on its way."""
     return _INCOMPLETE.search(name) is not None
+
+
+def is_audio(name: str) -> bool:
+    """Whether the suffix is that of a recording; whether the file decodes is found out by ingest."""
+    return suffix(name) in AUDIO_SUFFIXES
 
 
 def base(name: str) -> str:
@@ -86,7 +76,7 @@ def base(name: str) -> str:
 
 
 def parts(name: str) -> tuple[str, str, str]:
-    """Folder, stem and lower-case suffix of a path: all that is asked of it, in one pass."""
+    """Folder, stem and lower-case suffix of a path, in one pass."""
     folder, _, last = name.rpartition("/")
     head, dot, tail = last.rpartition(".")
     return (folder, head, f".{tail.lower()}") if dot and head else (folder, last, "")
@@ -102,30 +92,13 @@ def stem(name: str) -> str:
     return parts(name)[1]
 
 
-def is_audio(name: str) -> bool:
-    """Told by the suffix alone; whether it decodes is for ingest to find out."""
-    return suffix(name) in AUDIO_SUFFIXES
-
-
 def without_suffix(name: str) -> str:
     """`a/b.zip` -> `a/b`: the folder that the archive stands for."""
     return name[: name.rindex(".")]
 
 
-def piece(name: str) -> Piece | None:
-    """The whole and the number of `NAME.zip.part<number>` or `NAME.zip.<three digits>`."""
-    match = _PIECE.match(name)
-    return Piece(match["whole"], int(match["number"])) if match else None
-
-
-def disk(name: str) -> Piece | None:
-    """The stem and the number of `STEM.z01`: a disk of a split zip, counted from 1."""
-    match = _DISK.match(name)
-    return Piece(match["stem"], int(match["number"])) if match else None
-
-
 def nfc(name: str) -> str:
-    """The name in NFC, which every name inside this project is in."""
+    """The name in NFC, as every name inside this project is."""
     return name if name.isascii() or is_normalized("NFC", name) else normalize("NFC", name)
 
 
@@ -140,7 +113,7 @@ def decoded(raw: bytes, encodings: tuple[str, ...] = UTF8_FIRST) -> str:
 
 
 def is_utf8(raw: bytes) -> bool:
-    """Whether the bytes are valid UTF-8. A single Hangul syllable in cp949 may be, by accident: its neighbours then tell."""
+    """Whether the bytes are valid UTF-8. One Hangul syllable in cp949 may be so by accident: look at many names."""
     try:
         raw.decode()
     except UnicodeDecodeError:
@@ -149,7 +122,7 @@ def is_utf8(raw: bytes) -> bool:
 
 
 def readable(name: str) -> str:
-    """A name the system gave us, where undecodable bytes are surrogates, as text in NFC."""
+    """A name that the system gave us, where undecodable bytes are surrogates, as text in NFC."""
     try:
         name.encode()
     except UnicodeEncodeError:
@@ -161,13 +134,13 @@ def tidy(name: str) -> str:
     """A member's name as a path below the archive: no leading `/` or `./`, no `..`."""
     if _ODD_PATH.search(name) is None:
         return name
-    parts: list[str] = []
+    kept: list[str] = []
     for part in name.split("/"):
         if part == "..":
-            parts = parts[:-1]
+            kept = kept[:-1]
         elif part not in ("", "."):
-            parts.append(part)
-    return "/".join(parts)
+            kept.append(part)
+    return "/".join(kept)
 
 
 def escaped(name: str) -> str:
@@ -191,10 +164,10 @@ def folder_name(container: str) -> str:
 
 
 def fault(name: str) -> str:
-    """Why a file of this name stops a listing, and what to do; empty where it does not."""
+    """Why a file of this name stops a listing, and what to do about it; empty where it does not."""
     if is_incomplete_download(name):
         return "an unfinished download. Finish it, or delete it."
-    if is_foreign_archive(name):
-        suffix = name[name.rindex(".") :].lower()
-        return f"{suffix} archives are not read in place. Unpack it or repack it as zip or tar, then delete it."
+    if foreign := _FOREIGN.search(name):
+        kind = foreign[0][foreign[0].rindex(".") :].lower()
+        return f"{kind} archives are not read in place. Unpack it or repack it as zip or tar, then delete it."
     return ""

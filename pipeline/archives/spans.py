@@ -1,4 +1,4 @@
-"""Bytes of a virtual file laid over stretches of real files: disks of a split zip, pieces, an archive inside another."""
+"""Virtual files over stretches of real files: disks of a split zip, pieces of a download, an archive in another."""
 
 from __future__ import annotations
 
@@ -9,9 +9,28 @@ from functools import lru_cache
 from itertools import accumulate
 from pathlib import Path
 
+from pipeline.archives.names import base
 from pipeline.core.errors import SourceError
 
 OPEN_FILES = 128  # per process; the usual limit is 1024
+LARGEST_INDEX = 9_999  # of a piece; a larger number counts bytes
+QUOTED_CHARACTERS = 80
+_HEAD_BYTES = 512
+_MAGIC = {
+    b"PK\x03\x04": "a zip",
+    b"PK\x07\x08": "the first disk of a split zip",
+    b"\x1f\x8b": "gzip data",
+    b"BZh": "bzip2 data",
+    b"\xfd7zXZ": "xz data",
+    b"\x28\xb5\x2f\xfd": "zstd data",
+    b"7z\xbc\xaf\x27\x1c": "a 7z archive",
+    b"Rar!": "a rar archive",
+    b"ALZ\x01": "an alz archive",
+    b"EGGA": "an egg archive",
+    b"RIFF": "a wav file",
+    b"fLaC": "a flac file",
+    b"%PDF": "a PDF document",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,28 +127,74 @@ def _handle(path: str, stamp: int) -> _Handle:
 
 def _read(span: Span, inside: int, size: int) -> bytes:
     """`size` bytes of the span from `inside` on, in one read where the system gives them so."""
+    start = span.start + inside
     try:
         handle = _handle(span.path, span.stamp)
-        data = os.pread(handle.fd, size, span.start + inside)
+        data = os.pread(handle.fd, size, start)
         while len(data) < size:  # the system caps one read at 2 GiB
-            more = os.pread(handle.fd, size - len(data), span.start + inside + len(data))
+            more = os.pread(handle.fd, size - len(data), start + len(data))
             if not more:
-                raise SourceError(_shrunk(span, inside + len(data)))
+                raise SourceError(
+                    f"{span.path}: ends at byte {start + len(data):,}, but was at least {span.start + span.size:,} "
+                    "bytes long when it was opened. Leave the corpora alone while they are read, then run the command again."
+                )
             data += more
     except OSError as error:
         raise unreadable(span.path, error) from error
     return data
 
 
-def _shrunk(span: Span, found: int) -> str:
-    return (
-        f"{span.path}: ends at byte {span.start + found:,}, but was at least {span.start + span.size:,} bytes long when "
-        "it was opened. Leave the corpora alone while they are read, then run the command again."
-    )
-
-
 def unreadable(path: str, error: OSError) -> SourceError:
     """The message for a file or folder that the system does not let us read."""
     return SourceError(
-        f"{path.rstrip('/')}: cannot be read ({error.strerror or error}). Check that the disk is there and that you may read it."
+        f"{path.rstrip('/')}: cannot be read ({error.strerror or error}). "
+        "Check that the disk is there and that you may read it."
     )
+
+
+def in_order(whole: str, pieces: dict[int, Spans]) -> Spans:
+    """The file `whole` out of its pieces, by number. The numbers are byte offsets, or count the pieces from 0 or 1.
+
+    SourceError: a piece is missing, too short or too long.
+    """
+    numbers = sorted(pieces)
+    ordered = [pieces[number] for number in numbers]
+    if numbers in (list(range(len(numbers))), list(range(1, len(numbers) + 1))):
+        return joined(ordered)
+    sizes = [piece.size for piece in ordered[:-1]]
+    if sizes and numbers[-1] <= LARGEST_INDEX and min(sizes) > numbers[-1]:
+        missing = next(n for n in range(numbers[0] > 0, numbers[-1]) if n not in numbers)
+        raise SourceError(f"piece {missing} of {numbers[-1]} is missing. Download it again, beside the others.")
+    for number, expected in zip(numbers, accumulate(sizes, initial=0), strict=True):
+        if number > expected:
+            raise SourceError(
+                f"the piece at byte {expected:,} is missing (no {base(whole)}.part{expected}; the next one found is "
+                f".part{number}). Download the missing piece, or the one before it if that was cut short."
+            )
+        if number < expected:
+            raise SourceError(
+                f".part{number} starts before the piece ahead of it ends (at byte {expected:,}): the pieces are not "
+                "from one download. Delete all of them and download again."
+            )
+    return joined(ordered)
+
+
+def described(spans: Spans) -> str:
+    """What a file that should be an archive really is, for a message: `gzip data`, `a text ...: "<html>..."`."""
+    head = spans.pread(0, _HEAD_BYTES)
+    for magic, words in _MAGIC.items():
+        if head.startswith(magic):
+            return words
+    if not head.strip(b"\0"):
+        return "only zeros (a download that was never filled in)"
+    if head[257:262] == b"ustar":
+        return "a tar whose first header is damaged"
+    for encoding in ("utf-8-sig", "cp949"):
+        try:
+            text = head.decode(encoding, "strict" if len(head) < _HEAD_BYTES else "ignore")
+        except UnicodeDecodeError:
+            continue
+        line = " ".join(text.split())
+        if line and line.isprintable():
+            return f'a text, a web page or an error message perhaps: "{line[:QUOTED_CHARACTERS]}"'
+    return "unknown data"

@@ -1,4 +1,8 @@
-"""Tar archives: ustar, PAX and GNU headers. Members are named and found, never unpacked."""
+"""Tar archives: ustar, PAX and GNU headers. Members are named and located, never unpacked.
+
+The standard library's tarfile is not used: it lists one half of two joined tars and stops at a damaged header, both
+without an error, and takes 2.5 times the time.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +11,7 @@ from posixpath import dirname
 from typing import NamedTuple
 
 from pipeline.archives.names import CP949_FIRST, UTF8_FIRST, decoded, is_utf8, tidy
-from pipeline.archives.sniff import described
-from pipeline.archives.spans import Spans
+from pipeline.archives.spans import Spans, described
 from pipeline.archives.zips import Member
 from pipeline.core.errors import SourceError
 
@@ -25,10 +28,10 @@ _BEFORE = frozenset((_PAX, b"X", _GLOBAL_PAX, _GNU_NAME, _GNU_LINK))
 
 
 class _Header(NamedTuple):
-    """One member as the tar says it. told: its name is UTF-8 by the format; link: what it points to, empty for a file."""
+    """One member as the tar describes it. is_utf8: by the format its name is; link: its target, empty for a file."""
 
     name: bytes
-    told: bool
+    is_utf8: bool
     kind: bytes
     link: bytes
     data_at: int
@@ -48,24 +51,25 @@ def tar_members(spans: Spans) -> list[Member]:
     SourceError: not a tar, truncated, damaged, sparse or of several volumes.
     """
     headers = list(_headers(spans))
-    encodings = UTF8_FIRST if all(is_utf8(header.name) for header in headers if not header.told) else CP949_FIRST
+    is_all_utf8 = all(header.is_utf8 or is_utf8(header.name) for header in headers)
     files: dict[str, _Header] = {}
-    found = []
+    members = []
     for header in headers:
-        name = tidy(decoded(header.name, UTF8_FIRST if header.told else encodings))
+        encodings = UTF8_FIRST if header.is_utf8 or is_all_utf8 else CP949_FIRST
+        name = tidy(decoded(header.name, encodings))
         target = header
         if header.link:
-            link = decoded(header.link, UTF8_FIRST if header.told else encodings)
+            link = decoded(header.link, encodings)
             target = files.get(tidy(link if header.kind == _HARD else f"{dirname(name)}/{link}"), header)
         if target.link or name[-1:] in ("", "/"):
             continue
         files[name] = target
-        found.append(Member(name, target.data_at, target.size, target.size, PLAIN, None))
-    return found
+        members.append(Member(name, target.data_at, target.size, target.size, PLAIN, None))
+    return members
 
 
 def _headers(spans: Spans) -> Iterator[_Header]:
-    """Files and links. Headers that only speak of the next one are read into it."""
+    """Files and links. A header that only describes the next one is merged into it."""
     at, ahead, ahead_at, has_ended = 0, b"", 0, False
     pax: dict[bytes, bytes] = {}
     everywhere: dict[bytes, bytes] = {}
@@ -79,39 +83,43 @@ def _headers(spans: Spans) -> Iterator[_Header]:
         has_ended = False
         if not _sum_is_right(head):
             raise SourceError(_bad_header(spans, at, head))
-        kind, told = head[156:157], everywhere | pax
-        size = _size(head, told if kind not in _BEFORE else {})
+        kind, records = head[156:157], everywhere | pax
+        size = _size(head, records if kind not in _BEFORE else {})
         data_at = at + _BLOCK
         at = data_at + -(-size // _BLOCK) * _BLOCK
-        if data_at + size > spans.size:
-            raise SourceError(_cut_short(head, told, data_at + size - spans.size))
-        if kind in _BEFORE:
-            said = _said(kind, spans.pread(data_at, size))
-            pax, everywhere = (pax, everywhere | said) if kind == _GLOBAL_PAX else (pax | said, everywhere)
-            continue
-        pax = {}
-        if kind not in _SKIPPED:
-            yield _member(head, kind, told, data_at, size)
+        if missing := max(0, data_at + size - spans.size):
+            name = decoded(_name(head, records))
+            raise SourceError(f"truncated in the middle of {name}: {missing:,} bytes are missing. Download it again.")
+        if kind == _GLOBAL_PAX:
+            everywhere |= _extended(kind, spans.pread(data_at, size))
+        elif kind in _BEFORE:
+            pax |= _extended(kind, spans.pread(data_at, size))
+        else:
+            pax = {}
+            if kind not in _SKIPPED:
+                yield _member(head, kind, records, data_at, size)
     if not has_ended:
         raise SourceError(
-            "a tar without its end mark: it is truncated. Download it again. If you are sure that it is whole, give it the mark: "
-            "truncate -s +1024 FILE"
+            "a tar without its end mark: it is truncated. Download it again. "
+            "If you are sure that it is whole, give it the mark: truncate -s +1024 FILE"
         )
 
 
-def _member(head: bytes, kind: bytes, told: dict[bytes, bytes], data_at: int, size: int) -> _Header:
-    name = _name(head, told)
-    if kind in (_SPARSE, _VOLUME) or any(key.startswith(b"GNU.sparse") for key in told):
+def _member(head: bytes, kind: bytes, records: dict[bytes, bytes], data_at: int, size: int) -> _Header:
+    name = _name(head, records)
+    if kind in (_SPARSE, _VOLUME) or any(key.startswith(b"GNU.sparse") for key in records):
         raise SourceError(
-            f"{decoded(name)}: stored as a sparse file or over several tar volumes, not to be read in place. Unpack this tar."
+            f"{decoded(name)}: stored as a sparse file or over several tar volumes, which cannot be read in place. "
+            "Unpack this tar."
         )
-    link = told.get(b"linkpath", _text(head[157:257])) if kind in (_HARD, _SYMBOLIC) else b""
-    return _Header(name, b"path" in told and told.get(b"hdrcharset") != b"BINARY", kind, link, data_at, size)
+    link = records.get(b"linkpath", _text(head[157:257])) if kind in (_HARD, _SYMBOLIC) else b""
+    is_unicode = bool(records.get(b"path")) and records.get(b"hdrcharset") != b"BINARY"
+    return _Header(name, is_unicode, kind, link, data_at, size)
 
 
-def _name(head: bytes, told: dict[bytes, bytes]) -> bytes:
-    if b"path" in told or b"gnu name" in told:
-        return told.get(b"path") or told[b"gnu name"]
+def _name(head: bytes, records: dict[bytes, bytes]) -> bytes:
+    if long_name := records.get(b"path") or records.get(b"gnu name"):
+        return long_name
     name, prefix = _text(head[:100]), _text(head[345:500]) if head[257:263] == b"ustar\0" else b""
     return prefix + b"/" + name if prefix else name
 
@@ -120,11 +128,11 @@ def _text(field: bytes) -> bytes:
     return field.split(b"\0", 1)[0]
 
 
-def _size(head: bytes, told: dict[bytes, bytes]) -> int:
+def _size(head: bytes, records: dict[bytes, bytes]) -> int:
     field = head[124:136]
     if field[0] & 0x80:  # GNU: a binary number where twelve octal digits are too few
         return int.from_bytes(field[1:], "big")
-    return _number(told[b"size"], 10) if b"size" in told else _number(field.strip(b" \0") or b"0", _OCTAL)
+    return _number(records[b"size"], 10) if b"size" in records else _number(field.strip(b" \0") or b"0", _OCTAL)
 
 
 def _number(digits: bytes, base: int) -> int:
@@ -140,18 +148,18 @@ def _sum_is_right(head: bytes) -> bool:
     return int(field, 8) == sum(head) - sum(head[148:156]) + 8 * ord(" ")
 
 
-def _said(kind: bytes, data: bytes) -> dict[bytes, bytes]:
-    """What a header before the member says: a GNU long name or link, or PAX records `length key=value`."""
+def _extended(kind: bytes, data: bytes) -> dict[bytes, bytes]:
+    """What a header before the member gives: a GNU long name or link, or PAX records `length key=value`."""
     if kind in (_GNU_NAME, _GNU_LINK):
         return {b"gnu name" if kind == _GNU_NAME else b"linkpath": _text(data)}
-    said, at = {}, 0
+    records, at = {}, 0
     while data[at : at + 1].strip(b"\0"):
         digits, _, _ = data[at : at + 20].partition(b" ")
         length = _number(digits, 10)
         key, _, value = data[at + len(digits) + 1 : at + length - 1].partition(b"=")
-        said[key] = value
+        records[key] = value
         at += max(length, 1)
-    return said
+    return records
 
 
 def _after_padding(spans: Spans, at: int) -> int:
@@ -160,7 +168,8 @@ def _after_padding(spans: Spans, at: int) -> int:
     while at < spans.size:
         if at >= limit:
             raise SourceError(
-                f"only zeros from byte {limit - _LONGEST_PADDING:,} on, more than padding: an unfinished download. Finish it."
+                f"only zeros from byte {limit - _LONGEST_PADDING:,} on, more than padding: an unfinished download. "
+                "Finish it."
             )
         block = spans.pread(at, _AHEAD)
         if any(block):
@@ -175,7 +184,3 @@ def _bad_header(spans: Spans, at: int, head: bytes) -> str:
         return f"no archive but {described(spans)}. Download it again."
     what = "cut off" if len(head) < _BLOCK else "damaged (wrong checksum)"
     return f"the tar header at byte {at:,} is {what}: the file is truncated or damaged. Download it again."
-
-
-def _cut_short(head: bytes, told: dict[bytes, bytes], missing_bytes: int) -> str:
-    return f"truncated in the middle of {decoded(_name(head, told))}: {missing_bytes:,} bytes are missing. Download it again."

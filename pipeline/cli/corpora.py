@@ -44,7 +44,7 @@ def _told(name: str, roots: Roots) -> dict[str, object]:
         "download": corpus.DOWNLOAD,
         "share": {"audio": corpus.SHARE_AUDIO, "transcripts": corpus.SHARE_TRANSCRIPTS, "labels": corpus.SHARE_LABELS},
         "root": str(where) if where else None,
-        "root_told_by": roots.told_by(name),
+        "root_told_by": roots.origin(name),
         "root_exists": bool(where and where.exists()),
     }
 

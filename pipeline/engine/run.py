@@ -221,7 +221,7 @@ def make(task: Task) -> Step:
     """Does the jobs of one shard and commits it. Runs in a worker."""
     stage = find(task.stage)
     begun = time.monotonic()
-    roots = task.roots.seen_here() if task.far else task.roots
+    roots = task.roots.on_this_machine() if task.far else task.roots
     with ExitStack() as stack:
         path = audio_path(task.folder, task.shard)
         writer = stack.enter_context(writing(path)) if stage.stores(task.options) else None

@@ -200,7 +200,7 @@ def root(name: str, roots: Roots) -> Check:
         first, *more = str(error).splitlines()
         told = f"{first} (and {len(more):,} more such)" if more else first
         return Check(f"root {name}", "fault", told, f"prep ingest {name} says all of it" if more else "")
-    told = f"{where} (from {roots.told_by(name)}): {found:,} recordings"
+    told = f"{where} (from {roots.origin(name)}): {found:,} recordings"
     return Check(
         f"root {name}",
         "ok" if found else "fault",

@@ -1,4 +1,4 @@
-"""Where the roots lie: --root before PREP_ROOT_NAME before prep.toml; every mistake is told with what to type."""
+"""Where the roots lie: --root before PREP_ROOT_NAME before prep.toml; every mistake is reported with what to type."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import pickle
 from pathlib import Path
 
 import pytest
+from containers import write, zip_bytes
 
 from pipeline.archives import Root, Roots
 from pipeline.core.errors import SourceError
@@ -28,7 +29,7 @@ def test_a_flag_comes_before_the_environment_and_that_before_the_file(folders: P
     assert find(folders, flags, environ)["aihub"] == Root("aihub", folders / "flag")
     assert find(folders, {}, environ)["aihub"] == Root("aihub", folders / "env")
     assert find(folders)["aihub"] == Root("aihub", folders / "toml")
-    assert [find(folders, *given).told_by("aihub") for given in ((flags, environ), ({}, environ), ({}, {}))] == [
+    assert [find(folders, *given).origin("aihub") for given in ((flags, environ), ({}, environ), ({}, {}))] == [
         "--root",
         "PREP_ROOT_AIHUB",
         "prep.toml",
@@ -82,7 +83,7 @@ def test_a_folder_that_is_not_there_is_told_with_its_neighbours(folders: Path) -
 def test_where_answers_for_what_is_not_there(folders: Path) -> None:
     roots = find(folders, {"aihub": str(folders / "gone")})
     assert roots.where("aihub") == folders / "gone"
-    assert (roots.where("cochlscene"), roots.told_by("cochlscene")) == (None, None)
+    assert (roots.where("cochlscene"), roots.origin("cochlscene")) == (None, None)
 
 
 @pytest.mark.parametrize("text", ["[roots\n", "roots = 3\n", '[roots]\naihub = ["a"]\n', '[roots.aihub]\npath = "a"\n'])
@@ -110,3 +111,31 @@ def test_roots_travel_to_workers(folders: Path) -> None:
 def test_home_is_found(folders: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(folders))
     assert find(folders, {"aihub": "~/flag"})["aihub"] == Root("aihub", folders / "flag")
+
+
+def test_a_tolerant_root_lists_what_can_be_read_and_names_the_rest(tmp_path: Path) -> None:
+    write(
+        tmp_path,
+        {"a.wav": b"1", "d/good.zip": zip_bytes({"b.wav": b"2", "README": b""}), "d/bad.zip": b"PK", "x.7z": b""},
+    )
+    with pytest.raises(SourceError, match=r"d/bad\.zip"):
+        Root("r", tmp_path).entries()
+    root = Root("r", tmp_path, tolerant=True)
+    assert [entry.name for entry in root.entries()] == ["a.wav", "d/good/README", "d/good/b.wav"]
+    assert [fault.split(":")[0] for fault in root.faults] == ["x.7z", "d/bad.zip"]
+    assert Root("r", write(tmp_path / "empty", {".DS_Store": b""}), tolerant=True).entries() == ()
+
+
+def test_files_without_a_suffix_may_be_recordings(tmp_path: Path) -> None:
+    root = Root("r", write(tmp_path, {"a.WAV": b"1", "b": b"2", "c.txt": b"3"}))
+    assert [entry.name for entry in root.recordings()] == ["a.WAV", "b"]
+
+
+def test_a_recording_under_another_name_is_listed_under_its_own_as_well(tmp_path: Path) -> None:
+    root = Root("aihub", write(tmp_path, {"moved.wav": b"1"}))
+    (entry,) = root.entries()
+    known = pickle.loads(pickle.dumps(root.with_names([("@aihub/Training/화재/12", entry.place)])))
+    assert [(found.name, found.place) for found in known.entries()] == [
+        ("Training/화재/12.wav", entry.place),
+        ("moved.wav", entry.place),
+    ]

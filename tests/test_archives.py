@@ -22,7 +22,7 @@ from containers import CP949, FULL32, STORED, UTF8, Style, pieces, split_zip, ta
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-import pipeline.archives.contents as contents_module
+import pipeline.archives.listing as listing_module
 from pipeline.archives import Root
 from pipeline.archives import spans as spans_module
 from pipeline.archives.names import is_utf8
@@ -202,7 +202,7 @@ def test_a_member_costs_one_read(tmp_path: Path, kind: str, monkeypatch: pytest.
 def test_a_directory_is_read_once_in_a_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(tmp_path, {"X.zip": zip_bytes(FILES), "T.tar": tar_bytes({"Y.zip": zip_bytes(FILES)})})
     first = Root("r", tmp_path).entries()
-    monkeypatch.setattr(contents_module, "members", lambda archive: pytest.fail("read again"))
+    monkeypatch.setattr(listing_module, "members", lambda archive: pytest.fail("read again"))
     assert Root("r", tmp_path).entries() == first
     assert [Root("r", tmp_path).read(entry.place) for entry in first]
 
@@ -318,6 +318,14 @@ def test_links_in_a_tar_are_their_targets(tmp_path: Path) -> None:
 def test_long_names_in_a_tar_are_read(tmp_path: Path, kind: int) -> None:
     files = {"도움요청/" * 40 + "끝.wav": b"1", "n" * 150 + ".wav": b"2"}
     assert read_all(write(tmp_path, {"X.tar": tar_bytes(files, kind=kind)})) == below("X", files)
+
+
+def test_an_empty_pax_path_leaves_the_name_of_the_header(tmp_path: Path) -> None:
+    info = tarfile.TarInfo("a.wav")
+    info.pax_headers = {"path": ""}
+    with tarfile.open(tmp_path / "X.tar", "w", format=tarfile.PAX_FORMAT) as tar:
+        tar.addfile(info)
+    assert read_all(tmp_path) == {"X/a.wav": b""}
 
 
 def test_a_tar_size_may_be_binary(tmp_path: Path) -> None:
