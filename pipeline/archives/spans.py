@@ -136,7 +136,8 @@ def _read(span: Span, inside: int, size: int) -> bytes:
             if not more:
                 raise SourceError(
                     f"{span.path}: ends at byte {start + len(data):,}, but was at least {span.start + span.size:,} "
-                    "bytes long when it was opened. Leave the corpora alone while they are read, then run the command again."
+                    "bytes long when it was opened. Leave the corpora alone while they are read, then run the command "
+                    "again."
                 )
             data += more
     except OSError as error:

@@ -314,7 +314,7 @@ def _misfit(spans: Spans, starts: tuple[int, ...], first: int, after: int) -> st
 
 
 def _offsets_after_joining(spans: Spans, rows: list[Record]) -> list[int]:
-    """Each member's offset in a split zip whose disks somebody joined with `cat`: its offsets still count from the disks.
+    """Each member's offset in a split zip whose disks somebody joined with `cat`; its offsets count from the disks.
 
     A disk's first member starts where the last member of the disk before it ends, so it tells where the disk began.
     SourceError where that leads nowhere.
@@ -326,8 +326,8 @@ def _offsets_after_joining(spans: Spans, rows: list[Record]) -> list[int]:
         begins = [first + gap for gap in _DESCRIPTOR_BYTES if _is_member_at(spans, first + gap)]
         if not begins:
             raise SourceError(
-                "the last disk of a split zip (.z01 ... .zip) without the others, or joined with them in a way that cannot "
-                "be undone. Put all disks as downloaded into one folder, or join them with: "
+                "the last disk of a split zip (.z01 ... .zip) without the others, or joined with them in a way that "
+                "cannot be undone. Put all disks as downloaded into one folder, or join them with: "
                 "zip -s 0 NAME.zip --out joined.zip"
             )
         origins[number] = begins[0] - members[0].offset
