@@ -3,26 +3,40 @@
 The only place that turns frames to Arrow and back. Every frame that leaves here has a RangeIndex, Arrow types in all
 columns, null for what is missing and never NaN, and what is set in it is set by position. Masks are NumPy arrays in
 which null is False. Never here: files that are written, chance, sound.
+
+Workers load this module with the stages, but no pandas: what they call takes and gives Arrow tables.
 """
 
 from __future__ import annotations
 
 import types
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields
 from functools import cache, lru_cache
 from hashlib import blake2b
+from importlib import import_module
 from pathlib import Path
-from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from pipeline.core.errors import ManifestError, did_you_mean
+
+if TYPE_CHECKING:
+    import pandas as pd
+else:
+
+    class _Pandas:
+        """pandas, loaded at its first use."""
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(import_module("pandas"), name)
+
+    pd = _Pandas()
 
 T = TypeVar("T")
 
@@ -70,25 +84,33 @@ def _field(name: str, hint: Any) -> pa.Field:
 
 def from_rows(values: Iterable[T], kind: type[T]) -> pd.DataFrame:
     """A frame of dataclass values, one column a field, in the types that the fields say."""
-    rows = list(values)
+    return from_arrow(table_of(values, kind))
+
+
+def table_of(values: Iterable[T], kind: type[T], names: Sequence[str] | None = None) -> pa.Table:
+    """The same as an Arrow table, of all fields or of these alone."""
+    rows, form = list(values), schema(kind)
+    form = form if names is None else pa.schema([form.field(name) for name in names])
     columns = []
-    for field in schema(kind):
+    for field in form:
         column = [getattr(row, field.name) for row in rows]
         if field.type == LABELS:
             columns.append(_labels(column))
         else:
             columns.append(pa.array(column, field.type, from_pandas=field.nullable))
-    return from_arrow(pa.table(columns, schema=schema(kind)))
+    return pa.table(columns, schema=form)
 
 
-def rows(frame: pd.DataFrame, kind: type[T]) -> Iterator[T]:
+def rows(frame: pd.DataFrame | pa.Table, kind: type[T]) -> Iterator[T]:
     """The rows as dataclass values of this kind: null is None, labels are a dict.
 
     Columns of the frame that the kind lacks are passed over; fields that the frame lacks are None.
     """
     names = [f.name for f in fields(kind)]  # type: ignore[arg-type]
-    known = [name for name in names if name in frame.columns]
-    for batch in to_arrow(frame[known]).to_batches(max_chunksize=1000):
+    there = frame.column_names if isinstance(frame, pa.Table) else frame.columns
+    known = [name for name in names if name in there]
+    table = frame.select(known) if isinstance(frame, pa.Table) else to_arrow(frame[known])
+    for batch in table.to_batches(max_chunksize=1000):
         columns = {name: _python(batch.column(n)) for n, name in enumerate(known)}
         absent = [None] * len(batch)
         yield from (kind(*cells) for cells in zip(*[columns.get(name, absent) for name in names], strict=True))
@@ -155,11 +177,35 @@ def pick(frame: pd.DataFrame, where: NDArray[np.bool_] | NDArray[np.int64]) -> p
 
 def ordered(frame: pd.DataFrame, by: Sequence[str] = ("source", "id")) -> pd.DataFrame:
     """Sorted by these columns, text by code point: the order of every manifest."""
-    table = to_arrow(frame)
+    positions = order(to_arrow(frame), by)
+    return from_arrow(to_arrow(frame)) if positions is None else pick(frame, positions)
+
+
+def order(table: pa.Table, by: Sequence[str]) -> NDArray[np.int64] | None:
+    """The positions of the rows in the order of these columns; None where they are in that order."""
     if _is_ordered(table, by):  # cheaper to see than to sort, and manifests mostly are
-        return from_arrow(table)
-    index = pc.sort_indices(table.select(list(by)), sort_keys=[(name, "ascending") for name in by])
-    return _of_columns(table, lambda column: column.take(index))
+        return None
+    keys = [(name, "ascending") for name in by]
+    return np.asarray(pc.sort_indices(table.select(list(by)), sort_keys=keys).to_numpy()).astype(np.int64)
+
+
+def joined(parts: Iterable[tuple[pd.DataFrame, NDArray[np.int64]]], names: Container[str] | None = None) -> pa.Table:
+    """The columns of several frames side by side, of each the rows at these positions; all or those of these names.
+
+    Where two frames have a column of one name, that of the later one counts.
+    """
+    columns = {}
+    for frame, positions in parts:
+        first = int(positions.min(initial=len(frame)))
+        count, local = int(positions.max(initial=first - 1)) + 1 - first, pa.array(positions - first)
+        for name, column in frame.items():
+            if names is None or name in names:
+                arrow = _arrow(column)
+                blank = arrow.null_count == len(arrow)
+                columns[str(name)] = (
+                    _nothing(len(positions), arrow.type) if blank else arrow.slice(first, count).take(local)
+                )
+    return pa.table(columns)
 
 
 def _is_ordered(table: pa.Table, by: Sequence[str]) -> bool:
@@ -322,6 +368,13 @@ def values(column: pd.Series[Any]) -> list[Any]:
     return _python(_arrow(column))
 
 
+def each(column: pd.Series[Any]) -> Iterator[Any]:
+    """The same one by one, for a column whose values are too many for a list."""
+    arrow = _arrow(column)
+    for start in range(0, len(arrow), _ROWS_AT_A_TIME):
+        yield from _python(arrow.slice(start, _ROWS_AT_A_TIME))
+
+
 def _python(column: pa.Array | pa.ChunkedArray) -> list[Any]:
     cells: list[Any] = column.to_pylist()
     kind = column.type
@@ -427,13 +480,13 @@ def _mask(column: pa.Array | pa.ChunkedArray) -> NDArray[np.bool_]:
 # ---- identity
 
 
-def logical_hash(frame: pd.DataFrame) -> str:
+def logical_hash(frame: pd.DataFrame | pa.Table) -> str:
     """32 hex digits: hash of the values, whatever the chunks, file format or library version; order counts.
 
     Columns that say where bytes lie (UNHASHED, `at_*`) and columns without any value stand aside: a set moved to
     another store, or opened by a later schema, is the same set.
     """
-    table = to_arrow(frame)
+    table = frame if isinstance(frame, pa.Table) else to_arrow(frame)
     return _hash_of(table.num_rows, table.column_names, table.column)
 
 

@@ -11,16 +11,18 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import duckdb
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
 
 from pipeline.core.errors import RecipeError
 from pipeline.core.frame import from_arrow, to_arrow
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _NUMBER = "number_of_the_row"
 _ROWS_AT_A_TIME = 65_536
