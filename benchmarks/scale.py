@@ -15,7 +15,7 @@ from pipeline.core.row import Drop, Row
 from pipeline.core.table import Table, schema
 from pipeline.corpora.lexicon import shipped
 from pipeline.engine import steps as build
-from pipeline.inspect import show as summary
+from pipeline.inspect import show
 from pipeline.stages import filter, mix
 
 SCENARIOS = ["도움요청", "폭력범죄", "화재", "갇힘", "강도범죄", "절도범죄", "실내", "실외", "지진", "낙상"]
@@ -104,7 +104,7 @@ def main(rows: int, folder: Path) -> None:
         )
         print(f"  {len(planned.jobs):,} mixtures planned")  # type: ignore[attr-defined]
     elif step == "show":
-        timed("show", lambda: summary.text(summary.summary(manifest.read(path), None)))
+        timed("show", lambda: show.text(show.summary(path)))
 
 
 if __name__ == "__main__":

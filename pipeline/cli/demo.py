@@ -14,9 +14,8 @@ import click
 import pipeline
 from pipeline.cli.common import MANIFESTS, recipe_of, run_options
 from pipeline.cli.recipes import run_recipe
-from pipeline.cli.show import summarised
 from pipeline.core import files
-from pipeline.inspect.show import text
+from pipeline.inspect.show import summary, text
 
 CORPUS = Path("demo-corpus")
 DONE = "COMPLETE"
@@ -38,7 +37,7 @@ def demo(**options: Any) -> None:
     out = common.out or MANIFESTS / "demo.parquet"
     run_recipe(chosen, out, replace(common, root=(*roots, *common.root)))
     if not common.json:
-        click.echo("\n" + text(summarised(out)))
+        click.echo("\n" + text(summary(out)))
 
 
 def example(name: str) -> Any:

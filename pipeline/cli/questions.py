@@ -11,7 +11,6 @@ from pathlib import Path
 import click
 import pandas as pd
 
-from pipeline.archives import Roots
 from pipeline.cli.common import MANIFESTS, roots_told, say
 from pipeline.cli.demo import example
 from pipeline.core import manifest
@@ -22,7 +21,7 @@ from pipeline.corpora import rights as licences
 from pipeline.corpora.rights import Terms
 from pipeline.engine import recipe
 from pipeline.inspect import diff as difference
-from pipeline.inspect import explain as life
+from pipeline.inspect import explain as explaining
 from pipeline.inspect.diff import Side
 from pipeline.share import pack
 
@@ -90,42 +89,20 @@ def _drops(path: Path) -> Table | None:
 def explain(
     row_id: str, paths: tuple[Path, ...], lexicon_path: Path | None, root: tuple[str, ...], as_json: bool
 ) -> None:
-    """Tell the life of ID: a clip of speech or noise, a mixture, or what was dropped; its ending is enough, if only one ends so.
+    """Explain what happened to ID: a clip of speech or noise, a mixture, or a row that was dropped.
 
-    From the archive where its bytes lie (where the root is known) through what each stage measured and decided, draws included,
-    to its mixtures. MANIFESTs: those to look through; without any, all in manifests/. Transcripts are shown.
+    The answer begins with the archive that holds the bytes (if its root is known), says what each stage measured and
+    decided, draws included, and ends with the mixtures. The end of an id is enough if only one id ends so. MANIFESTs are
+    the ones to look through; without any, all in manifests/. Transcripts are shown.
 
     \b
     Example:
       prep explain cochlscene/Bus_user0001_14700037_000
     """
-    shelf = life.books(paths or _all_manifests())
-    roots = roots_told(root)
-    row_id = unicodedata.normalize("NFC", row_id)
-    found = life.found(row_id, shelf)
-    if found is None:
-        raise PrepError(_unknown(row_id, shelf, roots))
     words = spellings.read(lexicon_path) if lexicon_path else spellings.shipped()
-    told = life.life(found, shelf, roots, words)
-    click.echo(json.dumps(asdict(told), ensure_ascii=False) if as_json else life.text(told))
-
-
-def _unknown(row_id: str, shelf: Sequence[life.Book], roots: Roots) -> str:
-    """That nothing has this id, what is near, and whether a recording of that name lies under a root."""
-    looked = ", ".join(str(book.path) for book in shelf)
-    near = life.near(row_id, shelf)
-    meant = f" Did you mean {' or '.join(near)}?" if near else ""
-    lines = [f'no id is, or ends in, "{row_id}": neither a row nor a drop of {looked}.{meant}']
-    if not len(roots):
-        return lines[0]
-    say("looking for a recording of that name under the roots ...")
-    told = list(life.lying(row_id, roots))
-    there = [fact.said for fact in told if fact.about == "bytes"]
-    lines += [f"But a recording of that name is there: {said}. Ingest its corpus again." for said in there]
-    lines += [fact.said for fact in told if fact.about == "root"]
-    return "\n".join(
-        lines if told else [*lines, f"Nor is a recording called so under the roots of {', '.join(roots)}."]
-    )
+    row_id = unicodedata.normalize("NFC", row_id)
+    answer = explaining.explain(row_id, paths or _all_manifests(), roots_told(root), words, say)
+    click.echo(json.dumps(answer, ensure_ascii=False) if as_json else explaining.text(answer))
 
 
 def _all_manifests() -> list[Path]:

@@ -7,8 +7,6 @@ from pathlib import Path
 
 import click
 
-from pipeline.core import manifest
-from pipeline.core.errors import ManifestError
 from pipeline.inspect.show import summary, text
 
 
@@ -22,15 +20,5 @@ def show(path: Path, as_json: bool) -> None:
     Example:
       prep show manifests/mixed.parquet
     """
-    told = summarised(path)
-    click.echo(json.dumps(told, ensure_ascii=False) if as_json else text(told))
-
-
-def summarised(path: Path) -> dict[str, object]:
-    """The summary of a manifest, its drops included where they lie beside it."""
-    held = manifest.read(path)
-    try:
-        drops = held.drops()
-    except ManifestError:
-        drops = None
-    return summary(held, drops)
+    answer = summary(path)
+    click.echo(json.dumps(answer, ensure_ascii=False) if as_json else text(answer))

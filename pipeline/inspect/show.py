@@ -1,134 +1,103 @@
-"""What a manifest holds, counted: for `prep show` on a screen or as JSON."""
+"""What a manifest holds, counted: rows and hours by column, levels, drops by reason, provenance."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
+from pipeline.core import manifest, sql
 from pipeline.core.aligned import aligned, widths
-from pipeline.core.manifest import Manifest
-from pipeline.core.table import Table
+from pipeline.core.errors import ManifestError
 
 COUNTED = ("corpus", "split", "kind", "scenario", "keyword", "scene", "snr_db", "snr_definition")
+MEASURED = ("level_full_dbfs", "level_active_dbfs", "activity", "peak_dbfs", "snr_active_db", "snr_full_db")
+COLUMNS = (*COUNTED, *MEASURED, "noise_label", "frames", "rate_hz")
 MOST = 24  # values listed of a column before the rest are added up
+HOURS = "coalesce(sum(frames / rate_hz), 0) / 3600"
 
 
-def summary(held: Manifest, drops: Table | None) -> dict[str, Any]:
-    """Counts and hours of the rows by column, drops by stage and reason, provenance; plain values for JSON."""
-    table = held.table
-    total = table.query("SELECT count(*), coalesce(sum(frames / rate_hz), 0) / 3600 FROM rows")[0]
-    counted = {name: _counts(table, name) for name in COUNTED}
-    made = held.provenance
+def summary(path: Path) -> dict[str, Any]:
+    """What `prep show --json` answers. Of the manifest only COLUMNS are read. ManifestError where it is no manifest."""
+    rows = manifest.columns(path, COLUMNS).frame
+    number, hours = sql.query(rows, f"SELECT count(*), {HOURS} FROM rows")[0]
+    by = {name: _counts(rows, name) for name in COUNTED}
+    label = "coalesce(keyword, noise_label, kind)"
+    by_label = sql.query(rows, f"SELECT {label}, split, count(*) FROM rows GROUP BY 1, 2 ORDER BY 1, 2")
+    measures = ", ".join(f"min({name}), median({name}), max({name})" for name in MEASURED)
+    measured = iter(sql.query(rows, f"SELECT {measures} FROM rows")[0])
+    levels = [(name, next(measured), next(measured), next(measured)) for name in MEASURED]
     return {
-        "manifest": held.path.name,
-        "rows": total[0],
-        "hours": round(total[1], 4),
-        "by": {name: counts for name, counts in counted.items() if counts},
-        "by_split_and_label": _cross(table),
-        "levels": _levels(table),
-        "drops": _drops(drops),
-        "provenance": {
-            "schema_version": made.schema_version,
-            "stage": made.stage,
-            "seed": made.seed,
-            "logical_hash": made.logical_hash,
-            "drops_hash": made.drops_hash,
-            "inputs": dict(made.inputs),
-            "versions": dict(made.versions),
-            "recipe": dict(made.recipe),
-        },
+        "manifest": path.name,
+        "rows": number,
+        "hours": round(hours, 4),
+        "by": {name: counts for name, counts in by.items() if counts},
+        "by_split_and_label": [{"label": value, "split": split, "rows": n} for value, split, n in by_label],
+        "levels": [
+            {"column": name, "min": round(low, 3), "median": round(middle, 3), "max": round(high, 3)}
+            for name, low, middle, high in levels
+            if middle is not None
+        ],
+        "drops": _drops(path),
+        "provenance": asdict(manifest.provenance(path)),
     }
 
 
-def _counts(table: Table, name: str) -> list[dict[str, Any]]:
-    hours = "coalesce(sum(frames / rate_hz), 0) / 3600"
-    rows = table.query(
-        f"SELECT {name}, count(*), {hours} FROM rows WHERE {name} IS NOT NULL GROUP BY 1 ORDER BY 2 DESC, 1"
-    )
-    if name in ("snr_db", "snr_definition"):
-        rows = sorted(rows, key=lambda row: row[0])
-    if name == "snr_db" and len(rows) > MOST:  # drawn from a range: by whole 5 dB
-        rows = table.query(
-            "SELECT concat(CAST(floor(snr_db / 5) * 5 AS INTEGER), ' to ', CAST(floor(snr_db / 5) * 5 + 5 AS INTEGER)), count(*),"
-            " sum(frames / rate_hz) / 3600 FROM rows WHERE snr_db IS NOT NULL GROUP BY floor(snr_db / 5) ORDER BY floor(snr_db / 5)"
-        )
-    return [{"value": value, "rows": count, "hours": round(time, 4)} for value, count, time in rows]
+def _counts(rows: pd.DataFrame, name: str) -> list[dict[str, Any]]:
+    """How many rows and hours have each value of a column, the most frequent first; an SNR in its order."""
+    value, order = name, "1" if name in ("snr_db", "snr_definition") else "2 DESC, 1"
+    if name == "snr_db" and rows[name].nunique() > MOST:  # drawn from a range: by whole 5 dB
+        low = "CAST(floor(snr_db / 5) * 5 AS INTEGER)"
+        value, order = f"concat({low}, ' to ', {low} + 5)", "min(snr_db)"
+    counted = f"SELECT {value}, count(*), {HOURS} FROM rows WHERE {name} IS NOT NULL GROUP BY 1 ORDER BY {order}"
+    return [{"value": v, "rows": n, "hours": round(hours, 4)} for v, n, hours in sql.query(rows, counted)]
 
 
-def _cross(table: Table) -> list[dict[str, Any]]:
-    sql = "SELECT coalesce(keyword, noise_label, kind) AS label, split, count(*) FROM rows GROUP BY 1, 2 ORDER BY 1, 2"
-    return [{"label": label, "split": split, "rows": count} for label, split, count in table.query(sql)]
-
-
-def _levels(table: Table) -> list[dict[str, Any]]:
-    columns = ("level_full_dbfs", "level_active_dbfs", "activity", "peak_dbfs", "snr_active_db", "snr_full_db")
-    found = []
-    for name in columns:
-        low, middle, high = table.query(f"SELECT min({name}), median({name}), max({name}) FROM rows")[0]
-        if middle is not None:
-            found.append({"column": name, "min": round(low, 3), "median": round(middle, 3), "max": round(high, 3)})
-    return found
-
-
-def _drops(drops: Table | None) -> list[dict[str, Any]]:
-    if drops is None:
+def _drops(path: Path) -> list[dict[str, Any]]:
+    """How many rows were dropped for each reason; none where the drops do not lie beside the manifest."""
+    try:
+        drops = manifest.drops_of(path).frame
+    except ManifestError:
         return []
-    sql = "SELECT stage, reason, count(*), min(detail) FROM rows GROUP BY 1, 2 ORDER BY 1, 3 DESC, 2"
-    return [
-        {"stage": stage, "reason": reason, "rows": count, "example": detail}
-        for stage, reason, count, detail in drops.query(sql)
-    ]
+    counted = "SELECT stage, reason, count(*), min(detail) FROM rows GROUP BY 1, 2 ORDER BY 1, 3 DESC, 2"
+    keys = ("stage", "reason", "rows", "example")
+    return [dict(zip(keys, line, strict=True)) for line in sql.query(drops, counted)]
 
 
-def text(told: dict[str, Any]) -> str:
+def text(answer: dict[str, Any]) -> str:
     """The summary as tables for a terminal."""
-    made = told["provenance"]
-    parts = [f"{told['manifest']}: {told['rows']:,} rows, {told['hours']:.2f} h"]
-    for name, counts in told["by"].items():
+    made = answer["provenance"]
+    parts = [f"{answer['manifest']}: {answer['rows']:,} rows, {answer['hours']:.2f} h"]
+    for name, counts in answer["by"].items():
         if name not in ("kind", "snr_definition"):
-            parts.append(
-                table_text((name, "rows", "hours"), _most([(c["value"], c["rows"], c["hours"]) for c in counts]))
-            )
-    splits = [
-        split for split in ("train", "dev", "test") if any(c["split"] == split for c in told["by_split_and_label"])
-    ]
-    labels = list(dict.fromkeys(c["label"] for c in told["by_split_and_label"]))
-    count = {(c["label"], c["split"]): c["rows"] for c in told["by_split_and_label"]}
-    parts.append(
-        table_text(
-            ("label", *splits), [(label, *(count.get((label, split), 0) for split in splits)) for label in labels]
-        )
-    )
-    parts.append(table_text(("measured", "min", "median", "max"), [tuple(level.values()) for level in told["levels"]]))
-    if told["drops"]:
-        parts.append(
-            table_text(
-                ("dropped in", "reason", "rows", "for example"), [tuple(drop.values()) for drop in told["drops"]]
-            )
-        )
+            rows = [tuple(count.values()) for count in counts]
+            if rest := rows[MOST:]:
+                others = sum(row[1] for row in rest), round(sum(row[2] for row in rest), 4)
+                rows = [*rows[:MOST], (f"({len(rest)} more)", *others)]
+            parts.append(table_text((name, "rows", "hours"), rows))
+    by_label = {(count["label"], count["split"]): count["rows"] for count in answer["by_split_and_label"]}
+    splits = [name for name in ("train", "dev", "test") if any(split == name for _, split in by_label)]
+    labels = dict.fromkeys(label for label, _ in by_label)
+    counts = [(label, *(by_label.get((label, split), 0) for split in splits)) for label in labels]
+    parts.append(table_text(("label", *splits), counts))
+    parts.append(table_text(("measured", "min", "median", "max"), [tuple(x.values()) for x in answer["levels"]]))
+    if answer["drops"]:
+        head = ("dropped in", "reason", "rows", "for example")
+        parts.append(table_text(head, [tuple(drop.values()) for drop in answer["drops"]]))
     lines = [
         f"made by    {made['stage']}, seed {made['seed']}, schema {made['schema_version']}",
         f"hash       {made['logical_hash']}",
+        *(f"from       {name} {digest}" for name, digest in made["inputs"].items()),
+        "versions   " + ", ".join(f"{name} {number}" for name, number in made["versions"].items()),
     ]
-    lines += [f"from       {name} {digest}" for name, digest in made["inputs"].items()]
-    lines += ["versions   " + ", ".join(f"{name} {number}" for name, number in made["versions"].items())]
-    lines += [f"{f'[{name}]':<11}{_options(options)}" for name, options in made["recipe"].items()]
+    for name, options in made["recipe"].items():
+        is_table = isinstance(options, dict)
+        given = [f"{key} {value}" for key, value in options.items() if value is not None] if is_table else [options]
+        lines.append(f"{f'[{name}]':<11}{', '.join(map(str, given))}")
     return "\n\n".join([*parts, "\n".join(lines)])
-
-
-def _options(options: Any) -> str:
-    return (
-        ", ".join(f"{key} {value}" for key, value in options.items() if value is not None)
-        if isinstance(options, dict)
-        else str(options)
-    )
-
-
-def _most(rows: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
-    if len(rows) <= MOST:
-        return rows
-    rest = rows[MOST:]
-    return [*rows[:MOST], (f"({len(rest)} more)", sum(row[1] for row in rest), round(sum(row[2] for row in rest), 4))]
 
 
 def table_text(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:

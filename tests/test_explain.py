@@ -272,7 +272,7 @@ def test_a_recording_that_was_never_ingested_is_said_to_be_there(built: Built, t
     err = refused(prep(tmp_path, *asked))
     assert "a recording of that name is there" in err
     absent = refused(prep(tmp_path, "explain", "aihub/Training/1", *asked[2:]))
-    assert "Nor is a recording called so under the roots of aihub" in absent
+    assert "Nor is there a recording of that name under the roots of aihub" in absent
 
 
 def test_a_sample_says_that_it_is_one(built: Built, tmp_path: Path) -> None:
