@@ -265,10 +265,10 @@ def as_kind(frame: pd.DataFrame, kind: type) -> pd.DataFrame:
     columns = {}
     for field in schema(kind):
         if field.name in frame.columns:
-            columns[field.name] = _series(_arrow(frame[field.name]).cast(field.type))
+            columns[field.name] = _arrow(frame[field.name]).cast(field.type)
         else:
-            columns[field.name] = _series(_nothing(len(frame), field.type))
-    return pd.DataFrame(columns, index=pd.RangeIndex(len(frame)), copy=False)
+            columns[field.name] = _nothing(len(frame), field.type)
+    return _of_columns(pa.table(columns))
 
 
 def with_columns(frame: pd.DataFrame, **columns: Any) -> pd.DataFrame:
@@ -294,6 +294,8 @@ def _column(value: Any, length: int, kind: pa.DataType | None) -> pa.Array | pa.
         ends = pa.array(np.arange(len(value) + 1, dtype=np.int32) * value.shape[1])
         lists = pa.ListArray.from_arrays(ends, flat)
         return lists if kind is None else lists.cast(kind)
+    if isinstance(value, pa.Array | pa.ChunkedArray):
+        value = _series(value)
     if isinstance(value, pd.api.extensions.ExtensionArray):
         value = pd.Series(value, copy=False)
     if isinstance(value, np.ndarray | list | pd.Series):
@@ -302,6 +304,8 @@ def _column(value: Any, length: int, kind: pa.DataType | None) -> pa.Array | pa.
         return _nothing(length, kind)
     if kind == LABELS:
         return pa.repeat(_labels([value])[0], length)
+    if not pd.api.types.is_scalar(value):
+        raise TypeError(f"{type(value).__name__} is neither a scalar nor an array, list or series with a value a row")
     return pa.repeat(_cast([value], kind)[0], length)
 
 
@@ -560,7 +564,7 @@ def normalize(frame: pd.DataFrame, kind: type) -> pd.DataFrame:
             position = _first_refused(cells, field)
             cell: Any = cells.iloc[position]
             cell = cell.item() if isinstance(cell, np.generic) else cell
-            word = "null" if cell is None or cell is pd.NA else repr(cell)
+            word = "null" if pd.api.types.is_scalar(cell) and pd.isna(cell) else repr(cell)
             where = f'{_row_name(frame, position)}, column "{field.name}"'
             faults.append(f"{where}: found {word}, expected {_expected(field)}")
     if faults:

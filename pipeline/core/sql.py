@@ -101,7 +101,7 @@ def where(frame: pd.DataFrame, condition: str) -> NDArray[np.bool_]:
         size = _ROWS_AT_A_TIME if of_one_row else max(len(frame), 1)
         starts = range(0, len(frame) or 1, size)
         try:
-            return np.concatenate([_answers(session, table.slice(start, size), condition) for start in starts])
+            return np.concatenate([_answers(session, table.slice(start, size), start, condition) for start in starts])
         except duckdb.InterruptException:
             raise
         except duckdb.Error as error:
@@ -113,17 +113,18 @@ def numbered(table: pa.Table) -> pa.Table:
     return table.append_column(_NUMBER, pa.array(np.arange(table.num_rows)))
 
 
-def _answers(session: duckdb.DuckDBPyConnection, table: pa.Table, condition: str) -> NDArray[np.bool_]:
+def _answers(session: duckdb.DuckDBPyConnection, table: pa.Table, start: int, condition: str) -> NDArray[np.bool_]:
+    count = table.num_rows
     session.register("numbered_rows", table)
     labels = ", map_from_entries(labels) AS labels" if "labels" in table.column_names else ""
     view = f"SELECT * {'EXCLUDE (labels)' if labels else ''}{labels} FROM numbered_rows"
     session.execute(f"CREATE OR REPLACE VIEW rows AS {view}")
     kept = session.sql(
-        f"SELECT coalesce(CAST(({condition}\n) AS BOOLEAN), false) AS kept FROM rows ORDER BY {_NUMBER}"
+        f"SELECT coalesce(CAST(({condition}\n) AS BOOLEAN), false) AS kept, {_NUMBER} FROM rows ORDER BY {_NUMBER}"
     ).to_arrow_table()
-    if kept.num_rows != table.num_rows:
-        count = f"{kept.num_rows} answers for {table.num_rows} rows"
-        raise RecipeError([f"where: {condition!r} is not a condition: it gives {count}"])
+    if not np.array_equal(kept.column(_NUMBER).to_numpy(), start + np.arange(count)):
+        answers = f"{kept.num_rows} answers for {count} rows"
+        raise RecipeError([f"where: {condition!r} is not a condition: it gives {answers}"])
     return np.asarray(kept.column("kept").to_numpy(), dtype=np.bool_)
 
 
