@@ -16,10 +16,9 @@ from pipeline.core import manifest
 from pipeline.core.manifest import Provenance
 from pipeline.core.row import Drop, Row
 from pipeline.core.table import Table
-from pipeline.inspect import audit
-from pipeline.inspect.audit import Finding, Options, balance
+from pipeline.inspect.audit import Finding, Options, checks, columns
 
-COLUMNS = ("group", "source", "noise", "pcm", "balance", "transcript")
+CHECKS = ("group", "source", "noise", "pcm", "balance", "transcript")
 KEYWORDS, SCENES = ("saveme", "helpme", "others"), ("Bus", "Cafe", "Park")
 
 
@@ -74,14 +73,13 @@ def written(folder: Path, rows: list[Row], name: str = "set") -> manifest.Manife
     return manifest.read(path)
 
 
-def found(folder: Path, rows: list[Row], *checks: str) -> dict[str, Finding]:
-    return {
-        finding.check: finding for finding in audit.findings(written(folder, rows), Options(checks=checks or COLUMNS))
-    }
+def found(folder: Path, rows: list[Row], *wanted: str) -> dict[str, Finding]:
+    answer = checks.audit(written(folder, rows), Options(checks=wanted or CHECKS))
+    return {finding.check: finding for finding in answer.findings}
 
 
 def test_a_clean_set_gives_no_finding(tmp_path: Path) -> None:
-    told = audit.audited(written(tmp_path, CLEAN), Options(checks=COLUMNS))
+    told = checks.audit(written(tmp_path, CLEAN), Options(checks=CHECKS))
     assert (told.findings, told.unable, told.fails) == ((), (), False)
     assert [clear.check for clear in told.clear] == ["group", "source", "noise", "pcm", "balance", "transcript"]
 
@@ -168,8 +166,8 @@ def test_shared_transcripts_are_counted_and_fail_nothing(tmp_path: Path) -> None
 
 def test_cramers_v_is_scipys_where_chance_is_small() -> None:
     counts = np.random.default_rng(0).integers(2_000, 9_000, (3, 7))
-    assert balance.cramers_v(counts) == pytest.approx(association(counts, method="cramer"), abs=1e-3)
-    assert balance.cramers_v(np.array([[7, 5], [6, 8]])) == 0.0  # 26 draws of chance
+    assert columns.cramers_v(counts) == pytest.approx(association(counts, method="cramer"), abs=1e-3)
+    assert columns.cramers_v(np.array([[7, 5], [6, 8]])) == 0.0  # 26 draws of chance
 
 
 def test_a_label_that_a_scene_tells_is_named(tmp_path: Path) -> None:
@@ -196,9 +194,9 @@ def test_a_label_that_the_snr_tells_is_named(tmp_path: Path) -> None:
 
 def test_the_columns_that_are_read_are_all_that_the_checks_look_at(built: Built) -> None:
     whole = manifest.read(built.path("mixed"))
-    assert set(audit.COLUMNS) < set(whole.table.names)
-    some = replace(whole, table=manifest.columns(whole.path, audit.COLUMNS))
-    assert audit.audited(some, Options()) == audit.audited(whole, Options())
+    assert set(checks.COLUMNS) < set(whole.table.names)
+    some = replace(whole, table=manifest.columns(whole.path, checks.COLUMNS))
+    assert checks.audit(some, Options()) == checks.audit(whole, Options())
 
 
 def test_the_stand_ins_fail_nothing(built: Built) -> None:
@@ -228,7 +226,7 @@ def test_exit_2_where_nothing_could_be_checked(tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_heard_is_said_and_is_exit_2_where_it_was_to_fail(tmp_path: Path) -> None:
-    told = audit.audited(written(tmp_path, CLEAN), Options(checks=("near", "chain")))
+    told = checks.audit(written(tmp_path, CLEAN), Options(checks=("near", "chain")))
     assert [(unable.check, unable.detail.split(":")[0]) for unable in told.unable] == [
         ("near", "no audio is stored beside this manifest"),
         ("chain", "no audio is stored beside this manifest"),
@@ -242,7 +240,7 @@ def test_a_shard_that_is_gone_is_said(tmp_path: Path) -> None:
         mixture(n, "test" if n % 2 else "train", shard="gone.tar", offset=0, bytes=9, rate_hz=16_000, frames=9)
         for n in range(60)
     ]
-    told = audit.audited(written(tmp_path, rows), Options(checks=("near", "chain")))
+    told = checks.audit(written(tmp_path, rows), Options(checks=("near", "chain")))
     assert [unable.check for unable in told.unable] == ["near", "chain"]
     assert all("gone.tar: no such shard" in unable.detail for unable in told.unable)
 

@@ -20,10 +20,9 @@ from pipeline.core import manifest
 from pipeline.core.manifest import Provenance
 from pipeline.core.row import Drop, Row
 from pipeline.core.table import Table
-from pipeline.inspect import audit
-from pipeline.inspect.audit import Clear, Finding, Options, chain, probe
-from pipeline.inspect.audit.probe import Told
-from pipeline.inspect.audit.traces import NAMES, traces
+from pipeline.inspect.audit import Clear, Finding, Options, chain, checks
+from pipeline.inspect.audit.chain import Probes, Score
+from pipeline.inspect.audit.listening import TRACE_NAMES, traces
 
 RATE_HZ, CLIPS = 16_000, 160
 Pcm = NDArray[np.float64]
@@ -83,7 +82,7 @@ def made(folder: Path, chain: Chain, label: str = "noise_label", clips: int = CL
 
 
 def asked(held: manifest.Manifest) -> list[Finding | Clear]:
-    told = audit.audited(held, Options(checks=("chain",)))
+    told = checks.audit(held, Options(checks=("chain",)))
     return [*told.findings, *told.clear]
 
 
@@ -133,32 +132,23 @@ def test_too_few_clips_say_nothing(tmp_path: Path) -> None:
     )
 
 
-def of_low(low: float) -> Told:
-    return Told(low + 0.06, low, low + 0.12, 0.5)
+def of_low(low: float) -> Score:
+    return Score(low + 0.06, low, low + 0.12, 0.5)
 
 
 @pytest.mark.parametrize(("low", "kind"), [(0.47, Clear), (0.54, Clear), (0.56, Finding)])
 def test_only_what_is_surely_above_chance_by_the_margin_is_a_finding(low: float, kind: type) -> None:
-    alone = [("band", of_low(0.56)), ("dc", of_low(0.54)), ("floor", of_low(0.47))]
-    answer = chain.Answer(
-        "noise_label",
-        400,
-        ["noise", "speech"],
-        of_low(low),
-        alone,
-        of_low(0.5),
-        of_low(0.5),
-        {"noise": ["a"], "speech": ["a"]},
-    )
-    told = chain._verdict(answer, fails=False)
-    assert isinstance(told, kind)
-    assert kind is Clear or "What tells, alone: band 0.62 (" in told.detail
-    assert "dc 0.60" not in told.detail
+    by_kind = {"band": of_low(0.56), "dc": of_low(0.54), "floor": of_low(0.47)}
+    probes = Probes(of_low(low), by_kind, of_low(0.5), of_low(0.5))
+    outcome = chain.conclusion("noise_label", 400, {"noise": ["a"], "speech": ["a"]}, probes)
+    assert isinstance(outcome, kind)
+    assert kind is Clear or "What tells, alone: band 0.62 (" in outcome.detail
+    assert "dc 0.60" not in outcome.detail
 
 
 def test_traces_are_those_planted() -> None:
     def of(samples: Pcm, name: str) -> float:
-        return float(traces(np.rint(samples * 32_768).astype(np.int16), RATE_HZ)[NAMES.index(name)])
+        return float(traces(np.rint(samples * 32_768).astype(np.int16), RATE_HZ)[TRACE_NAMES.index(name)])
 
     noise = hiss(2.0, level_dbfs=-40).astype(np.float64)
     assert of(noise, "log_seconds") == pytest.approx(np.log(2))
@@ -176,14 +166,14 @@ def test_the_probe_is_scikit_learns_ridge_on_the_same_folds() -> None:
     classes = rng.integers(0, 3, 600)
     features = rng.standard_normal((600, 4)) + classes[:, None] * [0.5, 0.0, -0.3, 0.0]
     groups, names = np.arange(600) // 5, [f"g{n}" for n in range(120)]
-    columns, folds = probe.binned(features), probe._folds(names)[groups]
+    columns, folds = chain.binned(features), chain.folds_of(names)[groups]
     predicted = np.zeros(600, dtype=int)
-    for fold in range(probe.FOLDS):
+    for fold in range(chain.FOLDS):
         train = folds != fold
         weights = (train.sum() / 3 / np.bincount(classes[train]))[classes[train]]
-        model = Ridge(alpha=probe.RIDGE).fit(columns[train], np.eye(3)[classes[train]], sample_weight=weights)
+        model = Ridge(alpha=chain.RIDGE).fit(columns[train], np.eye(3)[classes[train]], sample_weight=weights)
         predicted[~train] = model.predict(columns[~train]).argmax(axis=1)
-    told = probe.told(columns, classes, groups, names)
+    told = chain.score(columns, classes, groups, names)
     assert told.accuracy == pytest.approx(balanced_accuracy_score(classes, predicted))
     assert told.low < told.accuracy < told.high
     assert told.low > told.chance == 1 / 3
@@ -194,5 +184,5 @@ def test_a_group_that_is_known_by_itself_tells_nothing_of_others() -> None:
     rng = np.random.default_rng(5)
     groups = np.repeat(np.arange(100), 10)
     features, classes = rng.standard_normal((100, 20))[groups], rng.integers(0, 2, 100)[groups]
-    told = probe.told(probe.binned(features), classes, groups, [f"g{n}" for n in range(100)])
+    told = chain.score(chain.binned(features), classes, groups, [f"g{n}" for n in range(100)])
     assert told.low < 0.55

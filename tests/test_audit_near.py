@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,14 +15,14 @@ from numpy.typing import NDArray
 from scipy.signal import butter, sosfilt
 from sounds import corpus, encoded, hiss, voice
 
-from pipeline.audio import dsp
+from pipeline.audio import dsp, render
 from pipeline.audio.shards import Reader
+from pipeline.core import frame as frames
 from pipeline.core import manifest
 from pipeline.core.row import Row
 from pipeline.core.table import Table
-from pipeline.inspect import audit
-from pipeline.inspect.audit import Clear, Finding, Options, listen, near, prints
-from pipeline.inspect.audit.near import Prints
+from pipeline.inspect.audit import Clear, Finding, Options, checks, listening, near
+from pipeline.inspect.audit.listening import Overlap
 
 RATE_HZ = 16_000
 Pcm = NDArray[np.float32]
@@ -70,20 +72,16 @@ OTHERS: dict[str, Callable[[Pcm], Pcm]] = {
 
 def low(samples: Pcm) -> Pcm:
     pcm = np.clip(np.rint(samples * 32_768), -32_768, 32_767).astype(np.float32)
-    return prints.lowered(pcm, RATE_HZ)
+    return listening.lowered(pcm, RATE_HZ)
 
 
-def paired(ones: list[Pcm], others: list[Pcm]) -> list[tuple[int, int, prints.Alike]]:
+def paired(ones: list[Pcm], others: list[Pcm]) -> list[tuple[int, int, Overlap]]:
     """(one, other, how alike) of the pairs across the two lists that are one recording."""
     lows = [low(samples) for samples in (*ones, *others)]
-    found = [prints.prints(samples) for samples in lows]
-    owners = np.concatenate([np.full(len(words), n, np.int32) for n, (words, _) in enumerate(found)])
-    held = Prints(
-        np.concatenate([words for words, _ in found]), owners, np.concatenate([frames for _, frames in found])
-    )
+    prints = [listening.fingerprint(samples) for samples in lows]
     splits = np.repeat([0, 1], [len(ones), len(others)])
-    pairs = near._candidates(held, splits).tolist()
-    verdicts = [(one, other - len(ones), prints.alike(lows[one], lows[other], lag)) for one, other, lag in pairs]
+    pairs = near.candidates(prints, splits).tolist()
+    verdicts = [(one, other - len(ones), listening.overlap(lows[one], lows[other], lag)) for one, other, lag in pairs]
     return [verdict for verdict in verdicts if verdict[2].agreement >= near.AGREEMENT]
 
 
@@ -116,16 +114,16 @@ def test_hums_of_one_pitch_are_not_the_same_recording() -> None:
 def test_a_tone_says_nothing_and_a_low_tone_in_both_does_not_make_two_takes_one() -> None:
     time = np.arange(3 * RATE_HZ) / RATE_HZ
     tone = 0.2 * np.sin(2 * np.pi * 400 * time)
-    assert prints.alike(low(tone), low(tone[800:]), 200).agreement == 0.0
+    assert listening.overlap(low(tone), low(tone[800:]), 200).agreement == 0.0
     ones = [voice(3.0, seed=n, level_dbfs=-32) + 0.1 * np.sin(2 * np.pi * 60 * time) for n in (1, 2)]
-    assert prints.alike(low(ones[0]), low(ones[1]), 0).agreement < 0.5
+    assert listening.overlap(low(ones[0]), low(ones[1]), 0).agreement < 0.5
 
 
 def test_the_same_rumble_under_two_takes_does_not_make_them_one() -> None:
     rumble = sosfilt(butter(8, 200, fs=RATE_HZ, output="sos"), np.random.default_rng(3).standard_normal(3 * RATE_HZ))
     ones = [low(voice(3.0, seed=n, level_dbfs=-40) + 0.05 * rumble / rumble.std()) for n in (1, 2)]
     assert np.corrcoef(ones)[0, 1] > 0.92  # as they are they agree
-    assert prints.alike(*ones, 0).agreement < near.AGREEMENT - 0.1
+    assert listening.overlap(*ones, 0).agreement < near.AGREEMENT - 0.1
 
 
 def test_offset_and_gain_of_a_copy_are_told() -> None:
@@ -135,8 +133,8 @@ def test_offset_and_gain_of_a_copy_are_told() -> None:
 
 
 def test_what_is_too_short_or_silent_has_no_prints() -> None:
-    assert [len(part) for part in prints.prints(np.zeros(1_000, np.float32))] == [0, 0]
-    assert [len(part) for part in prints.prints(np.zeros(9_000, np.float32))] == [0, 0]
+    assert [len(part) for part in listening.fingerprint(np.zeros(1_000, np.float32))] == [0, 0]
+    assert [len(part) for part in listening.fingerprint(np.zeros(9_000, np.float32))] == [0, 0]
 
 
 def files(twins: bool) -> dict[str, bytes]:
@@ -163,7 +161,7 @@ def leaky(tmp_path_factory: pytest.TempPathFactory) -> manifest.Manifest:
 
 
 def heard(held: manifest.Manifest, **options: object) -> list[Finding]:
-    return audit.findings(held, Options(fail_on=("near",), checks=("near",), **options))  # type: ignore[arg-type]
+    return list(checks.audit(held, Options(("near",), ("near",), **options)).findings)  # type: ignore[arg-type]
 
 
 def test_twins_of_a_built_set_are_found_though_only_mixtures_hold_the_speech(leaky: manifest.Manifest) -> None:
@@ -176,11 +174,11 @@ def test_twins_of_a_built_set_are_found_though_only_mixtures_hold_the_speech(lea
     assert sorted(sorted(pair) for pair in pairs) == sorted([sorted(speech), sorted(noise)])
     assert (found.fails, found.rows) == (True, 4)
     assert "11 utterances out of their mixtures, the noise taken out" in found.detail
-    assert not any(leaks.check in ("group", "source", "noise", "pcm") for leaks in audit.findings(leaky))
+    assert not any(leaks.check in ("group", "source", "noise", "pcm") for leaks in checks.audit(leaky).findings)
 
 
 def test_a_clean_set_has_none_and_a_virtual_one_is_heard_as_well(tmp_path: Path) -> None:
-    clean = audit.audited(mixed_set(tmp_path / "clean", False, "--snr", 5), Options(checks=("near",)))
+    clean = checks.audit(mixed_set(tmp_path / "clean", False, "--snr", 5), Options(checks=("near",)))
     assert [type(outcome) for outcome in (*clean.findings, *clean.clear)] == [Clear]
     (found,) = heard(mixed_set(tmp_path / "virtual", True, "--snr", 5, "--virtual"))
     assert len(found.figures["pairs"]) == 2
@@ -192,7 +190,9 @@ def test_speech_out_of_a_mixture_is_the_speech(leaky: manifest.Manifest) -> None
     known = {row.id: reader.pcm(row) for row in manifest.read(leaky.path.with_name("resampled.parquet")).rows()}
     heard_speech = [
         (row, samples)
-        for row, samples in listen.sounds(listen.recordings(leaky.table).rows, reader)
+        for row, samples in listening.sounds(
+            frames.rows(near.recordings(leaky.table.frame).frame, Row), leaky.path.parent
+        )
         if row.kind == "mixture"
     ]
     assert len(heard_speech) == 11
@@ -208,7 +208,7 @@ def test_speech_is_taken_out_of_an_attenuated_mixture_at_its_own_level() -> None
         "m", "c", "train", "g", "mixture", "@c/m", rate_hz=RATE_HZ, noise_start=70_000, gain_db=-4.5, noise_gain_db=3.0
     )
     mixture = dsp.mix(speech, dsp.crop(noise, 70_000, len(speech), RATE_HZ), -4.5, 3.0)
-    assert np.abs(listen.unmixed(mixture, noise, row) - speech).max() < 0.9  # half a step, over the gain
+    assert np.abs(render.unmixed(row, mixture, noise) - speech).max() < 0.9  # half a step, over the gain
 
 
 def test_an_utterance_in_many_mixtures_is_heard_once_where_its_noise_is_lowest(leaky: manifest.Manifest) -> None:
@@ -216,21 +216,21 @@ def test_an_utterance_in_many_mixtures_is_heard_once_where_its_noise_is_lowest(l
         [leaky.table, leaky.table.where(leaky.table.equal("kind", "mixture")).suffixed("id", "b").filled(snr_db=30.0)],
         Row,
     )
-    told = listen.recordings(twice)
+    told = near.recordings(twice.frame)
     assert (told.stored, told.unmixed) == (6, 11)
-    assert all(row.snr_db == 30.0 for row in told.rows.rows(Row) if row.kind == "mixture")
+    assert all(row.snr_db == 30.0 for row in frames.rows(told.frame, Row) if row.kind == "mixture")
 
 
 def test_speech_whose_noise_is_stored_nowhere_is_heard_in_its_noise(leaky: manifest.Manifest) -> None:
     alone = leaky.table.where(leaky.table.equal("kind", "mixture"))
-    told = listen.recordings(alone)
+    told = near.recordings(alone.frame)
     assert (told.stored, told.unmixed, told.noisy) == (0, 0, 11)
     assert told.hidden == len(set(alone.column("noise_pcm_hash")))
     assert "with the noise of their mixture in them" in told.sentence()
 
 
 def test_a_sample_says_what_it_misses(leaky: manifest.Manifest) -> None:
-    told = audit.audited(leaky, Options(checks=("near",), sample=8))
+    told = checks.audit(leaky, Options(checks=("near",), sample=8))
     (outcome,) = (*told.findings, *told.clear)
     assert outcome.figures["heard"] == 8
     assert "a sample of 8 was compared, so that a pair is seen with a chance of" in outcome.detail
@@ -238,7 +238,7 @@ def test_a_sample_says_what_it_misses(leaky: manifest.Manifest) -> None:
 
 
 def test_workers_find_the_same(leaky: manifest.Manifest, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(near, "CLIPS_A_TASK", 3)
+    monkeypatch.setattr(near, "CLIPS_A_CHUNK", 3)
     answers = [
         prep(leaky.path.parent, "audit", leaky.path, "--checks", "near", "--json", "--jobs", jobs).out
         for jobs in (1, 2)
@@ -247,7 +247,14 @@ def test_workers_find_the_same(leaky: manifest.Manifest, monkeypatch: pytest.Mon
     assert prep(leaky.path.parent, "audit", leaky.path, "--checks", "near", "--fail-on", "near", "--jobs", 1).code == 1
 
 
+def test_workers_that_listen_load_no_pandas() -> None:
+    loaded = "import sys, pipeline.inspect.audit.listening; print(sorted(sys.modules))"
+    ended = subprocess.run([sys.executable, "-c", loaded], check=True, capture_output=True, text=True)
+    assert "'numpy'" in ended.stdout
+    assert not [name for name in ("pandas", "pyarrow", "duckdb", "matplotlib") if f"'{name}'" in ended.stdout]
+
+
 def test_rows_of_one_split_are_not_compared(leaky: manifest.Manifest) -> None:
     rows = leaky.table.where(leaky.table.equal("split", "train"))
-    told = audit.audited(manifest.Manifest(rows, leaky.provenance, leaky.path), Options(checks=("near",)))
+    told = checks.audit(manifest.Manifest(rows, leaky.provenance, leaky.path), Options(checks=("near",)))
     assert [clear.detail for clear in told.clear] == ["the recordings are all of one split: nothing to compare"]

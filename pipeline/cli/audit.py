@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -11,11 +10,15 @@ from pathlib import Path
 import click
 from tqdm import tqdm
 
+from pipeline.cli.emit import emit
 from pipeline.core import manifest
 from pipeline.core.errors import PrepError, did_you_mean
 from pipeline.core.manifest import Manifest
-from pipeline.engine import workers as crew
-from pipeline.inspect.audit import CHECKS, COLUMNS, FAIL_ON, Audit, Options, audited
+from pipeline.core.sql import query
+from pipeline.engine.workers import cores, open_workers
+from pipeline.inspect import audit as audits
+from pipeline.inspect.audit import CHECKS, FAIL_ON, Audit
+from pipeline.inspect.audit import checks as audit_checks
 from pipeline.share import pack
 
 WIDTH = 100
@@ -45,7 +48,7 @@ def _names(context: click.Context, parameter: click.Parameter, value: str | None
 @click.option(
     "--sample", type=click.IntRange(0), help="recordings listened to, 0 for all  [default: near 10000, chain 2000]"
 )
-@click.option("--jobs", type=click.IntRange(1), default=crew.cores(), show_default=True, help="processes that listen")
+@click.option("--jobs", type=click.IntRange(1), default=cores(), show_default=True, help="processes that listen")
 @click.option("--json", "as_json", is_flag=True, help="answer in JSON")
 def audit(
     path: Path,
@@ -85,20 +88,20 @@ def audit(
     for name in sorted(set(fail_on) - set(checks)):
         if click.get_current_context().get_parameter_source("fail_on") == click.core.ParameterSource.COMMANDLINE:
             raise click.UsageError(f"--fail-on {name}: that check is left out")
-    held = _held(path)
-    with crew.serving(crew.of(jobs)) as workers:
-        found = audited(held, Options(fail_on, checks, sample, workers, _bar))
-    click.echo(json.dumps(_plain(held, found), ensure_ascii=False) if as_json else text(held, found))
-    undone = [unable.check for unable in found.unable if unable.check in fail_on]
-    raise click.exceptions.Exit(2 if undone and not found.fails else int(found.fails))
+    opened = _opened(path)
+    with open_workers(jobs) as workers:
+        answer = audit_checks.audit(opened, audits.Options(fail_on, checks, sample, workers, _bar))
+    emit(_plain(opened, answer), as_json, lambda: _lines(opened, answer))
+    not_done = [unable.check for unable in answer.unable if unable.check in fail_on]
+    raise click.exceptions.Exit(2 if not_done and not answer.fails else int(answer.fails))
 
 
-def _held(path: Path) -> Manifest:
-    """The manifest, or that of a pack, the columns that are looked at; where it cannot be read nothing can be checked: exit 2."""
+def _opened(path: Path) -> Manifest:
+    """The manifest or that of a pack, with the columns that the checks read; exit 2 where it cannot be read."""
     try:
         if pack.is_pack(path) or manifest.provenance(path).schema_version < manifest.SCHEMA_VERSION:
             return pack.opened(path)
-        return Manifest(manifest.columns(path, COLUMNS), manifest.provenance(path), path)
+        return Manifest(manifest.columns(path, audit_checks.COLUMNS), manifest.provenance(path), path)
     except PrepError as error:
         click.echo(f"prep: {error}", err=True)
         raise click.exceptions.Exit(2) from None
@@ -116,35 +119,39 @@ def _bar(what: str, steps: int) -> Callable[[int], object]:
     return advance
 
 
-def _plain(held: Manifest, found: Audit) -> dict[str, object]:
+def _plain(manifest: Manifest, answer: Audit) -> dict[str, object]:
     return {
-        "manifest": held.path.name,
-        "rows": len(held),
-        "logical_hash": held.provenance.logical_hash,
-        "fails": found.fails,
-        "findings": [asdict(finding) for finding in found.findings],
-        "clear": [asdict(clear) for clear in found.clear],
-        "unable": [asdict(unable) for unable in found.unable],
+        "manifest": manifest.path.name,
+        "rows": len(manifest),
+        "logical_hash": manifest.provenance.logical_hash,
+        "fails": answer.fails,
+        "findings": [asdict(finding) for finding in answer.findings],
+        "clear": [asdict(clear) for clear in answer.clear],
+        "unable": [asdict(unable) for unable in answer.unable],
     }
 
 
-def text(held: Manifest, found: Audit) -> str:
-    """The audit for a terminal: what fails, what else was found, what was not possible, what is clear."""
-    splits = held.table.query(
-        "SELECT split, count(*) FROM rows GROUP BY 1 ORDER BY array_position(['train', 'dev', 'test'], split), 1"
+def _lines(manifest: Manifest, answer: Audit) -> list[str]:
+    """The audit for a terminal: what fails, what else was found, what could not be checked, what is clear."""
+    splits = query(
+        manifest.table.frame,
+        "SELECT split, count(*) FROM rows GROUP BY 1 ORDER BY array_position(['train', 'dev', 'test'], split), 1",
     )
-    lines = [f"{held.path.name}: {len(held):,} rows ({', '.join(f'{split} {count:,}' for split, count in splits)})", ""]
-    for finding in found.findings:
+    lines = [
+        f"{manifest.path.name}: {len(manifest):,} rows ({', '.join(f'{split} {count:,}' for split, count in splits)})",
+        "",
+    ]
+    for finding in answer.findings:
         lines += _entry("FAILS" if finding.fails else "finding", finding.check, finding.detail, finding.examples)
-    for unable in found.unable:
+    for unable in answer.unable:
         lines += _entry("not done", unable.check, unable.detail)
-    for clear in found.clear:
+    for clear in answer.clear:
         lines += _entry("ok", clear.check, clear.detail)
-    failing = sorted({finding.check for finding in found.findings if finding.fails}, key=CHECKS.index)
-    others = sorted({finding.check for finding in found.findings if not finding.fails}, key=CHECKS.index)
+    failing = sorted({finding.check for finding in answer.findings if finding.fails}, key=CHECKS.index)
+    others = sorted({finding.check for finding in answer.findings if not finding.fails}, key=CHECKS.index)
     lines += ["", f"fails by {', '.join(failing)}" if failing else "nothing fails"]
     lines[-1] += f"; also found: {', '.join(others)}" if others else ""
-    return "\n".join(lines)
+    return lines
 
 
 def _entry(word: str, check: str, detail: str, examples: Sequence[str] = ()) -> list[str]:

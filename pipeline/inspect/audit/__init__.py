@@ -1,64 +1,60 @@
-"""What is wrong with a set for judging a model on it: leaks between splits, and classes told by something else than the sound meant.
+"""What is wrong with a set that a model is judged on: leaks between splits, and labels that more than the sound gives away.
 
-`findings(manifest.read("manifests/mixed.parquet"))` lists what was found, worst first; `audited` says also what was clear and
-what could not be checked. A check is a file here; `near` and `chain` listen to the audio that lies beside the manifest.
+Here are the options of an audit and the answers of its checks; `checks.audit` runs the checks. A check opens no audio (`columns`)
+or listens to the audio beside the manifest (`near`, `chain`, by what `listening` measures). Nothing here changes a set.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
-from pipeline.core.errors import ManifestError
-from pipeline.core.manifest import Manifest
-from pipeline.engine import workers as crew
-from pipeline.engine.workers import Crew
-from pipeline.inspect.audit import balance, chain, leaks, near
-from pipeline.inspect.audit.listen import NEEDED, Ears
-from pipeline.inspect.audit.outcome import Clear, Finding, Outcome, Unable
+from pipeline.engine.workers import Workers
 
-CHECKS = ("group", "source", "noise", "pcm", "near", "chain", "balance", "transcript")  # worst first
-HEARD = ("near", "chain")  # those that listen to stored audio
+CHECKS = ("group", "source", "noise", "pcm", "near", "chain", "balance", "transcript")  # the worst first
+LISTENING = ("near", "chain")  # checks that open audio
 FAIL_ON = ("group", "source", "noise", "pcm")
-COLUMNS = tuple(
-    dict.fromkeys((*NEEDED, *leaks.NEEDED, *balance.NEEDED, *chain.NEEDED))
-)  # of the rows, all that the checks look at
-
-__all__ = [
-    "CHECKS",
-    "COLUMNS",
-    "FAIL_ON",
-    "HEARD",
-    "Audit",
-    "Clear",
-    "Finding",
-    "Options",
-    "Unable",
-    "audited",
-    "findings",
-]
-
-
-def _silent(what: str, steps: int) -> Callable[[int], object]:
-    return lambda done: None
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
-    """fail_on: checks whose findings fail the audit. checks: those that are done. sample: at most so many recordings are listened
-    to, 0 for all, None for what each check takes by itself. progress: see Ears.
+class Finding:
+    """A check that found something. fails: whether the audit fails because of it. rows: how many rows it concerns.
+
+    detail: three lines: what was found; what it means; what to do. examples: a few cases by name. figures: the same as numbers.
     """
 
-    fail_on: Collection[str] = FAIL_ON
-    checks: Collection[str] = CHECKS
-    sample: int | None = None
-    crew: Crew = field(default_factory=crew.Alone)
-    progress: Callable[[str, int], Callable[[int], object]] = _silent
+    check: str
+    fails: bool
+    rows: int
+    detail: str
+    examples: tuple[str, ...] = ()
+    figures: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Clear:
+    """A check that found nothing. detail: what it looked at."""
+
+    check: str
+    detail: str
+    figures: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Unable:
+    """A check that could not be done. detail: why."""
+
+    check: str
+    detail: str
+
+
+Outcome = Finding | Clear | Unable
 
 
 @dataclass(frozen=True, slots=True)
 class Audit:
-    """What became of each check, findings that fail first."""
+    """The outcome of each check, findings that fail the audit first."""
 
     findings: tuple[Finding, ...]
     clear: tuple[Clear, ...]
@@ -66,37 +62,40 @@ class Audit:
 
     @property
     def fails(self) -> bool:
-        """Whether a check that the audit is to fail by has found something."""
+        """Whether a check that the audit fails on has found something."""
         return any(finding.fails for finding in self.findings)
 
 
-def findings(held: Manifest, options: Options | None = None) -> list[Finding]:
-    """What the checks found, worst first."""
-    return list(audited(held, options or Options()).findings)
+def no_progress(what: str, steps: int) -> Callable[[int], object]:
+    """Shows no progress."""
+    return lambda done: None
 
 
-def audited(held: Manifest, options: Options) -> Audit:
-    """Every check asked for, worst first."""
-    outcomes = [outcome for check in CHECKS if check in options.checks for outcome in _outcomes(held, check, options)]
-    found = sorted((o for o in outcomes if isinstance(o, Finding)), key=lambda finding: not finding.fails)
-    clear = tuple(o for o in outcomes if isinstance(o, Clear))
-    return Audit(tuple(found), clear, tuple(o for o in outcomes if isinstance(o, Unable)))
+@dataclass(frozen=True, slots=True)
+class Options:
+    """checks: which checks to run. fail_on: the checks that fail the audit when they find something.
+
+    sample: the most recordings that a check opens, 0 for all, None for each check's own number. workers: who listens.
+    progress: called with the name of a part and the number of its steps; what it returns is called with each number of steps done.
+    """
+
+    fail_on: Collection[str] = FAIL_ON
+    checks: Collection[str] = CHECKS
+    sample: int | None = None
+    workers: Workers = field(default_factory=Workers)
+    progress: Callable[[str, int], Callable[[int], object]] = no_progress
 
 
-def _outcomes(held: Manifest, check: str, options: Options) -> list[Outcome]:
-    rows, fails = held.table, check in options.fail_on
-    ears = Ears(held.path.parent, options.crew, options.sample, options.progress)
-    try:
-        match check:
-            case "near":
-                return [near.checked(rows, ears, fails)]
-            case "chain":
-                return chain.checked(rows, ears, fails)
-            case "balance":
-                return [balance.checked(rows, fails)]
-            case "transcript":
-                return [leaks.transcripts(rows, fails)]
-            case _:
-                return [leaks.checked(rows, next(leak for leak in leaks.LEAKS if leak.check == check), fails)]
-    except ManifestError as error:  # a shard is missing or damaged
-        return [Unable(check, str(error))]
+def rank(split: str) -> tuple[int, str]:
+    """The key that sorts splits: train, dev, test, then others by name."""
+    known = ("train", "dev", "test")
+    return (known.index(split) if split in known else len(known), split)
+
+
+def counted(number: int, one: str, many: str = "") -> str:
+    """`1 row`, `1,200 rows`.
+
+    >>> counted(2, "copy", "copies")
+    '2 copies'
+    """
+    return f"{number:,} {one if number == 1 else many or one + 's'}"

@@ -1,38 +1,44 @@
-"""Source confound: whether speech and noise, or the keywords, can be told from the recording chain alone.
+"""Source confound: whether speech and noise, or the keywords, can be told apart from the recording chain alone.
 
-A detector trained on speech of one corpus and noise of another may learn the microphone instead of the cry. A probe says how far
-it would come: a classifier that is given nothing but what a chain leaves in a clip (traces.py).
+A detector trained on speech of one corpus and noise of another may learn the microphone instead of the cry. A probe says how well it
+could: a classifier that is given only what a chain leaves in a clip (`listening.traces`), in folds that keep groups together.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.audio.shards import Reader
+from pipeline.core import frame as frames
 from pipeline.core import keys
 from pipeline.core.row import Row
-from pipeline.core.table import Table
-from pipeline.engine import workers as crew
-from pipeline.inspect.audit import listen, probe
-from pipeline.inspect.audit.listen import Ears
-from pipeline.inspect.audit.outcome import Clear, Finding, Outcome, Unable
-from pipeline.inspect.audit.probe import Told
-from pipeline.inspect.audit.traces import GROUPS, NAMES, traces
+from pipeline.engine.workers import map_chunks
+from pipeline.inspect.audit import Clear, Finding, Options, Outcome, Unable, listening
+from pipeline.inspect.audit.listening import TRACE_NAMES, TRACES
 
-SAMPLE = 2_000  # clips listened to where nobody says how many, as many of each class
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+SAMPLE = 2_000  # clips that are opened where the options do not say how many, as many of each class
 MARGIN = 0.05  # how far the lower bound must lie above chance to be a finding
-LEAST_ROWS, LEAST_GROUPS = 20, 5  # of each class, or nothing can be said
-CLIPS_A_TASK = 100
-_WHAT = {name: what for name, (what, _) in GROUPS.items()} | {
-    "clipping": "share of the recording's samples at full scale"
-}
+LEAST_ROWS, LEAST_GROUPS = 20, 5  # of each class, else nothing can be said
+CLIPS_A_CHUNK = 100
+LISTED = 3  # groups of traces that are named at most
+FOLDS, BINS, RIDGE = 5, 6, 3.0
+DRAWS = 200  # bootstrap draws of groups, for the interval
+_QUESTIONS = {
+    "noise_label": ("speech and noise", ()),
+    "keyword": ("the keywords", ("length",)),
+}  # label: (its classes, traces left out)
 _HEADER = ("source_format", "source_rate_hz", "source_channels")
-TELLING = 3  # groups of traces named at most
+COLUMNS = (*_QUESTIONS, *_HEADER, "clipped_share")  # beside those of near
+_MEANING = {name: what for name, (what, _) in TRACES.items()}
+_MEANING["clipping"] = "share of the recording's samples at full scale"
 _REMEDIES = {
     "length": "Cut or pad both classes to one length before training.",
     "floor": "Vary the level of the noise rows in training, and mix at more than one SNR: only noise under speech is lowered.",
@@ -42,154 +48,196 @@ _REMEDIES = {
     "zeros": "Leave out padded clips (prep filter --max-zero).",
     "clipping": "Leave out clipped recordings (prep filter --max-clipped).",
 }
-_QUESTIONS = {"noise_label": ("speech and noise", ()), "keyword": ("the keywords", ("length",))}
-NEEDED = (*listen.NEEDED, *_QUESTIONS, *_HEADER, "clipped_share")
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Clips:
-    """Clips to listen to, and the folder of their manifest."""
-
-    rows: Table
-    folder: Path
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """How well a class is told. label: column. classes: its values. whole: by all traces but those left out. by_group: by one group
-    of traces alone, best first. without: by all but the best group. header: by what the source file's header says, which no
-    model hears. corpora: of each class.
+class Score:
+    """Balanced accuracy (mean of the classes' recalls), the bounds of its 95 % interval (bootstrap over groups), and chance."""
+
+    accuracy: float
+    low: float
+    high: float
+    chance: float
+
+    @property
+    def is_above_chance(self) -> bool:
+        """Whether the score is surely above chance, by the margin."""
+        return self.low > self.chance + MARGIN
+
+
+@dataclass(frozen=True, slots=True)
+class Probes:
+    """How well the classes of a label are told apart.
+
+    whole: by all groups of traces but those that belong to the label itself. by_kind: by each group alone, best first. without_best: by
+    all but the best group. header: by what the header of the source file says, which no model hears.
     """
 
-    label: str
-    rows: int
-    classes: list[str]
-    whole: Told
-    by_group: list[tuple[str, Told]]
-    without: Told
-    header: Told
-    corpora: dict[str, list[str]]
+    whole: Score
+    by_kind: dict[str, Score]
+    without_best: Score
+    header: Score
 
 
-def checked(rows: Table, ears: Ears, fails: bool) -> list[Outcome]:
-    """For each question whether the chain answers it."""
-    rows = rows.only(NEEDED).where(rows.present("shard") | rows.present("noise_shard"))
-    if not len(rows):
-        return [
-            Unable(
-                "chain",
-                "no audio is stored beside this manifest: what the chain left in it can be heard after prep resample",
-            )
-        ]
-    asked = [(label, chosen) for label in _QUESTIONS if (chosen := _chosen(rows, label, ears.most(SAMPLE))) is not None]
-    if not asked:
+def check(frame: DataFrame, folder: Path, options: Options) -> list[Outcome]:
+    """For each label whether the chain alone tells its classes apart. folder: of the manifest."""
+    frame = frames.pick(frame, frames.present(frame, "shard") | frames.present(frame, "noise_shard"))
+    if not len(frame):
+        why = "what the chain left in it can be heard after prep resample"
+        return [Unable("chain", f"no audio is stored beside this manifest: {why}")]
+    most = SAMPLE if options.sample is None else options.sample
+    samples = {label: sample for label in _QUESTIONS if (sample := sampled(frame, label, most)) is not None}
+    if not samples:
         why = f"it takes two classes of {LEAST_ROWS} rows and {LEAST_GROUPS} groups to tell one chain from another"
         return [Clear("chain", f"too little to compare: {why}")]
-    heard: dict[str, NDArray[np.float64]] = {}
-    advance = ears.progress("chain", len({row_id for _, chosen in asked for row_id in chosen.column("id")}))
+    rows = {row.id: row for sample in samples.values() for row in frames.rows(sample, Row)}
+    advance = options.progress("chain", len(rows))
+    traces: dict[str, NDArray[np.float64]] = {}
+    measured = map_chunks(listening.traces_of, rows.values(), CLIPS_A_CHUNK, options.workers, folder)
+    for row_id, traces_of_clip in zip(rows, measured, strict=True):
+        traces[row_id] = traces_of_clip
+        advance(1)
     outcomes = []
-    for label, chosen in asked:
-        new = chosen.where(np.array([row_id not in heard for row_id in chosen.column("id")], dtype=np.bool_))
-        for task, found in crew.results(_tasks(new, ears.folder), traced, ears.crew):
-            heard |= dict(zip(task.rows.column("id"), found, strict=True))
-            advance(len(found))
-        outcomes.append(
-            _verdict(_answer(chosen, label, np.array([heard[row_id] for row_id in chosen.column("id")])), fails)
-        )
+    for label, sample in samples.items():
+        probes = probe(sample, label, np.array([traces[row_id] for row_id in frames.values(sample["id"])]))
+        outcomes.append(conclusion(label, len(sample), corpora_of(sample, label), probes))
     return outcomes
 
 
-def _tasks(rows: Table, folder: Path) -> Iterator[Clips]:
-    for part in rows.parts(CLIPS_A_TASK):
-        yield Clips(part, folder)
+def sampled(frame: DataFrame, label: str, most: int) -> DataFrame | None:
+    """A keyed sample of the rows with this label, as many of each class (0: all); None where fewer than two classes have enough."""
+    frame = frames.pick(frame, frames.present(frame, label))
+    order = keys.order(0, "audit chain", frames.values(frame["id"]))
+    classes, names = frames.codes(frame[label])
+    large = [code for code in range(len(names)) if np.count_nonzero(classes == code) >= LEAST_ROWS]
+    share = max(LEAST_ROWS, most // max(1, len(large))) if most else len(frame)
+    parts = [frames.pick(frame, np.sort(order[classes[order] == code][:share])) for code in large]
+    parts = [part for part in parts if len(groups_of(part)[1]) >= LEAST_GROUPS]
+    return frames.ordered(frames.concat(parts, Row)) if len(parts) > 1 else None
 
 
-def traced(task: Clips) -> NDArray[np.float64]:
-    """The traces of some clips, as they are stored: float64 [clips, traces]."""
-    reader = Reader(task.folder)
-    return np.array([traces(reader.pcm(row), row.rate_hz or 0) for row in task.rows.rows(Row)])
+def groups_of(frame: DataFrame) -> tuple[NDArray[np.int64], list[str]]:
+    """(int64 [rows]: the number of each row's group; the names of the groups): a group belongs to its corpus."""
+    corpora, names = frames.codes(frame["corpus"])
+    groups, labels = frames.codes(frame["group"])
+    both, numbers = np.unique(groups * len(names) + corpora, return_inverse=True)
+    return numbers.astype(np.int64), [f"{names[n % len(names)]} {labels[n // len(names)]}" for n in both.tolist()]
 
 
-def _chosen(rows: Table, label: str, most: int) -> Table | None:
-    """A keyed sample of the rows with this label, as many of each class; None where too few are left."""
-    rows = rows.where(rows.present(label))
-    order = keys.order(0, "audit chain", rows.strings("id"))
-    codes, values = rows.codes(label)
-    large = [code for code in range(len(values)) if np.count_nonzero(codes == code) >= LEAST_ROWS]
-    share = max(LEAST_ROWS, most // max(1, len(large))) if most else len(rows)
-    kept = [rows.take(np.sort(order[codes[order] == code][:share])) for code in large]
-    kept = [some for some in kept if len(_groups(some)[1]) >= LEAST_GROUPS]
-    return Table.joined(kept, Row).ordered() if len(kept) > 1 else None
+def corpora_of(frame: DataFrame, label: str) -> dict[str, list[str]]:
+    """The corpora that the rows of each class come from."""
+    pairs = set(zip(frames.values(frame[label]), frames.values(frame["corpus"]), strict=True))
+    classes = frames.codes(frame[label])[1]
+    return {str(name): sorted(corpus for value, corpus in pairs if value == name) for name in classes}
 
 
-def _groups(rows: Table) -> tuple[NDArray[np.int64], list[str]]:
-    """(for each row the number of its group, names of the groups): a group is one of its corpus."""
-    corpora, names = rows.codes("corpus")
-    groups, labels = rows.codes("group")
-    both, codes = np.unique(groups * len(names) + corpora, return_inverse=True)
-    return codes.astype(np.int64), [f"{names[n % len(names)]} {labels[n // len(names)]}" for n in both.tolist()]
-
-
-def _answer(rows: Table, label: str, features: NDArray[np.float64]) -> Answer:
-    """The probes: by all traces, by each group of them, by the header."""
-    classes, values = rows.codes(label)
-    groups, names = _groups(rows)
+def probe(frame: DataFrame, label: str, features: NDArray[np.float64]) -> Probes:
+    """How well the classes of a label are told apart. features: the traces of each row, float64 [rows, TRACE_NAMES]."""
+    classes, _ = frames.codes(frame[label])
+    groups, names = groups_of(frame)
     left_out = _QUESTIONS[label][1]
-
-    columns = {kind: [NAMES.index(name) for name in traces] for kind, (_, traces) in GROUPS.items()}
-    measured = {kind: features[:, places] for kind, places in columns.items() if kind not in left_out}
-    measured["clipping"] = rows.numbers("clipped_share")[:, None]
-
-    def by(kinds: Sequence[str]) -> Told:
-        return probe.told(probe.binned(np.column_stack([measured[kind] for kind in kinds])), classes, groups, names)
-
-    kinds = list(measured)
-    alone = sorted(((kind, by([kind])) for kind in kinds), key=lambda item: (-round(item[1].accuracy, 6), item[0]))
-    header = np.column_stack([np.eye(len(rows.codes(name)[1]))[rows.classes(name)] for name in _HEADER])
-    of = rows.column("corpus")
-    corpora = {
-        str(value): sorted({of[n] for n in np.flatnonzero(classes == code)}) for code, value in enumerate(values)
+    binned_traces = {
+        kind: binned(features[:, [TRACE_NAMES.index(name) for name in traces]])
+        for kind, (_, traces) in TRACES.items()
+        if kind not in left_out
     }
-    without = by([kind for kind in kinds if kind != alone[0][0]])
-    by_header = probe.told(header, classes, groups, names)
-    return Answer(label, len(rows), [str(value) for value in values], by(kinds), alone, without, by_header, corpora)
+    binned_traces["clipping"] = binned(frames.numbers(frame["clipped_share"])[:, None])
 
+    def score_of(kinds: Sequence[str]) -> Score:
+        return score(np.column_stack([binned_traces[kind] for kind in kinds]), classes, groups, names)
 
-def _verdict(answer: Answer, fails: bool) -> Outcome:
-    what, left_out = _QUESTIONS[answer.label]
-    whole = answer.whole
-    figures = {
-        "label": answer.label,
-        "classes": answer.classes,
-        "rows": answer.rows,
-        "all": whole.figures(),
-        "alone": {name: told.figures() for name, told in answer.by_group},
-        "without_best": answer.without.figures(),
-        "header": answer.header.figures(),
-        "corpora": answer.corpora,
-    }
-    bounds = f"95 %: {whole.low:.2f} to {whole.high:.2f}"
-    score = f"balanced accuracy {whole.accuracy:.2f} ({bounds}), chance {whole.chance:.2f}, {answer.rows:,} clips"
-    without = f" ({', '.join(left_out)} left out: it belongs to the words)" if left_out else ""
-    if whole.low <= whole.chance + MARGIN:
-        return Clear("chain", f"{what} are not told from the recording chain alone{without}: {score}", figures)
-    telling = [(name, told) for name, told in answer.by_group if told.low > told.chance + MARGIN][:TELLING]
-    named = ", ".join(f"{name} {told.accuracy:.2f} ({_WHAT[name]})" for name, told in telling)
-    rest = f" Without {answer.by_group[0][0]}, {answer.without.accuracy:.2f}."
-    by_what = f"What tells, alone: {named}.{rest} " if telling else "No kind of trace tells much alone. "
-    remedies = " ".join(dict.fromkeys(_REMEDIES[name] for name, _ in telling)) or _REMEDIES["band"]
-    detail = (
-        f"{what} are told from the recording chain alone{without}: {score}. {by_what}{_apart(answer)}\n"
-        f"A model may learn the microphone instead of the cry: good scores on this test, bad ones elsewhere.\n{remedies}"
+    kinds = list(binned_traces)
+    by_kind = sorted(
+        ((kind, score_of([kind])) for kind in kinds), key=lambda item: (-round(item[1].accuracy, 6), item[0])
     )
-    return Finding("chain", fails, answer.rows, detail, (), figures)
+    header = np.column_stack(
+        [np.eye(len(columns))[numbers] for numbers, columns in (frames.codes(frame[n]) for n in _HEADER)]
+    )
+    without_best = score_of([kind for kind in kinds if kind != by_kind[0][0]])
+    return Probes(score_of(kinds), dict(by_kind), without_best, score(header, classes, groups, names))
 
 
-def _apart(answer: Answer) -> str:
-    """Whether the classes come from corpora of their own: then no split can rule the confound out."""
-    sets = [set(names) for names in answer.corpora.values()]
-    header = f"The files' headers alone (format, rate, channels) give {answer.header.accuracy:.2f}. "
-    if any(a & b for n, a in enumerate(sets) for b in sets[:n]):
-        return header
-    told = "; ".join(f"{value}: {', '.join(names)}" for value, names in sorted(answer.corpora.items()))
-    return f"{header}No corpus holds both ({told}), so no split of this set can rule it out."
+def binned(features: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Each feature [rows, features] as BINS columns of 0 and 1, cut at its quantiles; features of one value give no column."""
+    columns = []
+    for values in features.T:
+        edges = np.unique(np.quantile(values, np.linspace(0, 1, BINS + 1)[1:-1]))
+        places = np.searchsorted(edges, values, side="left")
+        columns += [places == place for place in np.unique(places)[1:]]
+    return np.column_stack(columns).astype(np.float64) if columns else np.zeros((len(features), 0))
+
+
+def score(
+    columns: NDArray[np.float64], classes: NDArray[np.int64], groups: NDArray[np.int64], names: Sequence[str]
+) -> Score:
+    """How well a ridge classifier tells the class of rows from the columns [rows, columns], trained on the other folds.
+
+    classes: int64 [rows], from 0. groups: int64 [rows], positions in names. Every class weighs the same.
+    """
+    count = int(classes.max()) + 1
+    folds, wanted, predicted = folds_of(names)[groups], np.eye(count)[classes], np.zeros(len(classes), dtype=np.int64)
+    for fold in range(FOLDS):
+        train, test = folds != fold, folds == fold
+        weights = 1 / np.maximum(1, wanted[train].sum(axis=0))[classes[train]]
+        weights *= len(weights) / weights.sum()
+        mean, goal = (np.average(values[train], axis=0, weights=weights) for values in (columns, wanted))
+        x, y = columns[train] - mean, wanted[train] - goal
+        gram = x.T @ (x * weights[:, None]) + RIDGE * np.eye(columns.shape[1])
+        slopes = np.linalg.solve(gram, x.T @ (y * weights[:, None]))
+        predicted[test] = ((columns[test] - mean) @ slopes + goal).argmax(axis=1)
+
+    hits, totals = np.zeros((len(names), count)), np.zeros((len(names), count))
+    np.add.at(hits, (groups, classes), predicted == classes)
+    np.add.at(totals, (groups, classes), 1)
+    drawn = keys.rng(0, "audit bootstrap").multinomial(len(names), np.full(len(names), 1 / len(names)), DRAWS)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        spread = np.nanmean((drawn @ hits) / (drawn @ totals), axis=1)
+    low, high = np.quantile(spread, (0.025, 0.975))
+    return Score(float((hits.sum(axis=0) / totals.sum(axis=0)).mean()), float(low), float(high), 1 / count)
+
+
+def folds_of(names: Sequence[str]) -> NDArray[np.int64]:
+    """The fold of each group, by its name alone: groups in keyed order are dealt out one by one."""
+    folds = np.empty(len(names), dtype=np.int64)
+    folds[keys.order(0, "audit fold", names)] = np.arange(len(names)) % FOLDS
+    return folds
+
+
+def conclusion(label: str, count: int, corpora: dict[str, list[str]], probes: Probes) -> Outcome:
+    """The outcome for a label with so many rows. corpora: of each class, as `corpora_of` gives them."""
+    what, left_out = _QUESTIONS[label]
+    whole, by_kind = probes.whole, probes.by_kind
+
+    def figures_of(score: Score) -> dict[str, float]:
+        return {name: round(value, 4) for name, value in asdict(score).items()}
+
+    figures: dict[str, Any] = {
+        "label": label,
+        "classes": list(corpora),
+        "rows": count,
+        "all": figures_of(whole),
+        "alone": {kind: figures_of(score) for kind, score in by_kind.items()},
+        "without_best": figures_of(probes.without_best),
+        "header": figures_of(probes.header),
+        "corpora": corpora,
+    }
+    bounds = f"95 %: {whole.low:.2f} to {whole.high:.2f}"
+    accuracy = f"balanced accuracy {whole.accuracy:.2f} ({bounds}), chance {whole.chance:.2f}, {count:,} clips"
+    without = f" ({', '.join(left_out)} left out: it belongs to the words)" if left_out else ""
+    if not whole.is_above_chance:
+        return Clear("chain", f"{what} are not told from the recording chain alone{without}: {accuracy}", figures)
+    telling = [kind for kind, score in by_kind.items() if score.is_above_chance][:LISTED]
+    named = ", ".join(f"{kind} {by_kind[kind].accuracy:.2f} ({_MEANING[kind]})" for kind in telling)
+    by_what = f"What tells, alone: {named}. Without {next(iter(by_kind))}, {probes.without_best.accuracy:.2f}."
+    by_what = by_what if telling else "No kind of trace tells much alone."
+    by_header = f"The files' headers alone (format, rate, channels) give {probes.header.accuracy:.2f}."
+    sets = [set(names) for names in corpora.values()]
+    if not any(a & b for n, a in enumerate(sets) for b in sets[:n]):
+        sources = "; ".join(f"{value}: {', '.join(names)}" for value, names in sorted(corpora.items()))
+        by_header += f" No corpus holds both ({sources}), so no split of this set can rule it out."
+    detail = (
+        f"{what} are told from the recording chain alone{without}: {accuracy}. {by_what} {by_header}\n"
+        "A model may learn the microphone instead of the cry: good scores on this test, bad ones elsewhere.\n"
+        + (" ".join(_REMEDIES[kind] for kind in telling) or _REMEDIES["band"])
+    )
+    return Finding("chain", False, count, detail, (), figures)

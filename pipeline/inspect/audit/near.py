@@ -1,249 +1,258 @@
 """Near-duplicates across splits: the same recording at another level, offset, rate or sample format, found by listening.
 
-Every recording is fingerprinted (prints.py); those that share fingerprints at one offset are aligned and correlated, and pairs
+Every recording is fingerprinted (listening.py); those that share fingerprints at one offset are aligned and correlated, and pairs
 that agree to 0.9 or more where they overlap are one recording. Two takes of one phrase by one voice are not.
 
-Measured on 360 utterances (3.6 s on average) and 60 noises with a copy each: found was every copy 20 dB softer, 6 dB louder, padded,
-at 8, 22.05 or 44.1 kHz and back, mu-law or with noise at 30 dB; of utterances trimmed by up to 2 s 355 of 360, of those trimmed, padded,
-softer, at 8 kHz, mu-law and noisy at once 327 of 360 (of such noises 57 of 60); of noise in 8 bits 52 of 60. Not found: copies filtered
-so that phases turn (a high-pass at 300 Hz, a room) or played at another pace, and short extracts within other sound. About 1,000 times
-real time a core, reading included.
+Measured on 360 utterances (3.6 s on average) and 60 noises with a copy each: every copy was found that was 20 dB softer, 6 dB louder,
+padded, at 8, 22.05 or 44.1 kHz and back, mu-law or with noise at 30 dB; of utterances trimmed by up to 2 s 355 of 360; of those trimmed,
+padded, softer, at 8 kHz, mu-law and noisy at once 327 of 360 (of such noises 57 of 60); of noise in 8 bits 52 of 60. Not found: copies
+filtered so that phases turn (a high-pass at 300 Hz, a room) or played at another speed, and short extracts within other sound.
+About 1,000 times real time a core, reading included.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.audio.shards import Reader
-from pipeline.core.table import Table
-from pipeline.engine import workers as crew
-from pipeline.inspect.audit.listen import Ears, Heard, recordings, sampled, sounds
-from pipeline.inspect.audit.outcome import Clear, Finding, Outcome, Unable, counted
-from pipeline.inspect.audit.prints import HOP, Alike, alike, lowered, prints
+from pipeline.core import frame as frames
+from pipeline.core import keys
+from pipeline.core.row import Row
+from pipeline.engine.workers import map_chunks
+from pipeline.inspect.audit import Clear, Finding, Options, Outcome, Unable, counted, listening
 
-SAMPLE = 10_000  # recordings listened to where nobody says how many
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+COLUMNS = (
+    *("id", "corpus", "split", "group", "kind", "source", "speech_id", "noise_id"),
+    *(f"{part}{name}" for part in ("", "speech_", "noise_") for name in ("shard", "offset", "bytes", "pcm_hash")),
+    *("rate_hz", "frames", "snr_db", "noise_start", "gain_db", "noise_gain_db"),
+)
+SAMPLE = 10_000  # recordings that are opened where the options do not say how many
 AGREEMENT = 0.9  # from which two recordings are one
 HITS = 3  # fingerprints that two recordings must share at one offset before they are compared
 PAIRS = 20_000  # compared at most, those with most hits first
-CLIPS_A_TASK, PAIRS_A_TASK = 200, 50
+CLIPS_A_CHUNK, PAIRS_A_CHUNK = 200, 50
 EXAMPLES = 5
-_NEIGHBOURS = 8  # a recording is held against so many others that share a fingerprint
-_COMMON = 64  # a fingerprint of more recordings is one of silence or hum
+_NEIGHBOURS = 8  # a recording is paired with so many others that share a fingerprint
+_COMMON = 64  # a fingerprint of more recordings than this is one of silence or hum
 _MOST_PRINTS = 60_000_000  # in memory, 20 bytes each; of more, one in 2, 4, ... is kept, the same ones everywhere
 _PRINTS_A_SECOND = 50
 _LAGS = 1 << 21
 
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Clips:
-    """Recordings to fingerprint. first: number of the first. sieve: fingerprints whose lowest bits under it are not 0 are left out."""
-
-    rows: Table
-    folder: Path
-    first: int
-    sieve: int
+Prints = tuple[NDArray[np.uint32], NDArray[np.int32]]  # of a recording: (words, the frame that each is of)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Prints:
-    """Fingerprints, number of the recording each is of, and its frame; all [prints]."""
-
-    words: NDArray[np.uint32]
-    owners: NDArray[np.int32]
-    frames: NDArray[np.int32]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Pairs:
-    """Recordings to compare: rows, and of each pair the places of both in them and the lag in samples; int64 [pairs, 3]."""
-
-    rows: Table
-    folder: Path
-    pairs: NDArray[np.int64]
-
-
-@dataclass(frozen=True, slots=True)
-class Twins:
-    """Two rows that hold one recording."""
-
-    one: str
-    other: str
-    splits: tuple[str, str]
-    alike: Alike
-
-
-def checked(rows: Table, ears: Ears, fails: bool) -> Outcome:
-    """Whether a recording is in two splits in other clothes."""
-    heard = recordings(rows)
-    if not len(heard.rows):
+def check(frame: DataFrame, folder: Path, options: Options) -> Outcome:
+    """Whether a recording is in two splits, changed in level, offset, rate or sample format. folder: of the manifest."""
+    every = recordings(frame)
+    if not len(every.frame):
         return Unable(
             "near", "no audio is stored beside this manifest: near-duplicates can be heard after prep resample"
         )
-    chosen = sampled(heard.rows, ears.most(SAMPLE), "audit near")
-    if len(chosen.codes("split")[1]) < 2:
+    chosen = sampled(every.frame, SAMPLE if options.sample is None else options.sample)
+    splits, names = frames.codes(chosen["split"])
+    if len(names) < 2:
         return Clear("near", "the recordings are all of one split: nothing to compare")
-    candidates = _candidates(_listened(chosen, ears), chosen.codes("split")[0])
-    twins = _compared(chosen, candidates[:PAIRS], ears)
-    said = _said(heard, chosen, len(candidates))
-    figures = {
-        "heard": len(chosen),
-        "of": len(heard.rows),
-        "compared": min(PAIRS, len(candidates)),
-        "pairs": [_figures(t) for t in twins],
-    }
-    if not twins:
-        return Clear("near", f"no recording is in two splits at another level, offset or rate. {said}", figures)
-    concerned = len({name for twin in twins for name in (twin.one, twin.other)})
-    detail = (
-        f"{counted(len(twins), 'pair')} of recordings in two splits are one recording at another level, offset, rate or sample format, "
-        f"{concerned:,} recordings in all. {said}\nWhat was learned in one split is asked for in another, so scores are too good.\n"
-        "Listen to them; leave out one of each (prep filter --where), or put both into one group before prep filter."
-    )
-    return Finding("near", fails, concerned, detail, tuple(_example(twin) for twin in twins[:EXAMPLES]), figures)
 
-
-def _said(heard: Heard, chosen: Table, candidates: int) -> str:
-    """What was listened to, and what would have been missed."""
-    said = f"Heard: {heard.sentence()}."
-    if len(chosen) < len(heard.rows):
-        said += (
-            f" Of these a sample of {len(chosen):,} was compared, so that a pair is seen with a chance of"
-            f" {100 * _chance(heard.rows, chosen):.2g} %; --sample 0 takes all."
-        )
-    if candidates > PAIRS:
-        said += f" Of {candidates:,} pairs that sound alike, the {PAIRS:,} most alike were compared."
-    return said
-
-
-def _chance(rows: Table, chosen: Table) -> float:
-    """Share of the pairs across splits that a sample holds."""
-    return _across(chosen) / max(1, _across(rows))
-
-
-def _across(rows: Table) -> float:
-    counts = np.bincount(rows.codes("split")[0]).astype(np.float64)
-    return float(counts.sum() ** 2 - (counts**2).sum())
-
-
-def _listened(rows: Table, ears: Ears) -> Prints:
-    """The fingerprints of all the rows."""
-    seconds = float((rows.numbers("frames") / rows.numbers("rate_hz")).sum())
+    seconds = float((frames.numbers(chosen["frames"]) / frames.numbers(chosen["rate_hz"])).sum())
     sieve = 1
     while seconds * _PRINTS_A_SECOND / sieve > _MOST_PRINTS:
         sieve *= 2
-    tasks = (Clips(rows.part(n, n + CLIPS_A_TASK), ears.folder, n, sieve) for n in range(0, len(rows), CLIPS_A_TASK))
-    advance = ears.progress("listening", len(rows))
-    parts = []
-    for task, part in crew.results(tasks, fingerprinted, ears.crew):
-        parts.append((task.first, part))
-        advance(len(task.rows))
-    held = [part for _, part in sorted(parts, key=lambda item: item[0])]
-    columns = ("words", "owners", "frames")
-    return Prints(*(np.concatenate([getattr(part, name) for part in held]) for name in columns))
+    advance = options.progress("listening", len(chosen))
+    prints: list[Prints] = []
+    for one in map_chunks(
+        listening.fingerprints, frames.rows(chosen, Row), CLIPS_A_CHUNK, options.workers, folder, sieve
+    ):
+        prints.append(one)
+        advance(1)
+    pairs = candidates(prints, splits)
+    same = same_recording(chosen, pairs[:PAIRS], folder, options)
+
+    looked = f"Heard: {every.sentence()}."
+    if len(chosen) < len(every.frame):
+        share = _pairs_across(chosen) / max(1, _pairs_across(every.frame))
+        looked += (
+            f" Of these a sample of {len(chosen):,} was compared, so that a pair is seen with a chance of"
+            f" {100 * share:.2g} %; --sample 0 takes all."
+        )
+    if len(pairs) > PAIRS:
+        looked += f" Of {len(pairs):,} pairs that sound alike, the {PAIRS:,} most alike were compared."
+    described = [_described(*pair) for pair in same]
+    figures: dict[str, Any] = {"heard": len(chosen), "of": len(every.frame), "compared": min(PAIRS, len(pairs))}
+    figures |= {"pairs": [numbers for numbers, _ in described]}
+    if not same:
+        return Clear("near", f"no recording is in two splits at another level, offset or rate. {looked}", figures)
+    concerned = len({row.speech_id or row.id for one, other, _ in same for row in (one, other)})
+    detail = (
+        f"{counted(len(same), 'pair')} of recordings in two splits are one recording at another level, offset, rate or sample format, "
+        f"{concerned:,} recordings in all. {looked}\nWhat was learned in one split is asked for in another, so scores are too good.\n"
+        "Listen to them; leave out one of each (prep filter --where), or put both into one group before prep filter."
+    )
+    return Finding("near", False, concerned, detail, tuple(text for _, text in described[:EXAMPLES]), figures)
 
 
-def fingerprinted(task: Clips) -> Prints:
-    """The fingerprints of some recordings."""
-    words, owners, frames = [], [], []
-    for number, (row, samples) in enumerate(sounds(task.rows, Reader(task.folder)), task.first):
-        found, at = prints(lowered(samples, row.rate_hz or 0))
-        kept = found % task.sieve == 0
-        words.append(found[kept])
-        frames.append(at[kept])
-        owners.append(np.full(int(kept.sum()), number, np.int32))
-    return Prints(np.concatenate(words), np.concatenate(owners), np.concatenate(frames))
+def _described(one: Row, other: Row, overlap: listening.Overlap) -> tuple[dict[str, Any], str]:
+    """A pair that is one recording, in numbers and as `train aihub/1 = test aihub/2: 0.99 alike over 3.2 s, 0.40 s later, -6.0 dB`."""
+    names = [row.speech_id or row.id for row in (one, other)]
+    figures = {
+        "ids": names,
+        "splits": [one.split, other.split],
+        "agreement": round(overlap.agreement, 3),
+        "seconds": round(overlap.seconds, 2),
+        "offset_s": round(overlap.offset_s, 3),
+        "gain_db": round(overlap.gain_db, 1),
+    }
+    moved = f"{abs(overlap.offset_s):.2f} s {'later' if overlap.offset_s < 0 else 'earlier'}, {overlap.gain_db:+.1f} dB"
+    alike = f"{overlap.agreement:.2f} alike over {overlap.seconds:.1f} s"
+    return figures, f"{one.split} {names[0]} = {other.split} {names[1]}: {alike}, {moved}"
 
 
-def _candidates(held: Prints, splits: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Pairs across splits with HITS fingerprints at one offset or more, most hits first; int64 [pairs, 3]: one, other, lag in samples."""
-    order = np.argsort((held.words.astype(np.uint64) << np.uint64(32)) | _shuffled(held.owners), kind="stable")
-    words, owners, frames = held.words[order], held.owners[order].astype(np.int64), held.frames[order].astype(np.int64)
+@dataclass(frozen=True, slots=True, eq=False)
+class Recordings:
+    """The recordings of a set, each once. frame: a row for each, as `listening.sounds` takes them.
+
+    Counts: stored clips; utterances taken out of mixtures; utterances with the noise of their mixture in them; rows without audio;
+    noise recordings that are in mixtures alone.
+    """
+
+    frame: DataFrame
+    stored: int
+    unmixed: int
+    noisy: int
+    missing: int
+    hidden: int
+
+    def sentence(self) -> str:
+        """`640 stored clips, 420 utterances out of their mixtures, the noise taken out`."""
+        parts = [
+            (self.stored, "stored clips"),
+            (self.unmixed, "utterances out of their mixtures, the noise taken out"),
+            (self.noisy, "utterances with the noise of their mixture in them, which has no row of its own"),
+        ]
+        text = ", ".join(f"{count:,} {what}" for count, what in parts if count)
+        text += f"; not heard: {self.missing:,} rows without audio" if self.missing else ""
+        return text + (
+            f"; not heard: {self.hidden:,} noise recordings that are in mixtures alone" if self.hidden else ""
+        )
+
+
+def recordings(frame: DataFrame) -> Recordings:
+    """Each recording of the set once: rows that are no mixtures, and of each utterance that is only in mixtures one mixture.
+
+    That is the mixture with the least noise. Where its noise is stored as a row of the set, the mixture's noise_shard, noise_offset and
+    noise_bytes say where, so that the noise can be taken out.
+    """
+    frame = frame[list(COLUMNS)]
+    is_mixture, is_stored = frames.equal(frame["kind"], "mixture"), frames.present(frame, "shard")
+    alone = frames.pick(frame, ~is_mixture & is_stored)
+    mixtures = frames.pick(frame, is_mixture & (is_stored | frames.present(frame, "speech_shard")))
+    mixtures = frames.pick(mixtures, ~frames.among(mixtures["speech_pcm_hash"], frames.codes(alone["pcm_hash"])[1]))
+    utterances, _ = frames.codes(mixtures["speech_pcm_hash"])
+    order = np.lexsort((np.arange(len(mixtures)), -frames.numbers(mixtures["snr_db"]), utterances))
+    first = order[np.flatnonzero(np.diff(utterances[order], prepend=-1))]
+    mixtures = frames.pick(mixtures, np.sort(first))
+
+    noise = frames.pick(alone, frames.equal(alone["kind"], "noise"))
+    position = frames.position_of(mixtures["noise_id"], noise["id"])
+    is_virtual = frames.present(mixtures, "speech_shard")
+    has_noise = ~is_virtual & (position >= 0)
+    its_noise = frames.pick(noise, position[has_noise])
+    places = {f"noise_{name}": its_noise[name] for name in ("shard", "offset", "bytes")}
+    clean = frames.with_columns(frames.pick(mixtures, has_noise), **places)
+    noisy = frames.pick(mixtures, ~is_virtual & (position < 0))
+    parts = [frames.ordered(alone, ("shard", "source")), frames.pick(mixtures, is_virtual)]
+    parts += [frames.ordered(clean, ("noise_shard", "noise_id", "id")), noisy]
+    hidden = set(frames.values(frame["noise_pcm_hash"][is_mixture])) - set(frames.values(alone["pcm_hash"]))
+    unmixed, missing = len(clean) + int(is_virtual.sum()), int((~is_mixture & ~is_stored).sum())
+    return Recordings(frames.concat(parts, Row), len(alone), unmixed, len(noisy), missing, len(hidden))
+
+
+def sampled(frame: DataFrame, most: int) -> DataFrame:
+    """At most so many of the rows, a keyed sample, half of them of the splits that are not train; 0 for all."""
+    if not most or len(frame) <= most:
+        return frame
+    order = keys.order(0, "audit near", frames.values(frame["id"]))
+    train = frames.equal(frame["split"], "train")[order]
+    others = min(int((~train).sum()), max(most // 2, most - int(train.sum())))
+    return frames.pick(frame, np.sort(np.concatenate([order[~train][:others], order[train][: most - others]])))
+
+
+def _pairs_across(frame: DataFrame) -> float:
+    """Twice the number of pairs of rows that are in two splits."""
+    counts = np.bincount(frames.codes(frame["split"])[0]).astype(np.float64)
+    return float(counts.sum() ** 2 - (counts**2).sum())
+
+
+def candidates(prints: Sequence[Prints], splits: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Pairs of recordings of two splits that share HITS fingerprints at one offset or more, those with most hits first.
+
+    int64 [pairs, 3]: position of the one, of the other, lag in samples. prints: of each recording; splits: int64 [recordings].
+    """
+    words = np.concatenate([words for words, _ in prints])
+    owners = np.repeat(np.arange(len(prints), dtype=np.int32), [len(words) for words, _ in prints])
+    # within a fingerprint recordings stand in an order of their own, so that neighbours are of any split
+    shuffled = owners.astype(np.uint32) * np.uint32(2654435761)
+    order = np.argsort((words.astype(np.uint64) << np.uint64(32)) | shuffled, kind="stable")
+    words, owners = words[order], owners[order].astype(np.int64)
+    frames = np.concatenate([frames for _, frames in prints])[order].astype(np.int64)
     starts = np.flatnonzero(np.diff(words, prepend=words[:1] + 1) != 0) if len(words) else np.zeros(0, np.int64)
     sizes = np.diff(starts, append=len(words))
-    rare = np.repeat(sizes <= _COMMON, sizes)
-    codes = []
+    is_rare = np.repeat(sizes <= _COMMON, sizes)
+    hits = []
     for step in range(1, _NEIGHBOURS + 1):
-        alike = (words[step:] == words[:-step]) & rare[step:] & (splits[owners[step:]] != splits[owners[:-step]])
+        alike = (words[step:] == words[:-step]) & is_rare[step:] & (splits[owners[step:]] != splits[owners[:-step]])
         one, other = owners[:-step][alike], owners[step:][alike]
         lag = frames[:-step][alike] - frames[step:][alike]
         low, high = np.minimum(one, other), np.maximum(one, other)
-        codes.append((low * len(splits) + high) * _LAGS + np.where(one < other, lag, -lag) + _LAGS // 2)
-    return _best(np.concatenate(codes), len(splits))
+        hits.append((low * len(splits) + high) * _LAGS + np.where(one < other, lag, -lag) + _LAGS // 2)
+
+    # of each pair the lag with most hits, with those of the lags beside it
+    lags, counts = np.unique(np.concatenate(hits), return_counts=True)
+    total = counts.copy()
+    beside = np.flatnonzero(np.diff(lags) == 1)
+    total[beside] += counts[beside + 1]
+    total[beside + 1] += counts[beside]
+    lags, total = lags[total >= HITS], total[total >= HITS]
+    pairs = lags // _LAGS
+    order = np.lexsort((lags, -total, pairs))
+    best = order[np.flatnonzero(np.diff(pairs[order], prepend=-1))]
+    best = best[np.lexsort((lags[best], -total[best]))]
+    lag = (lags[best] % _LAGS - _LAGS // 2) * listening.HOP
+    return np.stack([pairs[best] // len(splits), pairs[best] % len(splits), lag], axis=1)
 
 
-def _shuffled(owners: NDArray[np.int32]) -> NDArray[np.uint32]:
-    """The recordings in an order of their own, so that neighbours are of any split; the same for every fingerprint."""
-    return owners.astype(np.uint32) * np.uint32(2654435761)
+def same_recording(
+    frame: DataFrame, pairs: NDArray[np.int64], folder: Path, options: Options
+) -> list[tuple[Row, Row, listening.Overlap]]:
+    """The pairs (as `candidates` gives them) that are one recording, most alike first.
+
+    Not those that are the same to the sample: the check `pcm` finds them.
+    """
+    sound = frames.codes(frame["speech_pcm_hash"])[0] + len(frame) * frames.codes(frame["pcm_hash"])[0]
+    pairs = pairs[sound[pairs[:, 0]] != sound[pairs[:, 1]]]
+    pairs = pairs[np.lexsort((pairs[:, 1], pairs[:, 0]))]
+    needed, places = np.unique(pairs[:, :2], return_inverse=True)
+    rows = list(frames.rows(frames.pick(frame, needed), Row))
+    compared = [
+        (rows[a], rows[b], lag) for (a, b), lag in zip(places.reshape(-1, 2), pairs[:, 2].tolist(), strict=True)
+    ]
+    advance = options.progress("comparing", len(compared))
+    same = []
+    overlaps = map_chunks(listening.overlaps, compared, PAIRS_A_CHUNK, options.workers, folder)
+    for (one, other, _), overlap in zip(compared, overlaps, strict=True):
+        advance(1)
+        if overlap.agreement >= AGREEMENT:
+            same.append((one, other, overlap))
+    return sorted(same, key=_by_agreement)
 
 
-def _best(codes: NDArray[np.int64], clips: int) -> NDArray[np.int64]:
-    """Of each pair the lag with most hits, a hop to both sides counted with it; see _candidates."""
-    found, hits = np.unique(codes, return_counts=True)
-    both = hits.copy()
-    beside = np.flatnonzero(np.diff(found) == 1)
-    both[beside] += hits[beside + 1]
-    both[beside + 1] += hits[beside]
-    found, both = found[both >= HITS], both[both >= HITS]
-    pair = found // _LAGS
-    order = np.lexsort((found, -both, pair))
-    first = order[np.flatnonzero(np.diff(pair[order], prepend=-1))]
-    first = first[np.lexsort((found[first], -both[first]))]
-    lag = (found[first] % _LAGS - _LAGS // 2) * HOP
-    return np.stack([pair[first] // clips, pair[first] % clips, lag], axis=1)
-
-
-def _compared(rows: Table, candidates: NDArray[np.int64], ears: Ears) -> list[Twins]:
-    """The pairs that are one recording, most alike first; not those that are the same to the sample, which `pcm` tells."""
-    sound = rows.classes("speech_pcm_hash") + len(rows) * rows.classes("pcm_hash")
-    candidates = candidates[sound[candidates[:, 0]] != sound[candidates[:, 1]]]
-    candidates = candidates[np.lexsort((candidates[:, 1], candidates[:, 0]))]
-    advance = ears.progress("comparing", len(candidates))
-    found = []
-    for task, held in crew.results(_pairings(rows, candidates, ears.folder), correlated, ears.crew):
-        advance(len(held))
-        names = [
-            speech or own for own, speech in zip(task.rows.column("id"), task.rows.column("speech_id"), strict=True)
-        ]
-        of = task.rows.column("split")
-        for (one, other, _), verdict in zip(task.pairs.tolist(), held, strict=True):
-            if verdict.agreement >= AGREEMENT:
-                found.append(Twins(names[one], names[other], (of[one], of[other]), verdict))
-    return sorted(found, key=lambda twin: (-round(twin.alike.agreement, 3), twin.one, twin.other))
-
-
-def _pairings(rows: Table, candidates: NDArray[np.int64], folder: Path) -> Iterator[Pairs]:
-    for start in range(0, len(candidates), PAIRS_A_TASK):
-        some = candidates[start : start + PAIRS_A_TASK]
-        needed, places = np.unique(some[:, :2], return_inverse=True)
-        yield Pairs(rows.take(needed), folder, np.column_stack([places.reshape(-1, 2), some[:, 2]]))
-
-
-def correlated(task: Pairs) -> list[Alike]:
-    """How alike the recordings of each pair are."""
-    lows = [lowered(samples, row.rate_hz or 0) for row, samples in sounds(task.rows, Reader(task.folder))]
-    return [alike(lows[one], lows[other], lag) for one, other, lag in task.pairs.tolist()]
-
-
-def _example(twin: Twins) -> str:
-    """`train aihub/... = test aihub/...: 0.99 alike over 3.2 s, 0.40 s later, -6.0 dB`."""
-    a = twin.alike
-    where = f"{abs(a.offset_s):.2f} s {'later' if a.offset_s < 0 else 'earlier'}, {a.gain_db:+.1f} dB"
-    return f"{twin.splits[0]} {twin.one} = {twin.splits[1]} {twin.other}: {a.agreement:.2f} alike over {a.seconds:.1f} s, {where}"
-
-
-def _figures(twin: Twins) -> dict[str, Any]:
-    a = twin.alike
-    return {
-        "ids": [twin.one, twin.other],
-        "splits": list(twin.splits),
-        "agreement": round(a.agreement, 3),
-        "seconds": round(a.seconds, 2),
-        "offset_s": round(a.offset_s, 3),
-        "gain_db": round(a.gain_db, 1),
-    }
+def _by_agreement(pair: tuple[Row, Row, listening.Overlap]) -> tuple[float, str, str]:
+    one, other, overlap = pair
+    return -round(overlap.agreement, 3), one.speech_id or one.id, other.speech_id or other.id

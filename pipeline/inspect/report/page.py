@@ -15,7 +15,7 @@ from pipeline.core.manifest import Manifest
 from pipeline.core.table import Table
 from pipeline.corpora import rights
 from pipeline.inspect import audit
-from pipeline.inspect.audit import Audit
+from pipeline.inspect.audit import Audit, checks
 from pipeline.inspect.diff import Difference, difference
 from pipeline.inspect.report import charts, clips, facts, html
 from pipeline.inspect.report.clips import Allowed
@@ -133,8 +133,8 @@ def _withheld(name: str, value: Any) -> Any:
 
 def _audit(held: Manifest, listen: bool, closed: bool) -> Audit:
     """What the audit's checks say, without the transcripts and names that a licence forbids to tell."""
-    checks = [check for check in audit.CHECKS if listen or check not in audit.HEARD]
-    found = audit.audited(held, audit.Options(checks=checks))
+    wanted = [check for check in audit.CHECKS if listen or check not in audit.LISTENING]
+    found = checks.audit(held, audit.Options(checks=wanted))
     told = [replace(one, examples=()) if closed and one.check in QUOTING else one for one in found.findings]
     unable = [replace(one, detail=clips.unplaced(one.detail, held.path.parent)) for one in found.unable]
     return replace(found, findings=tuple(told), unable=tuple(unable))

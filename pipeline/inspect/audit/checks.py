@@ -1,0 +1,46 @@
+"""All checks of an audit, run on a manifest."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from pipeline.core.errors import ManifestError
+from pipeline.core.manifest import Manifest
+from pipeline.inspect.audit import CHECKS, Audit, Clear, Finding, Options, Outcome, Unable, chain, columns, near
+
+COLUMNS = tuple(
+    dict.fromkeys((*near.COLUMNS, *columns.COLUMNS, *chain.COLUMNS))
+)  # of the rows, all that any check reads
+
+
+def audit(manifest: Manifest, options: Options | None = None) -> Audit:
+    """The outcome of each check that the options name, the worst check first.
+
+    A check that needs a shard which is missing or damaged is `Unable`; no check raises an error for it.
+    """
+    options = options or Options()
+    frame, folder = manifest.table.frame, manifest.path.parent
+    outcomes: list[Outcome] = []
+    for check in CHECKS:
+        if check not in options.checks:
+            continue
+        try:
+            match check:
+                case "near":
+                    outcomes.append(near.check(frame, folder, options))
+                case "chain":
+                    outcomes += chain.check(frame, folder, options)
+                case "balance":
+                    outcomes.append(columns.balance(frame))
+                case "transcript":
+                    outcomes.append(columns.transcripts(frame))
+                case _:
+                    outcomes.append(columns.leaks(frame, check))
+        except ManifestError as error:
+            outcomes.append(Unable(check, str(error)))
+    findings = [replace(o, fails=o.check in options.fail_on) for o in outcomes if isinstance(o, Finding)]
+    return Audit(
+        tuple(sorted(findings, key=lambda finding: not finding.fails)),
+        tuple(o for o in outcomes if isinstance(o, Clear)),
+        tuple(o for o in outcomes if isinstance(o, Unable)),
+    )
