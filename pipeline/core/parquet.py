@@ -18,6 +18,7 @@ from pipeline.core.table import Table
 KEY = b"prep"  # of our metadata, in the footer
 _ROWS_A_GROUP = 64 * 1024
 _ROWS_SMALL = 1024 * 1024
+HASH = pa.binary(16)  # how hashes lie in a small file
 _SPREAD = "BYTE_STREAM_SPLIT"  # first bytes with first bytes: of numbers that are near each other they are the same
 
 
@@ -29,8 +30,10 @@ def write(path: Path, table: Table, metadata: Mapping[str, Any]) -> None:
 
 
 def write_small(path: Path, table: Table, metadata: Mapping[str, Any], few: Sequence[str]) -> None:
-    """The same in as few bytes as may be, for a file that is sent. few: columns of few different values."""
+    """The same in as few bytes as may be, for a file that is sent. few: columns of few different values. Bytes are hashes."""
     arrow = table.arrow.replace_schema_metadata(None)  # or the metadata would be there twice
+    hashes = [field.with_type(HASH) if pa.types.is_binary(field.type) else field for field in arrow.schema]
+    arrow = arrow.cast(pa.schema(hashes))
     listed = [f.name for f in arrow.schema if f.name in few or pa.types.is_nested(f.type)]
     encodings = {f.name: _encoding(f.type) for f in arrow.schema if f.name not in listed}
     form = {"compression": "zstd", "compression_level": 12, "write_statistics": False}

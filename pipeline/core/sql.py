@@ -10,6 +10,7 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +25,7 @@ from pipeline.core.frame import from_arrow, to_arrow
 if TYPE_CHECKING:
     import pandas as pd
 
-_NUMBER = "number_of_the_row"
+NUMBER = "number_of_the_row"  # the column by which `derive` knows the rows apart, from 0
 _ROWS_AT_A_TIME = 65_536
 # Parts of an expression whose value for a row depends on that row alone, as DuckDB's parser names them.
 _OF_ONE_ROW = frozenset(
@@ -41,17 +42,24 @@ _CLOCK = frozenset(
 @contextmanager
 def sandbox() -> Iterator[duckdb.DuckDBPyConnection]:
     """A DuckDB session in memory that reaches nothing but what is registered with it. Ctrl-C is KeyboardInterrupt."""
-    closed: dict[str, Any] = {"enable_external_access": False, "autoload_known_extensions": False}
-    with duckdb.connect(":memory:", config=closed) as session, _stopped_by_ctrl_c(session):
+    with _database().cursor() as session, _stopped_by_ctrl_c(session):
         try:
-            session.execute("SET autoinstall_known_extensions = false")
-            session.execute("SET preserve_insertion_order = true")
-            session.execute("SET lock_configuration = true")
             yield session
         except (duckdb.InterruptException, RuntimeError) as error:
             if "interrupt" in str(error).lower():  # DuckDB takes the signal and says so by an error of its own
                 raise KeyboardInterrupt from None
             raise
+
+
+@cache
+def _database() -> duckdb.DuckDBPyConnection:
+    """The one database of this process, always empty: what a session registers is its own. To open one takes 30 ms."""
+    closed: dict[str, Any] = {"enable_external_access": False, "autoload_known_extensions": False}
+    database = duckdb.connect(":memory:", config=closed)
+    database.execute("SET autoinstall_known_extensions = false")
+    database.execute("SET preserve_insertion_order = true")
+    database.execute("SET lock_configuration = true")
+    return database
 
 
 @contextmanager
@@ -82,10 +90,10 @@ def query(frame: pd.DataFrame, statement: str) -> list[tuple[Any, ...]]:
 
 def derive(frame: pd.DataFrame, **expressions: str) -> pd.DataFrame:
     """The values of SQL expressions of our own for each row, in the rows' order, by the names of their columns."""
-    columns = ", ".join(f"{expression} AS {name}" for name, expression in expressions.items())
+    columns = ", ".join(f'{expression} AS "{name}"' for name, expression in expressions.items())
     with sandbox() as session:
         session.register("rows", numbered(to_arrow(frame)))
-        return from_arrow(session.sql(f"SELECT {columns} FROM rows ORDER BY {_NUMBER}").to_arrow_table())
+        return from_arrow(session.sql(f"SELECT {columns} FROM rows ORDER BY {NUMBER}").to_arrow_table())
 
 
 def where(frame: pd.DataFrame, condition: str) -> NDArray[np.bool_]:
@@ -110,7 +118,7 @@ def where(frame: pd.DataFrame, condition: str) -> NDArray[np.bool_]:
 
 def numbered(table: pa.Table) -> pa.Table:
     """With the rows numbered: DuckDB's threads now and then give back a table of several chunks in another order."""
-    return table.append_column(_NUMBER, pa.array(np.arange(table.num_rows)))
+    return table.append_column(NUMBER, pa.array(np.arange(table.num_rows)))
 
 
 def _answers(session: duckdb.DuckDBPyConnection, table: pa.Table, start: int, condition: str) -> NDArray[np.bool_]:
@@ -118,11 +126,11 @@ def _answers(session: duckdb.DuckDBPyConnection, table: pa.Table, start: int, co
     session.register("numbered_rows", table)
     labels = ", map_from_entries(labels) AS labels" if "labels" in table.column_names else ""
     view = f"SELECT * {'EXCLUDE (labels)' if labels else ''}{labels} FROM numbered_rows"
-    session.execute(f"CREATE OR REPLACE VIEW rows AS {view}")
+    session.execute(f"CREATE OR REPLACE TEMP VIEW rows AS {view}")
     kept = session.sql(
-        f"SELECT coalesce(CAST(({condition}\n) AS BOOLEAN), false) AS kept, {_NUMBER} FROM rows ORDER BY {_NUMBER}"
+        f"SELECT coalesce(CAST(({condition}\n) AS BOOLEAN), false) AS kept, {NUMBER} FROM rows ORDER BY {NUMBER}"
     ).to_arrow_table()
-    if not np.array_equal(kept.column(_NUMBER).to_numpy(), start + np.arange(count)):
+    if not np.array_equal(kept.column(NUMBER).to_numpy(), start + np.arange(count)):
         answers = f"{kept.num_rows} answers for {count} rows"
         raise RecipeError([f"where: {condition!r} is not a condition: it gives {answers}"])
     return np.asarray(kept.column("kept").to_numpy(), dtype=np.bool_)

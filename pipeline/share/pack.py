@@ -19,7 +19,7 @@ from pipeline.core.manifest import Manifest, Provenance
 from pipeline.core.table import UNHASHED, Table
 from pipeline.corpora import rights
 from pipeline.corpora.rights import LeftOut, Terms
-from pipeline.share import columns
+from pipeline.share.encode import FEW, decode, encode
 
 VERSION = 1
 SUFFIX = ".pack.parquet"
@@ -81,7 +81,7 @@ def read(path: str | Path) -> Pack:
     told = held[_MARK]
     if told["version"] > VERSION or held["schema_version"] > manifest.SCHEMA_VERSION:
         raise ManifestError(f"{place}: a pack of a later prep (version {told['version']}): upgrade this one")
-    rows = columns.opened(table, told["codings"])
+    rows = Table.of_frame(decode(table.frame, told["codings"]))
     if rows.digest() != told["rows_hash"]:
         raise Altered(f"{place}: its rows are not those that were packed: it is damaged or was changed; get it again")
     made = Provenance(**{key: value for key, value in held.items() if key != _MARK})
@@ -115,9 +115,9 @@ def write(held: Manifest, path: Path) -> Packed:
         "dropped": _dropped(held),
         "hashes": hashes,
     }
-    shut, told["codings"] = columns.shut(rows)
+    encoded, told["codings"] = encode(rows.frame)
     made = asdict(replace(held.provenance, recipe=recipe))
-    parquet.write_small(path, shut, {**made, _MARK: told}, columns.FEW)
+    parquet.write_small(path, Table.of_frame(encoded), {**made, _MARK: told}, FEW)
     noiseless = rows.present("noise_id") & (rows.places_in(rows, "noise_id", "id") < 0)
     return Packed(path, len(rows), path.stat().st_size, left_out, terms, int(noiseless.sum()))
 
