@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 
 from pipeline.audio.codec import Recording, pcm_crc, pcm_hash
 from pipeline.core.errors import CorruptMember
@@ -32,6 +32,9 @@ class Spot:
     kind: str
     source: str
     content: str
+    split: str = ""
+    group: str = ""
+    labels: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
