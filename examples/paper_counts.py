@@ -20,7 +20,6 @@ import pandas as pd
 from pipeline.core.errors import PrepError
 from pipeline.corpora.aihub import CLASSES
 from pipeline.corpora.lexicon import Lexicon
-from pipeline.inspect.show import table_text
 
 # Clips of each class in Validation, from public listings. Nobody published those of 태풍-강풍 and 지진.
 _LISTED = (757, 3383, 2012, 4538, 5603, 1354, 9620, 8600, 5289, 1020, 3485, None, None, 1059, 2865, 1132)
@@ -157,8 +156,8 @@ def _sentences(answer: dict[str, Any]) -> Iterator[str]:
         yield f"The recipe keeps {kept}: {'one' if answer['recipe_fits'] else 'none'} of those that fit."
 
 
-def text(answer: dict[str, Any]) -> str:
-    """The answer of `counts` for a terminal."""
+def lines(answer: dict[str, Any]) -> Iterator[str | Sequence[Sequence[Any]]]:
+    """The answer of `counts` for a person: sentences, and tables with the names of the columns first."""
     keywords = {key: sum(item["keywords"].get(key, 0) for item in answer["classes"]) for key in KEYWORDS}
     totals = {"name": "all", "train": answer["train"], "test": answer["test"], "published_test": VALIDATION_CLIPS}
     rows = [
@@ -166,7 +165,7 @@ def text(answer: dict[str, Any]) -> str:
             item["name"],
             item["train"],
             item["test"],
-            "unknown" if item["published_test"] is None else f"{item['published_test']:,}",
+            "unknown" if item["published_test"] is None else item["published_test"],
             *(item["keywords"].get(key, 0) for key in KEYWORDS),
         )
         for item in [*answer["classes"], totals | {"keywords": keywords}]
@@ -174,19 +173,17 @@ def text(answer: dict[str, Any]) -> str:
     choices = [
         (
             ", ".join(choice["classes"]),
-            "unknown" if choice["train"] is None else f"{choice['train']:,}",
+            "unknown" if choice["train"] is None else choice["train"],
             choice["test"],
             "unknown" if choice["misfit"] is None else f"{choice['misfit']:.3f}",
             "this one" if choice["recipe"] else "",
         )
         for choice in answer["fits"] or answer["nearest"]
     ]
-    parts = [
-        table_text(("class", "train", "test", "Validation, published", *KEYWORDS), rows),
-        f"published: Training {TRAINING_LABELS:,} labels, {TRAINING_CLIPS:,} clips; the paper: 422 K and 55 K, of six classes"
-        " 186 K and 18 K, saveme 5,250 and 338, helpme 2,720 and 1,513",
-    ]
+    yield from ([("class", "train", "test", "Validation, published", *KEYWORDS), *rows], "")
+    yield f"published: Training {TRAINING_LABELS:,} labels, {TRAINING_CLIPS:,} clips; the paper: 422 K and 55 K, of six classes"
+    yield "186 K and 18 K, saveme 5,250 and 338, helpme 2,720 and 1,513"
     if choices:
         title = "fits" if answer["fits"] else "none fits; nearest"
-        parts.append(table_text((title, "train", "test", "misfit of keywords", "recipe"), choices))
-    return "\n\n".join([*parts, "\n".join(answer["sentences"])])
+        yield from ("", [(title, "train", "test", "misfit of keywords", "recipe"), *choices])
+    yield from ("", *answer["sentences"])

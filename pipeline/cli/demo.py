@@ -13,9 +13,10 @@ import click
 
 import pipeline
 from pipeline.cli.common import MANIFESTS, recipe_of, run_options
+from pipeline.cli.emit import emit
 from pipeline.cli.recipes import run_recipe
 from pipeline.core import files
-from pipeline.inspect.show import summary, text
+from pipeline.inspect.show import lines, summary
 
 CORPUS = Path("demo-corpus")
 DONE = "COMPLETE"
@@ -37,7 +38,8 @@ def demo(**options: Any) -> None:
     out = common.out or MANIFESTS / "demo.parquet"
     run_recipe(chosen, out, replace(common, root=(*roots, *common.root)))
     if not common.json:
-        click.echo("\n" + text(summary(out)))
+        click.echo()
+        emit(answer := summary(out), False, lambda: lines(answer))
 
 
 def example(name: str) -> Any:

@@ -13,6 +13,7 @@ import click
 
 from pipeline.audio.shards import AUDIO_FOLDER
 from pipeline.cli.common import MANIFESTS, Common, recipe_of, roots_told, run_options, setting
+from pipeline.cli.emit import emit
 from pipeline.core import manifest
 from pipeline.core.errors import ManifestError
 from pipeline.engine import cache as commits
@@ -20,7 +21,6 @@ from pipeline.engine import lock
 from pipeline.engine import status as ledger
 from pipeline.engine.plan import StageState, changes, survey
 from pipeline.engine.recipe import Recipe
-from pipeline.inspect.show import table_text
 from pipeline.stages.store import WORK_FOLDER
 
 MOST_SHARDS = 12  # listed one by one; more are counted by reason
@@ -125,11 +125,8 @@ def clean(folder: Path, yes: bool, unfinished: bool) -> None:
         sizes = Counter[str]()
         for path in files:
             sizes[path.parent.relative_to(folder).as_posix()] += path.stat().st_size
-        click.echo(
-            table_text(
-                ("in", "files", "MB"), [(kind, count, sizes[kind] / 1e6) for kind, count in sorted(by_kind.items())]
-            )
-        )
+        sums = [("in", "files", "MB"), *((kind, n, sizes[kind] / 1e6) for kind, n in sorted(by_kind.items()))]
+        emit(sums, False, lambda: [sums])
         if not yes and not click.confirm("remove them?"):
             click.echo("nothing was removed")
             return

@@ -13,6 +13,7 @@ import pandas as pd
 
 from pipeline.cli.common import MANIFESTS, roots_told, say
 from pipeline.cli.demo import example
+from pipeline.cli.emit import emit
 from pipeline.core import manifest
 from pipeline.core.errors import ManifestError, PrepError
 from pipeline.core.table import Table
@@ -22,7 +23,6 @@ from pipeline.corpora.rights import Terms
 from pipeline.engine import recipe
 from pipeline.inspect import diff as difference
 from pipeline.inspect import explain as explaining
-from pipeline.inspect.diff import Side
 from pipeline.share import pack
 
 AS_JSON = click.option("--json", "as_json", is_flag=True, help="answer in JSON")
@@ -47,32 +47,13 @@ def diff(a: Path, b: Path, as_json: bool) -> None:
       prep diff manifests/mixed.parquet mixed.pack.parquet
     """
     try:
-        found = difference.compared(_side(a), _side(b))
+        answer = difference.difference(difference.of_file(a), difference.of_file(b))
     except PrepError as error:  # 1 is the answer that they differ
         say(f"prep: {error}")
         raise click.exceptions.Exit(2) from None
-    told = asdict(found) | {"same_rows": found.alike}
-    click.echo(json.dumps(told, ensure_ascii=False) if as_json else difference.text(found))
-    if not found.alike:
+    emit(asdict(answer) | {"same_rows": answer.same_rows}, as_json, lambda: difference.lines(answer))
+    if not answer.same_rows:
         raise click.exceptions.Exit(1)
-
-
-def _side(path: Path) -> Side:
-    """A manifest, whose columns are read as they are asked for, or a pack."""
-    if pack.is_pack(path):
-        held = pack.read(path)
-        return difference.side(held.manifest, held.left_out)
-    made = manifest.provenance(path)
-    if made.schema_version < manifest.SCHEMA_VERSION:  # whose columns cannot be read one by one
-        return difference.side(manifest.read(path))
-    return Side(str(path), made, lambda names: manifest.columns(path, names), lambda: _drops(path))
-
-
-def _drops(path: Path) -> Table | None:
-    try:
-        return manifest.drops_of(path)
-    except ManifestError:
-        return None
 
 
 @click.command()
@@ -102,7 +83,7 @@ def explain(
     words = spellings.read(lexicon_path) if lexicon_path else spellings.shipped()
     row_id = unicodedata.normalize("NFC", row_id)
     answer = explaining.explain(row_id, paths or _all_manifests(), roots_told(root), words, say)
-    click.echo(json.dumps(answer, ensure_ascii=False) if as_json else explaining.text(answer))
+    emit(answer, as_json, lambda: explaining.lines(answer))
 
 
 def _all_manifests() -> list[Path]:
@@ -190,7 +171,7 @@ def paper_counts(path: Path, chosen: str, as_json: bool) -> None:
     counts, wanted = example("paper_counts"), recipe.read(recipe.find(chosen))
     rows = _columns(path, ("id", "corpus", "split", "scenario", "transcript", "speech_id"))
     answer = counts.counts(rows.arrow.to_pandas(types_mapper=pd.ArrowDtype), wanted.lexicon, wanted.filter.scenarios)
-    click.echo(json.dumps(answer, ensure_ascii=False) if as_json else counts.text(answer))
+    emit(answer, as_json, lambda: counts.lines(answer))
 
 
 @click.command()

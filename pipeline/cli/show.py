@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import click
 
-from pipeline.inspect.show import summary, text
+from pipeline.cli.emit import emit
+from pipeline.inspect.show import lines, summary
 
 
 @click.command()
@@ -21,4 +21,4 @@ def show(path: Path, as_json: bool) -> None:
       prep show manifests/mixed.parquet
     """
     answer = summary(path)
-    click.echo(json.dumps(answer, ensure_ascii=False) if as_json else text(answer))
+    emit(answer, as_json, lambda: lines(answer))

@@ -25,7 +25,6 @@ from pipeline.core.row import Drop, Row
 from pipeline.core.table import Table
 from pipeline.corpora import lexicon as lexicons
 from pipeline.corpora.lexicon import Lexicon
-from pipeline.inspect.show import table_text
 from pipeline.stages import ORDER, filter, mix
 from pipeline.stages.filter import Verdict
 
@@ -407,22 +406,19 @@ def _decibels(value: float | None, digits: int = 2) -> str:
     return "unknown" if value is None else f"{round(value, digits):g} dB" if digits < 4 else f"{value:.{digits}f} dB"
 
 
-# ---- for a terminal
+# ---- for a person
 
 
-def text(answer: dict[str, Any]) -> str:
-    """The answer of `explain` for a terminal."""
-    head = f"{answer['mixture']}\nmade of {answer['id']}" if answer["mixture"] else answer["id"]
-    parts = ["\n".join([head, *_lines(answer["facts"])])]
+def lines(answer: dict[str, Any]) -> Iterator[str | Sequence[Sequence[Any]]]:
+    """The answer of `explain` for a person: sentences, and tables with the names of the columns first."""
+    yield answer["mixture"] or answer["id"]
+    if answer["mixture"]:
+        yield f"made of {answer['id']}"
+    yield from (f"  {fact['about']:<13} {fact['said']}" for fact in answer["facts"])
     for chapter in answer["chapters"]:
-        lines = [f"{chapter['stage']}   {chapter['manifest']}"]
-        lines += [f"  DROPPED       {end['id']}: {end['reason']}: {end['detail']}" for end in chapter["ends"]]
+        yield from ("", f"{chapter['stage']}   {chapter['manifest']}")
+        yield from (f"  DROPPED       {end['id']}: {end['reason']}: {end['detail']}" for end in chapter["ends"])
         rules = [(r["rule"], r["value"], r["asked"], "met" if r["met"] else "BROKEN") for r in chapter["rules"]]
         if rules:
-            lines += [f"  {line}" for line in table_text(("rule", "value", "required", "result"), rules).splitlines()]
-        parts.append("\n".join([*lines, *_lines(chapter["facts"])]))
-    return "\n\n".join(parts)
-
-
-def _lines(facts: Sequence[dict[str, str]]) -> list[str]:
-    return [f"  {fact['about']:<13} {fact['said']}" for fact in facts]
+            yield [("  rule", "value", "required", "result"), *((f"  {name}", *cells) for name, *cells in rules)]
+        yield from (f"  {fact['about']:<13} {fact['said']}" for fact in chapter["facts"])

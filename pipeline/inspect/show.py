@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,6 @@ from typing import Any
 import pandas as pd
 
 from pipeline.core import manifest, sql
-from pipeline.core.aligned import aligned, widths
 from pipeline.core.errors import ManifestError
 
 COUNTED = ("corpus", "split", "kind", "scenario", "keyword", "scene", "snr_db", "snr_definition")
@@ -67,48 +66,31 @@ def _drops(path: Path) -> list[dict[str, Any]]:
     return [dict(zip(keys, line, strict=True)) for line in sql.query(drops, counted)]
 
 
-def text(answer: dict[str, Any]) -> str:
-    """The summary as tables for a terminal."""
+def lines(answer: dict[str, Any]) -> Iterator[str | Sequence[Sequence[Any]]]:
+    """The summary for a person: sentences, and tables with the names of the columns first."""
     made = answer["provenance"]
-    parts = [f"{answer['manifest']}: {answer['rows']:,} rows, {answer['hours']:.2f} h"]
+    yield f"{answer['manifest']}: {answer['rows']:,} rows, {answer['hours']:.2f} h"
     for name, counts in answer["by"].items():
         if name not in ("kind", "snr_definition"):
             rows = [tuple(count.values()) for count in counts]
             if rest := rows[MOST:]:
                 others = sum(row[1] for row in rest), round(sum(row[2] for row in rest), 4)
                 rows = [*rows[:MOST], (f"({len(rest)} more)", *others)]
-            parts.append(table_text((name, "rows", "hours"), rows))
+            yield from ("", [(name, "rows", "hours"), *rows])
     by_label = {(count["label"], count["split"]): count["rows"] for count in answer["by_split_and_label"]}
     splits = [name for name in ("train", "dev", "test") if any(split == name for _, split in by_label)]
     labels = dict.fromkeys(label for label, _ in by_label)
-    counts = [(label, *(by_label.get((label, split), 0) for split in splits)) for label in labels]
-    parts.append(table_text(("label", *splits), counts))
-    parts.append(table_text(("measured", "min", "median", "max"), [tuple(x.values()) for x in answer["levels"]]))
+    rows = [(label, *(by_label.get((label, split), 0) for split in splits)) for label in labels]
+    yield from ("", [("label", *splits), *rows])
+    yield from ("", [("measured", "min", "median", "max"), *(tuple(level.values()) for level in answer["levels"])])
     if answer["drops"]:
         head = ("dropped in", "reason", "rows", "for example")
-        parts.append(table_text(head, [tuple(drop.values()) for drop in answer["drops"]]))
-    lines = [
-        f"made by    {made['stage']}, seed {made['seed']}, schema {made['schema_version']}",
-        f"hash       {made['logical_hash']}",
-        *(f"from       {name} {digest}" for name, digest in made["inputs"].items()),
-        "versions   " + ", ".join(f"{name} {number}" for name, number in made["versions"].items()),
-    ]
+        yield from ("", [head, *(tuple(drop.values()) for drop in answer["drops"])])
+    yield from ("", f"made by    {made['stage']}, seed {made['seed']}, schema {made['schema_version']}")
+    yield f"hash       {made['logical_hash']}"
+    yield from (f"from       {name} {digest}" for name, digest in made["inputs"].items())
+    yield "versions   " + ", ".join(f"{name} {number}" for name, number in made["versions"].items())
     for name, options in made["recipe"].items():
         is_table = isinstance(options, dict)
         given = [f"{key} {value}" for key, value in options.items() if value is not None] if is_table else [options]
-        lines.append(f"{f'[{name}]':<11}{', '.join(map(str, given))}")
-    return "\n\n".join([*parts, "\n".join(lines)])
-
-
-def table_text(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    """Columns aligned for a terminal, Hangul two cells wide; numbers to the right."""
-    cells = [[_cell(value) for value in row] for row in rows]
-    rule = ["-" * width for width in widths([head, *cells])]
-    right = [bool(rows) and isinstance(rows[0][n], int | float) for n in range(len(head))]
-    return "\n".join(aligned([head, rule, *cells], right))
-
-
-def _cell(value: Any) -> str:
-    if isinstance(value, bool) or value is None:
-        return str(value)
-    return f"{value:,}" if isinstance(value, int) else f"{value:,.2f}" if isinstance(value, float) else str(value)
+        yield f"{f'[{name}]':<11}{', '.join(map(str, given))}"

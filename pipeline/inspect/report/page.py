@@ -16,7 +16,7 @@ from pipeline.core.table import Table
 from pipeline.corpora import rights
 from pipeline.inspect import audit
 from pipeline.inspect.audit import Audit, checks
-from pipeline.inspect.diff import Difference, difference
+from pipeline.inspect.diff import Difference, difference, of_manifest
 from pipeline.inspect.report import charts, clips, facts, html
 from pipeline.inspect.report.clips import Allowed
 from pipeline.inspect.report.waterfall import lineage, waterfall
@@ -202,14 +202,10 @@ def _named(note: str, old: str, new: str) -> str:
 
 def _baseline(old: Manifest, new: Manifest, told: bool) -> Difference:
     """What changed since the baseline; what a licence may forbid to tell only where all was asked for."""
-    found = difference(old, new)
+    found = difference(of_manifest(old), of_manifest(new))
     found = replace(found, notes=tuple(_named(note, old.path.name, new.path.name) for note in found.notes))
     if told:
         return found
-    columns = tuple(replace(changed, examples=()) if changed.column in CLOSED else changed for changed in found.columns)
-    options = tuple(
-        replace(one, old=_withheld(one.name, one.old), new=_withheld(one.name, one.new)) for one in found.options
-    )
-    return replace(
-        found, columns=columns, options=options, moved=tuple(replace(moved, detail="") for moved in found.moved)
-    )
+    columns = [item | {"examples": []} if item["column"] in CLOSED else item for item in found.columns]
+    options = [item | {key: _withheld(item["name"], item[key]) for key in ("old", "new")} for item in found.options]
+    return replace(found, columns=columns, options=options, moved=[item | {"detail": ""} for item in found.moved])

@@ -14,14 +14,16 @@ from conftest import Built
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipeline.cli.emit import table
 from pipeline.core import manifest, parquet
 from pipeline.core.errors import ManifestError
+from pipeline.core.frame import from_rows
 from pipeline.core.manifest import Manifest, Provenance
 from pipeline.core.row import Drop, Row
 from pipeline.core.table import Table
 from pipeline.corpora.rights import LeftOut
 from pipeline.inspect import diff as difference
-from pipeline.inspect.diff import COMPARED, Difference, Example
+from pipeline.inspect.diff import COMPARED, Difference
 
 MADE = Provenance("ingest", {"ingest": {"corpora": ["aihub"]}, "filter": {"max_s": 30.0}}, 0, logical_hash="x")
 ROWS = [
@@ -45,12 +47,21 @@ def of(rows: list[Row], made: Provenance = MADE, name: str = "m") -> Manifest:
     return Manifest(Table.of(rows, Row).ordered(), made, Path(f"{name}.parquet"))
 
 
+def compared(a: Manifest, b: Manifest) -> Difference:
+    return difference.difference(difference.of_manifest(a), difference.of_manifest(b))
+
+
+def printed(answer: Difference) -> str:
+    """What a terminal shows."""
+    return "\n".join(line if isinstance(line, str) else "\n".join(table(line)) for line in difference.lines(answer))
+
+
 def found(rows: list[Row], made: Provenance = MADE) -> Difference:
-    return difference.difference(of(ROWS, name="a"), of(rows, made, "b"))
+    return compared(of(ROWS, name="a"), of(rows, made, "b"))
 
 
 def changed(told: Difference) -> dict[str, int]:
-    return {column.column: column.rows for column in told.columns}
+    return {column["column"]: column["rows"] for column in told.columns}
 
 
 def counts(told: Difference) -> tuple[int, int, int, int]:
@@ -82,7 +93,7 @@ def test_a_manifest_is_like_itself_and_like_itself_in_another_order(tmp_path: Pa
 def test_where_the_audio_lies_is_no_difference() -> None:
     assert found(
         [replace(row, shard="other.tar", offset=n, bytes=n, noise_shard="x") for n, row in enumerate(ROWS)]
-    ).alike
+    ).same_rows
 
 
 def test_a_single_changed_label_is_named_with_its_row_and_both_values(tmp_path: Path, built: Built) -> None:
@@ -98,20 +109,22 @@ def test_a_single_changed_label_is_named_with_its_row_and_both_values(tmp_path: 
     line = next(line for line in ended.out.splitlines() if line.startswith("keyword"))
     assert line.split() == ["keyword", "1", rows[spoken].id, "saveme", "others"]
     assert "one of them was changed after it was written" in ended.out
-    assert changed(difference.difference(held(built.folder, "mixed"), manifest.read(path))) == {"keyword": 1}
+    assert changed(compared(held(built.folder, "mixed"), manifest.read(path))) == {"keyword": 1}
 
 
 def test_of_labels_only_those_that_differ_are_told() -> None:
     told = found([replace(ROWS[0], labels={"a": "b", "gender": "여성"}), *ROWS[1:]])
-    assert told.columns[0].examples == (Example("aihub/0", {"gender": None}, {"gender": "여성"}, 1),)
-    assert "gender 여성" in difference.text(told)
+    assert told.columns[0]["examples"] == [
+        {"id": "aihub/0", "old": {"gender": None}, "new": {"gender": "여성"}, "rows": 1}
+    ]
+    assert "gender 여성" in printed(told)
 
 
 def test_two_clips_that_changed_places_are_said_to_have() -> None:
     rows = [replace(ROWS[0], source_pcm_hash="h4"), *ROWS[1:4], replace(ROWS[4], source_pcm_hash="h0"), ROWS[5]]
     told = found(rows)
     assert (told.swapped, told.examples_swapped, told.changed) == (1, (("aihub/0", "aihub/4"),), 2)
-    assert "aihub/0 and aihub/4 have changed places" in difference.text(told)
+    assert "aihub/0 and aihub/4 have changed places" in printed(told)
 
 
 def test_mixtures_of_two_clips_that_changed_places_name_the_clips() -> None:
@@ -122,7 +135,7 @@ def test_mixtures_of_two_clips_that_changed_places_name_the_clips() -> None:
     ]
     sound = {"h0": "h1", "h1": "h0", "h2": "h2"}
     moved = [replace(row, source_pcm_hash=sound[str(row.source_pcm_hash)]) for row in mixed]
-    told = difference.difference(of(mixed), of(moved))
+    told = compared(of(mixed), of(moved))
     assert (told.changed, told.swapped, told.examples_swapped) == (4, 1, (("aihub/0", "aihub/1"),))
 
 
@@ -139,7 +152,7 @@ def test_what_it_was_made_by_is_told_option_by_option() -> None:
         versions={"numpy": "2"},
         inputs={"a": "1"},
     )
-    told = {option.name: (option.old, option.new) for option in found(ROWS[:4], made).options}
+    told = {option["name"]: (option["old"], option["new"]) for option in found(ROWS[:4], made).options}
     assert told == {
         "recipe.filter.max_s": (30.0, 10.0),
         "recipe.mix": (None, {"snr_db": [20]}),
@@ -150,7 +163,7 @@ def test_what_it_was_made_by_is_told_option_by_option() -> None:
 
 
 def test_other_rows_by_the_same_recipe_are_said_to_be_changed_by_hand() -> None:
-    assert "by hand" in difference.text(found(ROWS[:5], replace(MADE, logical_hash="y")))
+    assert "by hand" in printed(found(ROWS[:5], replace(MADE, logical_hash="y")))
 
 
 def test_a_changed_recipe_and_the_rule_that_dropped_rows_are_named(tmp_path: Path, built: Built) -> None:
@@ -181,8 +194,8 @@ def test_a_mixture_is_gone_where_its_speech_was_dropped(tmp_path: Path) -> None:
         Table.of([Drop("aihub/0", "filter", "silent", "no signal at all")], Drop),
         MADE,
     )
-    told = difference.difference(manifest.read(paths[0]), manifest.read(paths[1]))
-    assert [(m.to, m.reason, m.rows, m.example, m.detail) for m in told.moved] == [
+    told = compared(manifest.read(paths[0]), manifest.read(paths[1]))
+    assert [tuple(m[key] for key in ("to", "reason", "rows", "example", "detail")) for m in told.moved] == [
         ("dropped", "silent", 1, "aihub/0_snr20_0", "no signal at all")
     ]
 
@@ -198,8 +211,8 @@ def test_mixtures_at_another_snr_are_gone_by_the_option_and_not_by_hand() -> Non
     there, here = (
         replace(MADE, recipe={**MADE.recipe, "mix": {"snr_db": [snr]}}, logical_hash=str(snr)) for snr in (5.0, 10.0)
     )
-    b = replace(difference.side(of(other[:-1], here)), drops=lambda: Table.of([], Drop))
-    assert difference.compared(difference.side(of(held, there)), b).notes == (
+    b = replace(difference.of_manifest(of(other[:-1], here)), drops=lambda: from_rows([], Drop))
+    assert difference.difference(difference.of_manifest(of(held, there)), b).notes == (
         "they share no row",
         "5 of the rows removed are mixtures whose speech is mixed otherwise in B, by the options of mix above",
         "1 of the rows removed are in no drops of B: other input, --limit, or rows taken out by hand",
@@ -219,13 +232,13 @@ def test_what_a_pack_left_out_is_not_comparable_and_not_changed() -> None:
     packed = [replace(row, transcript=None, labels={}) for row in ROWS]
     packed[2] = replace(packed[2], keyword="others")
     left = [LeftOut("aihub", "transcript", 6, "forbidden"), LeftOut("aihub", "labels", 6, "forbidden")]
-    told = difference.compared(difference.side(of(ROWS)), difference.side(of(packed), left))
+    told = difference.difference(difference.of_manifest(of(ROWS)), difference.of_manifest(of(packed), left))
     assert changed(told) == {"keyword": 1}
-    assert [(blind.column, blind.rows, blind.why) for blind in told.not_comparable] == [
+    assert [(item["column"], item["rows"], item["why"]) for item in told.not_comparable] == [
         ("transcript", 6, "forbidden"),
         ("labels", 6, "forbidden"),
     ]
-    back = difference.compared(difference.side(of(packed), left), difference.side(of(ROWS)))
+    back = difference.difference(difference.of_manifest(of(packed), left), difference.of_manifest(of(ROWS)))
     assert changed(back) == {"keyword": 1}
 
 
@@ -235,8 +248,9 @@ def test_what_a_pack_may_hold_and_has_lost_is_changed() -> None:
         for n, row in enumerate(ROWS)
     ]
     packed = [replace(other[0], transcript=None), *other[1:]]
-    told = difference.compared(
-        difference.side(of(other)), difference.side(of(packed), [LeftOut("aihub", "transcript", 6, "forbidden")])
+    told = difference.difference(
+        difference.of_manifest(of(other)),
+        difference.of_manifest(of(packed), [LeftOut("aihub", "transcript", 6, "forbidden")]),
     )
     assert changed(told) == {"transcript": 1}
 
@@ -285,7 +299,7 @@ CHANGES = st.fixed_dictionaries(
 def test_pandas_counts_the_same(changes: list[dict[str, Any]], gone: set[int], more: int) -> None:
     rows = [replace(row, **change) for n, (row, change) in enumerate(zip(ROWS, changes, strict=True)) if n not in gone]
     rows += [replace(ROWS[0], id=f"aihub/new{n}", source=f"@aihub/new{n}") for n in range(more)]
-    told = difference.difference(of(ROWS), of(rows))
+    told = compared(of(ROWS), of(rows))
     old, new = (
         pd.DataFrame({f: [repr(getattr(r, f)) for r in listed] for f in ("id", *COMPARED)}).set_index("id")
         for listed in (ROWS, rows)
