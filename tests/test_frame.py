@@ -272,6 +272,19 @@ def test_what_does_not_go_into_a_column_is_refused(name: str, value: Any) -> Non
         frames.with_columns(frame(*ROWS), **{name: value})
 
 
+def test_values_are_chosen_by_position_and_one_value_stands_for_all() -> None:
+    held, where = frame(row(0), row(1, labels={"c": "3"})), np.array([True, False])
+    other = frame(row(2, labels={"b": "1", "a": "2"}), row(3)).set_index(np.array([7, 9]))
+    assert frames.values(frames.choose(where, other["source"], held["source"])) == [
+        "@aihub/Training/2",
+        held["source"][1],
+    ]
+    assert frames.values(frames.choose(where, "x", held["split"])) == ["x", "train"]
+    assert frames.values(frames.choose(where, None, held["split"])) == [None, "train"]
+    assert frames.values(frames.choose(where, other["labels"], held["labels"])) == [{"a": "2", "b": "1"}, {"c": "3"}]
+    assert frames.values(frames.choose(~where, {}, held["labels"])) == [{}, {}]
+
+
 def test_missing_columns_are_null_and_unknown_ones_left_out() -> None:
     few = frames.with_columns(frame(*ROWS), note="x").drop(columns=["snr_db", "transcript"])
     made = frames.as_kind(few, Row)

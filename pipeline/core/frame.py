@@ -288,6 +288,19 @@ def with_columns(frame: pd.DataFrame, **columns: Any) -> pd.DataFrame:
     return pd.DataFrame(changed, index=pd.RangeIndex(len(frame)), copy=False)
 
 
+def choose(where: NDArray[np.bool_], one: Any, other: pd.Series[Any]) -> pd.Series[Any]:
+    """The column with the values of `one` where the mask is true and those of `other` elsewhere, by position.
+
+    one: a column of the same length and type, or one value for all rows: None for null, {} for no labels.
+    """
+    arrow = _arrow(other)
+    if isinstance(one, dict):
+        chosen = pa.scalar([{"key": key, "value": one[key]} for key in sorted(one)], arrow.type)
+    else:
+        chosen = _arrow(one) if hasattr(one, "dtype") else pa.scalar(one, arrow.type)
+    return _series(pc.if_else(pa.array(where), chosen, arrow))
+
+
 def _column(value: Any, length: int, kind: pa.DataType | None) -> pa.Array | pa.ChunkedArray:
     if isinstance(value, np.ndarray) and value.ndim == 2:
         flat = pa.array(np.ascontiguousarray(value).ravel())
