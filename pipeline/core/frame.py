@@ -15,6 +15,7 @@ from dataclasses import fields
 from functools import cache, lru_cache
 from hashlib import blake2b
 from importlib import import_module
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -328,8 +329,9 @@ def _cast(column: Any, kind: pa.DataType | None) -> pa.ChunkedArray:
     TypeError, ValueError or pyarrow.ArrowException where a value would be lost. Text is no number, True is none.
     """
     if kind == LABELS and not _is_labels(column):
-        is_arrow = isinstance(getattr(column, "dtype", None), pd.ArrowDtype)
-        return pa.chunked_array([_labels(values(column) if is_arrow else column)])
+        cells = each(column) if isinstance(getattr(column, "dtype", None), pd.ArrowDtype) else iter(column)
+        pieces = iter(lambda: list(islice(cells, _ROWS_AT_A_TIME)), [])
+        return pa.chunked_array([_labels(piece) for piece in pieces], LABELS)
     found = _arrow(column)
     if pa.types.is_dictionary(found.type):
         found = found.cast(found.type.value_type)
