@@ -65,7 +65,7 @@ BY_NAME = {  # what they load is found by its name, or only there where an extra
     "pipeline/cli/common.py",
     "pipeline/cli/report.py",
     "pipeline/engine/workers.py",
-    "pipeline/export/_formats.py",
+    "pipeline/export/__init__.py",
 }
 CLOCKS = {"cli", "engine"}  # progress on the screen, and the pace by which a plan's time is estimated
 

@@ -15,7 +15,7 @@ from tqdm import tqdm
 from pipeline import export as exports
 from pipeline.cli.common import say
 from pipeline.core.errors import PrepError
-from pipeline.export import Export, Use, check, planned, written
+from pipeline.export import Export, Use, check, plan, write
 from pipeline.share import pack
 
 
@@ -67,11 +67,7 @@ def export(
       prep export manifests/cochlscene.parquet --to csv
     """
     held = pack.opened(path)
-    made = planned(held, form, _use(own_use, shareable), audio)
-    if audio and form != "webdataset":
-        raise PrepError(
-            f"--audio {audio}: only --to webdataset has two ways to hold audio; leave --audio out of --to {form}"
-        )
+    made = plan(held, form, _use(own_use, shareable), audio)
     folder = out or path.with_name(f"{path.stem}.{form}")
     check(made, folder)
     told = _told(made, folder, dry_run)
@@ -88,7 +84,7 @@ def _write(made: Export, folder: Path) -> None:
         tqdm(total=len(made.rows), desc=f"export {made.form}", unit=" clips", disable=None, leave=False)
     ) as bar:
         try:
-            written(made, folder, _counter(bar))
+            write(made, folder, _counter(bar))
         except KeyboardInterrupt:
             bar.close()
             say(f"prep: stopped; {folder} was not written")
@@ -119,14 +115,14 @@ def _told(made: Export, folder: Path, dry_run: bool) -> dict[str, Any]:
         "hours": round(made.seconds / 3600, 4),
         "audio_bytes": made.size,
     }
-    return told | {"left_out": [asdict(item) for item in made.left], "folder": None if dry_run else str(folder)}
+    return told | {"left_out": [asdict(item) for item in made.left_out], "folder": None if dry_run else str(folder)}
 
 
 def _say(made: Export, folder: Path) -> None:
     """The size before anything is written, on stdout; what is left out or must stay here, on stderr."""
     size = f"about {made.size / 1e9:.2f} GB of audio" if made.size else "no audio copied"
     click.echo(f"export {made.form}: {len(made.rows):,} rows, {made.seconds / 3600:.2f} h, {size}")
-    for item in made.left:
+    for item in made.left_out:
         say(f"  left out: {item.column} of {item.corpus}, {item.rows:,} rows: {item.why}")
     if made.use == "own":
         say(f"  own use: {folder} may hold what licences forbid to pass on; its README.md says what")

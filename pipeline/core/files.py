@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 import secrets
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from pipeline.core.errors import PrepError
 
 TEMPORARY = ".half-"  # prefix of what is being written; never trusted, cleaned up by the next run
 
@@ -37,3 +40,13 @@ def sync(path: Path) -> None:
 def halves(folder: Path) -> list[Path]:
     """What interrupted runs left half-written in the folder."""
     return sorted(folder.glob(f"{TEMPORARY}*")) if folder.is_dir() else []
+
+
+def check_room(path: Path, size: float, what: str) -> None:
+    """PrepError where the disk that will hold a path has less room than so many bytes. what: is to be written there."""
+    there = next(place for place in (path.absolute(), *path.absolute().parents) if place.exists())
+    free = shutil.disk_usage(there).free
+    if size > free:
+        needed, left = (f"{n / 1e9:,.2f} GB" if n >= 1e9 else f"{n / 1e6:,.0f} MB" for n in (size, free))
+        remedy = "make room, or name a place on another disk with --out"
+        raise PrepError(f"{path}: about {needed} are needed for {what}, {left} are free; {remedy}")

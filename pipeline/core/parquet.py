@@ -6,14 +6,19 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import pyarrow as pa
+import pyarrow.csv as pv
 import pyarrow.parquet as pq
 
 from pipeline.core import files
 from pipeline.core.errors import ManifestError
+from pipeline.core.frame import to_arrow
 from pipeline.core.table import Table
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 KEY = b"prep"  # of our metadata, in the footer
 _ROWS_A_GROUP = 64 * 1024
@@ -69,6 +74,11 @@ def write_parts(path: Path, parts: Iterable[Table], metadata: Mapping[str, str])
                 pq.ParquetWriter(half, arrow.schema, compression="snappy", use_dictionary=False)
             )
             writer.write_table(arrow)
+
+
+def write_csv(file: BinaryIO, frame: pd.DataFrame, heading: bool) -> None:
+    """The rows as CSV: text is quoted, null is an empty cell. heading: whether the names of the columns come first."""
+    pv.write_csv(to_arrow(frame), file, pv.WriteOptions(include_header=heading, quoting_style="needed"))
 
 
 def read(path: Path) -> tuple[Table, dict[str, Any]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
@@ -16,7 +15,7 @@ from numpy.typing import NDArray
 
 from pipeline.archives import Roots
 from pipeline.audio.shards import writing
-from pipeline.core import keys
+from pipeline.core import files, keys
 from pipeline.core.errors import CorruptMember, PrepError
 from pipeline.core.row import Drop, Row
 from pipeline.core.table import Table
@@ -183,16 +182,7 @@ def durations(plan: Table) -> NDArray[np.float64]:
 
 def _check_disk(folder: Path, seconds: float) -> None:
     """PrepError where the audio to store will not fit on the disk."""
-    _check_room(folder, seconds * STORED_BYTES_A_SECOND, f"{seconds / 3600:.1f} h of audio")
-
-
-def _check_room(folder: Path, needed: float, what: str) -> None:
-    free = shutil.disk_usage(folder).free
-    if needed > free:
-        raise PrepError(
-            f"{folder}: about {needed / 1e6:,.0f} MB are needed for {what}, {free / 1e6:,.0f} MB are free. "
-            "Make room, or name a manifest on another disk with --out"
-        )
+    files.check_room(folder, seconds * STORED_BYTES_A_SECOND, f"{seconds / 3600:.1f} h of audio")
 
 
 def _gathered(
@@ -303,7 +293,9 @@ def prepare(pools: Mapping[str, tuple[str, list[tuple[int, int]]]], setting: Set
         for name, (shard, clips) in pools.items()
         if not pool_path(setting.folder, name).exists()
     ]
-    _check_room(setting.folder, 2 * sum(size for pool in missing for _, size in pool.clips), "noise while it is mixed")
+    files.check_room(
+        setting.folder, 2 * sum(size for pool in missing for _, size in pool.clips), "noise while it is mixed"
+    )
     for _ in crew.results(iter(missing), decode, setting.crew):
         pass
 

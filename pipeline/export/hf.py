@@ -7,13 +7,14 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
-from pipeline.core import parquet
+from pipeline.core import frame, parquet, sql
+from pipeline.core.frame import UNHASHED
 from pipeline.core.row import Row
-from pipeline.core.table import UNHASHED, Table, schema
-from pipeline.export._job import Job, file_name, stored_bytes
+from pipeline.core.table import Table
+from pipeline.export._base import Job, file_name, stored_bytes
 
-SAYS = "data/<split>-00000-of-0000N.parquet with the audio in it; datasets.load_dataset(DIR)"
 SOUND = True
 LINKS = False
 FILE_BYTES = 500_000_000
@@ -21,75 +22,44 @@ _ROWS_A_GROUP = 100  # read together: `datasets` streams and shuffles by row gro
 _TYPES = {"string": "string", "int64": "int64", "double": "float64"}
 
 
-def size(rows: Table, links: bool) -> int:
+def size(rows: pd.DataFrame, links: bool) -> int:
     """Every clip is copied out of its shard."""
     return stored_bytes(rows)
 
 
-def write(job: Job) -> None:
-    """`data/`: a set of files for each split, all with the same columns."""
-    names = [name for name in job.rows.without_empty().names if name not in UNHASHED]
+def write(job: Job) -> str:
+    """`data/<split>-00000-of-0000N.parquet`: a set of files for each split, all with the same columns."""
+    names = [name for name in job.rows.columns if name not in UNHASHED and frame.present(job.rows, name).any()]
     metadata = {"huggingface": json.dumps({"info": {"features": _features(job.rows, names)}})}
     for split, rows in job.splits():
-        starts = _starts(rows)
-        for n, (start, stop) in enumerate(zip(starts, [*starts[1:], len(rows)], strict=True)):
+        stored = frame.numbers(rows["bytes"]), frame.numbers(rows["frames"]) * 1.25
+        bytes_ = np.where(frame.present(rows, "shard"), *stored)
+        number = (np.cumsum(bytes_) - bytes_) // FILE_BYTES  # of the file: a new one where FILE_BYTES are passed
+        starts = np.flatnonzero(np.diff(number, prepend=-1))
+        for n, places in enumerate(np.split(np.arange(len(rows)), starts[1:])):
             path = job.folder / f"data/{split}-{n:05d}-of-{len(starts):05d}.parquet"
-            parquet.write_parts(path, _groups(job, rows.part(start, stop), names), metadata)
+            parquet.write_parts(path, _groups(job, frame.pick(rows, places), names), metadata)
+    splits = [name for name, _ in job.splits()]
+    return job.card("hf", files="\n".join(f"  - split: {name}\n    path: data/{name}-*.parquet" for name in splits))
 
 
-def _starts(rows: Table) -> list[int]:
-    """Where each file begins: a new one where FILE_BYTES are passed."""
-    size = np.where(rows.present("shard"), rows.numbers("bytes"), rows.numbers("frames") * 1.25)
-    number = (np.cumsum(size) - size) // FILE_BYTES
-    return [int(at) for at in np.flatnonzero(np.diff(number, prepend=-1))]
-
-
-def _groups(job: Job, rows: Table, names: list[str]) -> Iterator[Table]:
-    for part in rows.parts(_ROWS_A_GROUP):
-        held = list(part.rows(Row))
-        data = [job.reader.packed(row) for row in held]
-        yield part.only(names).with_files("audio", data, [file_name(row.id, ".flac") for row in held])
+def _groups(job: Job, rows: pd.DataFrame, names: list[str]) -> Iterator[Table]:
+    for start in range(0, len(rows), _ROWS_A_GROUP):
+        part = frame.pick(rows, np.arange(start, min(start + _ROWS_A_GROUP, len(rows))))
+        audio = [{"bytes": job.reader.packed(row), "path": file_name(row.id, ".flac")} for row in frame.rows(part, Row)]
+        yield Table.of_frame(frame.with_columns(part, audio=audio)[["audio", *names]])
         job.advance(len(part))
 
 
-def _features(rows: Table, names: list[str]) -> dict[str, Any]:
+def _features(rows: pd.DataFrame, names: list[str]) -> dict[str, Any]:
     """The columns as `datasets` names them in a Parquet file's metadata, so that `audio` is known to be sound."""
-    rates = {row[0] for row in rows.query("SELECT DISTINCT rate_hz FROM rows")}
-    sound: dict[str, Any] = {"_type": "Audio"} | ({"sampling_rate": int(rates.pop())} if len(rates) == 1 else {})
+    rates = [rate for (rate,) in sql.query(rows, "SELECT DISTINCT rate_hz FROM rows")]
+    sound: dict[str, Any] = {"_type": "Audio"} | ({"sampling_rate": int(rates[0])} if len(rates) == 1 else {})
     text = {"dtype": "string", "_type": "Value"}
-    known = {
-        name: {"dtype": _TYPES[str(schema(Row).field(name).type)], "_type": "Value"}
-        for name in names
-        if name != "labels"
-    }
-    return {"audio": sound} | {name: known.get(name, [{"key": text, "value": text}]) for name in names}
-
-
-def card(job: Job) -> str:
-    """A dataset card: its head tells `datasets` which file is of which split, under our names for them."""
-    splits = [name for name, _ in job.splits()]
-    files = "\n".join(f"  - split: {name}\n    path: data/{name}-*.parquet" for name in splits)
-    return f"""---
-configs:
-- config_name: default
-  data_files:
-{files}
----
-# {job.name}: {len(job.rows):,} clips for Hugging Face datasets
-
-```python
-import os
-from datasets import load_dataset
-clips = load_dataset(os.getcwd(), split="{splits[0]}")  # or the path of this folder
-```
-
-`audio` is decoded by `datasets` (from version 4 on with torchcodec: `pip install torchcodec`, and FFmpeg). Without it:
-
-```python
-import io
-import soundfile
-from datasets import Audio
-for clip in clips.cast_column("audio", Audio(decode=False)):
-    pcm, rate_hz = soundfile.read(io.BytesIO(clip["audio"]["bytes"]), dtype="int16")
-```
-"""
+    columns: dict[str, Any] = {"audio": sound}
+    for name in names:
+        kind = str(frame.schema(Row).field(name).type)
+        columns[name] = (
+            [{"key": text, "value": text}] if name == "labels" else {"dtype": _TYPES[kind], "_type": "Value"}
+        )
+    return columns

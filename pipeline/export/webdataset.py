@@ -1,4 +1,4 @@
-"""WebDataset: the shards as they are, with a list of what is said of each clip; or new ones with the labels in them."""
+"""WebDataset: the shards as they are, with a list of the labels of each clip; or new tars with the labels in them."""
 
 from __future__ import annotations
 
@@ -6,49 +6,52 @@ import os
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
+import numpy as np
 import orjson
+import pandas as pd
 
 from pipeline.audio.shards import member_name
+from pipeline.core import frame
 from pipeline.core.errors import PrepError
-from pipeline.core.table import Table
-from pipeline.export._job import AT_A_TIME, Job, each, stored_bytes
-from pipeline.export._job import told as told_of
+from pipeline.core.row import Row
+from pipeline.export._base import Job, facts, stored_bytes
 
-SAYS = "labels.jsonl for the shards where they lie; with --audio copy, tars of .flac and .json for each split"
 SOUND = True
 LINKS = True
 SHARD_CLIPS = 1000
 
 
-def size(rows: Table, links: bool) -> int:
-    """Nothing, where the shards are read as they are."""
-    if links and rows.present("noise_shard").any():
-        raise PrepError(
-            "mixtures that are virtual are in no shard: --audio copy renders them into new ones, or run prep mix without --virtual"
-        )
+def size(rows: pd.DataFrame, links: bool) -> int:
+    """Nothing, where the shards are read as they are. PrepError where mixtures are in none."""
+    if links and frame.present(rows, "noise_shard").any():
+        remedy = "--audio copy renders them into new ones, or run prep mix without --virtual"
+        raise PrepError(f"mixtures that are virtual are in no shard: {remedy}")
     return 0 if links else stored_bytes(rows)
 
 
-def write(job: Job) -> None:
+def write(job: Job) -> str:
     """`labels.jsonl`, or `<split>-000000.tar`, ..."""
     if job.links:
-        job.lines("labels.jsonl", _linked(job))
-        return
-    for split, rows in job.splits():
-        for n, part in enumerate(rows.parts(SHARD_CLIPS)):
-            with open(job.folder / _tar(split, n), "wb") as file:
-                _fill(job, part, file)
+        job.put_lines("labels.jsonl", _labels(job))
+        return job.card("webdataset_linked")
+    last = 0
+    for number, (split, rows) in enumerate(job.splits()):
+        starts = range(0, len(rows), SHARD_CLIPS)
+        for n, start in enumerate(starts):
+            part = frame.pick(rows, np.arange(start, min(start + SHARD_CLIPS, len(rows))))
+            _write_tar(job, job.folder / f"{split}-{n:06d}.tar", part)
+        last = len(starts) - 1 if number == 0 else last  # the card has the first split for its example
+    return job.card("webdataset", clips=f"{SHARD_CLIPS:,}", last=f"{last:06d}")
 
 
-def _linked(job: Job) -> Iterator[dict[str, Any]]:
-    """`__key__` and `__shard__` are WebDataset's; where the shards are is told from the export's own folder."""
+def _labels(job: Job) -> Iterator[dict[str, Any]]:
+    """`__key__` and `__shard__` are WebDataset's; the path of a shard counts from the export's own folder."""
     audio = Path(os.path.relpath(job.reader.folder.resolve(), job.home.resolve())).as_posix()
-    for part in job.rows.parts(AT_A_TIME):
-        for told, shard in zip(told_of(part), part.strings("shard"), strict=True):
-            yield {"__key__": key(told["id"]), "__shard__": f"{audio}/{shard}"} | told
-        job.advance(len(part))
+    for row in frame.rows(job.rows, Row):
+        yield {"__key__": key(row.id), "__shard__": f"{audio}/{row.shard}"} | facts(row)
+        job.advance(1)
 
 
 def key(row_id: str) -> str:
@@ -56,55 +59,12 @@ def key(row_id: str) -> str:
     return member_name(row_id).removesuffix(".flac")
 
 
-def _fill(job: Job, rows: Table, file: BinaryIO) -> None:
-    for row, told in each(rows):
-        _member(file, f"{key(row.id)}.flac", job.reader.packed(row))
-        _member(file, f"{key(row.id)}.json", orjson.dumps(told))
-        job.advance(1)
-    file.write(bytes(2 * tarfile.BLOCKSIZE))
-
-
-def _member(file: BinaryIO, name: str, data: bytes) -> None:
-    info = tarfile.TarInfo(name)
-    info.size = len(data)
-    file.write(info.tobuf(tarfile.PAX_FORMAT) + data + bytes(-len(data) % tarfile.BLOCKSIZE))
-
-
-def _tar(split: str, n: int) -> str:
-    return f"{split}-{n:06d}.tar"
-
-
-def card(job: Job) -> str:
-    """How WebDataset streams it."""
-    split, rows = next(job.splits())
-    if job.links:
-        return f"""# {job.name}: {len(job.rows):,} clips for WebDataset, in the shards where they lie
-
-No audio is here. `labels.jsonl` says of each clip which shard it is in (`__shard__`, from this folder), under which key
-(`__key__`), and its labels. A shard may hold clips of several splits, and clips that are not in the manifest.
-
-```python
-import json
-import webdataset
-with open("labels.jsonl", encoding="utf-8") as lines:
-    labels = {{told["__key__"]: told for told in map(json.loads, lines) if told["split"] == "{split}"}}
-shards = sorted({{told["__shard__"] for told in labels.values()}})
-clips = (
-    webdataset.WebDataset(shards, shardshuffle=False)
-    .select(lambda clip: clip["__key__"] in labels)
-    .map(lambda clip: {{**clip, "json": labels[clip["__key__"]]}})
-)
-```
-
-`prep export --to webdataset --audio copy` makes tars of one split each, with the labels inside.
-"""
-    last = (len(rows) - 1) // SHARD_CLIPS
-    return f"""# {job.name}: {len(job.rows):,} clips for WebDataset
-
-Tars of at most {SHARD_CLIPS:,} clips of one split, `<key>.flac` and `<key>.json` (its labels) for each.
-
-```python
-import webdataset
-clips = webdataset.WebDataset("{split}-{{000000..{last:06d}}}.tar", shardshuffle=False)
-```
-"""
+def _write_tar(job: Job, path: Path, rows: pd.DataFrame) -> None:
+    with open(path, "wb") as file:
+        for row in frame.rows(rows, Row):
+            for suffix, data in (("flac", job.reader.packed(row)), ("json", orjson.dumps(facts(row)))):
+                info = tarfile.TarInfo(f"{key(row.id)}.{suffix}")
+                info.size = len(data)
+                file.write(info.tobuf(tarfile.PAX_FORMAT) + data + bytes(-len(data) % tarfile.BLOCKSIZE))
+            job.advance(1)
+        file.write(bytes(2 * tarfile.BLOCKSIZE))
