@@ -15,6 +15,7 @@ from pipeline.cli.main import main
 from pipeline.core import manifest
 from pipeline.core.manifest import Manifest
 from pipeline.core.row import Row
+from pipeline.core.sql import query
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,5 +82,5 @@ def drops(folder: Path, name: str) -> dict[str, tuple[str, str]]:
     """(reason, detail) of what was dropped, by id."""
     return {
         row_id: (reason, detail)
-        for row_id, reason, detail in held(folder, name).drops().query("SELECT id, reason, detail FROM rows")
+        for row_id, reason, detail in query(held(folder, name).drops, "SELECT id, reason, detail FROM rows")
     }

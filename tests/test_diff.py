@@ -74,7 +74,7 @@ def rewritten(built: Built, tmp_path: Path, change: Callable[[list[Row]], list[R
     path = tmp_path / "changed.parquet"
     rows = Table.of(change(list(mixed.rows())), Row).ordered()
     parquet.write(path, rows, asdict(mixed.provenance))
-    parquet.write(manifest.drops_path(path), mixed.drops(), asdict(mixed.provenance))
+    parquet.write(manifest.drops_path(path), mixed.drops, asdict(mixed.provenance))
     return path
 
 

@@ -196,7 +196,7 @@ def test_noise_that_another_set_gave_is_not_said_to_have_been_drawn_here(built: 
     mixed = held(built.folder, "mixed")
     mixture = a_mixture(built)
     kept = mixed.table.where(~mixed.table.equal("id", str(mixture.noise_id)))
-    manifest.write(tmp_path / "m.parquet", kept, mixed.drops(), mixed.provenance)
+    manifest.write(tmp_path / "m.parquet", kept, mixed.drops, mixed.provenance)
     assert "from other noise than this manifest holds" in done(tmp_path, "explain", mixture.id, "m.parquet").out
 
 
@@ -229,7 +229,7 @@ def test_a_set_that_a_recipe_made_whole_tells_all_stages(built: Built, tmp_path:
     assert "scene" not in facts(told, "ingest")  # that of a mixture is its noise's
     assert not {"silent", "too_quiet"} & {rule["rule"] for rule in chapter(told, "filter")["rules"]}
     assert facts(told, "filter")["not told"].startswith("the rules silent and too_quiet")
-    drop = manifest.read(tmp_path / "demo.parquet").drops().column("id")[0]
+    drop = manifest.read(tmp_path / "demo.parquet").drops["id"][0]
     ended = done(tmp_path, "explain", drop, "demo.parquet", *roots).out
     assert "DROPPED" in ended
     assert "at byte" in ended
@@ -279,7 +279,7 @@ def test_a_sample_says_that_it_is_one(built: Built, tmp_path: Path) -> None:
     every = [word for name in CLASSES for word in ("--scenarios", name)]
     done(tmp_path, "filter", built.path("aihub"), "--limit", 1, "--out", "few.parquet", "--no-transcript", *every)
     out = set(rows(built.folder, "aihub")) - {row.id for row in manifest.read(tmp_path / "few.parquet").rows()}
-    out -= set(manifest.read(tmp_path / "few.parquet").drops().column("id"))
+    out -= set(manifest.read(tmp_path / "few.parquet").drops["id"])
     assert "it was made with --limit 1" in done(tmp_path, "explain", min(out), built.path("aihub"), "few.parquet").out
 
 

@@ -8,6 +8,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 
 import duckdb
+import numpy as np
 import pandas as pd
 import polars as pl
 import pyarrow as pa
@@ -16,10 +17,12 @@ import pytest
 from command import drops, held, rows
 from conftest import Built
 
+from pipeline.core import frame as frames
 from pipeline.core import manifest
 from pipeline.core.errors import ManifestError
 from pipeline.core.manifest import Provenance
 from pipeline.core.row import Drop, Row
+from pipeline.core.sql import query
 from pipeline.core.table import Table
 
 MADE = Provenance("ingest", {"ingest": {"corpora": ["aihub"]}}, 0)
@@ -87,7 +90,7 @@ def written(folder: Path, listed: list[Row] = ROWS) -> Path:
 def test_rows_and_drops_come_back_in_the_stable_order(tmp_path: Path) -> None:
     found = manifest.read(written(tmp_path))
     assert list(found.rows()) == ROWS[::-1]
-    assert list(found.drops().rows(Drop)) == DROPS
+    assert list(frames.rows(found.drops, Drop)) == DROPS
     assert (len(found), found.provenance.stage, found.provenance.recipe) == (2, "ingest", MADE.recipe)
 
 
@@ -99,14 +102,22 @@ def test_the_same_rows_make_the_same_bytes_whatever_their_order(tmp_path: Path) 
 
 def test_the_same_rows_in_pieces_make_the_same_bytes(tmp_path: Path) -> None:
     """Rows come from as many shards as there are; the file must not show it."""
-    listed = [
-        replace(ROW, id=f"aihub/{n:05d}", source=f"@aihub/{n:05d}", group=f"g{n % 7}", frames=n, transcript=None)
-        for n in range(3_000)
-    ]
-    for name, size in (("whole", 3_000), ("pieces", 7), ("halves", 1_500)):
-        parts = [Table.of(listed[start : start + size], Row) for start in range(0, len(listed), size)]
-        manifest.write(tmp_path / f"{name}.parquet", Table.joined(parts, Row), Table.of(DROPS, Drop), MADE)
-    assert len({(tmp_path / f"{name}.parquet").read_bytes() for name in ("whole", "pieces", "halves")}) == 1
+    count = 70_000  # more than a row group, and than a page
+    numbers = np.arange(count)
+    whole = frames.with_columns(
+        frames.pick(frames.from_rows([ROW], Row), np.zeros(count, np.int64)),
+        id=[f"aihub/{n:06d}" for n in numbers],
+        source=[f"@aihub/{n:06d}" for n in numbers],
+        group=[f"g{n * 7919 % 10_007}" for n in numbers],
+        frames=numbers,
+        transcript=[None if n % 3 else f"살려주세요 {n}" for n in numbers],
+    )
+    drops = frames.from_rows(DROPS, Drop)
+    for name, size in (("whole", count), ("pieces", 997), ("others", 500), ("halves", 35_000)):
+        parts = [frames.pick(whole, numbers[start : start + size]) for start in range(0, count, size)]
+        manifest.write(tmp_path / f"{name}.parquet", frames.concat(parts, Row), drops, MADE)
+    names = ("whole", "pieces", "others", "halves")
+    assert len({(tmp_path / f"{name}.parquet").read_bytes() for name in names}) == 1
 
 
 @pytest.mark.parametrize("column", ["transcript", "split", "frames"])
@@ -247,13 +258,13 @@ def test_missing_drops_are_named(tmp_path: Path) -> None:
     path = written(tmp_path)
     manifest.drops_path(path).unlink()
     with pytest.raises(ManifestError, match="drops"):
-        manifest.read(path).drops()
+        _ = manifest.read(path).drops
 
 
 def test_drops_say_stage_reason_and_sentence(built: Built) -> None:
     for name in ("aihub", "filtered", "mixed"):
-        for row_id, stage, reason, detail in (
-            held(built.folder, name).drops().query("SELECT id, stage, reason, detail FROM rows")
+        for row_id, stage, reason, detail in query(
+            held(built.folder, name).drops, "SELECT id, stage, reason, detail FROM rows"
         ):
             assert stage in ("ingest", "filter", "resample", "mix")
             assert reason.replace("_", "").isalpha()

@@ -11,11 +11,13 @@ import pyarrow.parquet as pq
 import pytest
 from command import done, prep
 
+from pipeline.core import frame as frames
 from pipeline.core import manifest, migrations, parquet
 from pipeline.core.errors import ManifestError
 from pipeline.core.manifest import SCHEMA_VERSION, Provenance
 from pipeline.core.migrations import Step
 from pipeline.core.row import Drop, Row
+from pipeline.core.sql import query
 from pipeline.core.table import Table
 
 KEPT = Path(__file__).parent / "data/schema-1.parquet"  # made of the small corpora of prep demo, without AI-Hub's part
@@ -39,7 +41,7 @@ def test_a_manifest_of_schema_1_opens_for_ever() -> None:
         2.0,
     )
     assert mixture.snr_active_db == pytest.approx(mixture.snr_db, abs=0.1)
-    assert held.drops().query("SELECT stage, reason, count(*) FROM rows GROUP BY 1, 2") == [("filter", "too_short", 2)]
+    assert query(held.drops, "SELECT stage, reason, count(*) FROM rows GROUP BY 1, 2") == [("filter", "too_short", 2)]
 
 
 def test_its_logical_hash_still_verifies() -> None:
@@ -70,7 +72,10 @@ def older(folder: Path, version: int = 0) -> Path:
 @pytest.fixture
 def a_step(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a schema before the first would have needed."""
-    step = Step(lambda rows: rows.renamed(place="scene"), lambda drops: drops.filled(detail="nobody said"))
+    step = Step(
+        lambda rows: rows.rename(columns={"place": "scene"}),
+        lambda drops: frames.with_columns(drops, detail="nobody said"),
+    )
     monkeypatch.setattr(migrations, "STEPS", {0: step})
 
 
@@ -78,7 +83,7 @@ def a_step(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_an_older_manifest_is_read_as_one_of_today(tmp_path: Path) -> None:
     held = manifest.read(older(tmp_path))
     assert list(held.rows()) == [ROW, replace(ROW, id="a/2", source="@recordings/2", scene=None)]
-    assert list(held.drops().rows(Drop)) == [Drop("a/9", "ingest", "truncated", "nobody said")]
+    assert list(frames.rows(held.drops, Drop)) == [Drop("a/9", "ingest", "truncated", "nobody said")]
     assert manifest.columns(held.path, ["scene"]).column("scene") == ["Park", None]
     assert manifest.picked(held.path, "id", "a/2").column("scene") == [None]
 
@@ -92,16 +97,16 @@ def test_steps_are_taken_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_without_its_step_what_an_older_manifest_lacks_is_named(tmp_path: Path) -> None:
     path = older(tmp_path)
     with pytest.raises(ManifestError, match="lacks the columns detail"):
-        manifest.read(path).drops()
+        _ = manifest.read(path).drops
 
 
 @pytest.mark.usefixtures("a_step")
 def test_migrate_writes_the_same_rows_and_keeps_who_made_them(tmp_path: Path) -> None:
     path = older(tmp_path)
-    before, drops = list(manifest.read(path).rows()), list(manifest.read(path).drops().rows(Drop))
+    before, drops = list(manifest.read(path).rows()), list(frames.rows(manifest.read(path).drops, Drop))
     assert f"schema version 0 -> {SCHEMA_VERSION}" in done(tmp_path, "migrate", path).out
     held = manifest.read(path)
-    assert (list(held.rows()), list(held.drops().rows(Drop))) == (before, drops)
+    assert (list(held.rows()), list(frames.rows(held.drops, Drop))) == (before, drops)
     assert held.provenance.schema_version == SCHEMA_VERSION
     assert (held.provenance.seed, held.provenance.versions) == (7, {"numpy": "1.0"})
     assert held.table.digest() == held.provenance.logical_hash == manifest.as_written(path).digest()

@@ -330,6 +330,6 @@ def test_the_same_set_packs_to_the_same_bytes(tmp_path: Path) -> None:
 
 def test_drops_are_told_as_counts_alone(built: Built, tmp_path: Path) -> None:
     made = pack.write(manifest.read(built.path("filtered")), tmp_path / "f.pack.parquet").path
-    drops = manifest.read(built.path("filtered")).drops()
+    drops = Table.of_frame(manifest.read(built.path("filtered")).drops)
     assert sum(pack.read(made).dropped.values()) == len(drops) > 0
     assert not [row_id for row_id in drops.column("id") if row_id in json.dumps(parquet.metadata(made))]

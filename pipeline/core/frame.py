@@ -339,7 +339,9 @@ def _cast(column: Any, kind: pa.DataType | None) -> pa.ChunkedArray:
         found = pc.if_else(pc.is_nan(found), pa.scalar(None, found.type), found)
     if kind is None:
         return found.cast(pa.string()) if _family(found.type) == "text" else found
-    if not pa.types.is_null(found.type) and _family(found.type) != _family(kind):
+    if found.null_count == len(found):
+        return pa.chunked_array([_nothing(len(found), kind)])
+    if _family(found.type) != _family(kind):
         raise TypeError(f"{found.type} values in a column of {kind}")
     return found.cast(kind)
 

@@ -1,9 +1,10 @@
-"""Manifests: Rows as Parquet with their provenance; read, written whole, hashed. The door to training.
+"""Manifests: rows as Parquet with their provenance; read, edited, written whole, hashed. The door to training.
 
     >>> from pipeline import manifest                                        # doctest: +SKIP
-    >>> for row in manifest.read("manifests/mixed.parquet").rows(): ...      # doctest: +SKIP
+    >>> mixed = manifest.read("manifests/mixed.parquet")                     # doctest: +SKIP
+    >>> mixed.frame, mixed.drops, mixed.audio(mixed.frame.id[0])             # doctest: +SKIP
 
-`pipeline.store.Reader` gives a row's samples. `manifests/schema.md` documents the columns.
+`manifests/schema.md` documents the columns. Never here: how audio is decoded or drawn; that is loaded when it is asked for.
 """
 
 from __future__ import annotations
@@ -11,34 +12,42 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
+from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline import __version__
+from pipeline.core import frame as frames
 from pipeline.core import migrations, parquet
-from pipeline.core.errors import ManifestError
+from pipeline.core.errors import ManifestError, sample
 from pipeline.core.row import Drop, Row
-from pipeline.core.table import Table, schema
+from pipeline.core.table import Table
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from numpy.typing import NDArray
 
 SCHEMA_VERSION = 1
 PACKAGES = ("numpy", "soxr", "soundfile", "pyarrow", "duckdb")  # whose version can move a bit of the result
+LABEL_COLUMNS = ("split", "group", "transcript", "keyword", "scenario", "scene", "noise_label", "labels")
+EDITED = "edited"  # the stage of a manifest whose rows were changed by hand
 _DROPS_ORDER = ("stage", "id", "reason")
-_WORDS = [
-    "labels.list.element.key",
-    "labels.list.element.value",
-]  # few, and often the same: read as codes, a third of the memory
+# Keys and values of labels are few, and often the same: read as codes they take a third of the memory.
+_WORDS = ["labels.list.element.key", "labels.list.element.value"]
 
 
 @dataclass(frozen=True, slots=True)
 class Provenance:
     """What a manifest depends on: no time, no host, no path.
 
-    stage: name of the last stage. recipe: options of every stage so far, in canonical form. inputs: logical hash of
-    each manifest read. logical_hash: of the rows (Table.digest of the rows in order). drops_hash: the same of the drops.
+    stage: name of the last stage. recipe: options of every stage so far, in canonical form. inputs: logical hash of each
+    manifest that was read. logical_hash: of the rows, in order (core.frame.logical_hash). drops_hash: the same of the drops.
     """
 
     stage: str
@@ -51,80 +60,213 @@ class Provenance:
     schema_version: int = SCHEMA_VERSION
 
 
-@dataclass(frozen=True, slots=True, eq=False)
 class Manifest:
-    """A manifest in memory: its table of Rows, provenance, and where it was read."""
+    """A manifest in memory: its rows as a frame, what was dropped before them, what they were made from, where they lie.
 
-    table: Table
-    provenance: Provenance
-    path: Path
+    provenance: a Provenance. path: the manifest's file; the audio of its rows lies in `audio/` beside it.
+    """
+
+    def __init__(self, rows: pd.DataFrame | Table, provenance: Provenance, path: Path) -> None:
+        self._rows = rows.frame if isinstance(rows, Table) else rows
+        self.provenance = provenance
+        self.path = path
+
+    @property
+    def frame(self) -> pd.DataFrame:
+        """The rows as a pandas frame with Arrow types, by source, then id. A copy: changing it does not change the manifest.
+
+        `save` writes a changed frame.
+        """
+        return self._rows.copy(deep=False)
+
+    @cached_property
+    def _drops(self) -> pd.DataFrame:
+        return read_drops(self.path)
+
+    @property
+    def drops(self) -> pd.DataFrame:
+        """The rows that ended before this manifest: id, stage, reason, detail. ManifestError where their file is missing."""
+        return self._drops.copy(deep=False)
+
+    @property
+    def table(self) -> Table:
+        """The rows as a Table, for rooms that are not on frames yet."""
+        return Table.of_frame(self._rows)
 
     def rows(self) -> Iterator[Row]:
-        """The rows, in the manifest's order (by source, then id)."""
-        return self.table.rows(Row)
-
-    def drops(self) -> Table:
-        """The rows that ended before this manifest, with stage, reason and detail; ManifestError where they are missing."""
-        return drops_of(self.path)
+        """The rows as Row values, in the manifest's order."""
+        return frames.rows(self._rows, Row)
 
     def __len__(self) -> int:
-        return len(self.table)
+        return len(self._rows)
+
+    def __repr__(self) -> str:
+        return f"Manifest({self.path}: {len(self):,} rows, stage {self.provenance.stage})"
+
+    def row(self, row_id: str) -> Row:
+        """The row with this id. ManifestError where there is none."""
+        where = np.flatnonzero(frames.equal(self._rows["id"], row_id))
+        if not len(where):
+            raise ManifestError(f"{self.path}: no row has the id {row_id!r}; .frame.id lists them")
+        return next(frames.rows(frames.pick(self._rows, where[:1]), Row))
+
+    def audio(self, row_id: str) -> NDArray[np.int16]:
+        """The row's samples, int16 [frames], mono, at its rate_hz: as stored, or rendered where the row is a virtual mixture.
+
+        ManifestError where there is no such row, where it has no stored audio yet, or where the audio is missing or damaged.
+        """
+        reader = import_module("pipeline.audio.shards").Reader(self.path.parent)
+        samples: NDArray[np.int16] = reader.pcm(self.row(row_id))
+        return samples
+
+    def play(self, row_id: str) -> Any:
+        """A player of the row's audio, for a notebook. Needs IPython; ManifestError as `audio`."""
+        return import_module("pipeline.inspect.notebook").player(self.row(row_id), self.audio(row_id))
+
+    def plot(self, row_id: str) -> Any:
+        """A matplotlib figure of the row: waveform above, spectrogram below. Needs the extra [report]."""
+        return import_module("pipeline.inspect.notebook").figure(self.row(row_id), self.audio(row_id))
+
+    def save(self, path: str | Path, frame: pd.DataFrame | None = None) -> Manifest:
+        """Writes the rows of a frame that was taken from this manifest and changed; returns the new manifest.
+
+        frame: `.frame` with other labels (LABEL_COLUMNS) or with fewer rows, in any order and with any dtypes that hold the
+        values; None: the rows as they are. Rows that were left out become drops (stage `edited`, reason `removed`). The
+        provenance says stage `edited`, the hash of this manifest as input, and which columns were changed in how many rows.
+        A frame without any change keeps its provenance and its hash.
+
+        ManifestError names row and column of a value that its column cannot hold without loss, of a change in a column
+        that was measured, and of an id that this manifest does not have; it names the folder where the audio does not lie
+        beside `path`. Nothing is written then.
+        """
+        path = Path(path)
+        rows = frames.ordered(frames.normalize(self._rows if frame is None else frame, Row))
+        if path.absolute().parent != self.path.absolute().parent and frames.present(rows, "shard").any():
+            raise ManifestError(f"{path}: the audio lies beside {self.path}: name a file in {self.path.parent}")
+        edit, removed = _edit(self._rows, rows)
+        if not edit:
+            write(path, rows, self._drops, self.provenance)
+            return read(path)
+        before = self.provenance.logical_hash
+        drops = [
+            Drop(row_id, EDITED, "removed", f"left out of the frame that was saved as {path.name}")
+            for row_id in removed
+        ]
+        made = replace(
+            self.provenance,
+            stage=EDITED,
+            recipe={**self.provenance.recipe, EDITED: edit},
+            inputs={self.path.stem: before},
+        )
+        write(path, rows, frames.concat([self._drops, frames.from_rows(drops, Drop)], Drop), made)
+        return read(path)
+
+
+def _edit(before: pd.DataFrame, after: pd.DataFrame) -> tuple[dict[str, Any], list[str]]:
+    """(what was changed: `rows`, `columns`, `removed`, empty where nothing was; ids that were removed).
+
+    ManifestError where the frame has rows that are not the manifest's, or changes in columns that were measured.
+    """
+    if twice := frames.duplicated_value(after["id"]):
+        raise ManifestError(f"row {twice!r} is there twice: each id stands for one clip")
+    where = frames.position_of(after["id"], before["id"])
+    if (where < 0).any():
+        unknown = frames.values(frames.pick(after[["id"]], where < 0)["id"])
+        raise ManifestError(f"ids that this manifest does not have: {sample(unknown)}: rows are made by the stages")
+    was = frames.pick(before, where)
+    changed, columns = np.zeros(len(after), np.bool_), []
+    for name in after.columns:
+        other = frames.differs(was[name], after[name])
+        if not other.any():
+            continue
+        if name not in LABEL_COLUMNS:
+            n = int(np.flatnonzero(other)[0])
+            raise ManifestError(
+                f'row {after["id"].iloc[n]!r}, column "{name}": found {after[name].iloc[n]!r}, the manifest has '
+                f"{was[name].iloc[n]!r}: what was measured or made is not edited; columns of labels are {', '.join(LABEL_COLUMNS)}"
+            )
+        columns.append(name)
+        changed |= other
+    removed = frames.values(frames.pick(before[["id"]], ~frames.among(before["id"], frames.values(after["id"])))["id"])
+    if not columns and not removed:
+        return {}, []
+    return {"columns": columns, "rows": int(changed.sum()), "removed": len(removed)}, removed
 
 
 def read(path: str | Path) -> Manifest:
     """The manifest at this path, as of the newest schema. ManifestError where it is missing, not ours, or of a later schema."""
-    place = Path(path)
-    return Manifest(_table(place, Row), provenance(place), place)
+    return Manifest(_read(Path(path), Row), provenance(Path(path)), Path(path))
 
 
-def columns(path: Path, names: Sequence[str]) -> Table:
+def read_columns(path: Path, names: Sequence[str]) -> pd.DataFrame:
     """Some columns of the rows alone: little memory, whatever the manifest's size. ManifestError as `read`."""
-    return _table(path, Row, names)
+    return _read(path, Row, names)
 
 
-def picked(path: Path, column: str, value: str) -> Table:
+def read_rows(path: Path, column: str, value: str) -> pd.DataFrame:
     """The rows that have this value in a column, without the others in memory. ManifestError as `read`."""
-    where = columns(path, [column]).equal(column, value)
+    where = frames.equal(read_columns(path, [column])[column], value)
     if provenance(path).schema_version < SCHEMA_VERSION:
-        return read(path).table.where(where)
-    file, start, found = pq.ParquetFile(path), 0, []
-    for group in range(file.num_row_groups):
-        stop = start + file.metadata.row_group(group).num_rows
-        if where[start:stop].any():
-            found.append(file.read_row_group(group, schema(Row).names).filter(pa.array(where[start:stop])))
-        start = stop
-    return Table.joined([Table(rows.replace_schema_metadata(None).cast(schema(Row))) for rows in found], Row)
+        return frames.pick(_read(path, Row), where)
+    parts, start = [], 0
+    with pq.ParquetFile(path) as file:
+        for group in range(file.num_row_groups):
+            stop = start + file.metadata.row_group(group).num_rows
+            if where[start:stop].any():
+                rows = file.read_row_group(group, frames.schema(Row).names)
+                parts.append(frames.pick(frames.from_arrow(rows), where[start:stop]))
+            start = stop
+    return frames.as_kind(frames.concat(parts, Row), Row)
 
 
-def as_written(path: Path) -> Table:
-    """The rows with the columns that the file has, of whatever schema: what `logical_hash` is the digest of."""
+def read_drops(path: Path) -> pd.DataFrame:
+    """The drops of a manifest. ManifestError where they are missing."""
+    return _read(drops_path(path), Drop)
+
+
+def read_as_written(path: Path) -> pd.DataFrame:
+    """The rows with the columns that the file has, of whatever schema: what `logical_hash` is the hash of."""
     try:
-        return Table(pq.read_table(path, partitioning=None).replace_schema_metadata(None))
+        return frames.from_arrow(pq.read_table(path, partitioning=None))
     except (pa.ArrowException, ValueError, OSError) as error:
         raise ManifestError(f"{path}: cannot be read ({str(error).splitlines()[0]})") from None
 
 
-def migrate(path: Path, out: Path) -> Provenance:
-    """Writes a manifest of an earlier schema, and its drops, as one of the newest; says its provenance.
+def columns(path: Path, names: Sequence[str]) -> Table:
+    """`read_columns` as a Table, for rooms that are not on frames yet."""
+    return Table.of_frame(read_columns(path, names))
 
-    The packages that made the rows stay as they are told. ManifestError where the rows are not those that were written.
+
+def picked(path: Path, column: str, value: str) -> Table:
+    """`read_rows` as a Table, for rooms that are not on frames yet."""
+    return Table.of_frame(read_rows(path, column, value))
+
+
+def as_written(path: Path) -> Table:
+    """`read_as_written` as a Table, for rooms that are not on frames yet."""
+    return Table.of_frame(read_as_written(path))
+
+
+def drops_of(path: Path) -> Table:
+    """`read_drops` as a Table, for rooms that are not on frames yet."""
+    return Table.of_frame(read_drops(path))
+
+
+def migrate(path: Path, out: Path) -> Provenance:
+    """Writes a manifest of an earlier schema, and its drops, as one of the newest; returns its provenance.
+
+    The versions of the packages that made the rows stay. ManifestError where the rows are not those that were written.
     """
-    held = read(path)
-    if as_written(path).digest() != held.provenance.logical_hash:
+    old = read(path)
+    if frames.logical_hash_of_file(path) != old.provenance.logical_hash:
         raise ManifestError(
             f"{path}: its rows are not those of its logical hash: it was changed after it was written; nothing was written"
         )
-    rows, drops = held.table.ordered(), held.drops().ordered(_DROPS_ORDER)
-    made = replace(
-        held.provenance, schema_version=SCHEMA_VERSION, logical_hash=rows.digest(), drops_hash=drops.digest()
-    )
-    parquet.write(drops_path(out), drops, asdict(made))
-    parquet.write(out, rows, asdict(made))
-    return made
+    return _write(out, old.frame, old.drops, replace(old.provenance, schema_version=SCHEMA_VERSION))
 
 
 def provenance(path: Path) -> Provenance:
-    """What a manifest says it was made from, from the file's footer alone."""
+    """What a manifest was made from, read from the file's footer alone. ManifestError as `read`."""
     try:
         metadata = pq.read_metadata(path).metadata or {}
     except FileNotFoundError:
@@ -133,13 +275,13 @@ def provenance(path: Path) -> Provenance:
         raise ManifestError(f"{path}: not a Parquet file ({error}); expected a manifest written by prep") from None
     if parquet.KEY not in metadata:
         raise ManifestError(f"{path}: a Parquet file, but not a manifest written by prep: it has no provenance")
-    held = json.loads(metadata[parquet.KEY])
-    if held["schema_version"] > SCHEMA_VERSION:
+    values = json.loads(metadata[parquet.KEY])
+    if values["schema_version"] > SCHEMA_VERSION:
         raise ManifestError(
-            f"{path}: schema version {held['schema_version']}, this prep reads up to {SCHEMA_VERSION}: upgrade it"
+            f"{path}: schema version {values['schema_version']}, this prep reads up to {SCHEMA_VERSION}: upgrade it"
         )
-    _refuse_pack(path, held)
-    return Provenance(**held)
+    _refuse_pack(path, values)
+    return Provenance(**values)
 
 
 def drops_path(path: Path) -> Path:
@@ -147,88 +289,75 @@ def drops_path(path: Path) -> Path:
     return path.with_name(f"{path.stem}.drops.parquet")
 
 
-def drops_of(path: Path) -> Table:
-    """The drops of a manifest. ManifestError where they are missing."""
-    return _table(drops_path(path), Drop)
+def write(path: Path, rows: pd.DataFrame | Table, drops: pd.DataFrame | Table, made: Provenance) -> Provenance:
+    """Writes rows and drops, each in stable order, whole or not at all; returns the provenance with its hashes."""
+    return _write(path, rows, drops, replace(made, versions=versions()))
 
 
-def write(path: Path, rows: Table, drops: Table, made: Provenance) -> Provenance:
-    """Writes rows and drops, each in stable order, whole or not at all; says the provenance with its hashes.
-
-    The drops come first: where the manifest is, its drops are.
-    """
-    rows, drops = rows.ordered(), drops.ordered(_DROPS_ORDER)
-    made = replace(made, versions=versions(), logical_hash=rows.digest(), drops_hash=drops.digest())
-    parquet.write(drops_path(path), drops, asdict(made))
-    parquet.write(path, rows, asdict(made))
+def _write(path: Path, rows: pd.DataFrame | Table, drops: pd.DataFrame | Table, made: Provenance) -> Provenance:
+    """The drops are written first: where the manifest is, its drops are."""
+    rows = frames.as_kind(frames.ordered(rows.frame if isinstance(rows, Table) else rows), Row)
+    drops = frames.as_kind(frames.ordered(drops.frame if isinstance(drops, Table) else drops, _DROPS_ORDER), Drop)
+    made = replace(made, logical_hash=frames.logical_hash(rows), drops_hash=frames.logical_hash(drops))
+    parquet.write(drops_path(path), frames.to_arrow(drops).cast(frames.schema(Drop)), asdict(made))
+    parquet.write(path, frames.to_arrow(rows).cast(frames.schema(Row)), asdict(made))
     return made
 
 
 def versions() -> dict[str, str]:
     """Versions of this project and of the packages that can move a bit of the result."""
-    found = {"prep": __version__}
+    installed = {"prep": __version__}
     for name in PACKAGES:
         try:
-            found[name] = version(name)
+            installed[name] = version(name)
         except PackageNotFoundError:
             continue
-    return found
+    return installed
 
 
 def other_versions(made: Provenance) -> list[tuple[str, str, str]]:
-    """(package, its version here, its version there) of those that are others here than where a manifest was made."""
+    """(package, its version here, its version there) of those that differ between here and where a manifest was made."""
     here = versions()
-    return [
-        (name, here[name], made.versions[name])
-        for name in sorted(here)
-        if made.versions.get(name, here[name]) != here[name]
-    ]
+    there = {name: made.versions.get(name, here[name]) for name in sorted(here)}
+    return [(name, here[name], there[name]) for name in there if there[name] != here[name]]
 
 
-def _table(path: Path, kind: type, only: Sequence[str] | None = None) -> Table:
-    form = schema(kind)
-    wanted = form if only is None else pa.schema([form.field(name) for name in only])
+def _read(path: Path, kind: type, only: Sequence[str] | None = None) -> pd.DataFrame:
+    """Rows or drops of a file, of an earlier schema too: all columns, or these. Columns without any value share memory."""
+    names = frames.schema(kind).names if only is None else list(only)
     try:
         footer = pq.read_metadata(path)
-        held, version = footer.schema.to_arrow_schema(), _version(path, footer.metadata or {})
-        if version < SCHEMA_VERSION:
-            return Table(_raised(path, pq.read_table(path, partitioning=None), kind, version).select(wanted.names))
-        _refuse_lacking(path, set(form.names) - set(held.names))
+        metadata = json.loads((footer.metadata or {}).get(parquet.KEY, b"{}"))
+        _refuse_pack(path, metadata)
+        since = int(metadata.get("schema_version", SCHEMA_VERSION))  # a file that says none lacks what the newest has
+        if since < SCHEMA_VERSION:
+            part = "drops" if kind is Drop else "rows"
+            frame = migrations.raised(
+                frames.from_arrow(pq.read_table(path, partitioning=None)), part, since, SCHEMA_VERSION
+            )
+            _refuse_lacking(path, {f.name for f in frames.schema(kind) if not f.nullable} - set(frame.columns))
+            return frames.as_kind(frame, kind)[names]
+        _refuse_lacking(path, set(frames.schema(kind).names) - set(footer.schema.to_arrow_schema().names))
         words = _WORDS if only is not None else []
-        arrow = pq.read_table(
-            path, columns=wanted.names, partitioning=None, read_dictionary=words
-        ).replace_schema_metadata(None)
-        kept = [arrow.schema.field(column.name) if words and column.name == "labels" else column for column in wanted]
-        return Table(arrow.cast(pa.schema(kept))).light()
+        table = pq.read_table(path, columns=names, partitioning=None, read_dictionary=words).replace_schema_metadata(
+            None
+        )
+        types = [
+            table.schema.field(name) if words and name == "labels" else frames.schema(kind).field(name)
+            for name in names
+        ]
+        return frames.concat([frames.from_arrow(table.cast(pa.schema(types)))], kind)
     except FileNotFoundError:
         raise ManifestError(f"{path}: no such manifest") from None
     except (pa.ArrowException, ValueError, OSError) as error:
         raise ManifestError(f"{path}: cannot be read ({str(error).splitlines()[0]})") from None
 
 
-def _version(path: Path, metadata: Mapping[bytes, bytes]) -> int:
-    """The schema version of a file of ours; the newest where it says none, so that what it lacks is named. ManifestError for a pack."""
-    told = json.loads(metadata.get(parquet.KEY, b"{}"))
-    _refuse_pack(path, told)
-    return int(told.get("schema_version", SCHEMA_VERSION))
-
-
-def _refuse_pack(path: Path, told: Mapping[str, Any]) -> None:
-    if "pack" in told:
+def _refuse_pack(path: Path, metadata: Mapping[str, Any]) -> None:
+    if "pack" in metadata:
         raise ManifestError(
             f"{path}: a pack, not a manifest: prep rebuild {path.name} makes the set of it from your copies of the corpora"
         )
-
-
-def _raised(path: Path, arrow: pa.Table, kind: type, version: int) -> pa.Table:
-    """A table of an earlier schema with the columns of the newest: those that were added since are null."""
-    part, form = "drops" if kind is Drop else "rows", schema(kind)
-    raised = migrations.raised(Table(arrow.replace_schema_metadata(None)), part, version, SCHEMA_VERSION).arrow
-    added = [column for column in form if column.name not in raised.column_names]
-    _refuse_lacking(path, {column.name for column in added if not column.nullable})
-    for column in added:
-        raised = raised.append_column(column, pa.nulls(len(raised), column.type))
-    return raised.select(form.names).cast(form)
 
 
 def _refuse_lacking(path: Path, lacking: set[str]) -> None:

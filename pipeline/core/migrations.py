@@ -9,29 +9,31 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from pipeline.core.table import Table
+if TYPE_CHECKING:
+    import pandas as pd
 
 
-def unchanged(table: Table) -> Table:
-    """The table as it is."""
-    return table
+def unchanged(frame: pd.DataFrame) -> pd.DataFrame:
+    """The frame as it is."""
+    return frame
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
     """What makes rows, and drops, of one schema version those of the next."""
 
-    rows: Callable[[Table], Table] = unchanged
-    drops: Callable[[Table], Table] = unchanged
+    rows: Callable[[pd.DataFrame], pd.DataFrame] = unchanged
+    drops: Callable[[pd.DataFrame], pd.DataFrame] = unchanged
 
 
 STEPS: Mapping[int, Step] = {}  # schema version -> the step to the next one; version 1 is the first and the newest
 
 
-def raised(table: Table, part: str, since: int, until: int) -> Table:
-    """The table of schema version `since` as one of version `until`, but for columns that were added. part: `rows` or `drops`."""
+def raised(frame: pd.DataFrame, part: str, since: int, until: int) -> pd.DataFrame:
+    """The frame of schema version `since` as one of version `until`, but for columns that were added. part: `rows` or `drops`."""
     for version in range(since, until):
         step = STEPS.get(version, Step())
-        table = {"rows": step.rows, "drops": step.drops}[part](table)
-    return table
+        frame = {"rows": step.rows, "drops": step.drops}[part](frame)
+    return frame

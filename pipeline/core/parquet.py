@@ -13,8 +13,8 @@ import pyarrow.csv as pv
 import pyarrow.parquet as pq
 
 from pipeline.core import files
+from pipeline.core import frame as frames
 from pipeline.core.errors import ManifestError
-from pipeline.core.frame import to_arrow
 from pipeline.core.table import Table
 
 if TYPE_CHECKING:
@@ -27,16 +27,27 @@ HASH = pa.binary(16)  # how hashes lie in a small file
 _SPREAD = "BYTE_STREAM_SPLIT"  # first bytes with first bytes: of numbers that are near each other they are the same
 
 
-def write(path: Path, table: Table, metadata: Mapping[str, Any]) -> None:
-    """One table as Parquet: zstd, explicit types, metadata as canonical JSON; same table, same bytes."""
-    with files.replacing(path) as half:
-        marked = table.arrow.replace_schema_metadata({KEY: _text(metadata).encode()})
-        pq.write_table(marked, half, compression="zstd", row_group_size=_ROWS_A_GROUP)
+def _arrow(table: Any) -> pa.Table:
+    """An Arrow table, frame or Table as an Arrow table."""
+    if isinstance(table, pa.Table):
+        return table
+    return table.arrow if isinstance(table, Table) else frames.to_arrow(table)
 
 
-def write_small(path: Path, table: Table, metadata: Mapping[str, Any], few: Sequence[str]) -> None:
+def write(path: Path, table: Any, metadata: Mapping[str, Any]) -> None:
+    """A frame, Arrow table or Table as Parquet: zstd, explicit types, metadata as canonical JSON.
+
+    The same rows make the same bytes, however many pieces they came in: each row group is written as one piece.
+    """
+    arrow = _arrow(table).replace_schema_metadata({KEY: _text(metadata).encode()})
+    with files.replacing(path) as half, pq.ParquetWriter(half, arrow.schema, compression="zstd") as writer:
+        for start in range(0, len(arrow), _ROWS_A_GROUP):
+            writer.write_table(arrow.slice(start, _ROWS_A_GROUP).combine_chunks())
+
+
+def write_small(path: Path, table: Any, metadata: Mapping[str, Any], few: Sequence[str]) -> None:
     """The same in as few bytes as may be, for a file that is sent. few: columns of few different values. Bytes are hashes."""
-    arrow = table.arrow.replace_schema_metadata(None)  # or the metadata would be there twice
+    arrow = _arrow(table).replace_schema_metadata(None)  # or the metadata would be there twice
     hashes = [field.with_type(HASH) if pa.types.is_binary(field.type) else field for field in arrow.schema]
     arrow = arrow.cast(pa.schema(hashes))
     listed = [f.name for f in arrow.schema if f.name in few or pa.types.is_nested(f.type)]
@@ -61,7 +72,7 @@ def _text(metadata: Mapping[str, Any]) -> str:
     return json.dumps(metadata, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
 
 
-def write_parts(path: Path, parts: Iterable[Table], metadata: Mapping[str, str]) -> None:
+def write_parts(path: Path, parts: Iterable[Any], metadata: Mapping[str, str]) -> None:
     """Tables with the same columns, one at least, as one Parquet file, a row group each: only one of them is in memory at a time.
 
     For other tools' files: the metadata is theirs.
@@ -69,7 +80,7 @@ def write_parts(path: Path, parts: Iterable[Table], metadata: Mapping[str, str])
     with files.replacing(path) as half, ExitStack() as stack:
         writer = None
         for part in parts:
-            arrow = part.arrow.replace_schema_metadata(dict(metadata))
+            arrow = _arrow(part).replace_schema_metadata(dict(metadata))
             writer = writer or stack.enter_context(
                 pq.ParquetWriter(half, arrow.schema, compression="snappy", use_dictionary=False)
             )
@@ -78,7 +89,13 @@ def write_parts(path: Path, parts: Iterable[Table], metadata: Mapping[str, str])
 
 def write_csv(file: BinaryIO, frame: pd.DataFrame, heading: bool) -> None:
     """The rows as CSV: text is quoted, null is an empty cell. heading: whether the names of the columns come first."""
-    pv.write_csv(to_arrow(frame), file, pv.WriteOptions(include_header=heading, quoting_style="needed"))
+    pv.write_csv(frames.to_arrow(frame), file, pv.WriteOptions(include_header=heading, quoting_style="needed"))
+
+
+def read_frame(path: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """The frame of whatever was written here, and its metadata. ManifestError as `read`."""
+    table, found = read(path)
+    return table.frame, found
 
 
 def read(path: Path) -> tuple[Table, dict[str, Any]]:

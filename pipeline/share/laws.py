@@ -9,6 +9,7 @@ import numpy as np
 
 from pipeline.core import manifest
 from pipeline.core.errors import ManifestError
+from pipeline.core.frame import logical_hash
 from pipeline.core.manifest import Manifest
 from pipeline.core.table import Table
 from pipeline.share import pack as packs
@@ -107,7 +108,7 @@ def _options(held: Manifest, name: str, recipe: Mapping[str, Any]) -> Iterator[F
 
 def _drops(held: Manifest) -> Iterator[Finding]:
     try:
-        here = held.drops().digest()
+        here = logical_hash(held.drops)
     except ManifestError as error:
         yield Finding("drops", "missing", str(error))
         return

@@ -125,7 +125,9 @@ def write(held: Manifest, path: Path) -> Packed:
 def _dropped(held: Manifest) -> dict[str, int]:
     """`filter scenario` -> 240; nothing where the drops are not there."""
     try:
-        counts = held.drops().query("SELECT concat(stage, ' ', reason), count(*) FROM rows GROUP BY 1 ORDER BY 1")
+        counts = Table.of_frame(held.drops).query(
+            "SELECT concat(stage, ' ', reason), count(*) FROM rows GROUP BY 1 ORDER BY 1"
+        )
     except ManifestError:
         return {}
     return {str(reason): int(count) for reason, count in counts}
