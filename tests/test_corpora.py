@@ -20,7 +20,7 @@ from pipeline.archives import Root
 from pipeline.archives.names import is_audio
 from pipeline.core.errors import PrepError, SourceError
 from pipeline.core.row import Clip, Place
-from pipeline.corpora import Claims
+from pipeline.corpora import Listing
 
 TEXTS = ("NAME", "TITLE", "HOMEPAGE", "LICENCE", "LICENCE_URL", "ATTRIBUTION", "RESTRICTIONS", "DOWNLOAD")
 NOWHERE = Place("", "", 0, 0, 0, -1)
@@ -64,14 +64,14 @@ CONTAINERS = [in_folder_with_nfd_names, in_zip, in_stored_nfd_zip, in_cp949_zip,
 
 
 @pytest.fixture
-def claims(tmp_path: Path) -> Callable[..., Claims]:
-    """Claims of a corpus's sample, or of other files, held in a folder or another container."""
+def claims(tmp_path: Path) -> Callable[..., Listing]:
+    """Listing of a corpus's sample, or of other files, held in a folder or another container."""
 
     def made(
         name: str,
         hold: Callable[[Path, Mapping[str, bytes]], None] = in_folder,
         files: Mapping[str, bytes] | None = None,
-    ) -> Claims:
+    ) -> Listing:
         folder = tmp_path / f"{name}-{hold.__name__}-{len(list(tmp_path.iterdir()))}"
         folder.mkdir()
         hold(folder, SAMPLES[name] if files is None else files)
@@ -119,7 +119,7 @@ def test_listing_the_corpora_loads_none_of_them() -> None:
 
 
 @each_corpus
-def test_keys_and_sources_are_unique_and_in_order(name: str, claims: Callable[..., Claims]) -> None:
+def test_keys_and_sources_are_unique_and_in_order(name: str, claims: Callable[..., Listing]) -> None:
     clips = claims(name).clips
     keys = [clip.key for clip in clips]
     assert keys
@@ -129,7 +129,7 @@ def test_keys_and_sources_are_unique_and_in_order(name: str, claims: Callable[..
 
 
 @each_corpus
-def test_splits_kinds_and_labels_are_of_the_known_sorts(name: str, claims: Callable[..., Claims]) -> None:
+def test_splits_kinds_and_labels_are_of_the_known_sorts(name: str, claims: Callable[..., Listing]) -> None:
     for clip in claims(name).clips:
         assert clip.split in ("train", "dev", "test")
         assert clip.kind in ("speech", "noise")
@@ -138,7 +138,7 @@ def test_splits_kinds_and_labels_are_of_the_known_sorts(name: str, claims: Calla
 
 
 @each_corpus
-def test_every_recording_is_a_clip_a_drop_or_named_as_ignored(name: str, claims: Callable[..., Claims]) -> None:
+def test_every_recording_is_a_clip_a_drop_or_named_as_ignored(name: str, claims: Callable[..., Listing]) -> None:
     found = claims(name)
     audio = [path for path in SAMPLES[name] if is_audio(path)]
     unheard = {"no_audio"} | ({"bad_label"} if name == "recordings" else set())
@@ -149,7 +149,7 @@ def test_every_recording_is_a_clip_a_drop_or_named_as_ignored(name: str, claims:
 
 
 @each_corpus
-def test_drops_have_unlike_ids_a_word_and_a_sentence(name: str, claims: Callable[..., Claims]) -> None:
+def test_drops_have_unlike_ids_a_word_and_a_sentence(name: str, claims: Callable[..., Listing]) -> None:
     found = claims(name)
     ids = [drop.id for drop in found.drops]
     assert ids == sorted(set(ids))
@@ -164,7 +164,7 @@ def test_drops_have_unlike_ids_a_word_and_a_sentence(name: str, claims: Callable
 @each_corpus
 @pytest.mark.parametrize("hold", CONTAINERS, ids=lambda hold: hold.__name__)
 def test_the_container_changes_no_clip_and_no_reason(
-    name: str, hold: Callable[..., None], claims: Callable[..., Claims]
+    name: str, hold: Callable[..., None], claims: Callable[..., Listing]
 ) -> None:
     plain, held = claims(name), claims(name, hold)
     assert placeless(held.clips) == placeless(plain.clips)
@@ -172,7 +172,7 @@ def test_the_container_changes_no_clip_and_no_reason(
 
 
 @each_corpus
-def test_a_corpus_moved_says_the_same_to_the_letter(name: str, claims: Callable[..., Claims]) -> None:
+def test_a_corpus_moved_says_the_same_to_the_letter(name: str, claims: Callable[..., Listing]) -> None:
     first, second = claims(name), claims(name)
     assert placeless(first.clips) == placeless(second.clips)
     assert (first.drops, first.notes, first.ignored) == (second.drops, second.notes, second.ignored)
@@ -188,14 +188,14 @@ def test_places_finds_every_clip_where_clips_does(name: str, tmp_path: Path) -> 
 
 
 @each_corpus
-def test_claims_travel_to_another_process(name: str, claims: Callable[..., Claims]) -> None:
+def test_claims_travel_to_another_process(name: str, claims: Callable[..., Listing]) -> None:
     found = claims(name)
     assert pickle.loads(pickle.dumps(found)) == found
 
 
 @each_corpus
 @pytest.mark.parametrize("other", corpora.names())
-def test_the_root_of_another_corpus_is_refused(name: str, other: str, claims: Callable[..., Claims]) -> None:
+def test_the_root_of_another_corpus_is_refused(name: str, other: str, claims: Callable[..., Listing]) -> None:
     if other == name:
         return
     with pytest.raises(SourceError, match=f"(?s)^{name}: .*expected"):
@@ -203,7 +203,7 @@ def test_the_root_of_another_corpus_is_refused(name: str, other: str, claims: Ca
 
 
 @each_corpus
-def test_a_root_without_a_single_recording_is_refused(name: str, claims: Callable[..., Claims]) -> None:
+def test_a_root_without_a_single_recording_is_refused(name: str, claims: Callable[..., Listing]) -> None:
     with pytest.raises(SourceError, match=r"expected"):
         claims(name, in_folder, {"README.md": b"nothing here"})
 

@@ -13,23 +13,23 @@ from pipeline.demo.containers import zipped
 from pipeline.archives import Root
 from pipeline.core.errors import SourceError
 from pipeline.core.row import Clip
-from pipeline.corpora import Claims, find
+from pipeline.corpora import Listing, find
 
 Files = Mapping[str, bytes]
 
 
 @pytest.fixture
-def claims(tmp_path: Path) -> Callable[[Files], Claims]:
+def claims(tmp_path: Path) -> Callable[[Files], Listing]:
     return lambda files: find("recordings").clips(Root("recordings", write(tmp_path, files)))
 
 
 @pytest.fixture
-def clip(claims: Callable[[Files], Claims]) -> Callable[[str], Clip]:
+def clip(claims: Callable[[Files], Listing]) -> Callable[[str], Clip]:
     """The clip that a table of one line makes of `a.wav`."""
     return lambda table: claims(recordings(table, "a.wav")).clips[0]
 
 
-def reasons(found: Claims) -> dict[str, str]:
+def reasons(found: Listing) -> dict[str, str]:
     return {drop.id: drop.reason for drop in found.drops}
 
 
@@ -52,7 +52,7 @@ def test_a_clip_holds_what_its_line_says(clip: Callable[[str], Clip]) -> None:
 @pytest.mark.parametrize("delimiter", [",", ";", "\t"])
 @pytest.mark.parametrize("name", ["metadata.csv", "목록.TSV", "list.txt", "sub/table.csv"])
 def test_the_table_is_found_whatever_its_name_encoding_and_delimiter(
-    name: str, delimiter: str, coded: str, claims: Callable[[Files], Claims]
+    name: str, delimiter: str, coded: str, claims: Callable[[Files], Listing]
 ) -> None:
     table = f"파일{delimiter}text\r\na.wav{delimiter}살려주세요\r\n".encode(coded)
     (clip,) = claims({name: table, "a.wav": WAV}).clips
@@ -124,14 +124,14 @@ def test_splits_go_by_several_names(cell: str, split: str, clip: Callable[[str],
     assert clip(f"file,set\na.wav,{cell}\n").split == split
 
 
-def test_without_a_split_a_recording_is_test_and_that_is_noted(claims: Callable[[Files], Claims]) -> None:
+def test_without_a_split_a_recording_is_test_and_that_is_noted(claims: Callable[[Files], Listing]) -> None:
     found = claims(recordings("file\na.wav\n", "a.wav"))
     assert [clip.split for clip in found.clips] == ["test"]
     assert found.notes == ["1 lines of metadata.csv give no split and count as test"]
 
 
 @pytest.mark.parametrize(("line", "reason"), [("a.wav,later,x", "unknown_split"), ("a.wav,train,music", "bad_line")])
-def test_a_split_or_kind_that_is_none_is_a_drop(line: str, reason: str, claims: Callable[[Files], Claims]) -> None:
+def test_a_split_or_kind_that_is_none_is_a_drop(line: str, reason: str, claims: Callable[[Files], Listing]) -> None:
     found = claims(recordings(f"file,split,kind\n{line}\nb.wav,test,noise\n", "a.wav", "b.wav"))
     assert reasons(found) == {"recordings/a.wav": reason}
 
@@ -152,7 +152,7 @@ def test_a_split_or_kind_that_is_none_is_a_drop(line: str, reason: str, claims: 
 )
 @pytest.mark.parametrize("on_disk", ["NFC", "NFD"])
 def test_a_file_is_found_however_its_cell_is_spelled(
-    cell: str, on_disk: str, claims: Callable[[Files], Claims]
+    cell: str, on_disk: str, claims: Callable[[Files], Listing]
 ) -> None:
     form = "NFD" if on_disk == "NFD" else "NFC"
     (clip,) = claims(
@@ -161,20 +161,30 @@ def test_a_file_is_found_however_its_cell_is_spelled(
     assert clip.key == normalize("NFC", cell).strip().replace("\\", "/").removeprefix("./")
 
 
-def test_the_exact_spelling_wins_over_the_looser(claims: Callable[[Files], Claims]) -> None:
+def test_a_path_from_another_machine_is_found_by_its_end(claims: Callable[[Files], Listing]) -> None:
+    found = claims(
+        recordings("file\n/home/kim/set/wav/a.wav\nD:\\\\set\\\\wav\\\\b.wav\n", "wav/a.wav", "wav/b.wav", "b.wav")
+    )
+    assert [(clip.key, clip.place.container) for clip in found.clips] == [
+        ("/home/kim/set/wav/a.wav", "wav/a.wav"),
+        ("D:/set/wav/b.wav", "wav/b.wav"),
+    ]
+
+
+def test_the_exact_spelling_wins_over_the_looser(claims: Callable[[Files], Listing]) -> None:
     found = claims(recordings("file\na.wav\nA.wav\na.flac\n", "a.wav", "A.wav", "a.flac"))
     assert sorted(clip.place.container for clip in found.clips) == ["A.wav", "a.flac", "a.wav"]
 
 
 @pytest.mark.parametrize("cell", ["a", "A.WAV"])
-def test_a_cell_that_fits_two_files_is_a_drop_that_names_them(cell: str, claims: Callable[[Files], Claims]) -> None:
+def test_a_cell_that_fits_two_files_is_a_drop_that_names_them(cell: str, claims: Callable[[Files], Listing]) -> None:
     others = ("a.wav", "a.flac") if cell == "a" else ("a.wav", "A.wav")
     found = claims(recordings(f"file\n{cell}\nb.wav\n", *others, "b.wav"))
     assert reasons(found) == {f"recordings/{cell}": "ambiguous_name"}
     assert all(name in found.drops[0].detail for name in others)
 
 
-def test_missing_unlisted_and_repeated_recordings_are_drops(claims: Callable[[Files], Claims]) -> None:
+def test_missing_unlisted_and_repeated_recordings_are_drops(claims: Callable[[Files], Listing]) -> None:
     found = claims(recordings("file,text\na.wav,x\ngone.wav,x\na.wav,y\nA.WAV,z\n", "a.wav", "more.wav"))
     assert [clip.text for clip in found.clips] == ["x"]
     assert reasons(found) == {
@@ -185,7 +195,7 @@ def test_missing_unlisted_and_repeated_recordings_are_drops(claims: Callable[[Fi
     }
 
 
-def test_a_line_with_too_many_cells_is_a_drop_and_one_with_too_few_is_not(claims: Callable[[Files], Claims]) -> None:
+def test_a_line_with_too_many_cells_is_a_drop_and_one_with_too_few_is_not(claims: Callable[[Files], Listing]) -> None:
     found = claims(
         recordings("file,text,label\na.wav,살려주세요, 빨리,saveme\nb.wav,도와주세요\n\n,x,y\n", "a.wav", "b.wav")
     )
@@ -204,13 +214,13 @@ def test_a_spreadsheet_programs_first_line_on_the_delimiter_is_passed_over(clip:
     assert clip("sep=;\r\nfile;text\r\na.wav;살려주세요\r\n").text == "살려주세요"
 
 
-def test_the_table_may_lie_in_an_archive_with_one_folder_in_it(claims: Callable[[Files], Claims]) -> None:
+def test_the_table_may_lie_in_an_archive_with_one_folder_in_it(claims: Callable[[Files], Listing]) -> None:
     inside = {"recordings/metadata.csv": b"file\nwav/a.wav\n", "recordings/wav/a.wav": WAV}
     (clip,) = claims({"recordings.zip": zipped(inside)}).clips
     assert clip.key == "wav/a.wav"
 
 
-def test_a_speaker_in_two_splits_is_noted(claims: Callable[[Files], Claims]) -> None:
+def test_a_speaker_in_two_splits_is_noted(claims: Callable[[Files], Listing]) -> None:
     found = claims(recordings("file,speaker,split\na.wav,s1,train\nb.wav,s1,test\n", "a.wav", "b.wav"))
     assert found.notes == ["1 speakers are in more than one split (s1)"]
 
@@ -240,7 +250,7 @@ def test_a_speaker_in_two_splits_is_noted(claims: Callable[[Files], Claims]) -> 
     ],
 )
 def test_a_table_that_cannot_be_used_is_one_clear_error(
-    files: dict[str, bytes], said: str, claims: Callable[[Files], Claims]
+    files: dict[str, bytes], said: str, claims: Callable[[Files], Listing]
 ) -> None:
     with pytest.raises(SourceError, match=f"^recordings: .*{said}"):
         claims(files)

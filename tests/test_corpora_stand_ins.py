@@ -12,7 +12,7 @@ import pytest
 
 from pipeline import corpora
 from pipeline.archives import Root
-from pipeline.corpora import Claims
+from pipeline.corpora import Listing
 
 MAKER = Path(__file__).parents[2] / "shared/tools/make-corpora"
 pytestmark = pytest.mark.skipif(
@@ -46,7 +46,7 @@ def expected(stand_ins: Path, name: str) -> dict[str, dict[str, Any]]:
     return truth
 
 
-def claims(stand_ins: Path, name: str) -> Claims:
+def claims(stand_ins: Path, name: str) -> Listing:
     return corpora.find(name).clips(Root(name, stand_ins / FOLDERS[name]))
 
 

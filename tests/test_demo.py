@@ -26,7 +26,7 @@ from pipeline.archives import Root
 from pipeline.audio.codec import decode, floats
 from pipeline.core.errors import CorruptMember
 from pipeline.core.keys import rng
-from pipeline.corpora import Claims
+from pipeline.corpora import Listing
 
 MEMBERS = {f"폴더/{n}_가.wav": bytes([n]) * (500 * n) for n in range(9)}
 
@@ -42,7 +42,7 @@ def root(demo: Path, name: str) -> Root:
     return Root(name, demo / ROOTS[name])
 
 
-def claims(demo: Path, name: str) -> Claims:
+def claims(demo: Path, name: str) -> Listing:
     return corpora.find(name).clips(root(demo, name))
 
 

@@ -20,7 +20,7 @@ from test_corpora import CONTAINERS
 from pipeline.archives import Root
 from pipeline.archives.names import is_audio
 from pipeline.core.row import Place
-from pipeline.corpora import Claims, recordings
+from pipeline.corpora import Listing, recordings
 
 Files = Mapping[str, bytes]
 NOWHERE = Place("", "", 0, 0, 0, -1)
@@ -33,17 +33,17 @@ def odd(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def claims(tmp_path: Path) -> Callable[..., Claims]:
+def claims(tmp_path: Path) -> Callable[..., Listing]:
     """What the adapter claims of files, read as a form or as it finds them."""
 
-    def of(files: Files, form: str | None = None) -> Claims:
+    def of(files: Files, form: str | None = None) -> Listing:
         root = Root("recordings", write(tmp_path / "root", files))
         return recordings.clips_from(root, form) if form else recordings.clips(root)
 
     return of
 
 
-def reasons(found: Claims) -> dict[str, str]:
+def reasons(found: Listing) -> dict[str, str]:
     return {drop.id.removeprefix("recordings/"): drop.reason for drop in found.drops}
 
 
@@ -84,7 +84,7 @@ def test_a_set_comes_back_with_its_ids_transcripts_labels_splits_and_samples(
         assert back.kind == ("noise" if row.kind == "noise" else "speech")
 
 
-def test_groups_of_several_corpora_stay_apart_when_they_come_back(claims: Callable[..., Claims]) -> None:
+def test_groups_of_several_corpora_stay_apart_when_they_come_back(claims: Callable[..., Listing]) -> None:
     own = {
         "source": "@x/a",
         "kind": "speech",
@@ -131,7 +131,7 @@ def spoken(name: str, length: float = 1.0, **more: Any) -> SupervisionSegment:
 
 @pytest.mark.parametrize("end", [".jsonl", ".jsonl.gz"])
 def test_cuts_that_lhotse_wrote_on_another_machine_are_read(
-    end: str, tmp_path: Path, claims: Callable[..., Claims]
+    end: str, tmp_path: Path, claims: Callable[..., Listing]
 ) -> None:
     elsewhere = tmp_path / "elsewhere/data"
     held = RecordingSet.from_recordings(recording(elsewhere, f"wav/{name}.wav") for name in ("a", "b"))
@@ -157,7 +157,7 @@ def test_cuts_that_lhotse_wrote_on_another_machine_are_read(
 
 
 def test_recordings_and_supervisions_that_lhotse_wrote_are_joined(
-    tmp_path: Path, claims: Callable[..., Claims]
+    tmp_path: Path, claims: Callable[..., Listing]
 ) -> None:
     root = tmp_path / "root"
     held = RecordingSet.from_recordings(recording(root, f"wav/{name}.wav") for name in ("a", "b", "c"))
@@ -173,7 +173,7 @@ def test_recordings_and_supervisions_that_lhotse_wrote_are_joined(
     assert reasons(found) == {"gone-1": "no_recording"}
 
 
-def test_cuts_that_are_not_of_a_plain_file_are_drops(tmp_path: Path, claims: Callable[..., Claims]) -> None:
+def test_cuts_that_are_not_of_a_plain_file_are_drops(tmp_path: Path, claims: Callable[..., Listing]) -> None:
     root = tmp_path / "root"
     whole = [recording(root, f"wav/{n}.wav").to_cut().with_id(f"cut{n}") for n in range(6)]
     noise = recording(root, "wav/noise.wav").to_cut()
@@ -199,7 +199,7 @@ def test_cuts_that_are_not_of_a_plain_file_are_drops(tmp_path: Path, claims: Cal
     )
 
 
-def test_lines_of_nemo_are_read_with_what_else_they_say(claims: Callable[..., Claims]) -> None:
+def test_lines_of_nemo_are_read_with_what_else_they_say(claims: Callable[..., Listing]) -> None:
     told = {
         "audio_filepath": "/mnt/x/wav/a.wav",
         "duration": 3.2,
@@ -220,7 +220,7 @@ def test_lines_of_nemo_are_read_with_what_else_they_say(claims: Callable[..., Cl
     assert clip.labels == {"label": "SaveMe", "age": "71", "stated_s": "3.2"}
 
 
-def test_lines_of_nemo_that_cannot_be_used_are_drops(claims: Callable[..., Claims]) -> None:
+def test_lines_of_nemo_that_cannot_be_used_are_drops(claims: Callable[..., Listing]) -> None:
     manifest = lines(
         {"audio_filepath": "wav/a.wav", "duration": 1.0, "offset": 0.0, "text": "x"},
         {"audio_filepath": "wav/b.wav", "duration": 1.0, "offset": 2.5, "text": "x"},
@@ -244,7 +244,7 @@ def test_lines_of_nemo_that_cannot_be_used_are_drops(claims: Callable[..., Claim
     }
 
 
-def test_pieces_of_one_recording_are_clips_of_one_group(claims: Callable[..., Claims]) -> None:
+def test_pieces_of_one_recording_are_clips_of_one_group(claims: Callable[..., Listing]) -> None:
     manifest = lines(
         {"audio_filepath": "talks/a.wav", "offset": 0, "duration": 1.5, "text": "하나"},
         {"audio_filepath": "talks/a.wav", "offset": 1.5, "duration": 2.5, "text": "둘"},
@@ -260,6 +260,31 @@ def test_pieces_of_one_recording_are_clips_of_one_group(claims: Callable[..., Cl
     assert reasons(found) == {"talks/a-0001500-0004000#2": "duplicate_id", "talks/b.wav": "bad_line"}
 
 
+def test_lines_of_another_form_than_lhotses_are_drops(claims: Callable[..., Listing]) -> None:
+    odd: list[dict[str, Any]] = [
+        {"type": "MonoCut", "id": "a", "recording": "wav/a.wav"},
+        {
+            "type": "MonoCut",
+            "id": "b",
+            "start": "soon",
+            "recording": {"sources": [{"type": "file", "source": "b.wav"}]},
+        },
+        {"type": "MixedCut", "id": "c", "tracks": ["d", 3]},
+        {"type": "MonoCut"},
+    ]
+    good = {"sources": [{"type": "file", "source": "wav/a.wav"}], "sampling_rate": 16_000, "num_samples": 16_000}
+    found = claims({"cuts.jsonl": lines(*odd, {"type": "MonoCut", "id": "e", "recording": good}), "wav/a.wav": WAV})
+    assert [clip.key for clip in found.clips] == ["e"]
+    assert reasons(found) == {f"cuts.jsonl:{number}": "bad_line" for number in (1, 2, 3, 4)}
+
+
+def test_a_recording_without_an_id_is_a_drop(claims: Callable[..., Listing]) -> None:
+    recording = {"sources": [{"type": "file", "source": "wav/a.wav"}], "sampling_rate": 16_000, "num_samples": 16_000}
+    found = claims({"recordings.jsonl": lines(recording, recording | {"id": "f"}), "wav/a.wav": WAV})
+    assert [clip.key for clip in found.clips] == ["f"]
+    assert reasons(found) == {"recordings.jsonl:1": "bad_line"}
+
+
 KALDI = {
     "data/train/wav.scp": b"s1-a wav/a b.wav\ns1-b\twav/b.wav\ns2-c cat wav/c.wav |\ns2-d\n",
     "data/train/text": "s1-a 살려주세요  빨리\ns2-c x\n".encode(),
@@ -272,7 +297,7 @@ KALDI = {
 }
 
 
-def test_kaldi_directories_are_read_each_as_a_split(claims: Callable[..., Claims]) -> None:
+def test_kaldi_directories_are_read_each_as_a_split(claims: Callable[..., Listing]) -> None:
     found = claims(KALDI)
     assert {clip.key: (clip.split, clip.kind, clip.text, clip.group) for clip in found.clips} == {
         "s1-a": ("train", "speech", "살려주세요  빨리", "s1"),
@@ -314,7 +339,7 @@ SAMPLES: dict[str, Files] = {
 @pytest.mark.parametrize("form", SAMPLES)
 @pytest.mark.parametrize("hold", CONTAINERS, ids=lambda hold: hold.__name__)
 def test_the_container_changes_no_clip_and_no_reason(
-    form: str, hold: Callable[..., None], tmp_path: Path, claims: Callable[..., Claims]
+    form: str, hold: Callable[..., None], tmp_path: Path, claims: Callable[..., Listing]
 ) -> None:
     plain = claims(SAMPLES[form])
     (tmp_path / "held").mkdir()
@@ -329,7 +354,7 @@ def test_the_container_changes_no_clip_and_no_reason(
 
 
 @pytest.mark.parametrize("form", SAMPLES)
-def test_every_recording_is_a_clip_a_drop_or_named_by_one(form: str, claims: Callable[..., Claims]) -> None:
+def test_every_recording_is_a_clip_a_drop_or_named_by_one(form: str, claims: Callable[..., Listing]) -> None:
     found = claims(SAMPLES[form])
     taken = {clip.place.container for clip in found.clips}
     rest = [name for name in SAMPLES[form] if is_audio(name) and name not in taken]
@@ -342,7 +367,7 @@ def test_every_recording_is_a_clip_a_drop_or_named_by_one(form: str, claims: Cal
 # ---- which manifest
 
 
-def test_a_table_comes_first_and_another_manifest_beside_it_is_noted(claims: Callable[..., Claims]) -> None:
+def test_a_table_comes_first_and_another_manifest_beside_it_is_noted(claims: Callable[..., Listing]) -> None:
     both = {
         "metadata.csv": b"file,text\na.wav,x\n",
         "train.jsonl": lines({"audio_filepath": "a.wav", "text": "y"}),
@@ -379,7 +404,11 @@ def test_two_tools_manifests_must_be_told_apart(tmp_path: Path) -> None:
             1,
             "no manifest of kaldi under the root: found a.wav, train.jsonl; expected a data directory",
         ),
-        (["recordings", "c", "--from", "nemo"], 1, "none of the recordings that train.jsonl names lies under the root"),
+        (
+            ["recordings", "c", "--from", "nemo"],
+            1,
+            "none of 1 files that train.jsonl names lies under the root: it names b.wav; found a.wav",
+        ),
         (["recordings", "d"], 1, "or a manifest of Lhotse, NeMo or Kaldi"),
         (["recordings", "e", "--from", "lhotse"], 1, "cuts.jsonl.gz"),
     ],

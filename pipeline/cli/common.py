@@ -262,7 +262,7 @@ def report(ran: Ran, name: str, common: Common, path: Path | None) -> None:
         }
         told |= {"notes": list(ran.notes), "manifest": str(path) if path else None}
         if ran.claims is not None and ran.claims.inventory is not None:
-            told["inventory"] = ran.claims.inventory.as_dict()
+            told["inventory"] = ran.claims.inventory
         click.echo(json.dumps(told, ensure_ascii=False))
         return
     click.echo(line(ran, name))

@@ -27,11 +27,12 @@ from pipeline.cli.common import (
     stage_common,
     watch,
 )
+from pipeline.cli.corpora import inventory_text
 from pipeline.cli.fields import field_options
 from pipeline.core import manifest
 from pipeline.core.errors import ManifestError, PrepError
 from pipeline.core.table import Table
-from pipeline.corpora import FORMS, Claims, lexicon, recordings
+from pipeline.corpora import FORMS, Listing, lexicon, recordings
 from pipeline.engine import steps as build
 from pipeline.engine.run import STORED_BYTES_A_SECOND
 from pipeline.engine.steps import Ran
@@ -92,11 +93,11 @@ def ingest(corpus: str, folder: Path | None, form: str | None, **options: Any) -
     if folder is not None:
         _remember(name, roots)
     if not common.json and ran.claims is not None and ran.claims.inventory is not None:
-        click.echo(ran.claims.inventory.as_text())
+        click.echo(inventory_text(ran.claims.inventory))
     report(ran, f"ingest {name}", common, out)
 
 
-def _claim(name: str, form: str | None) -> Callable[[Root], Claims]:
+def _claim(name: str, form: str | None) -> Callable[[Root], Listing]:
     """What says which recordings a corpus has: its adapter, or for recordings the manifest of another tool."""
     if form is None:
         return corpora.find(name).clips

@@ -1,50 +1,57 @@
-"""The corpora: one file each, found by its file name. A file whose name begins with "_" is not a corpus but a part of one.
+"""The corpora, one file each: what a corpus says of its recordings, what its licence allows, and how it is found by name.
 
-An adapter says where each recording lies and what the corpus claims of it. It reads listings, labels and tables; it never
-opens a recording. Write another by writing another file: `tests/test_corpora.py` tests it for being there.
+An adapter reads listings, labels and tables; it never opens a recording. Write another one by writing another file, in
+this package or outside it (`examples/my_corpus.py`); `tests/test_corpora.py` tests each for being there.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+import sys
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import cache
-from importlib import import_module
+from functools import cache, partial
+from hashlib import blake2b
+from importlib import import_module, metadata
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
 from pkgutil import iter_modules
-from typing import TYPE_CHECKING, Protocol, cast
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from pipeline.core.errors import PrepError, did_you_mean
 
 if TYPE_CHECKING:
     from pipeline.archives import Root
     from pipeline.core.row import Clip, Drop, Place
-    from pipeline.corpora._inventory import Inventory
 
-NOT_CORPORA = {"lexicon", "rights"}  # modules of this package that are no adapter
+NOT_CORPORA = {"adapter", "lexicon", "rights"}  # modules of this package that are no adapter
+ENTRY_POINTS = "call_for_help_prep.corpora"  # the group in which an installed package names its adapters
 FORMS = ("lhotse", "nemo", "kaldi")  # tools whose manifests may stand in for the table of one's own recordings
 
 
 @dataclass(frozen=True, slots=True)
-class Claims:
-    """All that a corpus says of a root: each file under it is in a clip, in a drop, or named in `ignored`.
+class Listing:
+    """All that a corpus has under a root: each file under it is in a clip, in a drop, or named in `ignored`.
 
     clips: sorted by key. drops: sorted by id, stage "ingest", id `<corpus>/<key>`; where a key came more than once the
-    files not taken are `<corpus>/<key>#2`, `#3`. ignored: virtual names of files that are no recordings and no labels,
-    sorted. notes: sentences for a person, on what was odd but not lost.
+    files not taken are `<corpus>/<key>#2`, `#3`. inventory: counts of what the labels hold, as `--json` prints them.
+    notes: sentences for a person, on what was odd but not lost. ignored: names of files that are no recordings and no
+    labels, sorted.
     """
 
     clips: list[Clip]
     drops: list[Drop]
-    inventory: Inventory | None = None
+    inventory: dict[str, Any] | None = None
     notes: list[str] = field(default_factory=list)
     ignored: list[str] = field(default_factory=list)
 
 
 class Corpus(Protocol):
-    """What each adapter module holds.
+    """What each adapter module holds; `places` and `flags` may be left out.
 
-    SHARE_AUDIO, SHARE_TRANSCRIPTS, SHARE_LABELS: whether the licence lets them be passed on. RESTRICTIONS: one sentence on
-    what may be done with it. DOWNLOAD: how one comes by it.
+    NAME: lower-case letters, digits and hyphens. SHARE_AUDIO, SHARE_TRANSCRIPTS, SHARE_LABELS: whether the licence lets
+    them be passed on. RESTRICTIONS: one sentence on what may be done with it. DOWNLOAD: how one comes by it.
     """
 
     NAME: str
@@ -59,30 +66,118 @@ class Corpus(Protocol):
     RESTRICTIONS: str
     DOWNLOAD: str
 
-    def places(self, root: Root) -> dict[str, Place]:
-        """Clip.source -> where the recording lies; opens no label, so it may name recordings that `clips` drops."""
+    def clips(self, root: Root) -> Listing:
+        """Every recording of the corpus, and every file that is none. SourceError where the root holds another corpus."""
 
-    def clips(self, root: Root) -> Claims:
-        """Every recording that the corpus claims, and every file that is none. SourceError where the root holds another corpus."""
+    def places(self, root: Root) -> dict[str, Place]:
+        """Clip.source -> where the recording lies. Without this function it is taken from `clips`.
+
+        Where `clips` reads many labels, this one need not: it may also name recordings that `clips` drops.
+        """
 
     def flags(self, labels: Mapping[str, str], frames: int, rate_hz: int) -> dict[str, str]:
-        """Labels that can only be told once the recording was measured; mostly none."""
+        """Labels that need the measured length of the recording. Without this function there are none."""
 
 
-def no_flags(labels: Mapping[str, str], frames: int, rate_hz: int) -> dict[str, str]:
-    """No labels: the `flags` of a corpus whose labels cannot contradict its recordings."""
-    return {}
+_TEXTS = ("NAME", "TITLE", "HOMEPAGE", "LICENCE", "LICENCE_URL", "ATTRIBUTION", "RESTRICTIONS", "DOWNLOAD")
+_SHARES = ("SHARE_AUDIO", "SHARE_TRANSCRIPTS", "SHARE_LABELS")
+_loaded: dict[str, tuple[str, Corpus]] = {}  # name -> (path of its file, adapter) of corpora from outside
+
+
+class UnknownCorpus(PrepError):
+    """No adapter of this name is in the package, installed or loaded."""
 
 
 def names() -> list[str]:
-    """The corpora, sorted: `aihub`, `cochlscene`, ..."""
-    modules = {m.name for m in iter_modules(__path__) if not m.name.startswith("_")} - NOT_CORPORA
-    return sorted(name.replace("_", "-") for name in modules)
+    """The corpora, sorted: those of this package, of installed packages, and those loaded from files."""
+    return sorted({*_own(), *_installed(), *_loaded})
 
 
 @cache
+def _own() -> dict[str, str]:
+    """Name -> module, of the adapters in this package."""
+    modules = {m.name for m in iter_modules(__path__) if not m.name.startswith("_")} - NOT_CORPORA
+    return {name.replace("_", "-"): f"{__name__}.{name}" for name in sorted(modules)}
+
+
+@cache
+def _installed() -> dict[str, metadata.EntryPoint]:
+    """Name -> entry point, of the adapters in other packages that are installed here."""
+    return {point.name: point for point in sorted(metadata.entry_points(group=ENTRY_POINTS))}
+
+
 def find(name: str) -> Corpus:
-    """The adapter of that name, loaded now; PrepError where there is none."""
-    if name not in names():
-        raise PrepError(f'unknown corpus "{name}"{did_you_mean(name, names())}')
-    return cast("Corpus", import_module(f"{__name__}.{name.replace('-', '_')}"))
+    """The adapter of that name, loaded now. UnknownCorpus where there is none."""
+    return _loaded[name][1] if name in _loaded else _find(name)
+
+
+@cache
+def _find(name: str) -> Corpus:
+    if name in _own():
+        return _checked(import_module(_own()[name]), _own()[name])
+    if name not in _installed():
+        raise UnknownCorpus(f'unknown corpus "{name}"{did_you_mean(name, names())}')
+    where = f"{_installed()[name].value}, installed as corpus {name}"
+    try:
+        module = _installed()[name].load()
+    except Exception as error:  # whatever somebody else's module does as it is imported
+        raise PrepError(f"{where}: cannot be loaded ({type(error).__name__}: {error})") from error
+    corpus = _checked(module, where)
+    if name != corpus.NAME:
+        raise PrepError(f'{where}: its NAME is "{corpus.NAME}"; the entry point must have the same name')
+    return corpus
+
+
+def load(path: str | Path) -> Corpus:
+    """The adapter in this file, which `find` and `names` know from now on; a file that was loaded before is not run again.
+
+    PrepError: the file cannot be run, is no adapter, or has the name of another corpus.
+    """
+    path = Path(path).expanduser().resolve()
+    for known, corpus in _loaded.values():
+        if known == str(path):
+            return corpus
+    spec = spec_from_file_location(f"corpus_{blake2b(str(path).encode(), digest_size=8).hexdigest()}", path)
+    if spec is None or spec.loader is None or not path.is_file():
+        raise PrepError(f"{path}: no Python file; expected an adapter of a corpus, such as examples/my_corpus.py")
+    module = module_from_spec(spec)
+    sys.modules[spec.name] = module  # where dataclasses of the file look for their module
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:  # whatever somebody else's file does as it is run
+        raise PrepError(f"{path}: cannot be loaded ({type(error).__name__}: {error})") from error
+    corpus = _checked(module, str(path))
+    if corpus.NAME in names():
+        raise PrepError(f'{path}: there is another corpus called "{corpus.NAME}"; give this one another NAME')
+    _loaded[corpus.NAME] = (str(path), corpus)
+    return corpus
+
+
+def loaded() -> tuple[str, ...]:
+    """The paths of the files that were loaded, for another process to load as well."""
+    return tuple(path for path, _ in _loaded.values())
+
+
+def _checked(module: ModuleType, where: str) -> Corpus:
+    """The module as an adapter, with the usual `places` and `flags` where it has none. PrepError names all that is wrong."""
+    content = vars(module)
+    faults = [
+        f"{name} (a text)" for name in _TEXTS if not isinstance(content.get(name), str) or not content[name].strip()
+    ]
+    faults += [f"{name} (True or False)" for name in _SHARES if not isinstance(content.get(name), bool)]
+    faults += [] if callable(content.get("clips")) else ["clips (a function of a root)"]
+    if not faults and not re.fullmatch("[a-z0-9]+(-[a-z0-9]+)*", content["NAME"]):
+        faults = [f'a NAME of lower-case letters, digits and hyphens, found "{content["NAME"]}"']
+    if faults:
+        raise PrepError(f"{where}: no adapter of a corpus: expected {', '.join(faults)}")
+    content.setdefault("places", partial(_places, content["clips"]))
+    content.setdefault("flags", _no_flags)
+    return cast("Corpus", module)
+
+
+def _places(clips: Callable[[Root], Listing], root: Root) -> dict[str, Place]:
+    return {clip.source: clip.place for clip in clips(root).clips}
+
+
+def _no_flags(labels: Mapping[str, str], frames: int, rate_hz: int) -> dict[str, str]:
+    return {}

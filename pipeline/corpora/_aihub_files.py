@@ -1,16 +1,18 @@
-"""Which files of the AI-Hub emergency corpus are recordings, which are labels, and which belong together."""
+"""Files of the AI-Hub emergency corpus: what their names say, which are recordings, which labels, which belong together.
+
+Numbers of classes differ between releases, so they say nothing; a class is known by its Korean name.
+"""
 
 from __future__ import annotations
 
-from collections import defaultdict
+import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
-from pipeline.archives.names import AUDIO_SUFFIXES, base, parts, stem
-from pipeline.core.errors import SourceError, sample
+from pipeline.archives.names import AUDIO_SUFFIXES, parts, stem
 from pipeline.core.row import Drop
-from pipeline.corpora._aihub_names import class_of, class_of_folder, file_name, splits_of
-from pipeline.corpora._listing import duplicates, kinds_of, largest_first
+from pipeline.corpora.adapter import by_key, no_recordings
 
 if TYPE_CHECKING:
     from pipeline.archives import Entry, Root
@@ -21,24 +23,110 @@ EXPECTED = (
     "expected Training and Validation (also 1.Training, TS_, VL_, ...) holding [원천]4.폭력범죄_1/4.폭력범죄_393886_label.wav "
     "and [라벨]4.폭력범죄/4.폭력범죄_393886.json, as folders, zips or tars; give the folder that holds both"
 )
+CLASSES = (
+    "강제추행(성범죄)",
+    "강도범죄",
+    "절도범죄",
+    "폭력범죄",
+    "화재",
+    "갇힘",
+    "응급의료",
+    "전기사고",
+    "가스사고",
+    "낙상",
+    "붕괴사고",
+    "태풍-강풍",
+    "지진",
+    "도움요청",
+    "실내",
+    "실외",
+)
+ALIASES = {
+    "성폭행(성범죄)": "강제추행(성범죄)",
+    "성추행(성범죄)": "강제추행(성범죄)",
+    "강제추행": "강제추행(성범죄)",
+    "성폭행": "강제추행(성범죄)",
+    "성추행": "강제추행(성범죄)",
+    "성범죄": "강제추행(성범죄)",
+    "태풍": "태풍-강풍",
+    "강풍": "태풍-강풍",
+}
+_NOT_HANGUL = re.compile("[^가-힣]+")
+_CANONICAL = {
+    _NOT_HANGUL.sub("", name): canonical
+    for name, canonical in {**dict(zip(CLASSES, CLASSES, strict=True)), **ALIASES}.items()
+}
+
+_COPY_MARK = re.compile(r"(?: ?\(\d+\)| - copy(?: \(\d+\))?| - 복사본(?: \(\d+\))?)+$", re.IGNORECASE)
+_CLASS_NUMBER = re.compile(r"^\s*\d{1,2}\s*[._]\s*(?=\D)")
+_LAST_DIGITS = re.compile(r"(\d+)\D*$")
+# A word, or the site's short form at the start of a name: TS_ (training, source), TL_ (training, labels), VS_, VL_.
+_SPLITS = {
+    "Training": re.compile(r"(?<![a-z])train(?:ing)?(?![a-z])|^\W*(?:\d+\W+)?t[sl](?![a-z])", re.IGNORECASE),
+    "Validation": re.compile(r"(?<![a-z])val(?:id(?:ation)?)?(?![a-z])|^\W*(?:\d+\W+)?v[sl](?![a-z])", re.IGNORECASE),
+}
+
+
+@lru_cache(maxsize=4096)
+def class_of(text: str) -> str | None:
+    """The one class that the text names, by its Korean name alone; None where it names none or several.
+
+    >>> class_of("[원천]14.도움요청_1"), class_of("성폭행 (성범죄)"), class_of("위급상황 음성_음향")
+    ('도움요청', '강제추행(성범죄)', None)
+    """
+    letters = _NOT_HANGUL.sub("", text)
+    found = {canonical for name, canonical in _CANONICAL.items() if name in letters}
+    return found.pop() if len(found) == 1 else None
+
+
+@lru_cache(maxsize=65536)
+def class_of_folder(folder: str) -> str | None:
+    """The class that the deepest telling part of a folder's path names."""
+    return next((name for part in reversed(folder.split("/")) if (name := class_of(part))), None)
+
+
+@lru_cache(maxsize=65536)
+def splits_of(path: str) -> frozenset[str]:
+    """Which of "Training", "Validation" the parts of a path name; both, or neither, is no answer.
+
+    >>> [sorted(splits_of(p)) for p in ("1.Training/원천데이터", "TS_5.화재", "VL_5.화재/x", "낙상")]
+    [['Training'], ['Training'], ['Validation'], []]
+    """
+    return frozenset(
+        split for split, pattern in _SPLITS.items() if any(pattern.search(part) for part in path.split("/"))
+    )
+
+
+def file_name(stem: str) -> tuple[str, str]:
+    """(id, class as spelled) of a file's name without suffix, each "" where there is none.
+
+    The id is the last run of digits; marks that browsers and file managers put on copies are no ids.
+
+    >>> file_name("4.폭력범죄_393886_label"), file_name("10.낙상_317257 (1)"), file_name("10.낙상")
+    (('393886', '폭력범죄'), ('317257', '낙상'), ('', '낙상'))
+    """
+    rest = _CLASS_NUMBER.sub("", _COPY_MARK.sub("", stem))
+    digits = _LAST_DIGITS.search(rest)
+    return (digits[1] if digits else "", (rest[: digits.start()] if digits else rest).strip(" _-"))
 
 
 class File(NamedTuple):
-    """A recording or a label whose split and id are known. named, folder: the class each names, None where none."""
+    """A recording or a label. key: `Training/757631`. named, folder: the class in its own name and in its folder's."""
 
     entry: Entry
+    key: str
     named: str | None
     folder: str | None
 
     @property
     def class_name(self) -> str | None:
-        """The class, its own name's before its folder's."""
+        """The class, that of its own name before that of its folder."""
         return self.named or self.folder
 
 
 @dataclass(frozen=True, slots=True)
-class Listing:
-    """Files by key, `Training/757631`, the one to take first."""
+class Files:
+    """Recordings and labels by key, of each the one to take first; drops; names of files that are neither."""
 
     audio: dict[str, list[File]]
     labels: dict[str, list[File]]
@@ -46,99 +134,48 @@ class Listing:
     ignored: list[str]
 
 
-def listed(root: Root) -> Listing:
-    """Every file under the root, put where it belongs; SourceError where not one is a recording of this corpus."""
-    found = Listing(defaultdict(list), defaultdict(list), [], [])
+def files_of(root: Root) -> Files:
+    """Every file under the root, sorted out; SourceError where not one is a recording of this corpus."""
+    audio: list[File] = []
+    labels: list[File] = []
+    drops: list[Drop] = []
+    ignored: list[str] = []
     for entry in root.entries():
         folder, name, suffix = parts(entry.name)
-        if suffix in AUDIO_SUFFIXES:
-            _put(entry, folder, name, found.audio, found.drops)
-        elif suffix == ".json":
-            _put(entry, folder, name, found.labels, found.drops)
+        if suffix not in AUDIO_SUFFIXES and suffix != ".json":
+            ignored.append(entry.name)
+            continue
+        digits, words = file_name(name)
+        splits = splits_of(folder) or splits_of(name)
+        if len(splits) != 1:
+            what = "both Training and Validation" if splits else "neither Training nor Validation"
+            drops.append(drop(entry.name, "unknown_split", f"{entry.name}: its path names {what}"))
+        elif not digits:
+            drops.append(drop(entry.name, "bad_name", f"{entry.name}: no id at the end of its name"))
         else:
-            found.ignored.append(entry.name)
-    if not found.audio:
-        names = [entry.name for entry in root.entries()]
-        raise SourceError(
-            f"{NAME}: no recording whose name gives a split and an id among {len(names):,} files under the root "
-            f"({kinds_of(names)}), such as {sample(names)}; {EXPECTED}"
-        )
-    audio = {key: _ranked(files, None) for key, files in found.audio.items()}
-    labels = {key: _ranked(files, audio.get(key)) for key, files in found.labels.items()}
-    return Listing(audio, labels, found.drops, found.ignored)
+            file = File(entry, f"{min(splits)}/{digits}", class_of(words), class_of_folder(folder))
+            (labels if suffix == ".json" else audio).append(file)
+    if not audio:
+        raise no_recordings(root, NAME, EXPECTED)
+    of_audio = {key: _ranked(files, None) for key, files in by_key(audio).items()}
+    of_labels = {key: _ranked(files, of_audio.get(key)) for key, files in by_key(labels).items()}
+    return Files(of_audio, of_labels, drops, ignored)
 
 
-def _put(entry: Entry, folder: str, stem: str, files: dict[str, list[File]], drops: list[Drop]) -> None:
-    """The entry under its key, or a Drop where its path gives no split or its name no id."""
-    name = file_name(stem)
-    splits = splits_of(folder) or splits_of(stem)
-    if len(splits) != 1:
-        found = "both Training and Validation" if splits else "neither Training nor Validation"
-        drops.append(Drop(f"{NAME}/{entry.name}", "ingest", "unknown_split", f"{entry.name}: its path names {found}"))
-    elif not name.id:
-        drops.append(Drop(f"{NAME}/{entry.name}", "ingest", "bad_name", f"{entry.name}: no id at the end of its name"))
-    else:
-        files[f"{min(splits)}/{name.id}"].append(File(entry, class_of(name.words), class_of_folder(folder)))
-
-
-def _ranked(files: list[File], partners: list[File] | None) -> list[File]:
-    """The file to take, then the rest: of its partner's class, named `..._label` (that is the cut recording), most bytes."""
+def _ranked(files: list[File], recordings: list[File] | None) -> list[File]:
+    """The file to take, then the rest: of the class of its recording, then named `..._label`, which is the cut one."""
     if len(files) == 1:
         return files
-    wanted = partners[0].class_name if partners else None
-    order = {id(entry): n for n, entry in enumerate(largest_first(file.entry for file in files))}
-    return sorted(
-        files,
-        key=lambda f: (wanted not in (None, f.class_name), "_label" not in stem(f.entry.name), order[id(f.entry)]),
-    )
+    wanted = recordings[0].class_name if recordings else None
+    return sorted(files, key=lambda f: (wanted not in (None, f.class_name), "_label" not in stem(f.entry.name)))
 
 
-def source(key: str, audio: File) -> str:
+def source(file: File) -> str:
     """`@aihub/Training/도움요청/757631`; the class is the file name's, else the folder's."""
-    split, _, digits = key.partition("/")
-    return f"@{NAME}/{split}/{audio.class_name or '-'}/{digits}"
-
-
-def orphans(listing: Listing) -> list[Drop]:
-    """A Drop for each recording without a label and each label without a recording, of the same split and id."""
-    no_label = [
-        drop(key, "no_label", f"{base(files[0].entry.name)}: no label (.json) in {key.partition('/')[0]} has its id")
-        for key, files in listing.audio.items()
-        if key not in listing.labels
-    ]
-    no_audio = [
-        drop(key, "no_audio", f"{base(files[0].entry.name)}: no recording in {key.partition('/')[0]} has its id")
-        for key, files in listing.labels.items()
-        if key not in listing.audio
-    ]
-    return no_label + no_audio
-
-
-def repeats(listing: Listing) -> list[Drop]:
-    """A Drop for each further recording and each further label of one key, numbered through."""
-    drops: list[Drop] = []
-    for key in sorted(listing.audio.keys() | listing.labels.keys()):
-        audio, labels = listing.audio.get(key, []), listing.labels.get(key, [])
-        if len(audio) > 1:
-            drops += duplicates(f"{NAME}/{key}", audio[0].entry, [file.entry for file in audio[1:]])
-        if len(labels) > 1:
-            drops += duplicates(
-                f"{NAME}/{key}", labels[0].entry, [file.entry for file in labels[1:]], first=max(2, len(audio) + 1)
-            )
-    return drops
-
-
-def both_splits(listing: Listing) -> list[str]:
-    """One sentence where ids occur in Training and in Validation."""
-    ids = {split: {key.partition("/")[2] for key in listing.audio if key.startswith(split)} for split in SPLITS}
-    both = ids["Training"] & ids["Validation"]
-    return (
-        [f"{len(both):,} ids occur in Training and in Validation, and are kept as different clips ({sample(both)})"]
-        if both
-        else []
-    )
+    split, _, digits = file.key.partition("/")
+    return f"@{NAME}/{split}/{file.class_name or '-'}/{digits}"
 
 
 def drop(key: str, reason: str, detail: str) -> Drop:
-    """The end of a key's way."""
+    """The Drop of a key, or of a file without one."""
     return Drop(f"{NAME}/{key}", "ingest", reason, detail)

@@ -1,123 +1,105 @@
-"""The table beside a set of recordings: which file it is, how it is encoded and cut, which column means what."""
+"""The table beside recordings of one's own: which file it is, how it is encoded and cut, which column means what."""
 
 from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from io import StringIO
+from posixpath import normpath
 from typing import TYPE_CHECKING
 from unicodedata import normalize
 
 from pipeline.archives.names import suffix
 from pipeline.core.errors import CorruptMember, SourceError, sample
-from pipeline.corpora._listing import kinds_of
+from pipeline.corpora.adapter import kinds_of
 
 if TYPE_CHECKING:
     from pipeline.archives import Entry, Root
 
 # Each role and the headings it goes by, the likeliest first; compared in lower case, with spaces and hyphens as "_".
-COLUMNS: dict[str, tuple[str, ...]] = {
-    "file": (
-        "file",
-        "path",
-        "filename",
-        "file_name",
-        "audio",
-        "wav",
-        "filepath",
-        "file_path",
-        "audio_path",
-        "audio_file",
-        "wav_path",
-        "파일",
-        "파일명",
-    ),
-    "transcript": ("transcript", "transcription", "text", "sentence", "note", "전사"),
-    "label": ("label", "class", "keyword"),
-    "speaker": ("speaker", "speaker_id", "client_id", "화자"),
-    "split": ("split", "set", "subset"),
-    "scene": ("scene", "place", "environment", "noise"),
-    "kind": ("kind",),
+COLUMNS = {
+    "file": "file path filename file_name audio wav filepath file_path audio_path audio_file wav_path 파일 파일명",
+    "transcript": "transcript transcription text sentence note 전사",
+    "label": "label class keyword",
+    "speaker": "speaker speaker_id client_id 화자",
+    "split": "split set subset",
+    "scene": "scene place environment noise",
+    "kind": "kind",
 }
+SPLITS = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("dev", "val", "valid", "validation"), "dev"),
+    "test": "test",
+}
+KINDS = ("speech", "noise")
+LABELS = ("saveme", "helpme", "others", "noise")  # the known ones, compared without regard to case
 SUFFIXES = (".csv", ".tsv", ".txt")
 DELIMITERS = ",\t;"
 DEEPEST = 2  # folders between the root and the table: an archive, and the one folder that archives like to hold
-_SEPARATOR = re.compile(r"\Asep=.\r?\n", re.IGNORECASE)  # how spreadsheet programs tell each other the delimiter
+_SEPARATOR = re.compile(r"\Asep=.\r?\n", re.IGNORECASE)  # how spreadsheet programs name the delimiter to each other
 _EXPECTED = (
-    "expected one .csv, .tsv or .txt at the root or one level below, in UTF-8 or cp949, whose first line names its columns, "
-    f"one of them for the file ({', '.join(COLUMNS['file'][:5])}); the rest may be transcript, label, speaker, split, scene, ...; "
-    "or a manifest of Lhotse, NeMo or Kaldi"
+    "expected one .csv, .tsv or .txt at the root or one level below, in UTF-8 or cp949, whose first line names its "
+    "columns, one of them for the file (file, path, filename, file_name, audio); the rest may be transcript, label, "
+    "speaker, split, scene, ...; or a manifest of Lhotse, NeMo or Kaldi"
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One line of the table. number: in the file, the heading is 1. cells: role or heading -> text, NFC and stripped, blank ones left out.
+    """What one line of a table, or of another tool's manifest, says of a recording.
 
-    fault: why the line cannot be read, "" where it can.
+    key: the clip's key. paths: the files that it names, the recording first. folder: of the table, "" or `a/b`.
+    where: `train.jsonl, line 3`. cells: split, kind, speaker, transcript, scenario and scene, as far as given.
+    labels: everything else. fault: reason and detail of the Drop that the line ends in. piece: (begin, end) in s, where
+    a piece of the recording is meant; end None: to the recording's end.
     """
 
-    number: int
-    cells: dict[str, str]
-    fault: str = ""
+    key: str
+    paths: tuple[str, ...]
+    folder: str
+    where: str
+    cells: Mapping[str, str] = field(default_factory=dict)
+    labels: Mapping[str, str] = field(default_factory=dict)
+    fault: tuple[str, str] | None = None
+    piece: tuple[float, float | None] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Table:
-    """name: virtual name of the file. columns: a role, or the heading where it has none."""
-
-    name: str
-    columns: tuple[str, ...]
-    lines: tuple[Line, ...]
-
-    @property
-    def folder(self) -> str:
-        """Where paths in the table begin: "" or `sub/`."""
-        head, slash, _ = self.name.rpartition("/")
-        return head + slash
-
-
-def read(root: Root, corpus: str) -> Table:
-    """The one table under the root; SourceError where there is none, or more than one, or it cannot be read."""
+def read(root: Root, corpus: str) -> tuple[str, list[Line]]:
+    """(name of the one table under the root, its lines). SourceError: there is none, or several, or it cannot be read."""
     texts = {entry.name: _text(root, entry, corpus) for entry in _possible(root)}
-    found = {name: heading for name, text in texts.items() if (heading := _heading(text))}
-    if not found:
-        raise SourceError(_no_table(root, corpus, texts))
-    depth = min(name.count("/") for name in found)
-    nearest = [name for name in sorted(found) if name.count("/") == depth]
+    tables = {name: heading for name, text in texts.items() if (heading := _heading(text))}
+    if not tables and texts:
+        first = {name: text.lstrip().partition("\n")[0].strip()[:80] for name, text in texts.items()}
+        shown = ", ".join(f"{name} (first line {line!r})" for name, line in sorted(first.items())[:3])
+        raise SourceError(f"{corpus}: no column for the file in {shown}; {_EXPECTED}")
+    if not tables:
+        names = [entry.name for entry in root.entries()]
+        what = f"no table among {len(names):,} files ({kinds_of(names)}), such as {sample(names)}"
+        raise SourceError(f"{corpus}: {what}; {_EXPECTED}")
+    depth = min(name.count("/") for name in tables)
+    nearest = [name for name in sorted(tables) if name.count("/") == depth]
     if len(nearest) > 1:
         what = f"{len(nearest)} files could be the table: {sample(nearest)}"
         raise SourceError(f"{corpus}: {what}; join them into one (a column `split` can tell them apart)")
     (name,) = nearest
-    delimiter, columns = found[name]
-    return Table(name, columns, _lines(texts[name], delimiter, columns, f"{corpus}: {name}"))
+    return name, _lines(name, texts[name], *tables[name], corpus)
 
 
-def possible(root: Root) -> bool:
+def is_there(root: Root) -> bool:
     """Whether some file under the root reads as a table with a column for the file."""
-    return any(heading for entry in _possible(root) for heading in [_heading_of(root, entry)])
-
-
-def _heading_of(root: Root, entry: Entry) -> tuple[str, tuple[str, ...]] | None:
-    try:
-        return _heading(_text(root, entry, ""))
-    except SourceError:
-        return None
+    for entry in _possible(root):
+        try:
+            if _heading(_text(root, entry, "")):
+                return True
+        except SourceError:
+            continue
+    return False
 
 
 def _possible(root: Root) -> list[Entry]:
     return [entry for entry in root.entries() if suffix(entry.name) in SUFFIXES and entry.name.count("/") <= DEEPEST]
-
-
-def _no_table(root: Root, corpus: str, texts: dict[str, str]) -> str:
-    if texts:
-        first = {name: text.lstrip().partition("\n")[0].strip()[:80] for name, text in texts.items()}
-        said = ", ".join(f"{name} (first line {line!r})" for name, line in sorted(first.items())[:3])
-        return f"{corpus}: no column for the file in {said}; {_EXPECTED}"
-    names = [entry.name for entry in root.entries()]
-    return f"{corpus}: no table among {len(names):,} files ({kinds_of(names)}), such as {sample(names)}; {_EXPECTED}"
 
 
 def _text(root: Root, entry: Entry, corpus: str) -> str:
@@ -139,7 +121,7 @@ def _heading(text: str) -> tuple[str, tuple[str, ...]] | None:
     """Delimiter and columns, where the first line that is not blank names a column for the file; most columns win."""
     line = next((line for line in text.splitlines() if line.strip()), "")
     cut = [(delimiter, next(csv.reader([line], delimiter=delimiter))) for delimiter in DELIMITERS]
-    fitting = [(delimiter, cells) for delimiter, cells in cut if any(_plain(cell) in COLUMNS["file"] for cell in cells)]
+    fitting = [(delimiter, cells) for delimiter, cells in cut if {*map(_plain, cells)} & {*COLUMNS["file"].split()}]
     if not fitting:
         return None
     delimiter, cells = max(fitting, key=lambda pair: len(pair[1]))
@@ -151,7 +133,7 @@ def _columns(headings: Sequence[str]) -> tuple[str, ...]:
     plain = [_plain(heading) for heading in headings]
     columns = [heading.strip() or f"column_{n}" for n, heading in enumerate(headings, 1)]
     for role, spellings in COLUMNS.items():
-        best = next((spelling for spelling in spellings if spelling in plain), None)
+        best = next((spelling for spelling in spellings.split() if spelling in plain), None)
         if best is not None:
             columns[plain.index(best)] = role
     return tuple(columns)
@@ -161,23 +143,38 @@ def _plain(heading: str) -> str:
     return re.sub(r"[\s-]+", "_", heading.strip()).casefold()
 
 
-def _lines(text: str, delimiter: str, columns: tuple[str, ...], where: str) -> tuple[Line, ...]:
-    """Lines after the heading that are not blank."""
+def _lines(name: str, text: str, delimiter: str, columns: tuple[str, ...], corpus: str) -> list[Line]:
+    """The lines after the heading that are not blank."""
     twice = sorted({column for column in columns if columns.count(column) > 1})
     if twice:
-        raise SourceError(f"{where}: two columns are called {', '.join(twice)}; rename one")
+        raise SourceError(f"{corpus}: {name}: two columns are called {', '.join(twice)}; rename one")
     reader = csv.reader(StringIO(text, newline=""), delimiter=delimiter, strict=True)
     try:
         rows = [(reader.line_num, row) for row in reader if any(cell.strip() for cell in row)]
     except csv.Error as error:
-        raise SourceError(
-            f"{where}, line {reader.line_num}: {error}; look for a quotation mark that is not closed"
-        ) from error
-    return tuple(_line(number, row, columns) for number, row in rows[1:])
+        where = f"{corpus}: {name}, line {reader.line_num}"
+        raise SourceError(f"{where}: {error}; look for a quotation mark that is not closed") from error
+    return [_line(name, number, row, columns) for number, row in rows[1:]]
 
 
-def _line(number: int, row: list[str], columns: tuple[str, ...]) -> Line:
+def _line(name: str, number: int, row: list[str], columns: tuple[str, ...]) -> Line:
     """A short line ends in blank cells; a long one holds an unquoted delimiter, and which cell is which is not known."""
-    cells = {column: cell.strip() for column, cell in zip(columns, row, strict=False) if cell.strip()}
-    long = f"{len(row)} cells where {len(columns)} were expected: put quotation marks around text with delimiters in it"
-    return Line(number, cells, long if len(row) > len(columns) else "")
+    given = {column: cell.strip() for column, cell in zip(columns, row, strict=False) if cell.strip()}
+    cells = {role: given[role] for role in COLUMNS if role in given}
+    labels = {column: text for column, text in given.items() if column not in COLUMNS}
+    if label := cells.pop("label", ""):
+        labels["label"] = label.casefold() if label.casefold() in LABELS else label
+    path = cells.pop("file", "")
+    fault = None
+    if len(row) > len(columns):
+        detail = f"{len(row)} cells where {len(columns)} were expected: put quotation marks around text with delimiters in it"
+        fault = ("bad_line", detail)
+    elif not path:
+        fault = ("bad_line", "no file is named")
+    elif cells.get("split", "test").casefold() not in SPLITS:
+        fault = ("unknown_split", f'split "{cells["split"]}"; expected train, dev or test')
+    elif cells.get("kind", KINDS[0]).casefold() not in KINDS:
+        fault = ("bad_line", f'kind "{cells["kind"]}"; expected speech or noise')
+    key = normpath(path.replace("\\", "/")) if path else f"line {number}"
+    folder = name.rpartition("/")[0]
+    return Line(key, (path,) if path else (), folder, f"{name}, line {number}", cells, labels, fault)

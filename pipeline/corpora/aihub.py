@@ -1,7 +1,7 @@
 """AI-Hub 170, emergency speech and sound (위급상황 음성/음향): Korean calls for help in sixteen kinds of situation.
 
 A recording `4.폭력범죄_393886_label.wav` and its label `4.폭력범죄_393886.json` are paired by split and last run of digits.
-Every clip is speech: `audioType` says "voice" of everything, so only the transcript tells whether somebody speaks.
+Every clip is speech: `audioType` says "voice" of everything, so only the transcript says whether somebody speaks.
 The recordings are already cut; `area` is kept as a label and never cropped by.
 """
 
@@ -10,30 +10,17 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from pipeline.archives.names import base
 from pipeline.core.errors import CorruptMember, SourceError, sample
 from pipeline.core.row import Clip, Drop
-from pipeline.corpora import Claims, _aihub_files
-from pipeline.corpora._aihub_files import (
-    EXPECTED,
-    SPLITS,
-    File,
-    Listing,
-    both_splits,
-    drop,
-    listed,
-    orphans,
-    repeats,
-    source,
-)
-from pipeline.corpora._aihub_labels import BadLabel, Label, label_name, parse
-from pipeline.corpora._aihub_names import CLASSES as CLASSES
-from pipeline.corpora._aihub_names import class_of as class_of
-from pipeline.corpora._inventory import Tally
-from pipeline.corpora._listing import container, ignored_note
+from pipeline.corpora import Listing, _aihub_files
+from pipeline.corpora._aihub_files import CLASSES as CLASSES
+from pipeline.corpora._aihub_files import EXPECTED, SPLITS, File, Files, drop, files_of, source
+from pipeline.corpora._aihub_files import class_of as class_of
+from pipeline.corpora._aihub_labels import BadLabel, Label, Tally, parse
+from pipeline.corpora.adapter import container, duplicates, listing, notes_on
 
 if TYPE_CHECKING:
     from pipeline.archives import Root
@@ -62,134 +49,142 @@ AREA_SLACK_S = 0.5
 _NUMBER = re.compile(r"[-+]?\d+(?:\.\d+)?(?:e[-+]?\d+)?", re.IGNORECASE)
 
 
-@dataclass(slots=True)
-class _Oddities:
-    """Keys of clips that were kept although something about them is odd."""
-
-    conflicts: list[str] = field(default_factory=list)
-    unknown_classes: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
-    annotated_twice: list[str] = field(default_factory=list)
-    not_annotated: list[str] = field(default_factory=list)
-
-    def notes(self) -> list[str]:
-        said = [
-            (
-                self.conflicts,
-                "clips whose names disagree on the class: the file name was believed, see the label class_conflict",
-            ),
-            (
-                self.annotated_twice,
-                "labels with more than one annotation: the first transcript counts, the rest is in labels ending in _2",
-            ),
-            (self.not_annotated, "labels without any annotation: kept, with neither transcript nor labels"),
-        ]
-        unknown = [
-            (keys, f'clips of a class that is none of the sixteen, "{name}"')
-            for name, keys in sorted(self.unknown_classes.items())
-        ]
-        return [f"{len(keys):,} {words} ({sample(keys)})" for keys, words in [*said, *unknown] if keys]
-
-
 def places(root: Root) -> dict[str, Place]:
-    """Where each recording with a known split and id lies."""
-    found = listed(root)
-    return {source(key, files[0]): files[0].entry.place for key, files in found.audio.items()}
+    """Where each recording with a known split and id lies; opens no label."""
+    return {source(files[0]): files[0].entry.place for files in files_of(root).audio.values()}
 
 
-def clips(root: Root) -> Claims:
+def clips(root: Root) -> Listing:
     """Recordings joined with their labels, which are all read once; the rest as drops."""
-    found = listed(root)
-    if not found.labels:
+    files = files_of(root)
+    if not files.labels:
         raise SourceError(
             f"{NAME}: found recordings but no label (.json) whose name gives a split and an id under the root; {EXPECTED}"
         )
-    tally = Tally(label_name)
-    labels, drops = _read_labels(root, found, tally)
-    odd = _Oddities()
+    tally = Tally()
+    labels, drops = _read_labels(root, files, tally)
     kept: list[Clip] = []
     for key in sorted(labels):
-        clip = _clip(key, found.audio[key][0], found.labels[key][0], labels[key], odd)
+        clip = _clip(files.audio[key][0], files.labels[key][0], labels[key])
         if isinstance(clip, Clip):
             kept.append(clip)
         else:
             drops.append(clip)
-    _refuse_other_corpus(kept)
-    drops += found.drops + orphans(found) + repeats(found)
+    classes = {clip.scenario for clip in kept if clip.scenario}
+    if classes and not classes & set(CLASSES):  # AI-Hub's other corpora look alike
+        what = f"its classes are {sample(classes)}; expected {', '.join(CLASSES)}"
+        raise SourceError(f"{NAME}: this looks like another AI-Hub corpus: {what}")
+    drops += files.drops + _orphans(files) + _repeats(files)
     inventory = tally.inventory(container(entry) for entry in root.entries())
-    notes = odd.notes() + both_splits(found) + ignored_note(found.ignored)
-    return Claims(kept, sorted(drops, key=lambda drop: drop.id), inventory, notes, found.ignored)
+    return listing(kept, drops, files.ignored, _notes(kept, labels, files), inventory)
 
 
 def flags(labels: Mapping[str, str], frames: int, rate_hz: int) -> dict[str, str]:
-    """`area_past_end` where the marked area ends after the recording, `longer_than_area` where the recording is longer by over 0.5 s.
+    """`area_past_end`: the marked area ends after the recording; `longer_than_area`: the recording is over 0.5 s longer.
 
-    Each is "yes" or absent; neither is told where `area_start_s` or `area_end_s` is no number.
+    Each is "yes" or absent; both are absent where `area_start_s` or `area_end_s` is no number.
     """
     start_s, end_s = (_number(labels.get(name, "")) for name in ("area_start_s", "area_end_s"))
     length_s = frames / rate_hz
-    found: dict[str, str] = {}
+    flags: dict[str, str] = {}
     if end_s is not None and end_s > length_s + AREA_ROUNDING_S:
-        found["area_past_end"] = "yes"
+        flags["area_past_end"] = "yes"
     if end_s is not None and start_s is not None and length_s > end_s - start_s + AREA_SLACK_S:
-        found["longer_than_area"] = "yes"
-    return found
+        flags["longer_than_area"] = "yes"
+    return flags
 
 
 def _number(text: str) -> float | None:
-    """The number a label begins with, "3.2s" included."""
-    found = _NUMBER.match(text.strip())
-    return float(found[0]) if found else None
+    """The number that a label begins with, "3.2s" included."""
+    number = _NUMBER.match(text.strip())
+    return float(number[0]) if number else None
 
 
-def _read_labels(root: Root, listing: Listing, tally: Tally) -> tuple[dict[str, Label], list[Drop]]:
-    """The label of each key that also has a recording, read in the order in which they lie on disk, and those that are none."""
+def _read_labels(root: Root, files: Files, tally: Tally) -> tuple[dict[str, Label], list[Drop]]:
+    """The label of each key that also has a recording, read in the order in which they lie on disk; drops of bad ones."""
     labels: dict[str, Label] = {}
     drops: list[Drop] = []
-    wanted = [(files[0].entry, key) for key, files in listing.labels.items() if key in listing.audio]
-    for entry, key in sorted(wanted, key=lambda pair: (pair[0].place.container, pair[0].place.offset, pair[0].name)):
+    wanted = [several[0] for key, several in files.labels.items() if key in files.audio]
+    for file in sorted(wanted, key=lambda f: (f.entry.place.container, f.entry.place.offset, f.entry.name)):
         try:
-            labels[key] = parse(root.read(entry.place), tally)
+            labels[file.key] = parse(root.read(file.entry.place), tally)
         except (BadLabel, CorruptMember) as error:
-            drops.append(drop(key, "bad_label", f"{base(entry.name)} {error}"))
+            drops.append(drop(file.key, "bad_label", f"{base(file.entry.name)} {error}"))
     return labels, drops
 
 
-def _clip(key: str, audio: File, label_file: File, label: Label, odd: _Oddities) -> Clip | Drop:
-    """The clip, its class by the first of: its file name, its folder, the label's, category_02."""
-    said = label.labels.get("category_02", "")
-    declared = class_of(said) or said.strip() or None
+def _clip(audio: File, label_file: File, label: Label) -> Clip | Drop:
+    """The clip, its class by the first of: its file name, its folder, the label's name and folder, category_02.
+
+    `class_conflict` among its labels names each class that another of them gives.
+    """
+    category = label.labels.get("category_02", "")
+    declared = class_of(category) or category.strip() or None
     scenario = audio.class_name or label_file.class_name or declared
     if scenario is None:
-        return drop(
-            key, "unknown_class", f"{base(audio.entry.name)}: neither its name, its folder nor its label names a class"
-        )
-    labels = label.labels | _conflict(scenario, audio, label_file, declared)
-    if "class_conflict" in labels:
-        odd.conflicts.append(key)
-    if scenario not in CLASSES:
-        odd.unknown_classes[scenario].append(key)
-    if label.annotations != 1:
-        (odd.annotated_twice if label.annotations else odd.not_annotated).append(key)
-    split = SPLITS[key.partition("/")[0]]
-    return Clip(key, source(key, audio), audio.entry.place, split, "speech", None, label.text, scenario, None, labels)
-
-
-def _conflict(scenario: str, audio: File, label_file: File, declared: str | None) -> dict[str, str]:
-    """`class_conflict`: each class named by something else than what decided, where it is another."""
-    named = {
+        what = f"{base(audio.entry.name)}: neither its name, its folder nor its label names a class"
+        return drop(audio.key, "unknown_class", what)
+    classes = {
         "folder": audio.folder,
         "label name": label_file.named,
         "label folder": label_file.folder,
         "category_02": declared,
     }
-    others = [f"{what}: {name}" for what, name in named.items() if name is not None and name != scenario]
-    return {"class_conflict": ", ".join(others)} if others else {}
+    others = [f"{where}: {name}" for where, name in classes.items() if name not in (None, scenario)]
+    labels = label.labels | ({"class_conflict": ", ".join(others)} if others else {})
+    split, place = SPLITS[audio.key.partition("/")[0]], audio.entry.place
+    return Clip(audio.key, source(audio), place, split, "speech", None, label.text, scenario, None, labels)
 
 
-def _refuse_other_corpus(kept: list[Clip]) -> None:
-    """SourceError where there are clips, and not one is of a class of this corpus: AI-Hub's other corpora look alike."""
-    found = {clip.scenario for clip in kept if clip.scenario}
-    if found and not found & set(CLASSES):
-        raise SourceError(
-            f"{NAME}: this looks like another AI-Hub corpus: its classes are {sample(found)}; expected {', '.join(CLASSES)}"
+def _orphans(files: Files) -> list[Drop]:
+    """A Drop for each recording without a label and each label without a recording, of the same split and id."""
+    drops: list[Drop] = []
+    for reason, lacking, has, lacks in (
+        ("no_label", "label (.json)", files.audio, files.labels),
+        ("no_audio", "recording", files.labels, files.audio),
+    ):
+        for key in has.keys() - lacks.keys():
+            name, split = base(has[key][0].entry.name), key.partition("/")[0]
+            drops.append(drop(key, reason, f"{name}: no {lacking} in {split} has its id"))
+    return drops
+
+
+def _repeats(files: Files) -> list[Drop]:
+    """A Drop for each further recording and each further label of one key, numbered through."""
+    drops: list[Drop] = []
+    for key in files.audio.keys() | files.labels.keys():
+        audio = [file.entry for file in files.audio.get(key, [])]
+        labels = [file.entry for file in files.labels.get(key, [])]
+        drops += duplicates(f"{NAME}/{key}", audio)
+        drops += duplicates(f"{NAME}/{key}", labels, first=max(2, len(audio) + 1))
+    return drops
+
+
+def _notes(kept: list[Clip], labels: Mapping[str, Label], files: Files) -> list[str]:
+    """Clips that were kept although something about them is odd."""
+    unknown: dict[str, list[str]] = defaultdict(list)
+    for clip in kept:
+        if clip.scenario not in CLASSES:
+            unknown[str(clip.scenario)].append(clip.key)
+    ids = {split: {key.partition("/")[2] for key in files.audio if key.startswith(split)} for split in SPLITS}
+    return notes_on(
+        (
+            (
+                [clip.key for clip in kept if "class_conflict" in clip.labels],
+                "clips whose names disagree on the class: the file name was believed, see the label class_conflict",
+            ),
+            (
+                [clip.key for clip in kept if labels[clip.key].annotations > 1],
+                "labels with more than one annotation: the first transcript counts, the rest is in labels ending in _2",
+            ),
+            (
+                [clip.key for clip in kept if not labels[clip.key].annotations],
+                "labels without any annotation: kept, with neither transcript nor labels",
+            ),
+            *((unknown[name], f'clips of a class that is none of the sixteen, "{name}"') for name in sorted(unknown)),
+            (
+                ids["Training"] & ids["Validation"],
+                "ids occur in Training and in Validation, and are kept as different clips",
+            ),
         )
+    )

@@ -8,18 +8,16 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 from pipeline.archives.names import base, is_audio, stem
-from pipeline.core.errors import SourceError, sample
+from pipeline.core.errors import sample
 from pipeline.core.row import Clip, Drop
-from pipeline.corpora import Claims, no_flags
-from pipeline.corpora._listing import above, duplicates, ignored_note, kinds_of, largest_first
+from pipeline.corpora import Listing
+from pipeline.corpora.adapter import by_key, duplicates, listing, no_recordings, notes_on
 
 if TYPE_CHECKING:
     from pipeline.archives import Entry, Root
-    from pipeline.core.row import Place
 
 NAME = "cochlscene"
 TITLE = "CochlScene, acoustic scenes"
@@ -59,8 +57,6 @@ _EXPECTED = (
 _FILE_NAME = re.compile(r"(?P<scene>[^_]+)_(?P<user>user\d+)_(?P<submission>\d+)_(?P<segment>\d+)", re.IGNORECASE)
 _SCENES = {scene.lower(): scene for scene in SCENES}
 
-flags = no_flags
-
 
 class _File(NamedTuple):
     """A recording; `folder` is the scene its folder names, None where that is no scene."""
@@ -72,108 +68,71 @@ class _File(NamedTuple):
     folder: str | None
     user: str
 
-
-def places(root: Root) -> dict[str, Place]:
-    """Where each recording lies."""
-    files, _, _ = _listing(root)
-    return {_source(found[0]): found[0].entry.place for found in files.values()}
-
-
-def clips(root: Root) -> Claims:
-    """Recordings, their claims read off their names."""
-    files, drops, ignored = _listing(root)
-    kept = [_clip(files[key][0]) for key in sorted(files)]
-    for key, found in files.items():
-        drops += duplicates(f"{NAME}/{key}", found[0].entry, [file.entry for file in found[1:]])
-    notes = _notes(files) + ignored_note(ignored)
-    return Claims(kept, sorted(drops, key=lambda drop: drop.id), None, notes, ignored)
+    @property
+    def is_misplaced(self) -> bool:
+        """Whether its folder names another scene than its own name."""
+        return self.folder is not None and self.folder != self.scene
 
 
-def _listing(root: Root) -> tuple[dict[str, list[_File]], list[Drop], list[str]]:
-    """Recordings by key, the one to take first; drops; names that are no recordings. SourceError where none is of this corpus."""
-    files: dict[str, list[_File]] = defaultdict(list)
+def clips(root: Root) -> Listing:
+    """Recordings, and what their names say of them."""
+    read: list[_File] = []
     drops: list[Drop] = []
     ignored: list[str] = []
     for entry in root.entries():
-        found = _read_name(entry) if is_audio(entry.name) else None
-        if found is None:
+        file = _read_name(entry) if is_audio(entry.name) else None
+        if file is None:
             ignored.append(entry.name)
-        elif isinstance(found, Drop):
-            drops.append(found)
+        elif isinstance(file, Drop):
+            drops.append(file)
         else:
-            files[found.key].append(found)
-    if not files:
-        names = [entry.name for entry in root.entries()]
-        raise SourceError(
-            f"{NAME}: none of {len(names):,} files ({kinds_of(names)}) is named as its recordings are: {sample(names)}; "
-            f"{_EXPECTED}{above(root, FOLDERS)}"
+            read.append(file)
+    if not read:
+        raise no_recordings(root, NAME, _EXPECTED, FOLDERS)
+    files = by_key(read)
+    for key, of_key in files.items():
+        drops += duplicates(f"{NAME}/{key}", [file.entry for file in of_key])
+    taken = [of_key[0] for of_key in files.values()]
+    users: dict[str, set[str]] = defaultdict(set)
+    for file in taken:
+        users[file.user].add(file.split)
+    misplaced = [file.key for file in taken if file.is_misplaced]
+    unknown = [file.key for file in taken if file.scene not in SCENES]
+    in_splits = [key for key, of_key in files.items() if len({file.split for file in of_key}) > 1]
+    notes = notes_on(
+        (
+            (
+                misplaced,
+                "clips lie in another scene's folder: the file name was believed, see the label scene_conflict",
+            ),
+            (unknown, "clips are of a scene that is none of the thirteen"),
+            (in_splits, "clips lie in more than one split: the largest copy was taken"),
+            ([user for user, splits in users.items() if len(splits) > 1], "users have clips in more than one split"),
         )
-    return {key: _ranked(found) for key, found in files.items()}, drops, ignored
+    )
+    return listing(map(_clip, taken), drops, ignored, notes)
 
 
 def _read_name(entry: Entry) -> _File | Drop:
-    """What the path of a recording tells, or the Drop it ends in."""
+    """What the path of a recording says, or the Drop that it ends in."""
     key = stem(entry.name)
-    found = _FILE_NAME.fullmatch(key)
-    if not found:
+    name = _FILE_NAME.fullmatch(key)
+    if not name:
         detail = f"{base(entry.name)}: expected a name like Park_user0807_14976869_001"
         return Drop(f"{NAME}/{entry.name}", "ingest", "bad_name", detail)
     folders = entry.name.lower().split("/")[:-1]
     splits = {FOLDERS[folder] for folder in folders if folder in FOLDERS}
     if len(splits) != 1:
-        detail = f"{base(entry.name)}: expected it in one of the folders Train, Val, Test, found {sample(splits) or 'none of them'}"
-        return Drop(f"{NAME}/{entry.name}", "ingest", "unknown_split", detail)
-    scene = _SCENES.get(found["scene"].lower(), found["scene"])
+        what = f"expected it in one of the folders Train, Val, Test, found {sample(splits) or 'none of them'}"
+        return Drop(f"{NAME}/{entry.name}", "ingest", "unknown_split", f"{base(entry.name)}: {what}")
+    scene = _SCENES.get(name["scene"].lower(), name["scene"])
     folder = next((_SCENES[folder] for folder in reversed(folders) if folder in _SCENES), None)
-    return _File(entry, key, splits.pop(), scene, folder, found["user"].lower())
-
-
-def _ranked(files: list[_File]) -> list[_File]:
-    order = {id(entry): n for n, entry in enumerate(largest_first(file.entry for file in files))}
-    return sorted(files, key=lambda file: order[id(file.entry)])
-
-
-def _source(file: _File) -> str:
-    return f"@{NAME}/{file.split}/{file.scene}/{file.key}"
+    return _File(entry, key, splits.pop(), scene, folder, name["user"].lower())
 
 
 def _clip(file: _File) -> Clip:
-    """The clip; its scene is the one its own name gives, since files move between folders more easily than they change names."""
-    labels = {"scene_conflict": f"folder: {file.folder}"} if _conflicts(file) else {}
-    return Clip(
-        file.key,
-        _source(file),
-        file.entry.place,
-        SPLITS[file.split],
-        "noise",
-        file.user,
-        None,
-        None,
-        file.scene,
-        labels,
-    )
-
-
-def _conflicts(file: _File) -> bool:
-    return file.folder is not None and file.folder != file.scene
-
-
-def _notes(files: Mapping[str, list[_File]]) -> list[str]:
-    """Clips in another scene's folder, scenes that are none of the thirteen, keys and users in several splits."""
-    taken = [found[0] for found in files.values()]
-    users: dict[str, set[str]] = defaultdict(set)
-    for file in taken:
-        users[file.user].add(file.split)
-    said = [
-        (
-            [f.key for f in taken if _conflicts(f)],
-            "clips lie in another scene's folder: the file name was believed, see the label scene_conflict",
-        ),
-        ([f.key for f in taken if f.scene not in SCENES], "clips are of a scene that is none of the thirteen"),
-        (
-            [key for key, found in files.items() if len({f.split for f in found}) > 1],
-            "clips lie in more than one split: the largest copy was taken",
-        ),
-        ([user for user, splits in users.items() if len(splits) > 1], "users have clips in more than one split"),
-    ]
-    return [f"{len(keys):,} {words} ({sample(keys)})" for keys, words in said if keys]
+    """The clip, of the scene in its own name, since files move between folders more easily than they change names."""
+    source = f"@{NAME}/{file.split}/{file.scene}/{file.key}"
+    labels = {"scene_conflict": f"folder: {file.folder}"} if file.is_misplaced else {}
+    split, place = SPLITS[file.split], file.entry.place
+    return Clip(file.key, source, place, split, "noise", file.user, scene=file.scene, labels=labels)

@@ -1,21 +1,18 @@
 """MS-SNSD, the Microsoft scalable noisy speech dataset: noise recordings, and clean speech without transcripts.
 
 Its two halves name the same noise differently (Neighbor, NeighborSpeaking), and some noise is people speaking:
-the label `speech_like` tells, so that false alarms on it can be counted apart.
+the label `speech_like` says so, so that false alarms on it can be counted apart.
 """
 
 from __future__ import annotations
 
 import re
-from collections import defaultdict
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from pipeline.archives.names import is_audio, stem
-from pipeline.core.errors import SourceError, sample
 from pipeline.core.row import Clip
-from pipeline.corpora import Claims, no_flags
-from pipeline.corpora._listing import above, duplicates, ignored_note, kinds_of, largest_first
+from pipeline.corpora import Listing
+from pipeline.corpora.adapter import by_key, duplicates, listing, no_recordings
 
 if TYPE_CHECKING:
     from pipeline.archives import Entry, Root
@@ -49,44 +46,31 @@ _EXPECTED = (
 )
 _NUMBER = re.compile(r"[_ ]\d+$")
 
-flags = no_flags
+
+class _File(NamedTuple):
+    entry: Entry
+    key: str  # `noise_test/Neighbor_1`
 
 
-def places(root: Root) -> dict[str, Place]:
-    """Where each recording lies."""
-    files, _ = _listing(root)
-    return {f"@{NAME}/{key}": found[0].place for key, found in files.items()}
-
-
-def clips(root: Root) -> Claims:
-    """Recordings, their claims read off their names."""
-    files, ignored = _listing(root)
-    kept = [_clip(key, files[key][0].place) for key in sorted(files)]
-    drops = [drop for key in sorted(files) for drop in duplicates(f"{NAME}/{key}", files[key][0], files[key][1:])]
-    return Claims(kept, drops, None, _notes(files) + ignored_note(ignored), ignored)
-
-
-def _listing(root: Root) -> tuple[Mapping[str, list[Entry]], list[str]]:
-    """Recordings by key, `noise_test/Neighbor_1`, the one to take first; names of all else. SourceError where none is of this corpus."""
-    files: dict[str, list[Entry]] = defaultdict(list)
+def clips(root: Root) -> Listing:
+    """Recordings, and what their names say of them. Mixtures made from them lie in other folders and are passed over."""
+    read: list[_File] = []
     ignored: list[str] = []
     for entry in root.entries():
-        folder = _folder(entry.name)
+        folder = next((part for part in reversed(entry.name.lower().split("/")[:-1]) if part in FOLDERS), None)
         if folder and is_audio(entry.name):
-            files[f"{folder}/{stem(entry.name)}"].append(entry)
+            read.append(_File(entry, f"{folder}/{stem(entry.name)}"))
         else:
             ignored.append(entry.name)
-    if not files:
-        raise SourceError(
-            f"{NAME}: no recording among {len(ignored):,} files ({kinds_of(ignored)}), such as {sample(ignored)}; "
-            f"{_EXPECTED}{above(root, FOLDERS)}"
-        )
-    return {key: largest_first(found) for key, found in files.items()}, ignored
-
-
-def _folder(name: str) -> str | None:
-    """The deepest of FOLDERS on the way to a file; mixtures made from them lie elsewhere and are no part of the corpus."""
-    return next((part for part in reversed(name.lower().split("/")[:-1]) if part in FOLDERS), None)
+    if not read:
+        raise no_recordings(root, NAME, _EXPECTED, FOLDERS)
+    files = by_key(read)
+    drops = [
+        drop for key, of_key in files.items() for drop in duplicates(f"{NAME}/{key}", [file.entry for file in of_key])
+    ]
+    missing = [folder for folder in FOLDERS[:2] if not any(key.startswith(f"{folder}/") for key in files)]
+    notes = [f"no recordings in {folder}" for folder in missing]
+    return listing([_clip(key, of_key[0].entry.place) for key, of_key in files.items()], drops, ignored, notes)
 
 
 def _clip(key: str, place: Place) -> Clip:
@@ -97,9 +81,4 @@ def _clip(key: str, place: Place) -> Clip:
     spelled = _NUMBER.sub("", name)
     scene = SCENES.get(spelled, spelled)
     labels = {"speech_like": "yes" if scene in SPEECH_LIKE else "no"}
-    return Clip(key, f"@{NAME}/{key}", place, split, "noise", key, None, None, scene, labels)
-
-
-def _notes(files: Mapping[str, list[Entry]]) -> list[str]:
-    missing = [folder for folder in FOLDERS[:2] if not any(key.startswith(f"{folder}/") for key in files)]
-    return [f"no recordings in {folder}" for folder in missing]
+    return Clip(key, f"@{NAME}/{key}", place, split, "noise", key, scene=scene, labels=labels)

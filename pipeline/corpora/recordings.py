@@ -7,29 +7,32 @@
 Only the column for the file is needed. A recording is noise where its `kind` or its label says so, or where nothing (neither
 transcript nor label) says that somebody speaks; else speech. Without a split it is test: nothing is trained on by oversight.
 
-Where there is no such table, a manifest of Lhotse, NeMo or Kaldi is one (_foreign.py).
+Where there is no such table, a manifest of Lhotse, NeMo or Kaldi serves as one (_importers.py). Its lines may also mean
+pieces of longer recordings: pieces of one recording, where no speaker is known, are a group.
 """
 
 from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import replace
 from posixpath import normpath
 from typing import TYPE_CHECKING
 
-from pipeline.archives.names import is_audio
+from pipeline.archives.names import is_audio, nfc
 from pipeline.core.errors import SourceError, sample
 from pipeline.core.row import Clip, Drop
-from pipeline.corpora import Claims, _foreign, _table
-from pipeline.corpora._listing import duplicates, ignored_note, largest_first
+from pipeline.corpora import Listing, _table
+from pipeline.corpora._importers import IMPORTERS, forms
+from pipeline.corpora._table import SPLITS
+from pipeline.corpora.adapter import duplicates, listing, notes_on, preference
 
 if TYPE_CHECKING:
     from pipeline.archives import Entry, Root
     from pipeline.core.row import Place
-    from pipeline.corpora._table import Line, Table
+    from pipeline.corpora._table import Line
 
 NAME = "recordings"
 TITLE = "Recordings of one's own, with a table"
@@ -43,152 +46,163 @@ SHARE_LABELS = False
 RESTRICTIONS = "Whatever the speakers agreed to; taken as not to be passed on, since nothing here can know."
 DOWNLOAD = "Record them; put a table with a column `file` beside them, or a manifest of Lhotse, NeMo or Kaldi."
 
-SPLITS = {
-    "train": "train",
-    "training": "train",
-    "dev": "dev",
-    "val": "dev",
-    "valid": "dev",
-    "validation": "dev",
-    "test": "test",
-}
-KINDS = ("speech", "noise")
-LABELS = ("saveme", "helpme", "others", "noise")  # the known ones, told apart without regard to case
+_NEAR_S = 0.05  # a length that a manifest states and the recording's own differ by less
 _SUFFIX = re.compile(r"\.[^./]*$")
-
-flags = _foreign.flags
-
-
-@dataclass(frozen=True, slots=True)
-class _Found:
-    """A recording that the table names. key: the table's cell, `/` between folders. rest: other files of the same name."""
-
-    key: str
-    line: Line
-    entry: Entry
-    rest: tuple[Entry, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class _Listing:
-    table: Table
-    found: list[_Found]
-    drops: list[Drop]
-    ignored: list[str]
 
 
 def places(root: Root) -> dict[str, Place]:
-    """Where each recording lies that the table names, or a manifest of another tool: its spelling of a name is the key."""
-    forms = _foreign.forms(root)
-    if not forms:
-        return _places_of_table(root)
-    held: dict[str, Place] = {}
-    with suppress(SourceError):  # which of them ingest read is not known here; one that cannot be read it did not
-        held = _places_of_table(root)
-    for form in forms:
+    """Where each recording lies that the table names, or a manifest of another tool.
+
+    Which of them ingest read is not known here, so all are: a manifest that cannot be read is one that it did not.
+    """
+    of_root = forms(root)
+    if not of_root:
+        return {clip.source: clip.place for clip in _of_table(root, []).clips}
+    found: dict[str, Place] = {}
+    for form in of_root:
         with suppress(SourceError):
-            held = _foreign.places(root, form, NAME) | held
-    return held
+            found |= {clip.source: clip.place for clip in clips_from(root, form).clips}
+    with suppress(SourceError):
+        found |= {clip.source: clip.place for clip in _of_table(root, []).clips}
+    return found
 
 
-def _places_of_table(root: Root) -> dict[str, Place]:
-    return {f"@{NAME}/{found.key}": found.entry.place for found in _listing(root).found}
-
-
-def clips(root: Root) -> Claims:
+def clips(root: Root) -> Listing:
     """Recordings joined with the lines of the table, or of the one manifest of another tool; the rest as drops."""
-    forms = _foreign.forms(root)
-    if not forms or _table.possible(root):
-        return _of_table(root, [f"a manifest of {form} is there too: --from {form} reads that" for form in forms])
-    if len(forms) > 1:
+    of_root = forms(root)
+    if not of_root or _table.is_there(root):
+        return _of_table(root, [f"a manifest of {form} is there too: --from {form} reads that" for form in of_root])
+    if len(of_root) > 1:
         raise SourceError(
-            f"{NAME}: manifests of {' and of '.join(forms)} are under the root; expected one: type --from {forms[0]}"
+            f"{NAME}: manifests of {' and of '.join(of_root)} are under the root; expected one: type --from {of_root[0]}"
         )
-    return clips_from(root, forms[0])
+    return clips_from(root, of_root[0])
 
 
-def clips_from(root: Root, form: str) -> Claims:
-    """Recordings that the manifests of this tool (`lhotse`, `nemo`, `kaldi`) list."""
-    return _foreign.clips(root, form, NAME)
+def clips_from(root: Root, form: str) -> Listing:
+    """Recordings that the manifests of this tool (`lhotse`, `nemo`, `kaldi`) list; the rest as drops."""
+    manifests = IMPORTERS[form].files(root)
+    if not manifests:
+        names = sample(entry.name for entry in root.entries())
+        raise SourceError(
+            f"{NAME}: no manifest of {form} under the root: found {names}; expected {IMPORTERS[form].expected}"
+        )
+    heads = [name for name in manifests if name.endswith("wav.scp")] or manifests  # of Kaldi's, those that name files
+    return _listing(root, manifests, list(IMPORTERS[form].lines(root)), [f"read from {sample(heads)}"])
 
 
-def _of_table(root: Root, notes: list[str]) -> Claims:
-    listing = _listing(root)
-    made = [_clip(found) for found in sorted(listing.found, key=lambda found: found.key)]
-    kept = [clip for clip in made if isinstance(clip, Clip)]
-    drops = listing.drops + [drop for drop in made if isinstance(drop, Drop)]
-    for found in listing.found:
-        drops += duplicates(f"{NAME}/{found.key}", found.entry, found.rest)
-    notes += _notes(listing.table, kept) + ignored_note(listing.ignored)
-    return Claims(kept, sorted(drops, key=lambda drop: drop.id), None, notes, listing.ignored)
+def flags(labels: Mapping[str, str], frames: int, rate_hz: int) -> dict[str, str]:
+    """`longer_s` where a recording is longer or shorter than its manifest states: a piece of it, perhaps, was meant."""
+    try:
+        longer_s = frames / rate_hz - float(labels["stated_s"])
+    except (KeyError, ValueError):
+        return {}
+    return {"longer_s": f"{longer_s:.3f}"} if abs(longer_s) > _NEAR_S else {}
 
 
-def _listing(root: Root) -> _Listing:
-    """The table's lines, each with its recording or as a Drop. SourceError where there is no table, or it fits no recording."""
-    table = _table.read(root, NAME)
-    entries = [entry for entry in root.entries() if is_audio(entry.name)]
-    found, drops, used = _matched(table, entries)
+def _of_table(root: Root, notes: Sequence[str]) -> Listing:
+    name, lines = _table.read(root, NAME)
+    return _listing(root, [name], lines, notes)
+
+
+def _listing(root: Root, manifests: Sequence[str], lines: Sequence[Line], notes: Sequence[str]) -> Listing:
+    """The clips of these lines, which are all that the manifests say; the rest as drops.
+
+    SourceError where not one line names a recording under the root.
+    """
+    recordings = [entry for entry in root.entries() if is_audio(entry.name)]
+    kept, drops, used = _matched(lines, recordings)
+    names, found = sample(manifests), sample(entry.name for entry in recordings)
     if not used:
-        names = [line.cells.get("file", "") for line in table.lines]
+        wanted = sample(path for line in lines for path in line.paths)
         raise SourceError(
-            f"{NAME}: none of {len(names):,} files that {table.name} names lies under the root: it names {sample(names) or 'nothing'}; "
-            f"found {sample(entry.name for entry in entries) or 'no recordings'}; expected paths from the table's folder"
+            f"{NAME}: none of {len(lines):,} files that {names} names lies under the root: it names {wanted or 'nothing'}; "
+            f"found {found or 'no recordings'}; expected paths from its folder, or the same folders under the root"
         )
-    unlisted = sorted({entry.name for entry in entries} - used)
-    drops += [
-        _drop(name.removeprefix(table.folder), "no_label", f"{name}: no line of {table.name} names it")
-        for name in unlisted
+    folder = manifests[0].rpartition("/")[0] if len(manifests) == 1 else ""
+    for name in sorted({entry.name for entry in recordings} - used):
+        drops.append(_drop(name.removeprefix(f"{folder}/"), "no_label", f"{name}: no line of {names} names it"))
+    ignored = [entry.name for entry in root.entries() if not is_audio(entry.name) and entry.name not in manifests]
+    unsplit = sum("split" not in line.cells for line in lines)
+    keys = {clip.key for clip in kept}
+    splits: dict[str, set[str]] = defaultdict(set)
+    for line in lines:
+        if line.key in keys and "speaker" in line.cells:
+            splits[line.cells["speaker"]].add(SPLITS.get(line.cells.get("split", "test").casefold(), ""))
+    spread = [speaker for speaker, of_speaker in splits.items() if len(of_speaker) > 1]
+    notes = [
+        *notes,
+        *([f"{unsplit:,} lines of {names} give no split and count as test"] if unsplit else []),
+        *notes_on([(spread, "speakers are in more than one split")]),
     ]
-    ignored = [entry.name for entry in root.entries() if not is_audio(entry.name) and entry.name != table.name]
-    return _Listing(table, found, drops, ignored)
+    return listing(kept, drops, ignored, notes)
 
 
-def _matched(table: Table, entries: list[Entry]) -> tuple[list[_Found], list[Drop], set[str]]:
-    """Recordings with their lines, drops of lines, and the names of all recordings that some line names."""
-    index = _Index(entries)
-    found: list[_Found] = []
+def _matched(lines: Iterable[Line], recordings: Iterable[Entry]) -> tuple[list[Clip], list[Drop], set[str]]:
+    """Clips, drops of lines and of further files of one name, and the names of all recordings that some line names."""
+    names = _Names(recordings)
+    clips: list[Clip] = []
     drops: list[Drop] = []
-    used: dict[str, int] = {}
+    used: dict[tuple[str, tuple[float, float | None] | None], str] = {}
     keys: Counter[str] = Counter()
-    for line in table.lines:
-        key = normpath(line.cells.get("file", f"line {line.number}").replace("\\", "/"))
-        keys[key] += 1
-        names = index.named(table.folder, key)
-        fault = _fault(line, table, names, used)
+    for line in lines:
+        keys[line.key] += 1
+        meant = [names.meant(line.folder, path) for path in line.paths]
+        of_line = meant[0] if meant else []
+        fault = line.fault or _fault(line, of_line, used.get((of_line[0], line.piece)) if of_line else None)
+        if fault is None and keys[line.key] > 1:
+            fault = ("duplicate_id", f"the id {line.key} came before; the first is kept")
         if fault:
-            drops.append(_drop(key if keys[key] == 1 else f"{key}#{keys[key]}", *fault))
+            key = line.key if keys[line.key] == 1 else f"{line.key}#{keys[line.key]}"
+            drops.append(_drop(key, fault[0], f"{line.where}: {fault[1]}"))
         else:
-            first, *rest = index.entries(names[0])
-            found.append(_Found(key, line, first, tuple(rest)))
-        used |= {name: line.number for name in names if name not in used}
-    return found, drops, set(used)
+            entries = sorted(names.entries[of_line[0]], key=preference)
+            clips.append(_clip(line, entries[0].place))
+            drops += duplicates(f"{NAME}/{line.key}", entries)
+        for name in (name for several in meant for name in several):
+            used.setdefault((name, line.piece), line.where)
+    return clips, drops, {name for name, _ in used}
 
 
-def _fault(line: Line, table: Table, names: list[str], used: dict[str, int]) -> tuple[str, str] | None:
-    """Reason and detail of the Drop that a line ends in, if it does."""
-    where = f"{table.name}, line {line.number}"
-    if "file" not in line.cells:
-        return "bad_line", f"{where}: no file is named"
+def _fault(line: Line, names: Sequence[str], before: str | None) -> tuple[str, str] | None:
+    """Reason and detail of the Drop that a line ends in, if it does; before: the line that named the recording before."""
     if not names:
-        return (
-            "no_audio",
-            f"{where}: no recording is called {line.cells['file']}, neither beside the table nor under the root",
-        )
+        return "no_audio", f"no recording is called {line.paths[0]}, from its folder or under the root"
     if len(names) > 1:
-        return (
-            "ambiguous_name",
-            f"{where}: {line.cells['file']} may be any of {sample(names)}; give the suffix, or spell it exactly",
-        )
-    if names[0] in used:
-        return "duplicate_id", f"{where}: {names[0]} was named in line {used[names[0]]} before, which is kept"
-    return ("bad_line", f"{where}: {line.fault}") if line.fault else None
+        return "ambiguous_name", f"{line.paths[0]} may be any of {sample(names)}; give the suffix, or spell it exactly"
+    if before:
+        return "duplicate_id", f"{names[0]} was named by {before} before, which is kept"
+    if line.cells.get("split", "test").casefold() not in SPLITS:
+        return "unknown_split", f'split "{line.cells["split"]}"; expected train, dev or test'
+    return None
+
+
+def _clip(line: Line, place: Place) -> Clip:
+    """The clip. A piece is named below its recording, so that pieces of one stand together in every order by source."""
+    cells, group, source = line.cells, line.cells.get("speaker"), f"@{NAME}/{line.key}"
+    if line.piece:
+        place = replace(place, begin_s=line.piece[0], end_s=line.piece[1])
+        whole = line.labels["piece_of"]  # as the manifest spells it: the same wherever the root lies
+        group, source = group or whole, f"@{NAME}/{whole}/{line.key}"
+    split = SPLITS[cells.get("split", "test").casefold()]
+    texts = cells.get("transcript"), cells.get("scenario"), cells.get("scene")
+    return Clip(line.key, source, place, split, _kind(line), group, *texts, line.labels)
+
+
+def _kind(line: Line) -> str:
+    """What `kind` or a label says; else speech where there is a transcript or a label."""
+    for name in (line.cells.get("kind"), line.labels.get("noise_label"), line.labels.get("label")):
+        if name and name.casefold() in ("noise", "speech", "mixture"):
+            return "noise" if name.casefold() == "noise" else "speech"
+    return "speech" if "transcript" in line.cells or "label" in line.labels else "noise"
 
 
 def _bare(name: str) -> str:
     return _SUFFIX.sub("", name).casefold()
 
 
-# How a cell may spell a name, the strictest first: exactly, in other case, without its suffix, with another suffix.
+# How a line may spell a name (of the path, of the file), the strictest first: exactly, in other case, without its suffix,
+# with another suffix.
 _SPELLINGS: tuple[tuple[Callable[[str], str], Callable[[str], str]], ...] = (
     (str, str),
     (str.casefold, str.casefold),
@@ -197,80 +211,41 @@ _SPELLINGS: tuple[tuple[Callable[[str], str], Callable[[str], str]], ...] = (
 )
 
 
-class _Index:
-    """Recordings by the ways in which a table may spell their names."""
+class _Names:
+    """Recordings by name. A path from another machine is matched by its end, the longest that is a name under the root."""
 
-    def __init__(self, entries: list[Entry]) -> None:
-        self._entries: dict[str, list[Entry]] = defaultdict(list)
-        self._names: list[dict[str, set[str]]] = [defaultdict(set) for _ in _SPELLINGS]
-        for entry in entries:
-            self._entries[entry.name].append(entry)
-            for (_, of_name), names in zip(_SPELLINGS, self._names, strict=True):
-                names[of_name(entry.name)].add(entry.name)
+    def __init__(self, recordings: Iterable[Entry]) -> None:
+        self.entries: dict[str, list[Entry]] = defaultdict(list)
+        for entry in recordings:
+            self.entries[entry.name].append(entry)
+        self._spelled: list[dict[str, list[str]]] = [{name: [name] for name in self.entries}]
 
-    def named(self, folder: str, cell: str) -> list[str]:
-        """Names that a cell may mean, sorted: by the strictest spelling that gives any, from the table's folder before the root."""
-        for (of_cell, _), names in zip(_SPELLINGS, self._names, strict=True):
-            for path in (folder + cell, cell):
-                if found := names.get(of_cell(normpath(path))):
-                    return sorted(found)
+    def meant(self, folder: str, path: str) -> list[str]:
+        """Names that a path of a manifest in this folder may mean, sorted: those of the strictest spelling that gives any."""
+        path = nfc(path.replace("\\", "/"))
+        for number, (of_path, of_name) in enumerate(_SPELLINGS):
+            if number == len(self._spelled):
+                names: dict[str, list[str]] = defaultdict(list)
+                for name in sorted(self.entries):
+                    names[of_name(name)].append(name)
+                self._spelled.append(names)
+            for candidate in _candidates(folder, path):
+                if found := self._spelled[number].get(of_path(candidate)):
+                    return found
         return []
 
-    def entries(self, name: str) -> list[Entry]:
-        """Files of that very name, the one to take first."""
-        return largest_first(self._entries[name])
 
+def _candidates(folder: str, path: str) -> Iterator[str]:
+    """The path's ends, the longest first, each from the manifest's folder and from those around it.
 
-def _clip(found: _Found) -> Clip | Drop:
-    cells = found.line.cells
-    where = f"{found.key}, line {found.line.number} of the table"
-    split = SPLITS.get(cells.get("split", "test").casefold())
-    if split is None:
-        return _drop(found.key, "unknown_split", f'{where}: split "{cells["split"]}"; expected train, dev or test')
-    kind = _kind(cells)
-    if kind not in KINDS:
-        return _drop(found.key, "bad_line", f'{where}: kind "{kind}"; expected speech or noise')
-    labels = {column: text for column, text in cells.items() if column not in _table.COLUMNS}
-    if "label" in cells:
-        labels["label"] = _known(cells["label"])
-    source = f"@{NAME}/{found.key}"
-    return Clip(
-        found.key,
-        source,
-        found.entry.place,
-        split,
-        kind,
-        cells.get("speaker"),
-        cells.get("transcript"),
-        None,
-        cells.get("scene"),
-        labels,
-    )
-
-
-def _kind(cells: dict[str, str]) -> str:
-    """What `kind` says; without it noise where the label is noise, or where neither transcript nor label is given."""
-    if "kind" in cells:
-        return cells["kind"].casefold()
-    if _known(cells.get("label", "")) == "noise":
-        return "noise"
-    return "speech" if "transcript" in cells or "label" in cells else "noise"
-
-
-def _known(label: str) -> str:
-    """A known label in its own spelling, another one as it is."""
-    return label.casefold() if label.casefold() in LABELS else label
-
-
-def _notes(table: Table, kept: list[Clip]) -> list[str]:
-    """What the table leaves out, and speakers in several splits."""
-    splits: dict[str, set[str]] = defaultdict(set)
-    for clip in kept:
-        splits[clip.group or ""].add(clip.split)
-    spread = [name for name, found in splits.items() if name and len(found) > 1]
-    unsplit = sum("split" not in line.cells for line in table.lines)
-    said = [f"{unsplit:,} lines of {table.name} give no split and count as test"] if unsplit else []
-    return said + ([f"{len(spread):,} speakers are in more than one split ({sample(spread)})"] if spread else [])
+    >>> list(_candidates("a", "/data/x.wav"))
+    ['a/data/x.wav', 'data/x.wav', 'a/x.wav', 'x.wav']
+    """
+    parts = [part for part in path.split("/") if part not in ("", ".")]
+    folders = folder.split("/") if folder else []
+    for start in range(len(parts)):
+        for depth in range(len(folders), -1, -1):
+            yield normpath("/".join([*folders[:depth], *parts[start:]]))
 
 
 def _drop(key: str, reason: str, detail: str) -> Drop:

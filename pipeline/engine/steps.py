@@ -17,7 +17,7 @@ from pipeline.core.errors import PrepError
 from pipeline.core.manifest import Provenance
 from pipeline.core.row import Drop, Row
 from pipeline.core.table import Table
-from pipeline.corpora import Claims
+from pipeline.corpora import Listing
 from pipeline.corpora.lexicon import Lexicon
 from pipeline.engine import run as engine
 from pipeline.engine.recipe import Recipe
@@ -34,7 +34,7 @@ class Ran:
     rows: Table
     drops: Table
     notes: Sequence[str] = ()
-    claims: Claims | None = None
+    claims: Listing | None = None
     corpus: str = ""
 
     @property
@@ -60,7 +60,7 @@ def ingested(
     limit: int | None,
     seed: int,
     watch: Watch,
-    claim: Callable[[Root], Claims] | None = None,
+    claim: Callable[[Root], Listing] | None = None,
 ) -> Ran:
     """Every recording of a corpus opened once and measured. claim: what says which they are, where the corpus knows several ways."""
     claims = (claim or corpora.find(corpus).clips)(setting.roots[corpus])

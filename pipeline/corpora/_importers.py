@@ -1,0 +1,446 @@
+"""Manifests of other tools, line by line: Kaldi's data directories, NeMo's JSON lines, Lhotse's cuts and recordings.
+
+Each reader knows which files are its manifests and what their lines say; which recording a line means is for
+`recordings` to find. A line that `prep export` wrote comes back with its id, its labels and its group.
+"""
+
+from __future__ import annotations
+
+import gzip
+import re
+import zlib
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from io import BytesIO
+from typing import TYPE_CHECKING, Any, NamedTuple
+from unicodedata import normalize
+
+import orjson
+
+from pipeline.core.errors import CorruptMember, SourceError
+from pipeline.corpora import FORMS
+from pipeline.corpora._table import SPLITS, Line
+
+if TYPE_CHECKING:
+    from pipeline.archives import Entry, Root
+
+Fault = tuple[str, str]  # reason and detail of a Drop
+Piece = tuple[float, float | None]  # begin and end in s; end None: to the end of the recording
+
+CELLS = ("split", "speaker", "transcript", "scenario", "scene", "kind")  # what becomes a field of a clip, not a label
+OWN = ("id", "corpus", "source", "kind", "noise_label", "pcm_hash")  # all of them are in a line of `prep export`
+MIXED = ("snr_db", "snr_definition", "snr_active_db", "snr_full_db", "speech_id", "noise_id")  # labels of a mixture
+DEEPEST = 4  # folders between the root and a manifest
+_GZIP = b"\x1f\x8b"
+
+
+class Importer(NamedTuple):
+    """A reader of one tool's manifests. files: names of the manifests under a root; lines: all that they say."""
+
+    expected: str
+    files: Callable[[Root], list[str]]
+    lines: Callable[[Root], Iterator[Line]]
+
+
+class Record(NamedTuple):
+    """A line of a file that holds one JSON object a line. value: None where the line is no object."""
+
+    name: str
+    number: int
+    value: dict[str, Any] | None
+
+
+def forms(root: Root) -> list[str]:
+    """The tools whose manifests are under the root."""
+    return [form for form in FORMS if IMPORTERS[form].files(root)]
+
+
+def split_of(name: str) -> str | None:
+    """The split among the words of a file's or a folder's name: `cuts_train.jsonl.gz`, `data/dev_no_text/wav.scp`."""
+    words = [word for part in reversed(name.casefold().split("/")) for word in re.split(r"[^a-z]+", part)]
+    return next((word for word in words if word in SPLITS), None)
+
+
+def _shallow(root: Root, *endings: str) -> list[Entry]:
+    """Files with one of these endings, not far below the root, by name."""
+    return [
+        entry for entry in root.entries() if entry.name.lower().endswith(endings) and entry.name.count("/") <= DEEPEST
+    ]
+
+
+def _texts(root: Root, entry: Entry) -> Iterator[str]:
+    """The lines of a file, NFC; only a newline ends one. SourceError where it cannot be read."""
+    try:
+        raw = root.read(entry.place)
+        with gzip.open(BytesIO(raw)) if raw[:2] == _GZIP else BytesIO(raw) as file:
+            for line in file:
+                yield normalize("NFC", line.decode("utf-8-sig").rstrip("\r\n"))
+    except (CorruptMember, OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
+        raise SourceError(f"recordings: {entry.name} cannot be read ({error}); expected text in UTF-8") from None
+
+
+def _records(root: Root, entries: Sequence[Entry], names: Sequence[str]) -> list[Record]:
+    """The JSON objects of the named ones of these files, one a line; blank lines are passed over."""
+    return [
+        Record(entry.name, number, _object(text))
+        for entry in entries
+        if entry.name in names
+        for number, text in enumerate(_texts(root, entry), 1)
+        if text.strip()
+    ]
+
+
+def _first(root: Root, entry: Entry) -> dict[str, Any]:
+    """The first JSON object of a file; empty where its first line is none, or the file cannot be read."""
+    with suppress(SourceError):
+        return next((_object(text) or {} for text in _texts(root, entry) if text.strip()), {})
+    return {}
+
+
+def _object(text: str) -> dict[str, Any] | None:
+    try:
+        value = orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def _no_object(record: Record) -> Line:
+    key, where = f"{record.name}:{record.number}", f"{record.name}, line {record.number}"
+    fault = ("bad_line", "no JSON object with an id or a path; expected one a line")
+    return Line(key, (), record.name.rpartition("/")[0], where, fault=fault)
+
+
+def _line(record: Record, key: str, paths: Sequence[str], values: Mapping[str, Any], fault: Fault | None) -> Line:
+    """A line out of its scalar values, under our names or the tool's own; what has no name of ours becomes a label."""
+    own = all(name in values for name in OWN)
+    given = {name: str(value) for name, value in values.items() if isinstance(value, str | int | float)}
+    given = {name: text if own else text.strip() for name, text in given.items() if text.strip()}
+    group = given.pop("group", None)
+    cells = {name: given.pop(name) for name in CELLS if name in given}
+    if own:
+        key = given["id"]
+        if group is not None:
+            cells["speaker"] = group if given["corpus"] == "recordings" else f"{given['corpus']}/{group}"
+        # what was measured is measured again, so only labels and the recipe of a mixture come back
+        given = {name: text for name, text in given.items() if name.startswith("label.") or name in MIXED}
+    if "split" not in cells and (split := split_of(record.name)):
+        cells["split"] = split
+    labels = {name.removeprefix("label."): text for name, text in given.items()}
+    folder, where = record.name.rpartition("/")[0], f"{record.name}, line {record.number}"
+    return Line(key.removeprefix("recordings/") or key, tuple(paths), folder, where, cells, labels, fault)
+
+
+def _piece(line: Line, piece: Piece) -> Line:
+    """The same line, of a piece of the recording; labels say where it lies, none says a length: the piece has its own."""
+    begin_s, end_s = piece
+    labels = {name: value for name, value in line.labels.items() if name != "stated_s"}
+    labels |= {"piece_of": line.paths[0].lstrip("/"), "begin_s": f"{begin_s:g}"}
+    labels |= {} if end_s is None else {"end_s": f"{end_s:g}"}
+    return replace(line, piece=piece, labels=labels)
+
+
+# Kaldi
+
+_KALDI_MAPS = ("wav.scp", "text", "utt2spk", "utt2dur", "reco2dur", "utt2labels", "utt2lang", "spk2gender")
+_ROUNDING_S = 0.01  # Kaldi's times are written with two decimals
+
+
+def _kaldi_folders(root: Root) -> list[dict[str, Entry]]:
+    """Name -> file, of each directory that has a wav.scp."""
+    folders: dict[str, dict[str, Entry]] = {}
+    for entry in root.entries():
+        folder, _, name = entry.name.rpartition("/")
+        if name in (*_KALDI_MAPS, "segments", "spk2utt"):
+            folders.setdefault(folder, {})[name] = entry
+    return [files for _, files in sorted(folders.items()) if "wav.scp" in files]
+
+
+def _kaldi_files(root: Root) -> list[str]:
+    return sorted(entry.name for files in _kaldi_folders(root) for entry in files.values())
+
+
+def _kaldi_lines(root: Root) -> Iterator[Line]:
+    """Every utterance of every directory: a line of segments where there are any, else of wav.scp."""
+    for files in _kaldi_folders(root):
+        maps = {name: dict(_pairs(root, files[name])) for name in _KALDI_MAPS if name in files}
+        listed = files.get("segments", files["wav.scp"])
+        for number, (utterance, rest) in enumerate(_pairs(root, listed), 1):
+            record = Record(listed.name, number, None)
+            if "segments" not in files:
+                yield _utterance(record, utterance, rest, maps, None)
+                continue
+            recording, *times = rest.split()
+            path = maps["wav.scp"].get(recording, "")
+            piece = _times(times)
+            fault = None
+            if not path:
+                fault = ("no_recording", f"no recording {recording} is in wav.scp")
+            elif piece is None:
+                fault = ("bad_line", "expected an utterance, a recording, a start and an end")
+            line = _utterance(record, utterance, path, maps, fault)
+            if piece is None or line.fault or _is_whole(piece, maps.get("reco2dur", {}).get(recording)):
+                yield line
+            else:
+                yield _piece(line, piece)
+
+
+def _pairs(root: Root, entry: Entry) -> Iterator[tuple[str, str]]:
+    """(first word, the rest of the line); only spaces and tabs part them, and only a newline ends a line."""
+    for text in _texts(root, entry):
+        words = text.strip(" \t\r").replace("\t", " ", 1).split(" ", 1)
+        if words[0]:
+            yield words[0], words[1].strip() if len(words) > 1 else ""
+
+
+def _times(times: Sequence[str]) -> Piece | None:
+    """(start, end) in s, the end None where it is -1, the recording's own; None where they are no such times."""
+    try:
+        start, end = float(times[0]), float(times[1])
+    except (IndexError, ValueError):
+        return None
+    return (start, None) if end == -1 else (start, end) if 0 <= start < end else None
+
+
+def _is_whole(piece: Piece, length: str | None) -> bool:
+    """Whether a segment is its whole recording; length: of the recording in s, where reco2dur gives it."""
+    start, end = piece
+    if start != 0 or end is None:
+        return start == 0
+    try:
+        return length is not None and abs(end - float(length)) <= _ROUNDING_S
+    except ValueError:
+        return False
+
+
+def _utterance(
+    record: Record, utterance: str, path: str, maps: Mapping[str, Mapping[str, str]], fault: Fault | None
+) -> Line:
+    """An utterance with what the maps of its directory say of it."""
+    values = _object(maps.get("utt2labels", {}).get(utterance, "")) or {}  # `prep export` writes this file
+    values.setdefault("transcript", maps.get("text", {}).get(utterance, ""))
+    if language := maps.get("utt2lang", {}).get(utterance):
+        values["language"] = language
+    speaker = maps.get("utt2spk", {}).get(utterance)
+    if speaker and speaker != utterance:  # an utterance that is its own speaker: none is known
+        values.setdefault("speaker", speaker)
+    if "pcm_hash" not in values and utterance in maps.get("utt2dur", {}):
+        values["stated_s"] = maps["utt2dur"][utterance]
+    if fault is None and not path:
+        fault = ("bad_line", "no path is given")
+    elif fault is None and path.endswith("|"):
+        what = f"its audio is what a command prints ({path[:80]})"
+        fault = ("pipe", f"{what}: nothing is run here; write it to a file and name that")
+    return _line(record, utterance, () if not path or path.endswith("|") else (path,), values, fault)
+
+
+# NeMo
+
+_MOST_JSON = 50  # .json files that are looked into: more of them are labels of single recordings
+_PATHS = ("audio_filepath", "audio_filename")
+
+
+def _nemo_entries(root: Root) -> list[Entry]:
+    """Files that may be manifests of NeMo."""
+    entries = _shallow(root, ".jsonl", ".json", ".jsonl.gz", ".json.gz")
+    if len(entries) <= _MOST_JSON:
+        return entries
+    return [entry for entry in entries if ".jsonl" in entry.name.lower()][:_MOST_JSON]
+
+
+def _nemo_files(root: Root) -> list[str]:
+    return [entry.name for entry in _nemo_entries(root) if any(name in _first(root, entry) for name in _PATHS)]
+
+
+def _nemo_lines(root: Root) -> Iterator[Line]:
+    """Every line of every manifest. Where several stretches of a file are named each is a piece, also the one at 0."""
+    records = _records(root, _nemo_entries(root), _nemo_files(root))
+    values = [record.value or {} for record in records]
+    paths = [next((str(value[name]) for name in _PATHS if value.get(name)), "") for value in values]
+    stretches = [_stretch(value) for value in values]
+    pieces = Counter(path for path, _ in {*zip(paths, stretches, strict=True)})
+    for record, path, stretch in zip(records, paths, stretches, strict=True):
+        yield _nemo_line(record, path, stretch, pieces[path])
+
+
+def _stretch(value: Mapping[str, Any]) -> Piece | None:
+    """(begin, end) in s out of offset and duration; None where they are no such times."""
+    try:
+        begin, length = float(value.get("offset") or 0), float(value.get("duration") or 0)
+    except (TypeError, ValueError):
+        return None
+    return (begin, begin + length if length else None) if begin >= 0 and length >= 0 else None
+
+
+def _nemo_line(record: Record, path: str, stretch: Piece | None, pieces: int) -> Line:
+    """One line; pieces: how many different stretches of its file the manifests name."""
+    value = record.value
+    if value is None:
+        return _no_object(record)
+    fault = None if path else ("bad_line", "no audio_filepath")
+    if stretch is None:
+        fault = ("bad_line", f"offset {value.get('offset')}, duration {value.get('duration')}: expected seconds")
+    key = str(value.get("id") or path or f"{record.name}:{record.number}")
+    is_piece = not fault and stretch is not None and (stretch[0] > 0 or (pieces > 1 and stretch[1] is not None))
+    if is_piece and stretch and not value.get("id"):  # its times in ms: `talks/a-0001500-0004000`
+        end = "end" if stretch[1] is None else f"{round(stretch[1] * 1000):07d}"
+        key = f"{path.rpartition('.')[0] or path}-{round(stretch[0] * 1000):07d}-{end}"
+    values = {name: item for name, item in value.items() if name not in (*_PATHS, "offset", "duration", "id", "text")}
+    values |= {"transcript": value["text"]} if "text" in value else {}
+    if all(name in value for name in OWN):
+        values["id"] = value["id"]
+    elif "duration" in value:
+        values["stated_s"] = value["duration"]
+    line = _line(record, key.removeprefix("/"), (path,) if path else (), values, fault)
+    return _piece(line, stretch) if is_piece and stretch else line
+
+
+# Lhotse
+
+_SAVE = "in Lhotse: cuts.trim_to_supervisions().save_audios(DIR), then the cuts that it gives"
+
+
+def _lhotse_entries(root: Root) -> list[Entry]:
+    return _shallow(root, ".jsonl", ".jsonl.gz")
+
+
+def _lhotse_files(root: Root) -> list[str]:
+    """The manifests to read: cuts where there are any, for they hold the rest; else recordings and supervisions."""
+    kinds = {entry.name: _kind(_first(root, entry)) for entry in _lhotse_entries(root)}
+    cuts = [name for name, kind in kinds.items() if kind == "cut"]
+    if cuts or "recording" not in kinds.values():
+        return cuts
+    return [name for name, kind in kinds.items() if kind in ("recording", "supervision")]
+
+
+def _kind(value: Mapping[str, Any]) -> str:
+    if "tracks" in value or str(value.get("type", "")).endswith("Cut"):
+        return "cut"
+    if "sources" in value and "sampling_rate" in value:
+        return "recording"
+    return "supervision" if "recording_id" in value and "start" in value else ""
+
+
+def _lhotse_lines(root: Root) -> Iterator[Line]:
+    """Every cut; or every supervision with its recording, and the recordings without one."""
+    records = _records(root, _lhotse_entries(root), _lhotse_files(root))
+    if any(_kind(record.value or {}) == "cut" for record in records):
+        for record in records:
+            yield _parsed(_cut, record)
+        return
+    recordings: dict[str, Record] = {}
+    supervisions: dict[str, list[Record]] = defaultdict(list)
+    for record in records:
+        value = record.value or {}
+        kind = _kind(value)
+        if kind == "supervision":
+            supervisions[str(value["recording_id"])].append(record)
+        elif kind == "recording" and "id" in value:
+            recordings[str(value["id"])] = record
+        elif kind == "recording" or record.value is None:
+            yield _no_object(record)
+    for name, spoken in supervisions.items():
+        for record in spoken:
+            yield _parsed(_supervision, record, name, recordings.get(name))
+    for name, record in recordings.items():
+        if name not in supervisions:
+            yield _parsed(_supervision, record, name, record)
+
+
+def _parsed(parse: Callable[..., Line], record: Record, *more: Any) -> Line:
+    """The line that `parse` makes of the record, or one with a fault where the record has another shape than Lhotse's."""
+    try:
+        return parse(record, *more)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        return replace(_no_object(record), fault=("bad_line", f"not of the form that Lhotse writes ({error!r})"))
+
+
+def _cut(record: Record) -> Line:
+    value = record.value
+    if value is None or "id" not in value:
+        return _no_object(record)
+    if value.get("type") == "MixedCut" or "tracks" in value:
+        recordings = [track.get("cut", {}).get("recording", {}) for track in value.get("tracks", [])]
+        paths = [path for recording in recordings for path in _sources(recording)]
+        fault = ("mixed_cut", f"a MixedCut is no recording: save it as one, {_SAVE}")
+        return _line(record, str(value["id"]), paths, {}, fault)
+    recording = value.get("recording") or {}
+    supervisions = [item for item in value.get("supervisions") or [] if isinstance(item, dict)]
+    values = _values(value.get("custom") or {}, supervisions, recording)
+    line = _line(record, str(value["id"]), _sources(recording), values, _lhotse_fault(value, recording))
+    return _stretch_of(line, value, recording)
+
+
+def _supervision(record: Record, name: str, of: Record | None) -> Line:
+    """A supervision of the recording of that name; where it is the recording itself, the whole recording without words."""
+    value, recording = record.value or {}, (of.value if of else None) or {}
+    if not recording:
+        fault: Fault | None = ("no_recording", f"no recording {name} is in the recordings' manifest")
+        return _line(record, str(value.get("id", name)), (), _values(value.get("custom") or {}, [value], {}), fault)
+    if record is of:
+        return _line(record, name, _sources(recording), {}, _lhotse_fault({}, recording))
+    values = _values(value.get("custom") or {}, [value], recording)
+    fault = _lhotse_fault(value, recording)
+    line = _line(record, str(value.get("id", name)), _sources(recording), values, fault)
+    return _stretch_of(line, value, recording)
+
+
+def _lhotse_fault(value: Mapping[str, Any], recording: Mapping[str, Any]) -> Fault | None:
+    """Why a cut, or a supervision, is not of one plain file."""
+    if not recording:
+        return "no_audio", "it has no recording"
+    sources = recording.get("sources") or []
+    if len(sources) != 1:
+        return "several_sources", f"its recording is in {len(sources)} files; expected one"
+    if sources[0].get("type") != "file":
+        return "not_a_file", f"its recording is of the type {sources[0].get('type')}; expected a file"
+    if recording.get("transforms"):
+        return "transformed", f"its recording is changed as it is read (transforms): save it as it sounds, {_SAVE}"
+    channels = recording.get("channel_ids") or sources[0].get("channels") or [0]
+    if len(channels) > 1 and isinstance(value.get("channel"), int):
+        return "one_channel", f"it is channel {value['channel']} of {len(channels)}: save it as it sounds, {_SAVE}"
+    return None
+
+
+def _stretch_of(line: Line, value: Mapping[str, Any], recording: Mapping[str, Any]) -> Line:
+    """The line as a piece, where a cut or a supervision is more than a frame away from the whole recording."""
+    rate_hz, start = recording.get("sampling_rate", 0), float(value.get("start") or 0.0)
+    seconds = recording.get("num_samples", 0) / rate_hz if rate_hz else 0.0
+    length = float(value.get("duration") or seconds)
+    if line.fault or (rate_hz and abs(start) * rate_hz < 1 and abs(length - seconds) * rate_hz < 1.5):
+        return line
+    return _piece(line, (start, start + length))
+
+
+def _sources(recording: Mapping[str, Any]) -> list[str]:
+    return [str(source["source"]) for source in recording.get("sources") or [] if source.get("type") == "file"]
+
+
+def _values(
+    custom: Mapping[str, Any], supervisions: Sequence[Mapping[str, Any]], recording: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Values under our names: what all supervisions say together, and the custom ones."""
+    more = {name: value for item in supervisions for name, value in (item.get("custom") or {}).items()}
+    plain = {name: item[name] for item in supervisions for name in ("gender", "language") if item.get(name)}
+    values = {**plain, **more, **custom}
+    if words := " ".join(str(item["text"]) for item in supervisions if item.get("text")):
+        values["transcript"] = words
+    if not all(name in values for name in OWN) and "num_samples" in recording:
+        values["stated_s"] = recording["num_samples"] / (recording.get("sampling_rate") or 1)
+    speakers = {str(item["speaker"]) for item in supervisions if item.get("speaker")}
+    if len(speakers) == 1:
+        values["speaker"] = speakers.pop()
+    return values
+
+
+IMPORTERS = {
+    "kaldi": Importer("a data directory with wav.scp, whose lines are an id and a path", _kaldi_files, _kaldi_lines),
+    "lhotse": Importer(
+        "cuts.jsonl(.gz), or recordings.jsonl(.gz) and supervisions.jsonl(.gz)", _lhotse_files, _lhotse_lines
+    ),
+    "nemo": Importer(
+        "a .json or .jsonl file of one JSON object a line, each with `audio_filepath`", _nemo_files, _nemo_lines
+    ),
+}
