@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import pandas as pd
 import pytest
 
+from pipeline.core import frame
 from pipeline.core.errors import PrepError
 from pipeline.core.row import Row
-from pipeline.core.table import Table
 from pipeline.corpora import rights
 
 SPEECH = Row(
@@ -29,8 +32,8 @@ MIXED = Row(
 OWN = Row("recordings/r", "recordings", "test", "s", "speech", "@recordings/r", "안녕", None, None, "kitchen")
 
 
-def table(*rows: Row) -> Table:
-    return Table.of(list(rows), Row)
+def table(*rows: Row) -> pd.DataFrame:
+    return frame.from_rows(rows, Row)
 
 
 def test_a_mixture_counts_for_its_speech_and_for_its_noise() -> None:
@@ -43,7 +46,7 @@ def test_audio_is_shareable_where_speech_and_noise_are() -> None:
 
 def test_what_a_licence_forbids_is_taken_out_and_told() -> None:
     held, left = rights.redacted(table(SPEECH, NOISE, MIXED, OWN))
-    rows = {row.id: row for row in held.rows(Row)}
+    rows = {row.id: row for row in frame.rows(held, Row)}
     assert (rows["aihub/a"].transcript, rows["aihub/a"].scenario, rows["aihub/a"].labels) == (None, None, {})
     assert rows["aihub/a"].keyword == "saveme"
     assert rows["cochlscene/n"] == NOISE
@@ -55,9 +58,24 @@ def test_what_a_licence_forbids_is_taken_out_and_told() -> None:
     assert all("NIA" in item.why for item in left if item.corpus == "aihub")
 
 
+def test_a_corpus_without_an_adapter_here_has_an_unknown_licence_and_nothing_of_it_may_be_passed_on() -> None:
+    stranger = replace(OWN, id="elsewhere/r", corpus="elsewhere", source="@elsewhere/r")
+    (terms,) = rights.terms(table(stranger))
+    assert not any(terms.may_share(kind) for kind in rights.KINDS)
+    assert (
+        "no adapter of it, so nothing of it may be passed on; its adapter is loaded by --corpus FILE"
+        in terms.refusal("audio")
+    )
+    assert rights.shareable_audio(table(stranger, NOISE)).tolist() == [False, True]
+    assert [item.column for item in rights.redacted(table(stranger))[1]] == ["transcript", "scene"]
+    assert "The audio of all 1 row may not be passed on, for it holds elsewhere." in rights.sentences(table(stranger))
+    with pytest.raises(PrepError, match='unknown corpus "elsewhere"'):
+        rights.refuse("audio", "elsewhere")
+
+
 def test_nothing_is_taken_out_of_a_public_set() -> None:
     held, left = rights.redacted(table(NOISE))
-    assert (list(held.rows(Row)), left) == ([NOISE], [])
+    assert (list(frame.rows(held, Row)), left) == ([NOISE], [])
 
 
 def test_passing_on_what_is_forbidden_is_refused_with_the_licence() -> None:

@@ -58,7 +58,7 @@ def test_the_command_names_each_source_with_its_attribution(built: Built) -> Non
         == answer["rows"]
         == len(held(built.folder, "mixed"))
     )
-    assert answer["audio"]["may_be_passed_on"] == int(rights.shareable_audio(held(built.folder, "mixed").table).sum())
+    assert answer["audio"]["may_be_passed_on"] == int(rights.shareable_audio(held(built.folder, "mixed").frame).sum())
 
 
 def test_a_pack_has_the_rights_of_its_set_and_may_itself_be_passed_on(built: Built, tmp_path: Path) -> None:

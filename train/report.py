@@ -55,7 +55,7 @@ def page(told: Mapping[str, Any], clips: Sequence[Judged], held: Held, audio: bo
         "groups": groups,
         "notes": sounds.notes,
         "may": may,
-        "terms": rights.terms(judged),
+        "terms": rights.terms(judged.frame),
     }
     return html.page("run.html.j2", values, FOLDER)
 

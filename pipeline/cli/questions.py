@@ -116,9 +116,9 @@ def rights(path: Path, as_json: bool) -> None:
       prep rights manifests/mixed.parquet
     """
     rows = _columns(path, ("corpus", "kind", "noise_source", "transcript", "labels", "scenario", "scene"))
-    terms, said = licences.terms(rows), licences.sentences(rows)
+    terms, said = licences.terms(rows.frame), licences.sentences(rows.frame)
     if as_json:
-        free = int(licences.shareable_audio(rows).sum())
+        free = int(licences.shareable_audio(rows.frame).sum())
         audio = {"may_be_passed_on": free, "may_not": len(rows) - free}
         click.echo(
             json.dumps(

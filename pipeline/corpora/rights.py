@@ -4,19 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline import corpora
+from pipeline.core import frame as frames
+from pipeline.core import sql
 from pipeline.core.errors import PrepError, did_you_mean
-from pipeline.core.table import Table
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 KINDS = ("audio", "transcripts", "labels")  # what a licence may forbid to pass on
-COLUMNS = {
-    "transcripts": ("transcript",),
-    "labels": ("labels", "scenario", "scene"),
-}  # what the corpus's own labels say
+COLUMNS = {"transcripts": ("transcript",), "labels": ("labels", "scenario", "scene")}  # what a corpus's own labels say
+UNKNOWN = "(not known here)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,21 +58,26 @@ class LeftOut:
     why: str
 
 
-def terms(rows: Table) -> list[Terms]:
+def terms(rows: pd.DataFrame) -> list[Terms]:
     """The terms of each source whose recordings are in the rows, by name; mixtures count for speech and for noise."""
     return [terms_of(name, int(own.sum())) for name, own in sorted(_sources(rows).items())]
 
 
 def terms_of(name: str, rows: int = 0) -> Terms:
-    """The terms of a corpus. PrepError where there is none of that name."""
-    c = corpora.find(name)
-    share = (c.SHARE_AUDIO, c.SHARE_TRANSCRIPTS, c.SHARE_LABELS)
-    return Terms(
-        name, c.TITLE, c.HOMEPAGE, c.LICENCE, c.LICENCE_URL, c.ATTRIBUTION, c.RESTRICTIONS, c.DOWNLOAD, *share, rows
-    )
+    """The terms of a corpus. One that has no adapter on this machine has an unknown licence: nothing may be passed on."""
+    try:
+        c = corpora.find(name)
+    except corpora.UnknownCorpus:
+        why = "this machine has no adapter of it, so nothing of it may be passed on; its adapter is loaded by --corpus FILE"
+        no = UNKNOWN
+        return Terms(
+            name, f"{name} {no}", no, no, no, no, why, no, audio=False, transcripts=False, labels=False, rows=rows
+        )
+    texts = (c.TITLE, c.HOMEPAGE, c.LICENCE, c.LICENCE_URL, c.ATTRIBUTION, c.RESTRICTIONS, c.DOWNLOAD)
+    return Terms(name, *texts, c.SHARE_AUDIO, c.SHARE_TRANSCRIPTS, c.SHARE_LABELS, rows)
 
 
-def shareable_audio(rows: Table) -> NDArray[np.bool_]:
+def shareable_audio(rows: pd.DataFrame) -> NDArray[np.bool_]:
     """bool [rows]: whether the audio of each row may be passed on: that of its speech and that of its noise."""
     may = np.ones(len(rows), dtype=np.bool_)
     for name, own in _sources(rows).items():
@@ -77,7 +85,9 @@ def shareable_audio(rows: Table) -> NDArray[np.bool_]:
     return may
 
 
-def redacted(rows: Table, kinds: Iterable[str] = ("transcripts", "labels")) -> tuple[Table, list[LeftOut]]:
+def redacted(
+    rows: pd.DataFrame, kinds: Iterable[str] = ("transcripts", "labels")
+) -> tuple[pd.DataFrame, list[LeftOut]]:
     """(the rows without what their corpus's licence forbids to pass on, what was left out).
 
     `keyword` stays: it is the user's own class label. What a corpus says in `scene` of noise goes into mixtures, by the
@@ -87,10 +97,12 @@ def redacted(rows: Table, kinds: Iterable[str] = ("transcripts", "labels")) -> t
     for kind in kinds:
         for column in COLUMNS.get(kind, ()):
             for name, own in sorted(_owners(rows, column).items()):
-                held = own & rows.filled_in(column)
-                if not terms_of(name).may_share(kind) and held.any():
-                    rows = rows.blanked(column, held)
-                    left.append(LeftOut(name, column, int(held.sum()), terms_of(name).refusal(kind)))
+                source = terms_of(name)
+                given = own & _says_something(rows, column)
+                if not source.may_share(kind) and given.any():
+                    nothing: dict[str, str] | None = {} if column == "labels" else None
+                    rows = frames.with_columns(rows, **{column: frames.choose(given, nothing, rows[column])})
+                    left.append(LeftOut(name, column, int(given.sum()), source.refusal(kind)))
     return rows, left
 
 
@@ -98,100 +110,101 @@ def refuse(kind: str, name: str) -> None:
     """PrepError with the licence quoted where a corpus does not let this kind be passed on."""
     if kind not in KINDS:
         raise PrepError(f'"{kind}" is nothing that a licence speaks of{did_you_mean(kind, KINDS)}')
+    corpora.find(name)  # a name that somebody typed may be misspelt
     if not terms_of(name).may_share(kind):
         raise PrepError(terms_of(name).refusal(kind))
 
 
-def sentences(rows: Table) -> list[str]:
-    """What may be done with these rows, in plain words: of their audio, their mixtures, their transcripts and labels."""
+def owned_by(rows: pd.DataFrame, column: str, name: str) -> NDArray[np.bool_]:
+    """bool [rows]: where what a column says is of this corpus; a mixture's scene is that of its noise."""
+    return _owners(rows, column).get(name, np.zeros(len(rows), dtype=np.bool_))
+
+
+def sentences(rows: pd.DataFrame) -> list[str]:
+    """What may be done with these rows, in plain words: with their audio, mixtures, transcripts and labels."""
     if not len(rows):
         return ["There are no rows."]
-    return [*_of_audio(rows), *_of_mixtures(rows), *_of_words(rows), *_alike(rows)]
-
-
-def _of_audio(rows: Table) -> Iterator[str]:
+    sources = terms(rows)
+    closed = " and ".join(source.corpus for source in sources if not source.audio)
     free = int(shareable_audio(rows).sum())
-    held = len(rows) - free
-    if not held:
-        yield f"The audio of all {_rows(free)} may be passed on, with the attribution."
-        return
-    because = " and ".join(item.corpus for item in terms(rows) if not item.audio)
-    if free:
-        yield f"The audio of {_rows(free)} may be passed on, with the attribution; of {held:,} it may not, for it holds {because}."
+    if free == len(rows):
+        audio = f"The audio of all {_rows(free)} may be passed on, with the attribution."
+    elif free:
+        rest = f"of {len(rows) - free:,} it may not, for it holds {closed}"
+        audio = f"The audio of {_rows(free)} may be passed on, with the attribution; {rest}."
     else:
-        yield f"The audio of all {_rows(held)} may not be passed on, for it holds {because}."
+        audio = f"The audio of all {_rows(len(rows))} may not be passed on, for it holds {closed}."
+    _, left = redacted(rows)
+    if left:
+        texts = ", ".join(f"{item.column} of {_rows(item.rows)} ({item.corpus})" for item in left)
+        manifest = f"The manifest itself may not be passed on: it holds {texts}. prep pack writes one without them."
+    else:
+        manifest = (
+            "Nothing that the rows say is forbidden to pass on: they hold no transcript and no label of a corpus that "
+            "forbids it."
+        )
+    alike = [
+        f"What is made of {source.corpus} and passed on goes under the same licence: {source.licence}."
+        for source in sources
+        if source.audio and _is_share_alike(source)
+    ]
+    return [audio, *_on_mixtures(rows), manifest, *alike]
 
 
 def _rows(count: int) -> str:
     return f"{count:,} {'row' if count == 1 else 'rows'}"
 
 
-def _of_mixtures(rows: Table) -> Iterator[str]:
-    mixed = rows.where(rows.equal("kind", "mixture"))
+def _on_mixtures(rows: pd.DataFrame) -> Iterator[str]:
+    """A sentence for each pair of a speech corpus and a noise corpus in mixtures."""
     noise = "regexp_extract(noise_source, '^@([^/]+)/', 1)"
-    for speech, added, count in (
-        mixed.query(f"SELECT corpus, {noise}, count(*) FROM rows GROUP BY 1, 2 ORDER BY 1, 2") if len(mixed) else ()
-    ):
+    pairs = f"SELECT corpus, {noise}, count(*) FROM rows WHERE kind = 'mixture' GROUP BY 1, 2 ORDER BY 1, 2"
+    for speech, added, count in sql.query(rows, pairs):
         both = [terms_of(name) for name in dict.fromkeys((speech, added))]
-        closed = [item.corpus for item in both if not item.audio]
-        alike = [item.licence for item in both if _share_alike(item)]
+        closed = [source.corpus for source in both if not source.audio]
+        alike = [source.licence for source in both if _is_share_alike(source)]
         hold = "mixture holds" if count == 1 else "mixtures hold"
-        told = f"{count:,} {hold} speech of {speech} and noise of {added}: the terms of both bind"
+        bound = f"{count:,} {hold} speech of {speech} and noise of {added}: the terms of both bind; their audio may"
         if closed:
-            yield f"{told}; their audio may not be passed on, because of {' and '.join(closed)}."
+            yield f"{bound} not be passed on, because of {' and '.join(closed)}."
         else:
-            yield f"{told}; their audio may be passed on{f', under the same licence ({alike[0]})' if alike else ''}."
+            yield f"{bound} be passed on{f', under the same licence ({alike[0]})' if alike else ''}."
 
 
-def _of_words(rows: Table) -> Iterator[str]:
-    _, left = redacted(rows)
-    if not left:
-        yield "Nothing that the rows say is forbidden to pass on: no transcript and no label of a corpus that forbids it is in them."
-        return
-    told = ", ".join(f"{item.column} of {_rows(item.rows)} ({item.corpus})" for item in left)
-    yield f"The manifest itself may not be passed on: it holds {told}. prep pack writes one without them."
+def _is_share_alike(source: Terms) -> bool:
+    return "BY-SA" in source.licence
 
 
-def _alike(rows: Table) -> Iterator[str]:
-    for item in terms(rows):
-        if item.audio and _share_alike(item):
-            yield f"What is made of {item.corpus} and passed on goes under the same licence: {item.licence}."
+def _says_something(rows: pd.DataFrame, column: str) -> NDArray[np.bool_]:
+    """bool [rows]: where a column is not null, and labels are not empty."""
+    given = frames.present(rows, column)
+    return given & (rows[column].list.len().to_numpy(np.int64, na_value=0) > 0) if column == "labels" else given
 
 
-def _share_alike(item: Terms) -> bool:
-    return "BY-SA" in item.licence
-
-
-def held_by(rows: Table, column: str, name: str) -> NDArray[np.bool_]:
-    """bool [rows]: where what a column says is of this corpus; a mixture's scene is that of its noise."""
-    return _owners(rows, column).get(name, np.zeros(len(rows), dtype=np.bool_))
-
-
-def _sources(rows: Table) -> dict[str, NDArray[np.bool_]]:
+def _sources(rows: pd.DataFrame) -> dict[str, NDArray[np.bool_]]:
     """corpus -> bool [rows], where a row holds recordings of it: as its own, or as the noise in it."""
-    found: dict[str, NDArray[np.bool_]] = {}
-    for owners in (_owners(rows, "corpus"), _noise_owners(rows)):
-        for name, own in owners.items():
-            found[name] = found[name] | own if name in found else own
-    return found
+    sources = _owners(rows, "corpus")
+    for name, own in _noise_owners(rows).items():
+        sources[name] = sources[name] | own if name in sources else own
+    return sources
 
 
-def _owners(rows: Table, column: str) -> dict[str, NDArray[np.bool_]]:
+def _owners(rows: pd.DataFrame, column: str) -> dict[str, NDArray[np.bool_]]:
     """corpus -> bool [rows], whose label the column holds: a mixture's scene is that of its noise."""
-    own = {str(name): rows.equal("corpus", str(name)) for name in rows.codes("corpus")[1]}
-    if column != "scene":
-        return own
-    mixed = rows.equal("kind", "mixture")
-    held = {name: where & ~mixed for name, where in own.items()}
-    for name, where in _noise_owners(rows).items():
-        held[name] = held.get(name, np.zeros(len(rows), dtype=np.bool_)) | where
-    return held
+    of_row, names = frames.codes(rows["corpus"])
+    owners = {str(name): of_row == number for number, name in enumerate(names)}
+    if column == "scene":
+        mixed = frames.equal(rows["kind"], "mixture")
+        owners = {name: own & ~mixed for name, own in owners.items()}
+        for name, own in _noise_owners(rows).items():
+            owners[name] = owners[name] | own if name in owners else own
+    return owners
 
 
-def _noise_owners(rows: Table) -> dict[str, NDArray[np.bool_]]:
+def _noise_owners(rows: pd.DataFrame) -> dict[str, NDArray[np.bool_]]:
     """corpus -> bool [rows], whose noise is in a mixture: the first word of its source, `@cochlscene/Train/...`."""
-    codes, sources = rows.codes("noise_source")
-    names = [str(source).removeprefix("@").partition("/")[0] if source is not None else "" for source in sources]
+    codes, sources = frames.codes(rows["noise_source"])
+    names = [(source or "").removeprefix("@").partition("/")[0] for source in sources]
     number = {name: n for n, name in enumerate(dict.fromkeys(names))}
-    of_row = np.array([number[name] for name in names], dtype=np.int64)[codes] if len(codes) else codes
+    of_row = np.array([number[name] for name in names], dtype=np.int64)[codes]
     return {name: of_row == n for name, n in number.items() if name}

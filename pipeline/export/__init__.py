@@ -108,17 +108,17 @@ def plan(source: Manifest, form: str, use: Use, audio: str | None = None) -> Exp
 
 def _allowed(rows: Table, use: Use, sound: bool) -> tuple[pd.DataFrame, list[LeftOut]]:
     """The rows that may be passed on, and what is left out of them. PrepError where something is and `use` does not say so."""
-    left_out, kept = [], rows
-    shareable = rights.shareable_audio(rows)
+    left_out, kept = [], rows.frame
+    shareable = rights.shareable_audio(rows.frame)
     if sound and not np.all(shareable):
-        closed = [t for t in rights.terms(rows) if not t.audio]
+        closed = [t for t in rights.terms(rows.frame) if not t.audio]
         left_out = [LeftOut(t.corpus, "audio", t.rows, t.refusal("audio")) for t in closed]
-        kept = rows.where(shareable)
+        kept = frame.pick(rows.frame, shareable)
     kept, columns = rights.redacted(kept)
     left_out += columns
     if left_out and not use:
         owners = {item.corpus for item in left_out}
-        terms = [f"{t.corpus}: {t.licence}: {t.restrictions}" for t in rights.terms(rows) if t.corpus in owners]
+        terms = [f"{t.corpus}: {t.licence}: {t.restrictions}" for t in rights.terms(rows.frame) if t.corpus in owners]
         lines = [
             "this set holds what its licences forbid to pass on; say what the export is for:",
             *terms,
@@ -126,7 +126,7 @@ def _allowed(rows: Table, use: Use, sound: bool) -> tuple[pd.DataFrame, list[Lef
             "--shareable   only what may be passed on: rows whose audio may not are left out, and so are such transcripts and labels",
         ]
         raise PrepError("\n".join(lines))
-    return kept.frame, left_out
+    return kept, left_out
 
 
 def check(export: Export, folder: Path) -> None:
@@ -150,7 +150,7 @@ def write(export: Export, folder: Path, advance: Callable[[int], None]) -> None:
 
 def _readme(card: str, export: Export) -> str:
     """README.md: what the format says of itself, whose recordings are in the export, what may be done with them."""
-    terms = rights.terms(Table.of_frame(export.rows))
+    terms = rights.terms(export.rows)
     parts = [card.rstrip() + "\n"]
     if export.use == "own" and any(not (t.audio and t.transcripts and t.labels) for t in terms):
         parts.append(_OWN_USE)

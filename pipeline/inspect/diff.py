@@ -20,8 +20,7 @@ from pipeline.core.errors import ManifestError
 from pipeline.core.frame import UNHASHED
 from pipeline.core.manifest import Manifest, Provenance
 from pipeline.core.row import Row
-from pipeline.core.table import Table
-from pipeline.corpora.rights import LeftOut, held_by
+from pipeline.corpora.rights import LeftOut, owned_by
 from pipeline.share import pack
 
 EXAMPLES = 3  # of each kind of change
@@ -208,8 +207,8 @@ def _left_out(
     unseen = differs & (~present | (name in RENAMED))
     for left in side.left_out:
         if left.column == name and unseen.any():
-            owners = Table.of_frame(pair.both("corpus", "kind", "noise_source")[0])
-            own = unseen & held_by(owners, name, left.corpus)
+            owners = pair.both("corpus", "kind", "noise_source")[0]
+            own = unseen & owned_by(owners, name, left.corpus)
             if own.any():
                 yield own, left.why
                 unseen = unseen & ~own

@@ -112,8 +112,11 @@ def _put(path: Path, text: str) -> None:
 
 def licences_text(name: str, table: Table) -> str:
     """What may be done with a set, and the licence and attribution of each of its sources; Markdown."""
-    parts = [f"# Licences of the sources of {name}", "\n".join(f"* {sentence}" for sentence in rights.sentences(table))]
-    for item in rights.terms(table):
+    parts = [
+        f"# Licences of the sources of {name}",
+        "\n".join(f"* {sentence}" for sentence in rights.sentences(table.frame)),
+    ]
+    for item in rights.terms(table.frame):
         told = {
             "In": f"{item.rows:,} rows",
             "Licence": f"{item.licence}, {item.licence_url}" if item.licence_url.startswith("http") else item.licence,
@@ -127,7 +130,7 @@ def licences_text(name: str, table: Table) -> str:
 
 
 def _dataset(name: str, pack: Path, table: Table, made: Provenance) -> dict[str, Any]:
-    sources = rights.terms(table)
+    sources = rights.terms(table.frame)
     told = [
         f"{len(table):,} rows of {', '.join(item.corpus for item in sources)}, without their audio. prep rebuild {pack.name} makes it."
     ]
@@ -136,7 +139,7 @@ def _dataset(name: str, pack: Path, table: Table, made: Provenance) -> dict[str,
         "@type": "sc:Dataset",
         "name": name,
         "conformsTo": CONFORMS_TO,
-        "description": " ".join([*told, *rights.sentences(table)]),
+        "description": " ".join([*told, *rights.sentences(table.frame)]),
         "license": _addresses(sources, "licence_url") or [item.licence for item in sources],
         "url": next(iter(_addresses(sources, "homepage")), pack.name),
         "isBasedOn": _addresses(sources, "homepage"),

@@ -102,10 +102,11 @@ def path_of(source: Path) -> Path:
 def write(held: Manifest, path: Path) -> Packed:
     """Packs a manifest: everything but its audio and what the licences of its sources forbid to pass on."""
     hashes = {name: held.table.only([name]).digest() for name in held.table.names if name not in UNHASHED}
-    terms = tuple(rights.terms(held.table))
+    terms = tuple(rights.terms(held.frame))
     recipe, quoted = _recipe(held.provenance.recipe, held.table, terms)
     rows, named = _pseudonyms(held.table, terms)
-    rows, left = rights.redacted(rows)
+    redacted, left = rights.redacted(rows.frame)
+    rows = Table.of_frame(redacted)
     left_out = (*left, *named, *quoted)
     told = {
         "version": VERSION,

@@ -66,21 +66,25 @@ class Card:
 
 def allowed(rows: Table) -> Allowed:
     """What the licences of the sources allow, each by its own."""
-    shown, left = rights.redacted(rows)
-    closed = tuple(t.corpus for t in rights.terms(rows) if not t.audio)
+    shown, left = rights.redacted(rows.frame)
+    closed = tuple(t.corpus for t in rights.terms(rows.frame) if not t.audio)
     return Allowed(
-        rights.shareable_audio(rows), shown, closed, tuple(left), why="their licences do not let them be passed on"
+        rights.shareable_audio(rows.frame),
+        Table.of_frame(shown),
+        closed,
+        tuple(left),
+        why="their licences do not let them be passed on",
     )
 
 
 def nothing(rows: Table) -> Allowed:
     """No audio and no transcript of any source."""
-    shown, left = rights.redacted(rows)
-    blank = shown.blanked("transcript", np.ones(len(rows), dtype=np.bool_))
+    shown, left = rights.redacted(rows.frame)
+    blank = Table.of_frame(shown).blanked("transcript", np.ones(len(rows), dtype=np.bool_))
     return Allowed(
         np.zeros(len(rows), dtype=np.bool_),
         blank,
-        tuple(t.corpus for t in rights.terms(rows)),
+        tuple(t.corpus for t in rights.terms(rows.frame)),
         tuple(left),
         why="as asked",
     )
@@ -88,7 +92,7 @@ def nothing(rows: Table) -> Allowed:
 
 def everything(rows: Table) -> Allowed:
     """All of it, and the terms that forbid to pass such a page on."""
-    closed = tuple(t for t in rights.terms(rows) if not (t.audio and t.transcripts and t.labels))
+    closed = tuple(t for t in rights.terms(rows.frame) if not (t.audio and t.transcripts and t.labels))
     return Allowed(np.ones(len(rows), dtype=np.bool_), rows, (), (), closed)
 
 

@@ -85,7 +85,7 @@ def page(held: Manifest, asked: Asked) -> Page:
         "groups": groups,
         "notes": notes,
         "may": allowed,
-        "terms": rights.terms(table),
+        "terms": rights.terms(table.frame),
         "baseline": baseline and _baseline(baseline, held, told=not allowed.closed),
         "baseline_name": baseline and baseline.path.name,
     }
