@@ -69,7 +69,7 @@ def test_samples_of_its_own_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_what_is_looked_for_is_what_the_project_declares() -> None:
     told = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    found = {check.about: check.found for check in doctor.packages()}
+    found = {check.about: check.text for check in doctor.packages()}
     assert all(f"{line.split('>')[0]} " in found["packages"] for line in told["dependencies"])
     assert {about for about in found if about.startswith("extra")} == {
         "extra [cluster]",
@@ -81,7 +81,7 @@ def test_what_is_looked_for_is_what_the_project_declares() -> None:
 def test_a_missing_package_of_an_extra_is_a_note_with_what_to_type(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor, "_version", lambda name: None if name == "jinja2" else "1")
     (check,) = [check for check in doctor.packages() if check.about == "extra [report]"]
-    assert (check.state, check.found, check.remedy) == (
+    assert (check.state, check.text, check.remedy) == (
         "note",
         "lacks jinja2",
         "pip install '.[report]' in the project's folder",
@@ -134,7 +134,7 @@ def test_a_full_disk_is_a_fault_and_a_nearly_full_one_is_told_in_megabytes(
     ):
         monkeypatch.setattr(doctor.shutil, "disk_usage", lambda _, free=free: SimpleNamespace(free=free))
         found = doctor.disk(tmp_path)
-        assert (found.state, found.found.split(" (")[0]) == (state, told)
+        assert (found.state, found.text.split(" (")[0]) == (state, told)
         assert bool(found.remedy) == (state != "ok")
 
 

@@ -40,7 +40,8 @@ def doctor(as_json: bool, root: tuple[str, ...]) -> None:
         told = {"hours_a_second": round(pace.hours_a_second, 3), "aihub_minutes": round(pace.aihub_minutes)} | asdict(
             pace
         )
-        click.echo(json.dumps({"checks": [asdict(check) for check in found], "pace": told}, ensure_ascii=False))
+        checks = [{"about": c.about, "state": c.state, "found": c.text, "remedy": c.remedy} for c in found]
+        click.echo(json.dumps({"checks": checks, "pace": told}, ensure_ascii=False))
     else:
         click.echo(_pace_text(pace))
     raise click.exceptions.Exit(int(any(check.state == "fault" for check in found)))
@@ -48,7 +49,7 @@ def doctor(as_json: bool, root: tuple[str, ...]) -> None:
 
 def _text(check: Check) -> str:
     remedy = f"\n{'':24}-> {check.remedy}" if check.remedy else ""
-    return f"{_MARK[check.state]} {check.about:<18}{check.found}{remedy}"
+    return f"{_MARK[check.state]} {check.about:<18}{check.text}{remedy}"
 
 
 def _pace_text(pace: Pace) -> str:

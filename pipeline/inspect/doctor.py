@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import sys
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, requires, version
@@ -26,7 +28,9 @@ from pipeline.stages.mix.work import Job, Mixture, Unstored
 from pipeline.stages.store import Store
 
 PROJECT = "call-for-help-prep"
+EXTRAS = ("cluster", "report", "train")  # those that users may want
 NAMES = tuple(normalize(form, "한글 이름.txt") for form in ("NFC", "NFD"))  # as Windows writes them, as macOS does
+FORMATS = ("WAV", "FLAC", "OGG", "MP3", "AIFF", "CAF", "RF64", "W64")  # corpora come in the first four
 GOLDEN = "df4ca6fee69c109c84f45e2e5cbf3ea2"  # pcm_hash of `reference()` at 16 kHz
 TRIAL_CLIPS, TRIAL_S = 12, 8
 FULL_GB = 0.1  # less room than that, and nothing can be stored
@@ -35,17 +39,17 @@ AIHUB_H, AIHUB_CLIPS, NOISE_H = 891, 422_000, 211  # AI-Hub at a mean of 7.6 s a
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One thing looked at. state: "ok", "note" (works, but you should know) or "fault"; remedy: what to type, where there is something."""
+    """One thing looked at. state: "ok", "note" (works, but you should know) or "fault". remedy: what to type, if anything."""
 
     about: str
     state: str
-    found: str
+    text: str
     remedy: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """Seconds of audio that one process takes through ingest, resample and mix in a second, and processes at hand."""
+    """Seconds of audio that one process takes through ingest, resample and mix in a second; how many processes there are."""
 
     times_real_time: float
     processes: int
@@ -62,11 +66,16 @@ class Pace:
 
 
 def checks(roots: Roots, folder: Path) -> Iterator[Check]:
-    """Everything that is looked at, one by one."""
+    """Everything that is looked at, one by one. folder: where manifests would be written."""
     yield from packages()
     yield decoders()
     yield same_bits()
-    yield lossless()
+    sound = reference()
+    if np.array_equal(unflac(flac(sound, 16_000)), sound):
+        yield Check("flac", "ok", "comes back as it went in")
+    else:
+        remedy = "pip install --force-reinstall soundfile"
+        yield Check("flac", "fault", "does not come back as it went in", remedy)
     yield from names(folder)
     yield disk(folder)
     for name in corpora.names():
@@ -74,42 +83,28 @@ def checks(roots: Roots, folder: Path) -> Iterator[Check]:
 
 
 def packages() -> Iterator[Check]:
-    """Python, what prep needs, and which extras are there."""
+    """Python, the packages that the installed project declares, and those of the extras that users may want."""
     yield Check("python", "ok", sys.version.split()[0])
-    needed, extras = _required()
-    lacking = [name for name in needed if _version(name) is None]
-    found = ", ".join(f"{name} {_version(name)}" for name in needed if name not in lacking)
-    remedy = f"pip install {' '.join(lacking)}" if lacking else ""
-    yield Check(
-        "packages",
-        "fault" if lacking else "ok",
-        found + (f"; missing: {', '.join(lacking)}" if lacking else ""),
-        remedy,
-    )
-    for extra, parts in extras.items():
-        absent = [name for name in parts if _version(name) is None]
-        remedy = to_install(extra) if absent else ""
-        yield Check(
-            f"extra [{extra}]",
-            "note" if absent else "ok",
-            f"lacks {', '.join(absent)}" if absent else "installed",
-            remedy,
-        )
-
-
-def _required() -> tuple[list[str], dict[str, list[str]]]:
-    """(packages that prep needs, packages of each extra that users may want), as the installed project declares them."""
-    needed: list[str] = []
-    extras: dict[str, list[str]] = {"cluster": [], "report": [], "train": []}
+    declared = defaultdict[str, list[str]](list)
     for line in requires(PROJECT) or []:
-        told, _, condition = line.partition(";")
-        name = "".join(letter if letter.isalnum() or letter in "-_" else " " for letter in told).split()[0]
-        if not condition:
-            needed.append(name)
-        for extra, parts in extras.items():
-            if f"'{extra}'" in condition or f'"{extra}"' in condition:
-                parts.append(name)
-    return sorted(needed), {extra: sorted(parts) for extra, parts in extras.items()}
+        requirement, _, condition = line.partition(";")
+        of_extra = re.search(r"extra *== *['\"](.+?)['\"]", condition)
+        if of_extra or not condition:
+            declared[of_extra[1] if of_extra else ""] += re.findall(r"^[\w.-]+", requirement)
+    needed = sorted(declared[""])
+    missing = [name for name in needed if _version(name) is None]
+    text = ", ".join(f"{name} {_version(name)}" for name in needed if name not in missing)
+    if missing:
+        text, remedy = f"{text}; missing: {', '.join(missing)}", f"pip install {' '.join(missing)}"
+        yield Check("packages", "fault", text, remedy)
+    else:
+        yield Check("packages", "ok", text)
+    for extra in EXTRAS:
+        missing = [name for name in sorted(declared[extra]) if _version(name) is None]
+        if missing:
+            yield Check(f"extra [{extra}]", "note", f"lacks {', '.join(missing)}", to_install(extra))
+        else:
+            yield Check(f"extra [{extra}]", "ok", "installed")
 
 
 def _version(name: str) -> str | None:
@@ -122,13 +117,11 @@ def _version(name: str) -> str | None:
 def decoders() -> Check:
     """libsndfile, and which of the formats that corpora come in it reads."""
     name, formats = library()
-    lacking = [kind for kind in ("WAV", "FLAC", "OGG", "MP3") if kind not in formats]
-    found = (
-        f"{name} reads {', '.join(sorted(set(formats) & {'WAV', 'W64', 'RF64', 'AIFF', 'FLAC', 'OGG', 'MP3', 'CAF'}))}"
-    )
-    if lacking:
-        return Check("decoders", "note", f"{found}; not {', '.join(lacking)}", "pip install --upgrade soundfile")
-    return Check("decoders", "ok", found)
+    text = f"{name} reads {', '.join(sorted(set(formats) & set(FORMATS)))}"
+    missing = [kind for kind in FORMATS[:4] if kind not in formats]
+    if missing:
+        return Check("decoders", "note", f"{text}; not {', '.join(missing)}", "pip install --upgrade soundfile")
+    return Check("decoders", "ok", text)
 
 
 def reference() -> NDArray[np.int16]:
@@ -142,35 +135,27 @@ def same_bits() -> Check:
     sound = dsp.quantised(dsp.resample(reference().astype(np.float32) * np.float32(1 / dsp.FULL_SCALE), 44_100, 16_000))
     if pcm_hash(sound, 16_000) == GOLDEN:
         return Check("same bits", "ok", "soxr gives the samples that it gives elsewhere")
-    found = (
+    text = (
         f"soxr {_version('soxr')} gives samples of its own on this machine: a rebuild may be off by one in the last bit"
     )
-    return Check(
-        "same bits", "note", found, "install the versions of constraints.txt, or see prep verify for what differs"
-    )
-
-
-def lossless() -> Check:
-    """Whether FLAC comes back as it went in."""
-    sound = reference()
-    if np.array_equal(unflac(flac(sound, 16_000)), sound):
-        return Check("flac", "ok", "comes back as it went in")
-    return Check("flac", "fault", "does not come back as it went in", "pip install --force-reinstall soundfile")
+    remedy = "install the versions of constraints.txt, or see prep verify for what differs"
+    return Check("same bits", "note", text, remedy)
 
 
 def names(folder: Path) -> Iterator[Check]:
     """Whether Korean file names, and Korean text on the screen, survive here."""
-    told = f"file names {sys.getfilesystemencoding()}, screen {sys.stdout.encoding}"
-    good = sys.getfilesystemencoding().lower().replace("-", "") == "utf8"
-    yield Check("encoding", "ok" if good else "fault", told, "" if good else "export PYTHONUTF8=1")
+    text = f"file names {sys.getfilesystemencoding()}, screen {sys.stdout.encoding}"
+    if sys.getfilesystemencoding().lower().replace("-", "") == "utf8":
+        yield Check("encoding", "ok", text)
+    else:
+        yield Check("encoding", "fault", text, "export PYTHONUTF8=1")
     try:
         with TemporaryDirectory(dir=folder) as place:  # of its own: nothing of the user's is touched
             for name in NAMES:
                 Path(place, name).write_bytes(b"")
     except OSError as error:
-        yield Check(
-            "folder", "fault", f"{folder}: cannot be written to ({error.strerror})", "work in a folder of your own"
-        )
+        text = f"{folder}: cannot be written to ({error.strerror})"
+        yield Check("folder", "fault", text, "work in a folder of your own")
     else:
         yield Check("folder", "ok", f"{folder}: writable, takes Korean names")
 
@@ -178,46 +163,39 @@ def names(folder: Path) -> Iterator[Check]:
 def disk(folder: Path) -> Check:
     """Room for what a run stores."""
     free = shutil.disk_usage(folder).free / 1e9
-    found = f"{free:,.0f} GB free" if free > 1 else f"{free * 1000:,.0f} MB free"
+    room = f"{free:,.0f} GB free" if free > 1 else f"{free * 1000:,.0f} MB free"
     state = "ok" if free > 1 else "note" if free > FULL_GB else "fault"
     remedy = "" if state == "ok" else "make room, or work in a folder on another disk"
-    return Check("disk", state, f"{found} (16 kHz FLAC takes about 70 MB an hour)", remedy)
+    return Check("disk", state, f"{room} (16 kHz FLAC takes about 70 MB an hour)", remedy)
 
 
 def root(name: str, roots: Roots) -> Check:
-    """Where a corpus lies, and how many recordings are found there."""
-    where = roots.where(name)
+    """Where a corpus lies, and how many recordings are there."""
+    where, about = roots.where(name), f"root {name}"
     if where is None:
-        return Check(
-            f"root {name}",
-            "note",
-            "nobody said where it lies",
-            f"--root {name}=DIR, or prep ingest {name} DIR, which notes it in prep.toml",
-        )
+        remedy = f"--root {name}=DIR, or prep ingest {name} DIR, which notes it in prep.toml"
+        return Check(about, "note", "nobody said where it lies", remedy)
     try:
-        found = len(corpora.find(name).places(roots[name]))
+        number = len(corpora.find(name).places(roots[name]))
     except PrepError as error:
         first, *more = str(error).splitlines()
-        told = f"{first} (and {len(more):,} more such)" if more else first
-        return Check(f"root {name}", "fault", told, f"prep ingest {name} says all of it" if more else "")
-    told = f"{where} (from {roots.origin(name)}): {found:,} recordings"
-    return Check(
-        f"root {name}",
-        "ok" if found else "fault",
-        told,
-        "" if found else f"check that {where} is what prep corpora describes",
-    )
+        text = f"{first} (and {len(more):,} more such)" if more else first
+        return Check(about, "fault", text, f"prep ingest {name} says all of it" if more else "")
+    text = f"{where} (from {roots.origin(name)}): {number:,} recordings"
+    if number:
+        return Check(about, "ok", text)
+    return Check(about, "fault", text, f"check that {where} is what prep corpora describes")
 
 
-class _Held(Store):
-    """Sound in memory, for a trial of the pace: nothing is read, nothing stays."""
+class _InMemory(Store):
+    """A store for a trial of the pace: one recording and one noise, nothing is read, nothing stays."""
 
     def __init__(self, recording: Recording, noise: NDArray[np.int16]) -> None:
         super().__init__(Path(), Roots({}))
-        self.held, self.noise = recording, noise
+        self.speech, self.noise = recording, noise
 
     def recording(self, place: Place) -> Recording:
-        return self.held
+        return self.speech
 
     def pool(self, name: str) -> NDArray[np.int16]:
         return self.noise
@@ -230,7 +208,7 @@ def pace(processes: int, clock: Callable[[], float]) -> Pace:
     """The pace of ingest, resample and mix on made-up speech. clock: seconds."""
     pcm = _bursts(TRIAL_S * 44_100)
     recording = Recording(pcm[:, None], 44_100, "WAV PCM_16")
-    store = _Held(recording, reference()[: 10 * 1600] // 64)
+    store = _InMemory(recording, reference()[: 10 * 1600] // 64)
     known = resample.Known("trial", "@trial", 44_100, 1, len(pcm), "WAV PCM_16", pcm_crc(pcm))
     place = Place("trial", "", 0, 0, 0, -1)
     chosen, plain = mix.Options.model_validate({}), resample.Options.model_validate({})
