@@ -235,6 +235,18 @@ def test_a_set_that_a_recipe_made_whole_tells_all_stages(built: Built, tmp_path:
     assert "at byte" in ended
 
 
+def test_a_change_by_hand_and_a_row_removed_by_hand_are_told(built: Built, tmp_path: Path) -> None:
+    clips = held(built.folder, "aihub")
+    frame = clips.frame
+    frame.loc[0, "transcript"] = "다른 말"
+    clips.save(tmp_path / "edited.parquet", frame.iloc[:-1])
+    paths = built.path("aihub"), "edited.parquet"
+    kept, removed = (done(tmp_path, "explain", frame["id"].iloc[n], *paths, "--json").json() for n in (0, -1))
+    assert facts(kept, "edited")["by hand"] == "transcript in 1 rows of aihub changed, 1 rows removed"
+    assert kept["row"]["transcript"] == "다른 말"
+    assert [end["reason"] for end in chapter(removed, "edited")["ends"]] == ["removed"]
+
+
 # ---- what was asked for
 
 

@@ -9,7 +9,6 @@ from dataclasses import asdict
 from pathlib import Path
 
 import click
-import pandas as pd
 
 from pipeline.cli.common import MANIFESTS, roots_told, say
 from pipeline.cli.demo import example
@@ -170,7 +169,7 @@ def paper_counts(path: Path, chosen: str, as_json: bool) -> None:
     """
     counts, wanted = example("paper_counts"), recipe.read(recipe.find(chosen))
     rows = _columns(path, ("id", "corpus", "split", "scenario", "transcript", "speech_id"))
-    answer = counts.counts(rows.arrow.to_pandas(types_mapper=pd.ArrowDtype), wanted.lexicon, wanted.filter.scenarios)
+    answer = counts.counts(rows.frame, wanted.lexicon, wanted.filter.scenarios)
     emit(answer, as_json, lambda: counts.lines(answer))
 
 

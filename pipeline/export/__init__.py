@@ -85,7 +85,7 @@ def plan(source: Manifest, form: str, use: Use, audio: str | None = None) -> Exp
 
     audio: "copy" or "link", None for what the format does by itself.
     """
-    chosen, rows = find(form), source.table.frame
+    chosen, rows = find(form), source.frame
     if audio and not chosen.LINKS:
         alone = [name for name in names() if find(name).LINKS]
         raise PrepError(

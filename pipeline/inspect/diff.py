@@ -85,7 +85,7 @@ def of_manifest(source: Manifest, left_out: Sequence[LeftOut] | None = None) -> 
     return Side(
         str(source.path),
         source.provenance,
-        lambda names: source.table.only(names).frame,
+        lambda names: source.frame[[*names]],
         lambda: _drops(source.path),
         left_out,
     )
@@ -99,12 +99,12 @@ def of_file(path: Path) -> Side:
     made = manifest.provenance(path)
     if made.schema_version < manifest.SCHEMA_VERSION:  # its columns cannot be read one by one
         return of_manifest(manifest.read(path))
-    return Side(str(path), made, lambda names: manifest.columns(path, names).frame, lambda: _drops(path))
+    return Side(str(path), made, lambda names: manifest.read_columns(path, names), lambda: _drops(path))
 
 
 def _drops(path: Path) -> pd.DataFrame | None:
     try:
-        return manifest.drops_of(path).frame
+        return manifest.read_drops(path)
     except ManifestError:
         return None
 

@@ -110,7 +110,7 @@ def _match(word: str, paths: Sequence[Path], roots: Roots, say: Callable[[str], 
         else:
             raise PrepError(_no_match(word, ids, paths, roots, say))
     mixture = _MIXTURE.fullmatch(word)
-    kinds = [kind for path in paths for kind in manifest.picked(path, "id", word).frame["kind"]]
+    kinds = [kind for path in paths for kind in manifest.read_rows(path, "id", word)["kind"]]
     if mixture and all(kind == "mixture" for kind in kinds):  # else it is a recording whose name looks like a mixture's
         return mixture["speech"], word
     return word, None
@@ -118,14 +118,14 @@ def _match(word: str, paths: Sequence[Path], roots: Roots, say: Callable[[str], 
 
 def _ids(path: Path) -> pd.Series[str]:
     """Every id that a manifest names: of rows, of the speech in them, of drops; some more than once."""
-    rows = manifest.columns(path, ["id", "speech_id"]).frame
+    rows = manifest.read_columns(path, ["id", "speech_id"])
     return pd.concat([rows["id"], rows["speech_id"].dropna(), _drops(path)["id"]], ignore_index=True)
 
 
 def _drops(path: Path) -> pd.DataFrame:
     """The drops of a manifest; none where they do not lie beside it."""
     try:
-        return manifest.drops_of(path).frame
+        return manifest.read_drops(path)
     except ManifestError:
         return frame.from_rows([], Drop)
 
@@ -151,9 +151,9 @@ def _no_match(word: str, ids: pd.Series[str], paths: Sequence[Path], roots: Root
 
 
 def _entry(path: Path, made: Provenance, clip: str, mixture: str | None) -> Entry | None:
-    row = next(manifest.picked(path, "id", clip).rows(Row), None)
-    as_speech = frame.ordered(manifest.picked(path, "speech_id", clip).frame, ["id"])
-    mixtures = as_speech if len(as_speech) else frame.ordered(manifest.picked(path, "noise_id", clip).frame, ["id"])
+    row = next(frame.rows(manifest.read_rows(path, "id", clip), Row), None)
+    as_speech = frame.ordered(manifest.read_rows(path, "speech_id", clip), ["id"])
+    mixtures = as_speech if len(as_speech) else frame.ordered(manifest.read_rows(path, "noise_id", clip), ["id"])
     named = next(frame.rows(frame.pick(mixtures, frame.equal(mixtures["id"], mixture or "")), Row), None)
     all_drops = _drops(path)
     own = frame.equal(all_drops["id"], clip) | frame.equal(all_drops["id"], mixture or "")
@@ -220,7 +220,8 @@ def _chapters(entry: Entry, entries: Sequence[Entry], lexicon: Lexicon) -> Itera
         elif entry.recording and stage == "filter":
             facts = _filtered(entry, entry.recording, entries, lexicon)
         elif entry.recording:
-            facts = (_ingested if stage == "ingest" else _resampled)(entry, entry.recording)
+            of_stage = {"ingest": _ingested, "resample": _resampled, manifest.EDITED: _edited}
+            facts = of_stage[stage](entry, entry.recording) if stage in of_stage else iter(())
         chapter = {"facts": _as_json(facts), "rules": [asdict(rule) for rule in rules], "ends": ends}
         if any(chapter.values()):
             yield {"stage": stage, "manifest": str(entry.path)} | chapter
@@ -385,6 +386,13 @@ def _mixture(entry: Entry, row: Row) -> Facts:
     yield "levels", f"{_dbfs(row.level_full_dbfs)} (RMS), peak {_dbfs(row.peak_dbfs)}; active speech in it {active}"
     yield "parts", f"speech {row.speech_pcm_hash}, noise {row.noise_pcm_hash}"
     yield from _stored(entry, row)
+
+
+def _edited(entry: Entry, row: Row) -> Facts:
+    """What was changed by hand in the manifest, of this row or of others."""
+    edit = entry.made.recipe[manifest.EDITED]
+    changes = f"{', '.join(edit['columns'])} in {edit['rows']:,} rows" if edit["columns"] else "no column"
+    yield "by hand", f"{changes} of {', '.join(entry.made.inputs)} changed, {edit['removed']:,} rows removed"
 
 
 def _stored(entry: Entry, row: Row) -> Facts:

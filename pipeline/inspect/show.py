@@ -21,7 +21,7 @@ HOURS = "coalesce(sum(frames / rate_hz), 0) / 3600"
 
 def summary(path: Path) -> dict[str, Any]:
     """What `prep show --json` answers. Of the manifest only COLUMNS are read. ManifestError where it is no manifest."""
-    rows = manifest.columns(path, COLUMNS).frame
+    rows = manifest.read_columns(path, COLUMNS)
     number, hours = sql.query(rows, f"SELECT count(*), {HOURS} FROM rows")[0]
     by = {name: _counts(rows, name) for name in COUNTED}
     label = "coalesce(keyword, noise_label, kind)"
@@ -58,7 +58,7 @@ def _counts(rows: pd.DataFrame, name: str) -> list[dict[str, Any]]:
 def _drops(path: Path) -> list[dict[str, Any]]:
     """How many rows were dropped for each reason; none where the drops do not lie beside the manifest."""
     try:
-        drops = manifest.drops_of(path).frame
+        drops = manifest.read_drops(path)
     except ManifestError:
         return []
     counted = "SELECT stage, reason, count(*), min(detail) FROM rows GROUP BY 1, 2 ORDER BY 1, 3 DESC, 2"
