@@ -1,10 +1,10 @@
-# make demo: the whole job on a small corpus.   make test: every test.   Both set everything up in .venv first.
+# make demo: the whole job on a small corpus.   make test: every test.   make docs: the site.   All set .venv up first.
 PYTHON ?= python3
 VENV := .venv
 READY := $(VENV)/.ready
 TRAIN_READY := $(VENV)/.ready-train
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test lint docs bench clean
 demo: $(TRAIN_READY)
 	$(VENV)/bin/prep demo
 	$(VENV)/bin/train --preset recipes/train-demo.toml --manifest manifests/demo.parquet --out runs/demo
@@ -30,9 +30,12 @@ $(READY): pyproject.toml constraints.txt | $(VENV)/bin/python
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,train]'
 	touch $@ $(TRAIN_READY)
 
+docs: $(READY)
+	$(VENV)/bin/python -W ignore -m mkdocs build --strict
+
 bench: $(READY)
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'
 	$(VENV)/bin/python -W ignore -m benchmarks
 
 clean:
-	rm -rf $(VENV) demo-corpus runs/demo .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) demo-corpus runs/demo site .pytest_cache .mypy_cache .ruff_cache .hypothesis
