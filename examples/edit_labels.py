@@ -1,7 +1,7 @@
 """Labels mended by hand, and a subset saved, as a manifest that says what was done to it.
 
-    prep demo
-    python examples/edit_labels.py
+prep demo
+python examples/edit_labels.py
 """
 
 import pipeline as prep

@@ -57,6 +57,7 @@ ALONE = {  # package: the only files that may import it, from the repository's r
     "tqdm": {name for name in NAMES if name.startswith("pipeline/cli/")},
 }
 BY_NAME = {  # what they load is found by its name, or only there where an extra is installed, or late
+    "pipeline/inspect/measure.py",
     "pipeline/core/manifest.py",
     "pipeline/inspect/notebook.py",
     "pipeline/core/frame.py",

@@ -16,8 +16,17 @@ import pytest
 from pipeline.cli.main import prep
 
 ROOT = Path(__file__).parents[1]
-PAGES = sorted((ROOT / "docs").glob("*.md")) + [ROOT / "README.md", ROOT / "recipes/README.md", ROOT / "manifests/README.md"]
-PROGRAMS = {"prep": lambda: prep, "train": lambda: _train("train"), "evaluate": lambda: _train("evaluate"), "detect": lambda: _train("detect")}
+PAGES = sorted((ROOT / "docs").glob("*.md")) + [
+    ROOT / "README.md",
+    ROOT / "recipes/README.md",
+    ROOT / "manifests/README.md",
+]
+PROGRAMS = {
+    "prep": lambda: prep,
+    "train": lambda: _train("train"),
+    "evaluate": lambda: _train("evaluate"),
+    "detect": lambda: _train("detect"),
+}
 LINK = re.compile(r"\[[^\]]*\]\(([^)#\s]+)(?:#[^)]*)?\)")
 
 
@@ -32,7 +41,9 @@ def typed(page: Path) -> Iterator[list[str]]:
     for block in re.findall(r"(?:^```\w*\n(.*?)^```|((?:^    .*\n)+))", page.read_text(encoding="utf-8"), re.M | re.S):
         for line in "".join(block).replace("\\\n", " ").splitlines():
             for part in line.split("&&"):
-                words = shlex.split(part, comments=True) if part.count("'") % 2 == 0 and part.count('"') % 2 == 0 else []
+                words = (
+                    shlex.split(part, comments=True) if part.count("'") % 2 == 0 and part.count('"') % 2 == 0 else []
+                )
                 if words and words[0] in PROGRAMS:
                     yield words
 
@@ -61,12 +72,25 @@ def test_the_pages_name_commands_at_all() -> None:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_no_link_is_dead(page: Path) -> None:
     for link in LINK.findall(page.read_text(encoding="utf-8")):
-        assert link.startswith(("http://", "https://", "mailto:")) or (page.parent / link).exists(), f"{page.name}: {link}"
+        assert link.startswith(("http://", "https://", "mailto:")) or (page.parent / link).exists(), (
+            f"{page.name}: {link}"
+        )
 
 
 def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
     pytest.importorskip("mkdocs")
-    command = [sys.executable, "-W", "ignore", "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path / "site")]
+    command = [
+        sys.executable,
+        "-W",
+        "ignore",
+        "-m",
+        "mkdocs",
+        "build",
+        "--strict",
+        "--quiet",
+        "--site-dir",
+        str(tmp_path / "site"),
+    ]
     ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert ran.returncode == 0, ran.stdout + ran.stderr
     page = (tmp_path / "site/api.html").read_text(encoding="utf-8")

@@ -34,6 +34,7 @@ SECTIONS = {  # of the help: name of a command -> (module in pipeline.cli, one l
     },
     "Look at it, judge it": {
         "show": ("show", "Summarise a manifest: counts, hours, drops, provenance."),
+        "measure": ("measure", "Measure voice, pitch, spectrum and noise floor of each clip."),
         "report": ("report", "Write a page to look at: one HTML file of a manifest."),
         "audit": ("audit", "Look for leaks between splits, and for classes that the recording chain tells."),
         "explain": ("questions", "Tell one clip's life, from its archive to its mixtures, or why it was dropped."),
