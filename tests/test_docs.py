@@ -16,7 +16,8 @@ import pytest
 from pipeline.cli.main import prep
 
 ROOT = Path(__file__).parents[1]
-PAGES = sorted((ROOT / "docs").glob("*.md")) + [
+PAGES = [
+    *sorted((ROOT / "docs").glob("*.md")),
     ROOT / "README.md",
     ROOT / "recipes/README.md",
     ROOT / "manifests/README.md",
