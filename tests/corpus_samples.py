@@ -109,5 +109,14 @@ SAMPLES: dict[str, dict[str, bytes]] = {
         "copy/noise_test/Babble_1.wav": WAV[:9],
         "MS-SNSD-master/noisyspeech_synthesizer.cfg": b"...",
     },
+    "my-corpus": {
+        "clips.csv": "id,words,speaker,split\na1,살려주세요,s1,train\na2,,,dev\na3,x,s2,test\nb4,x,s2,test\n".encode(),
+        "audio/s1/a1.wav": WAV,
+        "audio/a2.wav": WAV,
+        "audio/s2/a3.wav": WAV,
+        "audio/old/a3.wav": WAV[:9],
+        "audio/a5.wav": WAV,
+        "README.md": b"...",
+    },
     "recordings": recordings(TABLE, "wav/rec 000.wav", "wav/rec 001.wav", "wav/rec 002.wav", "wav/rec 003.wav"),
 }

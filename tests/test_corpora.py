@@ -1,4 +1,7 @@
-"""The conformance suite: what holds for every adapter. A new one needs a sample in corpus_samples.py, and is tested."""
+"""The conformance suite: what holds for every adapter. A new one needs a sample in corpus_samples.py, and is tested.
+
+It runs on an adapter from outside the package as well, the one that `examples/` shows.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,16 @@ from pipeline.corpora import Listing
 
 TEXTS = ("NAME", "TITLE", "HOMEPAGE", "LICENCE", "LICENCE_URL", "ATTRIBUTION", "RESTRICTIONS", "DOWNLOAD")
 NOWHERE = Place("", "", 0, 0, 0, -1)
-each_corpus = pytest.mark.parametrize("name", corpora.names())
+EXAMPLE = Path(__file__).parents[1] / "examples/my_corpus.py"
+NAMES = sorted([*corpora.names(), "my-corpus"])
+each_corpus = pytest.mark.parametrize("name", NAMES)
+
+
+@pytest.fixture(autouse=True)
+def outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The example's adapter is known in these tests, and in no other."""
+    monkeypatch.setattr(corpora, "_loaded", {})
+    corpora.load(EXAMPLE)
 
 
 def in_folder(folder: Path, files: Mapping[str, bytes]) -> None:
@@ -88,8 +100,8 @@ def test_every_corpus_has_a_sample_to_be_tested_with() -> None:
     assert sorted(SAMPLES) == corpora.names()
 
 
-def test_the_four_corpora_are_found_by_their_file_names() -> None:
-    assert corpora.names() == ["aihub", "cochlscene", "ms-snsd", "recordings"]
+def test_the_corpora_are_found_by_their_file_names_and_those_from_outside_as_they_are_loaded() -> None:
+    assert corpora.names() == ["aihub", "cochlscene", "ms-snsd", "my-corpus", "recordings"]
 
 
 @each_corpus
@@ -194,7 +206,7 @@ def test_claims_travel_to_another_process(name: str, claims: Callable[..., Listi
 
 
 @each_corpus
-@pytest.mark.parametrize("other", corpora.names())
+@pytest.mark.parametrize("other", NAMES)
 def test_the_root_of_another_corpus_is_refused(name: str, other: str, claims: Callable[..., Listing]) -> None:
     if other == name:
         return

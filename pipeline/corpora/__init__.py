@@ -19,7 +19,7 @@ from pkgutil import iter_modules
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
-from pipeline.core.errors import PrepError, did_you_mean
+from pipeline.core.errors import PrepError, SourceError, did_you_mean
 
 if TYPE_CHECKING:
     from pipeline.archives import Root
@@ -84,7 +84,7 @@ _SHARES = ("SHARE_AUDIO", "SHARE_TRANSCRIPTS", "SHARE_LABELS")
 _loaded: dict[str, tuple[str, Corpus]] = {}  # name -> (path of its file, adapter) of corpora from outside
 
 
-class UnknownCorpus(PrepError):
+class UnknownCorpus(SourceError):
     """No adapter of this name is in the package, installed or loaded."""
 
 

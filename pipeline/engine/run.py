@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline import corpora
 from pipeline.archives import Roots
 from pipeline.audio.shards import writing
 from pipeline.core import files, keys
@@ -46,7 +47,10 @@ class Setting:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Task:
-    """One shard to make. far: on another machine, perhaps, where the roots may lie elsewhere."""
+    """One shard to make. far: on another machine, perhaps, where the roots may lie elsewhere.
+
+    corpora: files of adapters from outside the package.
+    """
 
     stage: str
     options: Options
@@ -55,6 +59,7 @@ class Task:
     folder: Path
     roots: Roots
     far: bool = False
+    corpora: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +137,17 @@ def run(
         before(plan.take(np.concatenate([np.arange(shard.start, shard.stop) for shard in mine])))
     far = setting.crew.remote
     tasks = (
-        Task(stage.NAME, options, s.name, plan.part(s.start, s.stop), setting.folder, setting.roots, far) for s in mine
+        Task(
+            stage.NAME,
+            options,
+            s.name,
+            plan.part(s.start, s.stop),
+            setting.folder,
+            setting.roots,
+            far,
+            corpora.loaded(),
+        )
+        for s in mine
     )
     for _, step in crew.results(tasks, make, setting.crew):
         progress(step)
@@ -209,6 +224,8 @@ def _gathered(
 
 def make(task: Task) -> Step:
     """Does the jobs of one shard and commits it. Runs in a worker."""
+    for adapter in task.corpora:
+        corpora.load(adapter)
     stage = find(task.stage)
     begun = time.monotonic()
     roots = task.roots.on_this_machine() if task.far else task.roots
@@ -271,11 +288,11 @@ def cut(stage: Stage, options: Options, plan: Table, mean: int) -> list[Shard]:
 
 def _bounds(plan: Table, mean: int) -> list[int]:
     codes, sources = plan.codes("source")
-    corpora = plan.codes("corpus")[0] * 8 + plan.codes("kind")[0]
+    kinds = plan.codes("corpus")[0] * 8 + plan.codes("kind")[0]
     firsts = np.flatnonzero(np.diff(codes, prepend=-1))
     order = keys.words(0, "cut", [str(source) for source in sources])[codes[firsts], 0]
     bounds = [0]
-    for stop in [*(np.flatnonzero(np.diff(corpora)) + 1).tolist(), len(plan)]:
+    for stop in [*(np.flatnonzero(np.diff(kinds)) + 1).tolist(), len(plan)]:
         while stop - bounds[-1] > mean + mean // 2:
             low, high = np.searchsorted(firsts, [bounds[-1] + max(1, mean // 2), bounds[-1] + mean + mean // 2])
             if low == len(firsts) or firsts[low] >= stop:

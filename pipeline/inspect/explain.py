@@ -24,6 +24,7 @@ from pipeline.core.manifest import Provenance
 from pipeline.core.row import Drop, Row
 from pipeline.core.table import Table
 from pipeline.corpora import lexicon as lexicons
+from pipeline.corpora import rights
 from pipeline.corpora.lexicon import Lexicon
 from pipeline.stages import ORDER, filter, mix
 from pipeline.stages.filter import Verdict
@@ -171,13 +172,12 @@ def _entry(path: Path, made: Provenance, clip: str, mixture: str | None) -> Entr
 def _place(source: str, roots: Roots) -> Facts:
     """What a recording is called, and where its bytes lie on this machine."""
     name = source.removeprefix("@").partition("/")[0]
-    corpus = corpora.find(name)
-    yield "source", f"{source}   ({corpus.TITLE})"
+    yield "source", f"{source}   ({rights.terms_of(name).title})"
     if name not in roots:
         yield "bytes", f"unknown: --root {name}=DIR tells where the corpus lies on this machine"
         return
     try:
-        place = corpus.places(roots[name]).get(source)
+        place = corpora.find(name).places(roots[name]).get(source)
     except SourceError as error:
         yield "bytes", str(error).splitlines()[0]
         return

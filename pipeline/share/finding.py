@@ -15,6 +15,7 @@ from pipeline.archives.names import suffix
 from pipeline.core.errors import RecipeError, SourceError, sample
 from pipeline.core.row import Drop, Place
 from pipeline.core.table import Table
+from pipeline.corpora import rights
 from pipeline.engine import run as engine
 from pipeline.engine.run import Progress, Setting
 from pipeline.share.listing import Readable, recordings
@@ -235,7 +236,7 @@ def _absent(want: Wanted, holds: Mapping[str, Counter[str]], faults: Sequence[st
     likely = [fault for fault in faults if folder.rpartition("/")[2] in normalize("NFC", fault)]
     if likely:
         return f"{want.source}: no file of that name, none with its samples; {others}; mend this first: {likely[0]}"
-    download = corpora.find(want.corpus).DOWNLOAD
+    download = rights.terms_of(want.corpus).download
     return f"{want.source}: no file of that name, none with its samples; {others}: look for a part or folder that is missing. {download}"
 
 
