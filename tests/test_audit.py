@@ -13,9 +13,9 @@ from conftest import Built
 from scipy.stats.contingency import association
 
 from pipeline.core import manifest
+from pipeline.core.frame import from_rows
 from pipeline.core.manifest import Provenance
 from pipeline.core.row import Drop, Row
-from pipeline.core.table import Table
 from pipeline.inspect.audit import Finding, Options, checks, columns
 
 CHECKS = ("group", "source", "noise", "pcm", "balance", "transcript")
@@ -69,7 +69,7 @@ CLEAN = [mixture(n, "train" if n < 90 else "test") for n in range(180)]
 
 def written(folder: Path, rows: list[Row], name: str = "set") -> manifest.Manifest:
     path = folder / f"{name}.parquet"
-    manifest.write(path, Table.of(rows, Row), Table.of([], Drop), Provenance("mix", {}, 0))
+    manifest.write(path, from_rows(rows, Row), from_rows([], Drop), Provenance("mix", {}, 0))
     return manifest.read(path)
 
 
@@ -194,8 +194,8 @@ def test_a_label_that_the_snr_tells_is_named(tmp_path: Path) -> None:
 
 def test_the_columns_that_are_read_are_all_that_the_checks_look_at(built: Built) -> None:
     whole = manifest.read(built.path("mixed"))
-    assert set(checks.COLUMNS) < set(whole.table.names)
-    some = replace(whole, table=manifest.columns(whole.path, checks.COLUMNS))
+    assert set(checks.COLUMNS) < set(whole.frame.columns)
+    some = manifest.Manifest(manifest.read_columns(whole.path, checks.COLUMNS), whole.provenance, whole.path)
     assert checks.audit(some, Options()) == checks.audit(whole, Options())
 
 

@@ -17,9 +17,9 @@ from sounds import hiss, voice
 from pipeline.audio.codec import flac
 from pipeline.audio.shards import writing
 from pipeline.core import manifest
+from pipeline.core.frame import from_rows
 from pipeline.core.manifest import Provenance
 from pipeline.core.row import Drop, Row
-from pipeline.core.table import Table
 from pipeline.inspect.audit import Clear, Finding, Options, chain, checks
 from pipeline.inspect.audit.chain import Probes, Score
 from pipeline.inspect.audit.listening import TRACE_NAMES, traces
@@ -77,7 +77,7 @@ def made(folder: Path, chain: Chain, label: str = "noise_label", clips: int = CL
                     row, **{label: ("noise", "speech")[odd] if label == "noise_label" else ("saveme", "helpme")[odd]}
                 )
             )
-    manifest.write(folder / "set.parquet", Table.of(rows, Row), Table.of([], Drop), Provenance("resample", {}, 0))
+    manifest.write(folder / "set.parquet", from_rows(rows, Row), from_rows([], Drop), Provenance("resample", {}, 0))
     return manifest.read(folder / "set.parquet")
 
 
@@ -120,7 +120,7 @@ def test_keywords_are_asked_too_and_their_length_is_left_to_the_words(tmp_path: 
 def test_what_only_corpora_tell_is_said(tmp_path: Path) -> None:
     held = made(tmp_path, lowpassed)
     rows = [replace(row, corpus="aihub" if row.noise_label == "speech" else "cochlscene") for row in held.rows()]
-    (found,) = asked(manifest.Manifest(Table.of(rows, Row), held.provenance, held.path))
+    (found,) = asked(manifest.Manifest(from_rows(rows, Row), held.provenance, held.path))
     assert "No corpus holds both (noise: cochlscene; speech: aihub)" in found.detail
 
 

@@ -20,7 +20,6 @@ from pipeline.audio.shards import Reader
 from pipeline.core import frame as frames
 from pipeline.core import manifest
 from pipeline.core.row import Row
-from pipeline.core.table import Table
 from pipeline.inspect.audit import Clear, Finding, Options, checks, listening, near
 from pipeline.inspect.audit.listening import Overlap
 
@@ -190,9 +189,7 @@ def test_speech_out_of_a_mixture_is_the_speech(leaky: manifest.Manifest) -> None
     known = {row.id: reader.pcm(row) for row in manifest.read(leaky.path.with_name("resampled.parquet")).rows()}
     heard_speech = [
         (row, samples)
-        for row, samples in listening.sounds(
-            frames.rows(near.recordings(leaky.table.frame).frame, Row), leaky.path.parent
-        )
+        for row, samples in listening.sounds(frames.rows(near.recordings(leaky.frame).frame, Row), leaky.path.parent)
         if row.kind == "mixture"
     ]
     assert len(heard_speech) == 11
@@ -212,20 +209,19 @@ def test_speech_is_taken_out_of_an_attenuated_mixture_at_its_own_level() -> None
 
 
 def test_an_utterance_in_many_mixtures_is_heard_once_where_its_noise_is_lowest(leaky: manifest.Manifest) -> None:
-    twice = Table.joined(
-        [leaky.table, leaky.table.where(leaky.table.equal("kind", "mixture")).suffixed("id", "b").filled(snr_db=30.0)],
-        Row,
-    )
-    told = near.recordings(twice.frame)
+    mixtures = frames.pick(leaky.frame, frames.equal(leaky.frame["kind"], "mixture"))
+    louder = frames.with_columns(mixtures, id=[f"{row_id}b" for row_id in mixtures["id"]], snr_db=30.0)
+    twice = frames.concat([leaky.frame, louder], Row)
+    told = near.recordings(twice)
     assert (told.stored, told.unmixed) == (6, 11)
     assert all(row.snr_db == 30.0 for row in frames.rows(told.frame, Row) if row.kind == "mixture")
 
 
 def test_speech_whose_noise_is_stored_nowhere_is_heard_in_its_noise(leaky: manifest.Manifest) -> None:
-    alone = leaky.table.where(leaky.table.equal("kind", "mixture"))
-    told = near.recordings(alone.frame)
+    alone = frames.pick(leaky.frame, frames.equal(leaky.frame["kind"], "mixture"))
+    told = near.recordings(alone)
     assert (told.stored, told.unmixed, told.noisy) == (0, 0, 11)
-    assert told.hidden == len(set(alone.column("noise_pcm_hash")))
+    assert told.hidden == len(set(alone["noise_pcm_hash"]))
     assert "with the noise of their mixture in them" in told.sentence()
 
 
@@ -255,6 +251,6 @@ def test_workers_that_listen_load_no_pandas() -> None:
 
 
 def test_rows_of_one_split_are_not_compared(leaky: manifest.Manifest) -> None:
-    rows = leaky.table.where(leaky.table.equal("split", "train"))
+    rows = frames.pick(leaky.frame, frames.equal(leaky.frame["split"], "train"))
     told = checks.audit(manifest.Manifest(rows, leaky.provenance, leaky.path), Options(checks=("near",)))
     assert [clear.detail for clear in told.clear] == ["the recordings are all of one split: nothing to compare"]

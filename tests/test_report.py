@@ -26,9 +26,9 @@ from fontTools.ttLib import TTFont
 
 from pipeline.audio.shards import Reader
 from pipeline.core import manifest
+from pipeline.core.frame import from_rows
 from pipeline.core.manifest import Provenance
 from pipeline.core.row import Drop, Row
-from pipeline.core.table import Table
 from pipeline.inspect.report import charts
 
 RATE_HZ = 16_000
@@ -340,7 +340,7 @@ def test_text_from_labels_and_file_names_stays_text(tmp_path: Path) -> None:
     made = Provenance("filter", {"filter": {"where": f"transcript = '{EVIL}'"}, EVIL: {EVIL: [EVIL]}}, 0)
     drops = [Drop(f"cochlscene/{EVIL}", "filter", EVIL, EVIL)]
     path = tmp_path / 'it\'s "quoted" <b>.parquet'
-    manifest.write(path, Table.of(list(hostile()), Row), Table.of(drops, Drop), made)
+    manifest.write(path, from_rows(list(hostile()), Row), from_rows(drops, Drop), made)
     done(tmp_path, "report", path, "--out", "hostile.html", "--with-audio")
     page = Page((tmp_path / "hostile.html").read_text(encoding="utf-8"))
     assert len(page.named("script")) == 1
@@ -369,7 +369,7 @@ def test_what_changed_since_the_baseline_is_told_without_what_may_not_be(built: 
         for row in held.rows()
     ]
     made = replace(held.provenance, seed=7, inputs={})
-    manifest.write(tmp_path / "after.parquet", Table.of(rows[1:], Row), Table.of([], Drop), made)
+    manifest.write(tmp_path / "after.parquet", from_rows(rows[1:], Row), from_rows([], Drop), made)
     done(tmp_path, "report", "after.parquet", "--baseline", built.path("filtered"))
     page = Page((tmp_path / "after.html").read_text(encoding="utf-8"))
     changed = {row[0]: row[1:] for row in page.tables["Columns that changed"]}
@@ -384,7 +384,7 @@ def test_what_changed_since_the_baseline_is_told_without_what_may_not_be(built: 
 def test_a_set_without_audio_says_so_and_shows_the_rest(built: Built, tmp_path: Path) -> None:
     done(tmp_path, "report", built.path("filtered"), "--out", "f.html")
     assert "has no stored audio yet: run prep resample" in (tmp_path / "f.html").read_text(encoding="utf-8")
-    manifest.write(tmp_path / "none.parquet", Table.of([], Row), Table.of([], Drop), Provenance("filter", {}, 0))
+    manifest.write(tmp_path / "none.parquet", from_rows([], Row), from_rows([], Drop), Provenance("filter", {}, 0))
     assert done(tmp_path, "report", "none.parquet", "--json").json()["totals"] == {"rows": 0, "hours": 0, "splits": []}
 
 
@@ -413,8 +413,8 @@ def test_a_condition_that_may_quote_a_transcript_is_withheld(built: Built, tmp_p
         recipe = {**held.provenance.recipe, "filter": {"where": f"transcript = '{words}'"}}
         manifest.write(
             tmp_path / f"{name}.parquet",
-            held.table,
-            Table.of([], Drop),
+            held.frame,
+            from_rows([], Drop),
             replace(held.provenance, recipe=recipe, inputs={}),
         )
     for other in ("two.parquet", built.path("aihub")):

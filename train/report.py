@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from pipeline.core.files import replacing
 from pipeline.core.row import Row
 from pipeline.corpora import rights
 from pipeline.inspect.report import charts, html
-from pipeline.inspect.report.clips import Allowed, Card, Sounds, allowed, everything, nothing
+from pipeline.inspect.report.clips import BY_OPTION, Card, Sounds
 from pipeline.inspect.report.html import number
 from train.cascade import Judged
 from train.data import Held
@@ -21,11 +21,6 @@ from train.keywords import NOISE
 
 FOLDER = Path(__file__).parent / "templates"
 PAGE = "report.html"
-MODES: Mapping[bool | None, Callable[..., Allowed]] = {
-    None: allowed,
-    True: everything,
-    False: nothing,
-}  # as `prep report` has it
 WORST = 3  # of each kind of mistake
 CURVE_X, CURVE_Y = "false alarms per hour of negative audio", "missed calls, %"
 
@@ -37,16 +32,15 @@ def write(path: Path, text: str) -> None:
 
 
 def page(told: Mapping[str, Any], clips: Sequence[Judged], held: Held, audio: bool | None) -> str:
-    """The page of one evaluation of a manifest. audio: a key of MODES."""
+    """The page of one evaluation of a manifest. audio: a key of BY_OPTION."""
     mistakes = worst(clips, told["keywords"][:-1])
     ids = {clip.id for _, found in mistakes for clip in found}
     judged = held.table.where(held.table.equal("split", told["split"]))
-    may = MODES[audio](judged)
-    picked = may.rows.among("id", ids)
-    rows = {row.id: row for row in may.rows.where(picked).rows(Row)}
-    sounds = Sounds(held.path.parent, set(may.rows.where(picked & may.audio).column("id")))
+    may = BY_OPTION[audio](judged.frame)
+    sounds = Sounds(held.path.parent, may, ids)
     groups = [
-        {"title": title, "cards": [_card(clip, rows[clip.id], sounds) for clip in found]} for title, found in mistakes
+        {"title": title, "cards": [_card(clip, sounds.rows[clip.id], sounds) for clip in found]}
+        for title, found in mistakes
     ]
     values = {
         "told": told,
@@ -105,7 +99,7 @@ def _card(clip: Judged, row: Row, sounds: Sounds) -> Card:
     if clip.text is not None and (row.transcript is not None or (row.keyword is None and row.id in sounds.audible)):
         said += f": “{clip.text.strip()}”"
     return sounds.card(
-        row, f"{clip.truth} → {NOISE + ', stopped by the gate' if not clip.passed else clip.decision}", said
+        row.id, f"{clip.truth} → {NOISE + ', stopped by the gate' if not clip.passed else clip.decision}", said
     )
 
 

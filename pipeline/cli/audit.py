@@ -101,7 +101,7 @@ def _opened(path: Path) -> Manifest:
     try:
         if pack.is_pack(path) or manifest.provenance(path).schema_version < manifest.SCHEMA_VERSION:
             return pack.opened(path)
-        return Manifest(manifest.columns(path, audit_checks.COLUMNS), manifest.provenance(path), path)
+        return Manifest(manifest.read_columns(path, audit_checks.COLUMNS), manifest.provenance(path), path)
     except PrepError as error:
         click.echo(f"prep: {error}", err=True)
         raise click.exceptions.Exit(2) from None
@@ -134,7 +134,7 @@ def _plain(manifest: Manifest, answer: Audit) -> dict[str, object]:
 def _lines(manifest: Manifest, answer: Audit) -> list[str]:
     """The audit for a terminal: what fails, what else was found, what could not be checked, what is clear."""
     splits = query(
-        manifest.table.frame,
+        manifest.frame,
         "SELECT split, count(*) FROM rows GROUP BY 1 ORDER BY array_position(['train', 'dev', 'test'], split), 1",
     )
     lines = [

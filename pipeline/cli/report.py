@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -10,11 +9,10 @@ from typing import Any
 import click
 
 from pipeline.cli.common import say
+from pipeline.cli.emit import emit
 from pipeline.core import files, manifest
 from pipeline.core.errors import PrepError, to_install
 from pipeline.share import pack
-
-MODES = {None: "allowed", True: "everything", False: "nothing"}
 
 
 @click.command()
@@ -51,22 +49,22 @@ def report(
         raise PrepError(
             f"--out {place}: a page is no manifest; expected a name such as {place.with_suffix('.html').name}"
         )
-    clips, maker = _rooms()
+    pages = _pages()
     packed = pack.read(path) if pack.is_pack(path) else None
     before = pack.opened(baseline) if baseline else None
-    held = packed.manifest if packed else manifest.read(path)
-    made = maker.page(held, maker.Asked(getattr(clips, MODES[audio]), before, listen, packed))
-    write(place, made.text)
-    for name in made.told["passed_over"]:
+    opened = packed.manifest if packed else manifest.read(path)
+    page = pages.page(opened, pages.Options(audio, before, listen, packed))
+    write(place, page.text)
+    for name in page.numbers["passed_over"]:
         say(f"{place} holds what the licence of {name} forbids to pass on: keep it to yourself")
-    told = {"report": str(place), "bytes": len(made.text.encode()), **made.told}
-    click.echo(json.dumps(told, ensure_ascii=False) if as_json else _line(told))
+    answer = {"report": str(place), "bytes": len(page.text.encode()), **page.numbers}
+    emit(answer, as_json, lambda: _lines(answer))
 
 
-def _rooms() -> tuple[Any, Any]:
-    """The modules that make pages. PrepError where the extra is not installed."""
+def _pages() -> Any:
+    """The module that makes pages. PrepError where the extra is not installed."""
     try:
-        return import_module("pipeline.inspect.report.clips"), import_module("pipeline.inspect.report.page")
+        return import_module("pipeline.inspect.report.page")
     except ModuleNotFoundError as error:
         raise PrepError(f"prep report needs the package {error.name}: {to_install('report')}") from None
 
@@ -82,8 +80,11 @@ def write(path: Path, text: str) -> None:
         ) from None
 
 
-def _line(told: dict[str, Any]) -> str:
-    left = told["left_out"]["audio"]
-    sounds = f"{told['sounds']} clips to listen to"
-    without = f"; without audio, transcripts and labels of {', '.join(left)}" if left else ""
-    return f"{told['manifest']}: {told['totals']['rows']:,} rows, {sounds}{without}\n-> {told['report']} ({told['bytes'] / 1e6:.1f} MB)"
+def _lines(answer: dict[str, Any]) -> list[str]:
+    left_out = answer["left_out"]["audio"]
+    sounds = f"{answer['sounds']} clips to listen to"
+    without = f"; without audio, transcripts and labels of {', '.join(left_out)}" if left_out else ""
+    return [
+        f"{answer['manifest']}: {answer['totals']['rows']:,} rows, {sounds}{without}",
+        f"-> {answer['report']} ({answer['bytes'] / 1e6:.1f} MB)",
+    ]

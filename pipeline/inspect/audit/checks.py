@@ -19,7 +19,7 @@ def audit(manifest: Manifest, options: Options | None = None) -> Audit:
     A check that needs a shard which is missing or damaged is `Unable`; no check raises an error for it.
     """
     options = options or Options()
-    frame, folder = manifest.table.frame, manifest.path.parent
+    frame, folder = manifest.frame, manifest.path.parent
     outcomes: list[Outcome] = []
     for check in CHECKS:
         if check not in options.checks:

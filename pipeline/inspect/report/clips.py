@@ -1,24 +1,32 @@
-"""The clips that a page lets one look at and listen to: a few of each class and the most extreme, as far as licences let them."""
+"""The clips that a page shows and plays: a few of each class and the most extreme, as far as licences let them be passed on."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+import base64
+import struct
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import matplotlib
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.audio.codec import flac
 from pipeline.audio.shards import Reader
 from pipeline.core.errors import ManifestError
+from pipeline.core.frame import among, pick, rows, values, with_columns
 from pipeline.core.row import Row
-from pipeline.core.table import Table
+from pipeline.core.sql import query
 from pipeline.corpora import rights
 from pipeline.inspect.report.facts import LABEL
-from pipeline.inspect.report.sounds import BUDGET_BYTES, Sound, excerpt
 
-A_CLASS, AN_EXTREME = 3, 2
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+A_CLASS, AN_EXTREME = 3, 2  # clips of each
 EXTREMES = {  # what is worth a look first: (SQL that is lowest there, which rows)
     "Loudest peak": ("-peak_dbfs", "peak_dbfs IS NOT NULL"),
     "Lowest level": ("level_full_dbfs", "level_full_dbfs IS NOT NULL"),
@@ -26,174 +34,226 @@ EXTREMES = {  # what is worth a look first: (SQL that is lowest there, which row
     "Lowest activity": ("activity", "activity IS NOT NULL AND kind <> 'noise'"),
 }
 FULL, ABOVE = "no player: the page is full", "its player is above"
-_UTTERANCE = "coalesce(speech_id, id)"
+EXCERPT_S = 5.0  # more of a clip is not put on a page
+BUDGET_BYTES = 2_600_000  # of FLAC on one page: with base64, fonts and pictures it stays under 5 MB
+WINDOW_S, COLUMNS, LINES = 0.032, 240, 96  # of a spectrogram
+RANGE_DB = 70.0  # shown below the loudest
+COLOURS = 40
 
 
-@dataclass(frozen=True, slots=True)
+# ---- what a page may show
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Allowed:
-    """What of a set's rows a page may hold. audio: bool [rows]; rows: the rows, without what may not be told of them.
+    """What of a set a page may show. audio: bool [rows]; frame: the rows, without the values that it may not show.
 
-    corpora: whose audio and transcripts are left out, and why; left_out: columns of them. warned: terms that the page passes over.
+    corpora: whose audio and transcripts are left out, and why; left_out: columns of them. warned: terms that the page ignores.
     """
 
     audio: NDArray[np.bool_]
-    rows: Table
-    corpora: tuple[str, ...]
-    left_out: tuple[rights.LeftOut, ...]
+    frame: DataFrame
+    corpora: tuple[str, ...] = ()
+    left_out: tuple[rights.LeftOut, ...] = ()
     warned: tuple[rights.Terms, ...] = ()
     why: str = ""
 
     @property
-    def closed(self) -> bool:
+    def is_partial(self) -> bool:
         """Whether anything is left out."""
         return bool(self.corpora or self.left_out)
 
 
+def by_licence(frame: DataFrame) -> Allowed:
+    """What the licences of the sources allow, each by its own."""
+    shown, left_out = rights.redacted(frame)
+    closed = tuple(terms.corpus for terms in rights.terms(frame) if not terms.audio)
+    why = "their licences do not let them be passed on"
+    return Allowed(rights.shareable_audio(frame), shown, closed, tuple(left_out), why=why)
+
+
+def nothing(frame: DataFrame) -> Allowed:
+    """No audio and no transcript of any source."""
+    shown, left_out = rights.redacted(frame)
+    sources = tuple(terms.corpus for terms in rights.terms(frame))
+    none = np.zeros(len(frame), dtype=np.bool_)
+    return Allowed(none, with_columns(shown, transcript=None), sources, tuple(left_out), why="as asked")
+
+
+def everything(frame: DataFrame) -> Allowed:
+    """All of it, and the terms that forbid to pass such a page on."""
+    terms = rights.terms(frame)
+    forbidding = tuple(t for t in terms if not (t.audio and t.transcripts and t.labels))
+    return Allowed(np.ones(len(frame), dtype=np.bool_), frame, warned=forbidding)
+
+
+BY_OPTION: Mapping[bool | None, Callable[[DataFrame], Allowed]] = {  # --with-audio, --redact, or none of them
+    None: by_licence,
+    True: everything,
+    False: nothing,
+}
+
+
+# ---- which clips
+
+
+def cards(folder: Path, allowed: Allowed) -> tuple[list[dict[str, Any]], list[str]]:
+    """(groups of clips, each with a title and cards; sentences about audio that could not be read). folder: of the manifest.
+
+    Of each utterance one clip: its mixtures sound much alike. The choice depends on ids alone: one row more changes few.
+    """
+    frame = with_columns(allowed.frame, audible=allowed.audio)
+
+    def first(columns: str, order: str, where: str = "true") -> str:
+        number = f"row_number() OVER (PARTITION BY coalesce(speech_id, id) ORDER BY {order})"
+        return f"(SELECT {columns} FROM rows WHERE {where} QUALIFY {number} = 1)"
+
+    order = "audible DESC, md5(id)"
+    sql = f"SELECT label, id FROM {first(f'*, {LABEL} AS label', order)}"
+    sql += f" QUALIFY row_number() OVER (PARTITION BY label ORDER BY {order}) <= {A_CLASS}"
+    chosen: dict[str, list[tuple[str, str]]] = {}  # title -> (id, tag)
+    for label, row_id in query(frame, f"{sql} ORDER BY label = 'noise', label = 'others', label, {order}"):
+        chosen.setdefault(str(label), []).append((row_id, ""))
+    for tag, (value, where) in EXTREMES.items():
+        best = first(f"id, {value} AS value", "value, id", where)
+        for (row_id,) in query(frame, f"SELECT id FROM {best} ORDER BY value, id LIMIT {AN_EXTREME}"):
+            chosen.setdefault("The most extreme", []).append((row_id, tag))
+    sounds = Sounds(folder, allowed, {row_id for clips in chosen.values() for row_id, _ in clips})
+    groups = [{"title": title, "cards": [sounds.card(*clip) for clip in clips]} for title, clips in chosen.items()]
+    return groups, sounds.notes
+
+
 @dataclass(frozen=True, slots=True)
 class Card:
-    """One clip on the page. tag: why it is there, beyond its class. sound: None where it is left out or not at hand. said: of it.
+    """One clip on the page. tag: why it is there, beyond its class. sound: None where it is left out or cannot be read.
 
-    silent: why it has no player here, where it has a picture.
+    remark: a sentence about it. silent: why it has no player here, where it has a picture.
     """
 
     row: Row
     label: str
     tag: str
     sound: Sound | None
-    said: str = ""
+    remark: str = ""
     silent: str = ""
 
 
-def allowed(rows: Table) -> Allowed:
-    """What the licences of the sources allow, each by its own."""
-    shown, left = rights.redacted(rows.frame)
-    closed = tuple(t.corpus for t in rights.terms(rows.frame) if not t.audio)
-    return Allowed(
-        rights.shareable_audio(rows.frame),
-        Table.of_frame(shown),
-        closed,
-        tuple(left),
-        why="their licences do not let them be passed on",
-    )
-
-
-def nothing(rows: Table) -> Allowed:
-    """No audio and no transcript of any source."""
-    shown, left = rights.redacted(rows.frame)
-    blank = Table.of_frame(shown).blanked("transcript", np.ones(len(rows), dtype=np.bool_))
-    return Allowed(
-        np.zeros(len(rows), dtype=np.bool_),
-        blank,
-        tuple(t.corpus for t in rights.terms(rows.frame)),
-        tuple(left),
-        why="as asked",
-    )
-
-
-def everything(rows: Table) -> Allowed:
-    """All of it, and the terms that forbid to pass such a page on."""
-    closed = tuple(t for t in rights.terms(rows.frame) if not (t.audio and t.transcripts and t.labels))
-    return Allowed(np.ones(len(rows), dtype=np.bool_), rows, (), (), closed)
-
-
-def cards(folder: Path, may: Allowed) -> tuple[list[dict[str, Any]], list[str]]:
-    """(groups of clips, each with a title; what to say of audio that could not be read)."""
-    chosen = _chosen(may)
-    ids = {row_id for _, found in chosen for row_id, _ in found}
-    picked = may.rows.among("id", ids)
-    rows = {row.id: row for row in may.rows.where(picked).rows(Row)}
-    open_ids = set(may.rows.where(picked & may.audio).column("id"))
-    table = Sounds(folder, open_ids)
-    groups = [
-        {"title": title, "cards": [table.card(rows[row_id], tag) for row_id, tag in found]} for title, found in chosen
-    ]
-    return groups, table.notes
-
-
 class Sounds:
-    """Cards of rows, their audio read where it lies, until the page is full."""
+    """Cards of rows, their audio read beside the manifest, until the page is full."""
 
-    def __init__(self, folder: Path, audible: set[str]) -> None:
-        self._reader, self.audible = Reader(folder), audible
-        self._room = BUDGET_BYTES
-        self._made: dict[str, Sound | None] = {}
+    def __init__(self, folder: Path, allowed: Allowed, ids: set[str]) -> None:
+        wanted = among(allowed.frame["id"], ids)
+        self.rows = {row.id: row for row in rows(pick(allowed.frame, wanted), Row)}
+        self.audible = set(values(pick(allowed.frame, wanted & allowed.audio)["id"]))
         self.notes: list[str] = []
+        self._reader = Reader(folder)
+        self._bytes_left = BUDGET_BYTES
+        self._sounds: dict[str, Sound | None] = {}
 
-    def card(self, row: Row, tag: str = "", said: str = "") -> Card:
-        """The row with its sound, which is put on the page once."""
-        above = row.id in self._made
-        if not above:
-            self._made[row.id] = self._sound(row) if row.id in self.audible else None
-        sound = self._made[row.id]
-        silent = "" if sound is None else FULL if sound.player is None else ABOVE if above else ""
-        if sound is not None and above:
-            sound = Sound(None, sound.picture, sound.seconds, sound.whole_s, 0)
-        return Card(row, row.keyword or row.noise_label or row.kind, tag, sound, said, silent)
+    def card(self, row_id: str, tag: str = "", remark: str = "") -> Card:
+        """The row with this id and its sound, which is put on the page once."""
+        row, again = self.rows[row_id], row_id in self._sounds
+        if not again:
+            self._sounds[row_id] = self._sound(row) if row_id in self.audible else None
+        sound, silent = self._sounds[row_id], ""
+        if sound is not None:
+            silent = FULL if sound.player is None else ABOVE if again else ""
+            sound = replace(sound, player=None) if again else sound
+        return Card(row, row.keyword or row.noise_label or row.kind, tag, sound, remark, silent)
 
     def _sound(self, row: Row) -> Sound | None:
         try:
-            made = excerpt(self._reader.pcm(row), row.rate_hz or 1, self._room)
+            sound = excerpt(self._reader.pcm(row), row.rate_hz or 1, self._bytes_left)
         except ManifestError as error:
             if not self.notes:
-                self.notes.append(unplaced(str(error), self._reader.folder.parent))
+                self.notes.append(without_folder(str(error), self._reader.folder.parent))
             return None
-        self._room -= made.bytes
-        return made
+        self._bytes_left -= sound.bytes
+        return sound
 
 
-def unplaced(message: str, folder: Path) -> str:
-    """The message without where the manifest lies: `audio/x.tar` for `/data/manifests/audio/x.tar`."""
+def without_folder(message: str, folder: Path) -> str:
+    """The message without the place of the manifest: `audio/x.tar` for `/data/manifests/audio/x.tar`."""
     return message.replace(f"{folder}/", "")
 
 
-def _chosen(may: Allowed) -> list[tuple[str, list[tuple[str, str]]]]:
-    """(title, ids and why) of each group of clips, one clip an utterance. The choice hangs on ids alone: a row more changes few."""
-    table = may.rows.filled(audible=may.audio)
-    order = "audible DESC, md5(id)"
-    sql = (
-        f"SELECT label, id FROM ({_first('*, ' + LABEL + ' AS label', order)})"
-        f" QUALIFY row_number() OVER (PARTITION BY label ORDER BY {order}) <= {A_CLASS}"
-    )
-    found: dict[str, list[tuple[str, str]]] = {}
-    for label, row_id in table.query(f"{sql} ORDER BY label = 'noise', label = 'others', label, {order}"):
-        found.setdefault(str(label), []).append((row_id, ""))
-    extremes = list(_extremes(table))
-    return [*found.items(), ("The most extreme", extremes)] if extremes else list(found.items())
+# ---- a clip as it is shown and played
 
 
-def _extremes(table: Table) -> Iterator[tuple[str, str]]:
-    for title, (value, where) in EXTREMES.items():
-        best = _first(f"id, {value} AS value", "value, id", where)
-        rows = table.query(f"SELECT id FROM ({best}) ORDER BY value, id LIMIT {AN_EXTREME}")
-        yield from ((row_id, title) for (row_id,) in rows)
+@dataclass(frozen=True, slots=True)
+class Sound:
+    """The beginning of a clip. player: FLAC, None where the page is full; picture: PNG; both data URIs.
+
+    seconds: shown; whole_s: of the clip. bytes: of the FLAC.
+    """
+
+    player: str | None
+    picture: str
+    seconds: float
+    whole_s: float
+    bytes: int
 
 
-def _first(columns: str, order: str, where: str = "true") -> str:
-    """SQL of these columns of the rows, of each utterance the first in this order: its mixtures sound much alike."""
-    return f"SELECT {columns} FROM rows WHERE {where} QUALIFY row_number() OVER (PARTITION BY {_UTTERANCE} ORDER BY {order}) = 1"
+def excerpt(pcm: NDArray[np.int16], rate_hz: int, room: int) -> Sound:
+    """The first seconds of a clip; without a player where its FLAC is larger than `room` bytes."""
+    part = pcm[: round(EXCERPT_S * rate_hz)]
+    data, picture = flac(part, rate_hz), png(spectrogram(part, rate_hz))
+    fits = len(data) <= room
+    player = f"data:audio/flac;base64,{base64.b64encode(data).decode()}" if fits else None
+    image = f"data:image/png;base64,{base64.b64encode(picture).decode()}"
+    return Sound(player, image, len(part) / rate_hz, len(pcm) / rate_hz, len(data) * fits)
 
 
-def spectra(folder: Path, rows: Table, groups: Sequence[str], expression: str, a_group: int) -> dict[str, Any]:
-    """group -> (rate in Hz, mean power of each frequency) of a few clips; nothing where no audio is at hand."""
+def spectrogram(pcm: NDArray[np.int16], rate_hz: int) -> NDArray[np.uint8]:
+    """uint8 [lines, columns], 0 to COLOURS - 1: dB below the loudest, the highest frequency on top, 0 to half the rate."""
+    size = round(WINDOW_S * rate_hz)
+    wave = np.pad(pcm.astype(np.float64), (0, max(0, size - len(pcm))))
+    starts = np.linspace(0, len(wave) - size, COLUMNS).astype(np.int64)
+    frames = wave[starts[:, None] + np.arange(size)] * np.hanning(size)
+    power = np.abs(np.fft.rfft(frames, axis=1)) ** 2
+    edges = np.linspace(0, power.shape[1], LINES + 1).astype(np.int64)
+    lines = np.maximum.reduceat(power, edges[:-1], axis=1).T[::-1]
+    level = 10 * np.log10(np.maximum(lines, 1e-3)) - 10 * np.log10(max(float(lines.max()), 1e-3))
+    return np.asarray(np.rint(np.clip(1 + level / RANGE_DB, 0, 1) * (COLOURS - 1)).astype(np.uint8))
+
+
+def png(pixels: NDArray[np.uint8]) -> bytes:
+    """An 8-bit palette PNG in the colours of magma; it names no time and no program."""
+    palette = (matplotlib.colormaps["magma"](np.linspace(0, 1, COLOURS))[:, :3] * 255).round().astype(np.uint8)
+    height, width = pixels.shape
+    scan = np.concatenate([np.zeros((height, 1), np.uint8), pixels], axis=1).tobytes()
+    head = struct.pack(">IIBBBBB", width, height, 8, 3, 0, 0, 0)
+    data = b"\x89PNG\r\n\x1a\n"
+    for kind, part in (
+        (b"IHDR", head),
+        (b"PLTE", palette.tobytes()),
+        (b"IDAT", zlib.compress(scan, 9)),
+        (b"IEND", b""),
+    ):
+        data += struct.pack(">I", len(part)) + kind + part + struct.pack(">I", zlib.crc32(kind + part))
+    return data
+
+
+def spectra(
+    folder: Path, frame: DataFrame, groups: Sequence[str], expression: str, a_group: int
+) -> dict[str, tuple[int, NDArray[np.float64]]]:
+    """group -> (rate in Hz, power at each frequency, float64 [257]) of a few clips, each scaled to the same power.
+
+    expression: SQL of a row's group. Groups whose audio is not beside the manifest are left out.
+    """
     reader = Reader(folder)
-    found: dict[str, Any] = {}
-    sql = f"SELECT {expression} AS source, id FROM rows QUALIFY row_number() OVER (PARTITION BY {expression} ORDER BY md5(id)) <= {a_group}"
-    chosen = {row_id: source for source, row_id in rows.query(sql)}
-    for row in rows.where(rows.among("id", chosen)).rows(Row):
+    number = f"row_number() OVER (PARTITION BY {expression} ORDER BY md5(id))"
+    chosen = query(frame, f"SELECT id, {expression} FROM rows QUALIFY {number} <= {a_group}")
+    group_of = dict(chosen)
+    powers: dict[str, tuple[int, NDArray[np.float64]]] = {}
+    for row in rows(pick(frame, among(frame["id"], group_of)), Row):
         try:
-            power = _power(reader.pcm(row))
+            wave = reader.pcm(row)[: 10 * 16_000].astype(np.float64)
         except ManifestError:
             continue
-        name = chosen[row.id]
-        before = found.get(name, (row.rate_hz, 0.0))
-        found[name] = (row.rate_hz, before[1] + power)
-    return {name: found[name] for name in groups if name in found}
-
-
-def _power(pcm: NDArray[np.int16]) -> NDArray[np.float64]:
-    """Mean power spectrum, each clip scaled to the same power; float64 [257]."""
-    wave = pcm[: 10 * 16_000].astype(np.float64)
-    wave = np.pad(wave - wave.mean(), (0, max(0, 512 - len(wave))))
-    frames = wave[: len(wave) // 512 * 512].reshape(-1, 512) * np.hanning(512)
-    power = (np.abs(np.fft.rfft(frames, axis=1)) ** 2).mean(0)
-    return np.asarray(power / max(float(power.sum()), 1e-12))
+        wave = np.pad(wave - wave.mean(), (0, max(0, 512 - len(wave))))
+        frames = wave[: len(wave) // 512 * 512].reshape(-1, 512) * np.hanning(512)
+        power = (np.abs(np.fft.rfft(frames, axis=1)) ** 2).mean(0)
+        before = powers.get(group_of[row.id], (0, np.zeros(257)))[1]
+        powers[group_of[row.id]] = row.rate_hz or 0, before + power / max(float(power.sum()), 1e-12)
+    return {name: powers[name] for name in groups if name in powers}

@@ -1,22 +1,32 @@
-"""What a set holds, counted in SQL: plain values for the page."""
+"""What a set holds and what was dropped on the way to it, counted in SQL: plain values for the page and for `--json`."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from pipeline.core.table import Table
+from pipeline.core import manifest as manifests
+from pipeline.core.errors import ManifestError
+from pipeline.core.frame import concat
+from pipeline.core.manifest import Manifest, Provenance
+from pipeline.core.row import Drop
+from pipeline.core.sql import query
+from pipeline.inspect.report.html import SPLITS
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 HOURS = "coalesce(sum(frames / rate_hz), 0) / 3600"
 LABEL = "coalesce(keyword, noise_label, kind)"
-BREAKDOWNS = {  # heading: (SQL expression, what its values are)
+BREAKDOWNS = {
     "Corpus": "corpus",
     "Label": LABEL,
     "Scenario": "scenario",
     "Scene": "scene",
     "Kind": "kind",
-}
-SPLITS = ("train", "dev", "test")
+}  # heading: SQL
 MOST = 40  # values of one breakdown before the rest are added up
 MOST_SNRS = 12  # more values than that were drawn from a range, and are put together by 5 dB
 GROUP = "concat(corpus, ' · ', kind)"
@@ -27,108 +37,176 @@ MEASURES = {  # what is measured of a clip: (SQL, unit, digits)
     "activity": ("100 * activity", "%", 0),
     "peak": ("peak_dbfs", "dBFS", 1),
 }
+STAGES = ("ingest", "filter", "resample")  # those before mix
 
 
-def totals(table: Table) -> dict[str, Any]:
+def totals(frame: DataFrame) -> dict[str, Any]:
     """Rows, hours, groups, and the same of each split."""
     sql = f'SELECT split, count(*), {HOURS}, count(DISTINCT (corpus, "group")) FROM rows GROUP BY 1'
-    found = {name: (rows, hours, groups) for name, rows, hours, groups in table.query(sql)}
-    order = [*(name for name in SPLITS if name in found), *sorted(set(found) - set(SPLITS))]
-    splits = [dict(zip(("split", "rows", "hours", "groups"), (name, *found[name]), strict=True)) for name in order]
-    return {"rows": len(table), "hours": sum(part["hours"] for part in splits), "splits": splits}
+    known = {line[0]: dict(zip(("split", "rows", "hours", "groups"), line, strict=True)) for line in query(frame, sql)}
+    splits = [known[name] for name in (*SPLITS, *sorted(set(known) - set(SPLITS))) if name in known]
+    return {"rows": len(frame), "hours": sum(part["hours"] for part in splits), "splits": splits}
 
 
-def breakdowns(table: Table) -> list[dict[str, Any]]:
+def breakdowns(frame: DataFrame) -> list[dict[str, Any]]:
     """Rows and hours of each value of each column, and its rows in each split; most frequent first."""
-    found = [{"name": name, "values": _breakdown(table, sql)} for name, sql in BREAKDOWNS.items()]
-    return [part for part in found if len(part["values"]) > (part["name"] == "Kind")]
-
-
-def _breakdown(table: Table, expression: str) -> list[dict[str, Any]]:
     splits = ", ".join(f"count(*) FILTER (split = '{name}')" for name in SPLITS)
-    sql = f"SELECT {expression} AS value, count(*), {HOURS}, {splits} FROM rows WHERE value IS NOT NULL GROUP BY 1 ORDER BY 2 DESC, 1"
-    rows = table.query(sql)
-    values = [{"value": value, "rows": n, "hours": hours, "splits": list(parts)} for value, n, hours, *parts in rows]
-    return [*values[:MOST], *_rest(values[MOST:])]
+    parts = []
+    for name, expression in BREAKDOWNS.items():
+        lines = query(
+            frame,
+            f"SELECT {expression} AS value, count(*), {HOURS}, {splits} FROM rows WHERE value IS NOT NULL"
+            " GROUP BY 1 ORDER BY 2 DESC, 1",
+        )
+        shown, rest = lines[:MOST], lines[MOST:]
+        if rest:
+            shown.append((f"({len(rest)} more)", *(sum(numbers) for numbers in list(zip(*rest, strict=True))[1:])))
+        values = [{"value": v, "rows": n, "hours": hours, "splits": counts} for v, n, hours, *counts in shown]
+        if len(values) > (name == "Kind"):
+            parts.append({"name": name, "values": values})
+    return parts
 
 
-def _rest(values: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    if not values:
-        return []
-    splits = [sum(value["splits"][n] for value in values) for n in range(len(SPLITS))]
-    rows, hours = (sum(value[name] for value in values) for name in ("rows", "hours"))
-    return [{"value": f"({len(values)} more)", "rows": rows, "hours": hours, "splits": splits}]
-
-
-def snr_parts(table: Table) -> tuple[str, str]:
-    """(SQL of the part an SNR falls into, SQL that sorts the parts): by value, or by 5 dB where it was drawn from a range."""
-    if table.query("SELECT count(DISTINCT snr_db) FROM rows")[0][0] <= MOST_SNRS:
+def snr_parts(frame: DataFrame) -> tuple[str, str]:
+    """(SQL of the part that an SNR falls into, SQL that sorts the parts): by value, or by 5 dB where it was drawn from a range."""
+    if query(frame, "SELECT count(DISTINCT snr_db) FROM rows")[0][0] <= MOST_SNRS:
         return "printf('%g', snr_db)", "snr_db"
     low = "CAST(floor(snr_db / 5) * 5 AS INTEGER)"
     return f"concat({low}, ' to ', {low} + 5)", low
 
 
-def snrs(table: Table) -> dict[str, Any] | None:
-    """What SNRs were asked for and what came out under both definitions; None where nothing was mixed."""
-    part, order = snr_parts(table)
-    quantiles = ", ".join(f"min({c}), median({c}), max({c})" for c in ("snr_active_db", "snr_full_db"))
-    off = "max(abs(CASE WHEN snr_definition = 'full' THEN snr_full_db ELSE snr_active_db END - snr_db))"
-    sql = f"SELECT {part}, count(*), {quantiles}, {off} FROM rows WHERE snr_db IS NOT NULL GROUP BY 1 ORDER BY min({order})"
-    names = (
-        "requested",
-        "rows",
-        "active_min",
-        "active_median",
-        "active_max",
-        "full_min",
-        "full_median",
-        "full_max",
-        "off",
-    )
-    rows = [dict(zip(names, row, strict=True)) for row in table.query(sql)]
-    if not rows:
+def snrs(frame: DataFrame) -> dict[str, Any] | None:
+    """Which SNRs were requested and which came out under both definitions; None where nothing was mixed."""
+    part, order = snr_parts(frame)
+    columns = {"requested": part, "rows": "count(*)"}
+    for name in ("active", "full"):
+        columns |= {f"{name}_{word}": f"{word}(snr_{name}_db)" for word in ("min", "median", "max")}
+    realised = "CASE WHEN snr_definition = 'full' THEN snr_full_db ELSE snr_active_db END"
+    columns["off"] = f"max(abs({realised} - snr_db))"
+    chosen = ", ".join(columns.values())
+    lines = query(frame, f"SELECT {chosen} FROM rows WHERE snr_db IS NOT NULL GROUP BY 1 ORDER BY min({order})")
+    if not lines:
         return None
-    definitions = [
-        name for (name,) in table.query("SELECT DISTINCT snr_definition FROM rows WHERE snr_db IS NOT NULL ORDER BY 1")
-    ]
-    return {
-        "parts": rows,
-        "definitions": definitions,
-        "off": max((row["off"] for row in rows if row["off"] is not None), default=None),
-    }
+    parts = [dict(zip(columns, line, strict=True)) for line in lines]
+    definitions = query(frame, "SELECT DISTINCT snr_definition FROM rows WHERE snr_db IS NOT NULL ORDER BY 1")
+    off = max((row["off"] for row in parts if row["off"] is not None), default=None)
+    return {"parts": parts, "definitions": [name for (name,) in definitions], "off": off}
 
 
-def heat(table: Table) -> dict[str, Any] | None:
-    """How many mixtures of each keyword, scene and SNR; None where nothing was mixed."""
-    part, order = snr_parts(table)
-    sql = (
+def heat(frame: DataFrame) -> dict[str, Any] | None:
+    """How many mixtures there are of each keyword, scene and SNR; None where nothing was mixed."""
+    part, order = snr_parts(frame)
+    cells = query(
+        frame,
         f"SELECT coalesce(scene, '(none)'), {part}, coalesce(keyword, '(none)'), count(*), min({order}) FROM rows"
-        " WHERE kind = 'mixture' AND snr_db IS NOT NULL GROUP BY ALL ORDER BY 5, 1, 3"
+        " WHERE kind = 'mixture' AND snr_db IS NOT NULL GROUP BY ALL ORDER BY 5, 1, 3",
     )
-    found = table.query(sql)
-    if not found:
+    if not cells:
         return None
-    count = {(scene, snr, keyword): n for scene, snr, keyword, n, _ in found}
-    scenes = sorted({scene for scene, *_ in found})
-    keywords = sorted({keyword for _, _, keyword, *_ in found}, key=lambda word: (word in ("others", "(none)"), word))
-    columns = [(snr, keyword) for snr in dict.fromkeys(snr for _, snr, *_ in found) for keyword in keywords]
-    rows = [{"scene": scene, "counts": [count.get((scene, *column), 0) for column in columns]} for scene in scenes]
-    snr_names = list(dict.fromkeys(snr for snr, _ in columns))
-    return {"snrs": snr_names, "keywords": keywords, "rows": rows, "most": max(count.values()), "empty": _empty(rows)}
+    count = {(scene, snr, keyword): n for scene, snr, keyword, n, _ in cells}
+    keywords = sorted({keyword for _, _, keyword, *_ in cells}, key=lambda word: (word in ("others", "(none)"), word))
+    snr_names = list(dict.fromkeys(snr for _, snr, *_ in cells))
+    rows = [
+        {"scene": scene, "counts": [count.get((scene, snr, word), 0) for snr in snr_names for word in keywords]}
+        for scene in sorted({scene for scene, *_ in cells})
+    ]
+    empty = sum(row["counts"].count(0) for row in rows)
+    return {"snrs": snr_names, "keywords": keywords, "rows": rows, "most": max(count.values()), "empty": empty}
 
 
-def _empty(rows: Sequence[dict[str, Any]]) -> int:
-    return sum(count == 0 for row in rows for count in row["counts"])
-
-
-def measures(table: Table) -> list[dict[str, Any]]:
+def measures(frame: DataFrame) -> list[dict[str, Any]]:
     """Of each source (corpus and kind): rows, and the 5 %, 50 % and 95 % quantile of all that was measured."""
     quantiles = ", ".join(f"quantile_cont({sql}, [0.05, 0.5, 0.95])" for sql, _, _ in MEASURES.values())
     rates = "list_sort(list(DISTINCT source_rate_hz))"
-    rows = table.query(
-        f"SELECT {GROUP} AS source, count(*), {rates}, {quantiles} FROM rows GROUP BY 1 ORDER BY 2 DESC, 1"
+    lines = query(
+        frame, f"SELECT {GROUP} AS source, count(*), {rates}, {quantiles} FROM rows GROUP BY 1 ORDER BY 2 DESC, 1"
     )
     return [
-        {"source": source, "rows": count, "rates_hz": given, "quantiles": dict(zip(MEASURES, found, strict=True))}
-        for source, count, given, *found in rows
+        {"source": source, "rows": count, "rates_hz": rates_hz, "quantiles": dict(zip(MEASURES, found, strict=True))}
+        for source, count, rates_hz, *found in lines
     ]
+
+
+# ---- what was dropped on the way
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Lineage:
+    """What was dropped on the way to a manifest, as far as the files in its folder say.
+
+    reasons: stage -> [{stage, reason, rows, example: an id}], most rows first. unmixed: the clips that mixtures which mix dropped were
+    to be made of. missing: names of the files that are not there.
+    """
+
+    reasons: dict[str, list[dict[str, Any]]]
+    unmixed: frozenset[str]
+    missing: tuple[str, ...]
+
+
+def lineage(manifest: Manifest, packed: Mapping[str, int] | None = None) -> Lineage:
+    """The drops of the manifest and of each one that it was made from, found by name and recognised by hash.
+
+    packed: what a pack says of its own drops, `filter scenario` -> 240.
+    """
+    frames: list[DataFrame] = []
+    missing: list[str] = []
+    waiting: list[tuple[Path, Provenance]] = [(manifest.path, manifest.provenance)]
+    while waiting:
+        path, provenance = waiting.pop(0)
+        if packed is None or path != manifest.path:
+            try:
+                frames.append(manifests.read_drops(path))
+            except ManifestError:
+                missing.append(manifests.drops_path(path).name)
+        for name, digest in sorted(provenance.inputs.items()):
+            before = manifest.path.with_name(f"{name}.parquet")
+            try:
+                origin = manifests.provenance(before)
+            except ManifestError:
+                origin = None
+            if origin is not None and origin.logical_hash == digest:
+                waiting.append((before, origin))
+            else:
+                missing.append(before.name)
+    drops = concat(frames, Drop)
+    lines = query(drops, "SELECT stage, reason, count(*), min(id) FROM rows GROUP BY 1, 2 ORDER BY 3 DESC, 2")
+    for name, rows in sorted((packed or {}).items(), key=lambda item: -item[1]):
+        stage, _, reason = name.partition(" ")
+        lines.append((stage, reason, rows, ""))
+    reasons: dict[str, list[dict[str, Any]]] = {}
+    for line in lines:
+        reasons.setdefault(line[0], []).append(dict(zip(("stage", "reason", "rows", "example"), line, strict=True)))
+    clip = "regexp_replace(id, '_snr[^_/]*_[0-9]+$', '')"
+    unmixed = frozenset(name for (name,) in query(drops, f"SELECT DISTINCT {clip} FROM rows WHERE stage = 'mix'"))
+    return Lineage(reasons, unmixed, tuple(missing))
+
+
+def waterfall(manifest: Manifest, way: Lineage) -> dict[str, Any]:
+    """Clips before and after each stage, and the rows that mix made of them. Every stage: in = kept + dropped."""
+    frame = manifest.frame
+    speech_ids = query(frame, "SELECT DISTINCT speech_id FROM rows WHERE kind = 'mixture'")
+    others = query(frame, "SELECT count(*) FROM rows WHERE kind <> 'mixture'")[0][0]
+    clips = len(way.unmixed | {name for (name,) in speech_ids}) + others  # that came out of the stages before mix
+    dropped = {stage: sum(one["rows"] for one in reasons) for stage, reasons in way.reasons.items()}
+    # without the drops of every stage, a stage that has none here may be one whose drops are elsewhere
+    recipe = () if way.missing else manifest.provenance.recipe
+    shown = [stage for stage in STAGES if stage in dropped or stage in recipe]
+    first = entering = clips + sum(dropped.get(stage, 0) for stage in shown)
+    stages = []
+    for stage in shown:
+        kept = entering - dropped.get(stage, 0)
+        counts = {"stage": stage, "in": entering, "dropped": dropped.get(stage, 0), "kept": kept}
+        stages.append(counts | {"reasons": way.reasons.get(stage, [])})
+        entering = kept
+    mixtures = len(frame) - others
+    mix = {
+        "stage": "mix",
+        "clips": clips,
+        "in": len(frame) + dropped.get("mix", 0),
+        "reasons": way.reasons.get("mix", []),
+        "mixtures": mixtures,
+        "others": others,
+        "dropped": dropped.get("mix", 0),
+        "kept": len(frame),
+    }
+    return {"clips": first, "stages": stages, "mix": mix if mixtures or dropped.get("mix") else None}

@@ -3,30 +3,31 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from markupsafe import Markup
-from numpy.typing import NDArray
 
+from pipeline.core.frame import codes, numbers
 from pipeline.core.manifest import Manifest
-from pipeline.core.table import Table
+from pipeline.core.sql import derive, query
 from pipeline.corpora import rights
 from pipeline.inspect import audit
 from pipeline.inspect.audit import Audit, checks
 from pipeline.inspect.diff import Difference, difference, of_manifest
 from pipeline.inspect.report import charts, clips, facts, html
-from pipeline.inspect.report.clips import Allowed
-from pipeline.inspect.report.waterfall import lineage, waterfall
 from pipeline.share.pack import Pack
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 DOTS = 1500  # mixtures drawn in a scatter plot
 SPECTRUM_CLIPS = 12  # of each source
 FLOOR_DB = 60.0  # the band of a source ends where its spectrum falls this far below its loudest part
 WITHHELD = "(left out: it may quote transcripts)"
-QUOTING = ("group", "source", "transcript")  # checks whose examples quote what a licence may forbid to tell
+QUOTING = ("group", "source", "transcript")  # checks whose examples quote what a licence may forbid to pass on
 CLOSED = (
     "transcript",
     "scenario",
@@ -34,178 +35,153 @@ CLOSED = (
     "labels",
     "source",
     "group",
-)  # columns whose values a licence may forbid to tell
+)  # columns whose values a licence may forbid to pass on
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Page:
-    """The file's text, and what was left out of it."""
+    """The text of the file, and its numbers for a program."""
 
     text: str
-    told: Mapping[str, Any]
+    numbers: Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Asked:
-    """What is to be on the page. may: what of the rows may be on it (`clips.allowed`, `nothing`, `everything`).
+class Options:
+    """What is to be on the page.
 
-    baseline: a manifest to compare with. listen: whether the audit's checks that open audio are done too.
-    pack: what the rows came in, where it is not a manifest.
+    audio: all audio, transcripts and labels (True), no audio and no transcripts (False), or what licences allow (None).
+    baseline: a manifest to compare with. listen: whether the checks of the audit that open audio are done too.
+    pack: the pack that the manifest was opened from, if it was.
     """
 
-    may: Callable[[Table], Allowed]
+    audio: bool | None = None
     baseline: Manifest | None = None
     listen: bool = False
     pack: Pack | None = None
 
 
-def page(held: Manifest, asked: Asked) -> Page:
+def page(manifest: Manifest, options: Options) -> Page:
     """The page of a manifest."""
-    table = held.table
-    allowed, baseline = _allowed(asked, table), asked.baseline
-    road = lineage(held, asked.pack.dropped if asked.pack else None)
-    groups, notes = clips.cards(held.path.parent, allowed)
-    measured = facts.measures(table)
-    values = {
-        "title": held.path.name,
-        "made": held.provenance,
-        "recipe": _recipe(held.provenance.recipe, allowed.closed),
-        "audit": _audit(held, asked.listen, allowed.closed),
-        "listened": asked.listen,
-        "totals": facts.totals(table),
-        "falls": waterfall(held, road),
-        "missing": road.missing,
-        "breakdowns": facts.breakdowns(table),
-        "snr": facts.snrs(table),
-        "snr_charts": _snr_charts(table),
-        "heat": facts.heat(table),
+    frame, folder, pack = manifest.frame, manifest.path.parent, options.pack
+    allowed = clips.BY_OPTION[options.audio](frame)
+    if pack is not None:  # it has left out by itself what it had to
+        allowed = replace(allowed, left_out=(*allowed.left_out, *pack.left_out))
+    way = facts.lineage(manifest, pack.dropped if pack else None)
+    groups, notes = clips.cards(folder, allowed)
+    measured = facts.measures(frame)
+    sources = [part["source"] for part in measured]
+    recipe = manifest.provenance.recipe
+    plain = {
+        "totals": facts.totals(frame),
+        "falls": facts.waterfall(manifest, way),
+        "breakdowns": facts.breakdowns(frame),
+        "snr": facts.snrs(frame),
+        "heat": facts.heat(frame),
         "measured": measured,
-        "bands": _bands(held, [part["source"] for part in measured]),
-        "spread": _spread(table, [part["source"] for part in measured]),
-        "groups": groups,
+        "missing": way.missing,
         "notes": notes,
-        "may": allowed,
-        "terms": rights.terms(table.frame),
-        "baseline": baseline and _baseline(baseline, held, told=not allowed.closed),
+    }
+    outcome = audited(manifest, options.listen, allowed.is_partial)
+    baseline = options.baseline
+    values = plain | {
+        "title": manifest.path.name,
+        "provenance": manifest.provenance,
+        "recipe": {name: withheld(name, value) for name, value in recipe.items()} if allowed.is_partial else recipe,
+        "audit": outcome,
+        "listened": options.listen,
+        "snr_charts": snr_charts(frame),
+        "bands": bands(manifest, sources),
+        "spread": spread(frame, sources),
+        "groups": groups,
+        "allowed": allowed,
+        "terms": rights.terms(frame),
+        "baseline": baseline and changes(baseline, manifest, allowed.is_partial),
         "baseline_name": baseline and baseline.path.name,
+        "measures": facts.MEASURES,
+        "clips_of_a_spectrum": SPECTRUM_CLIPS,
+        "dots": DOTS,
+        "floor_db": FLOOR_DB,
     }
-    values |= {"measures": facts.MEASURES, "clips_of_a_spectrum": SPECTRUM_CLIPS, "dots": DOTS, "floor_db": FLOOR_DB}
-    return Page(html.page("set.html.j2", values), _told(values))
+    cards = [card for group in groups for card in group["cards"]]
+    left_out = {"audio": list(allowed.corpora), "columns": [asdict(item) for item in allowed.left_out]}
+    answer: dict[str, Any] = {"manifest": manifest.path.name, "logical_hash": manifest.provenance.logical_hash, **plain}
+    answer |= {"audit": asdict(outcome), "left_out": left_out}
+    answer["sounds"] = sum(card.sound is not None and card.sound.player is not None for card in cards)
+    answer["passed_over"] = [terms.corpus for terms in allowed.warned]
+    return Page(html.page("set.html.j2", values), answer)
 
 
-def _told(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The numbers of the page for a program."""
-    cards = [card for group in values["groups"] for card in group["cards"]]
-    return {
-        "manifest": values["title"],
-        "logical_hash": values["made"].logical_hash,
-        **{
-            name: values[name]
-            for name in ("totals", "falls", "breakdowns", "snr", "heat", "measured", "missing", "notes")
-        },
-        "audit": asdict(values["audit"]),
-        "sounds": sum(card.sound is not None and card.sound.player is not None for card in cards),
-        "left_out": {
-            "audio": list(values["may"].corpora),
-            "columns": [asdict(item) for item in values["may"].left_out],
-        },
-        "passed_over": [terms.corpus for terms in values["may"].warned],
-    }
-
-
-def _allowed(asked: Asked, table: Table) -> Allowed:
-    """What may be on the page; a pack has left out by itself what it had to."""
-    may = asked.may(table)
-    return may if asked.pack is None else replace(may, left_out=(*may.left_out, *asked.pack.left_out))
-
-
-def _recipe(recipe: Mapping[str, Any], closed: bool) -> dict[str, Any]:
-    """The options, without an SQL condition that may quote transcripts."""
-    return {stage: _withheld(stage, options) if closed else options for stage, options in recipe.items()}
-
-
-def _withheld(name: str, value: Any) -> Any:
-    """An option's value, or those of a stage, without the condition of `where`."""
+def withheld(name: str, value: Any) -> Any:
+    """An option's value, or those of a stage, without the condition of `where`, which may quote transcripts."""
     if isinstance(value, Mapping):
-        return {key: _withheld(key, held) for key, held in value.items()}
+        return {key: withheld(key, part) for key, part in value.items()}
     return WITHHELD if value is not None and name.split(".")[-1] == "where" else value
 
 
-def _audit(held: Manifest, listen: bool, closed: bool) -> Audit:
-    """What the audit's checks say, without the transcripts and names that a licence forbids to tell."""
+def audited(manifest: Manifest, listen: bool, is_partial: bool) -> Audit:
+    """The outcome of the audit; where the page is partial, without the transcripts and names that a licence forbids to pass on."""
     wanted = [check for check in audit.CHECKS if listen or check not in audit.LISTENING]
-    found = checks.audit(held, audit.Options(checks=wanted))
-    told = [replace(one, examples=()) if closed and one.check in QUOTING else one for one in found.findings]
-    unable = [replace(one, detail=clips.unplaced(one.detail, held.path.parent)) for one in found.unable]
-    return replace(found, findings=tuple(told), unable=tuple(unable))
+    outcome = checks.audit(manifest, audit.Options(checks=wanted))
+    findings = [replace(f, examples=()) if is_partial and f.check in QUOTING else f for f in outcome.findings]
+    folder = manifest.path.parent
+    unable = [replace(one, detail=clips.without_folder(one.detail, folder)) for one in outcome.unable]
+    return replace(outcome, findings=tuple(findings), unable=tuple(unable))
 
 
-def _snr_charts(table: Table) -> list[Markup]:
-    """Realised against requested, and how far they are apart, under both definitions."""
-    sql = "SELECT snr_db, snr_active_db, snr_full_db FROM rows WHERE snr_db IS NOT NULL"
-    rows = table.query(f"{sql} AND snr_active_db IS NOT NULL AND snr_full_db IS NOT NULL ORDER BY md5(id) LIMIT {DOTS}")
-    if not rows:
+def snr_charts(frame: DataFrame) -> list[Markup]:
+    """Realised against requested SNR, and how far they are apart, under both definitions."""
+    realised = "snr_active_db IS NOT NULL AND snr_full_db IS NOT NULL"
+    chosen = f"WHERE snr_db IS NOT NULL AND {realised} ORDER BY md5(id) LIMIT {DOTS}"
+    lines = query(frame, f"SELECT snr_db, snr_active_db, snr_full_db FROM rows {chosen}")
+    if not lines:
         return []
-    requested, active, full = np.array(rows, dtype=np.float64).T
-    both = {"full": full, "active": active}
+    requested, active, full = np.array(lines, dtype=np.float64).T
     label = "Realised against requested SNR, a dot a mixture, under both definitions; the table below has the numbers."
-    wanted = table.numbers("snr_db")
-    apart = {
-        "active level": table.numbers("snr_active_db") - wanted,
-        "full level": table.numbers("snr_full_db") - wanted,
-    }
-    said = "Realised less requested SNR, in dB, as shares of the mixtures, under both definitions."
-    return [charts.realised(requested, both, label), charts.ridges(apart, "realised less requested, dB", said)]
+    dots = charts.realised(requested, (full, active), label)
+    columns = {"active level": "snr_active_db", "full level": "snr_full_db"}
+    apart = {name: numbers(frame[column]) - numbers(frame["snr_db"]) for name, column in columns.items()}
+    label = "Realised less requested SNR, in dB, as shares of the mixtures, under both definitions."
+    return [dots, charts.ridges(apart, "realised less requested, dB", label)]
 
 
-def _spread(table: Table, sources: list[str]) -> list[tuple[str, Markup]]:
-    """A histogram of every measure, a line a source."""
-    told = table.derived(source=facts.GROUP, **{f"m{n}": sql for n, (sql, _, _) in enumerate(facts.MEASURES.values())})
-    codes, names = told.codes("source")
-    found = []
+def spread(frame: DataFrame, sources: list[str]) -> list[tuple[str, Markup]]:
+    """(name, histogram) of every measure that has values, a line a source."""
+    expressions = {f"m{n}": sql for n, (sql, _, _) in enumerate(facts.MEASURES.values())}
+    measured = derive(frame, source=facts.GROUP, **expressions)
+    source_of, names = codes(measured["source"])
+    drawn = []
     for n, (name, (_, unit, _)) in enumerate(facts.MEASURES.items()):
-        numbers = told.numbers(f"m{n}")
-        values: dict[str, NDArray[np.float64]] = {source: numbers[codes == names.index(source)] for source in sources}
-        found.append(
-            (
-                name,
-                charts.ridges(
-                    values, f"{name}, {unit}", f"How {name} spreads in each source; quantiles are in the table."
-                ),
-            )
-        )
-    return [(name, chart) for name, chart in found if chart]
+        column = numbers(measured[f"m{n}"])
+        groups = {source: column[source_of == names.index(source)] for source in sources}
+        label = f"How {name} spreads in each source; quantiles are in the table."
+        drawn.append((name, charts.ridges(groups, f"{name}, {unit}", label)))
+    return [(name, chart) for name, chart in drawn if chart]
 
 
-def _bands(held: Manifest, sources: list[str]) -> dict[str, Any] | None:
-    """Mean spectrum and bandwidth of each source, from a few of its clips; None where no audio is at hand."""
-    found = clips.spectra(held.path.parent, held.table, sources, facts.GROUP, SPECTRUM_CLIPS)
-    if not found:
+def bands(manifest: Manifest, sources: list[str]) -> dict[str, Any] | None:
+    """Mean spectrum and bandwidth of each source, from a few of its clips; None where no audio lies beside the manifest."""
+    spectra = clips.spectra(manifest.path.parent, manifest.frame, sources, facts.GROUP, SPECTRUM_CLIPS)
+    if not spectra:
         return None
-    drawn, ends = [], {}
-    for source in sources:
-        if source not in found:
-            continue
-        rate_hz, power = found[source]
+    drawn, ends_hz = [], {}
+    for source, (rate_hz, power) in spectra.items():
         level = 10 * np.log10(np.maximum(power / power.max(), 1e-12))
         frequency = np.linspace(0, rate_hz / 2, len(power))
         drawn.append(charts.Line(source, frequency / 1000, np.maximum(level, -90)))
-        ends[source] = float(frequency[np.flatnonzero(level >= -FLOOR_DB)[-1]])
+        ends_hz[source] = float(frequency[np.flatnonzero(level >= -FLOOR_DB)[-1]])
     label = "Mean spectrum of each source, in dB below its loudest part, from 0 Hz to half the rate."
-    return {"chart": charts.lines(drawn, "kHz", "dB below the loudest", label), "ends_hz": ends}
+    return {"chart": charts.lines(drawn, "kHz", "dB below the loudest", label), "ends_hz": ends_hz}
 
 
-def _named(note: str, old: str, new: str) -> str:
-    """The note of a difference with names of files for A and B."""
-    return re.sub(r"(?<=\bin |\bof )[AB]\b", lambda letter: {"A": old, "B": new}[letter[0]], note)
-
-
-def _baseline(old: Manifest, new: Manifest, told: bool) -> Difference:
-    """What changed since the baseline; what a licence may forbid to tell only where all was asked for."""
-    found = difference(of_manifest(old), of_manifest(new))
-    found = replace(found, notes=tuple(_named(note, old.path.name, new.path.name) for note in found.notes))
-    if told:
-        return found
-    columns = [item | {"examples": []} if item["column"] in CLOSED else item for item in found.columns]
-    options = [item | {key: _withheld(item["name"], item[key]) for key in ("old", "new")} for item in found.options]
-    return replace(found, columns=columns, options=options, moved=[item | {"detail": ""} for item in found.moved])
+def changes(baseline: Manifest, manifest: Manifest, is_partial: bool) -> Difference:
+    """What changed since the baseline; where the page is partial, without values that a licence may forbid to pass on."""
+    change = difference(of_manifest(baseline), of_manifest(manifest))
+    names = {"A": baseline.path.name, "B": manifest.path.name}
+    notes = [re.sub(r"(?<=\bin |\bof )[AB]\b", lambda letter: names[letter[0]], note) for note in change.notes]
+    change = replace(change, notes=tuple(notes))
+    if not is_partial:
+        return change
+    columns = [item | {"examples": []} if item["column"] in CLOSED else item for item in change.columns]
+    options = [item | {key: withheld(item["name"], item[key]) for key in ("old", "new")} for item in change.options]
+    return replace(change, columns=columns, options=options, moved=[item | {"detail": ""} for item in change.moved])
