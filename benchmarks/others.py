@@ -15,7 +15,7 @@ import numpy as np
 import soundfile as sf
 
 from benchmarks.measure import line, ratio
-from benchmarks.stages import QUIET, Bench
+from benchmarks.stages import Bench
 from pipeline.archives import Root
 from pipeline.audio.codec import decode
 from pipeline.audio.shards import Reader
@@ -91,12 +91,13 @@ def virtual(folder: Path) -> None:
 
     bench = Bench(folder)
     setting = bench.setting("virtual")
-    rows = build.ingested("recordings", setting, None, 0, QUIET).rows
-    kept = build.filtered([rows], filter.Options(dev_share=0), bench.recipe.lexicon, None, 0).rows
-    stored = build.resampled(kept, resample.Options(), setting, None, 0, QUIET).rows
-    ran = build.mixed(stored, mix.Options(noise=("recordings",), keep=(), virtual=True), {}, setting, None, 0, QUIET)
+    rows = build.run(build.ingest_step("recordings", setting, None, 0), setting).rows
+    kept = build.filter_step([rows], filter.Options(dev_share=0), bench.recipe.lexicon, None, 0).kept
+    stored = build.run(build.resample_step(kept, resample.Options(), setting, None, 0), setting).rows
+    mixing = mix.Options(noise=("recordings",), keep=(), virtual=True)
+    step = build.run(build.mix_step(stored, mixing, {}, None, 0), setting)
     path = setting.folder / "virtual.parquet"
-    build.written(path, [ran], {}, 0, {})
+    manifest.write(path, step.rows, step.drops, manifest.Provenance("mix", {}, 0))
     mixtures = [row for row in manifest.read(path).rows() if row.kind == "mixture"]
     loose = folder / "loose"
     shutil.rmtree(loose, ignore_errors=True)

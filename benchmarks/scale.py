@@ -96,8 +96,10 @@ def main(rows: int, folder: Path) -> None:
         )
         print(f"{path.stat().st_size / rows:.0f} bytes a row on disk")
     elif step == "filter":
-        ran = timed("filter", lambda: build.filtered([manifest.read(path).table], filter.Options(), shipped(), None, 0))
-        print(f"  {ran.jobs:,} in {len(ran.rows):,} kept {len(ran.drops):,} dropped")  # type: ignore[attr-defined]
+        ran = timed(
+            "filter", lambda: build.filter_step([manifest.read(path).table], filter.Options(), shipped(), None, 0)
+        )
+        print(f"  {ran.count:,} in {len(ran.kept):,} kept {len(ran.drops):,} dropped")  # type: ignore[attr-defined]
     elif step == "mix":
         planned = timed(
             "mix plan", lambda: mix.plan(manifest.read(path).table, mix.Options(), 0, keys.fingerprint("x"))

@@ -17,19 +17,19 @@ import soxr
 from benchmarks.measure import line, ratio
 from pipeline.archives import Roots
 from pipeline.audio.shards import Reader
-from pipeline.core import keys
+from pipeline.core import keys, manifest
+from pipeline.core.row import Drop
 from pipeline.core.table import Table
 from pipeline.corpora import find as corpus
 from pipeline.corpora.lexicon import shipped
 from pipeline.engine import run as engine
 from pipeline.engine import steps as build
-from pipeline.engine import workers as crew
 from pipeline.engine.recipe import Recipe, read
 from pipeline.engine.run import Setting
+from pipeline.engine.workers import open_workers
 from pipeline.stages import filter, find, ingest, mix, resample
 
 RECIPE = '[ingest]\ncorpora = ["recordings"]\n[filter]\ndev_share = 0.0\n[resample]\n[mix]\nnoise = ["recordings"]\nkeep = []\n'
-QUIET = build.Watch(lambda stage, jobs: lambda step: None)
 
 
 class Bench:
@@ -47,14 +47,16 @@ class Bench:
         out = self.folder / name
         shutil.rmtree(out, ignore_errors=True)
         out.mkdir()
-        return Setting(out, self.roots, crew.of(self.jobs), shard_clips=100)
+        return Setting(out, self.roots, open_workers(self.jobs), shard_clips=100)
 
     def chain(self) -> None:
         """ingest, filter, resample and mix, as prep run does them, manifest written."""
         setting = self.setting("chain")
-        rans = list(build.run(self.recipe, setting, None, QUIET))
+        done = build.run_all(self.recipe, setting, None, build.silent, lambda step: None)
         setting.crew.stop()
-        build.written(setting.folder / "chain.parquet", rans, self.recipe.canonical(), 0, {})
+        drops = Table.joined([step.drops for step in done], Drop)
+        made = manifest.Provenance("mix", self.recipe.canonical(), 0)
+        manifest.write(setting.folder / "chain.parquet", done[-1].rows, drops, made)
 
     def speech(self) -> tuple[list[Path], list[Path]]:
         """The files of speech and those of noise."""
@@ -79,9 +81,9 @@ def stages(folder: Path) -> None:
         ratio(lambda: fresh(ingesting, "ingest", ingest.Options()), lambda: [_read_hash(f) for f in bench.files]),
         ">= 0.85",
     )
-    rows = build.filtered(
+    rows = build.filter_step(
         [fresh(ingesting, "ingest", ingest.Options()).rows], filter.Options(dev_share=0), shipped(), None, 0
-    ).rows
+    ).kept
     resampling, _ = resample.plan(rows, build.places(rows, setting))
     options = resample.Options()
     line(

@@ -19,7 +19,7 @@ import pytest
 
 from pipeline.core.files import TEMPORARY
 from pipeline.engine import workers
-from pipeline.engine.lock import held
+from pipeline.engine.lock import locked
 
 RECIPE = """
 [ingest]
@@ -227,7 +227,7 @@ def test_status_tells_of_a_stopped_build(tmp_path: Path, corpus: Path) -> None:
 
 def test_a_second_run_waits_for_the_first(tmp_path: Path, corpus: Path) -> None:
     (tmp_path / "r.toml").write_text(RECIPE)
-    with held(tmp_path / "manifests", print):
+    with locked(tmp_path / "manifests", print):
         second = subprocess.Popen(
             command(corpus, "run", "r.toml", "--jobs", "1"),
             cwd=tmp_path,

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import gc
+import json
 import os
+import re
 import tomllib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from functools import cached_property
@@ -16,7 +18,7 @@ from pipeline.archives.names import archive_part, is_audio, levels, suffix
 from pipeline.archives.spans import Spans, over_file
 from pipeline.archives.tars import PLAIN
 from pipeline.archives.zips import member_bytes
-from pipeline.core.errors import CorruptMember, SourceError, did_you_mean
+from pipeline.core.errors import CorruptMember, RecipeError, SourceError, did_you_mean
 from pipeline.core.row import Place
 
 ENVIRONMENT_PREFIX = "PREP_ROOT_"
@@ -247,3 +249,43 @@ def _from_file(path: Path) -> dict[str, Root]:
         raise SourceError(f"{path}: [roots] must give a path in quotes for each name. {_EXAMPLE}")
     roots = [_root(name, str(path.parent / Path(value).expanduser()), FILE_NAME) for name, value in table.items()]
     return {root.name: root for root in roots}
+
+
+def find_roots(paths: Mapping[str, str | Path], known: Sequence[str]) -> Roots:
+    """The roots at these paths, by name, and those that the environment and prep.toml in the working folder name.
+
+    known: names of the corpora. RecipeError names each root that is of none of them.
+    """
+    names = [_canonical(name) for name in paths]
+    faults = [
+        f'--root {name}: unknown corpus "{name}"{did_you_mean(name, known)}' for name in names if name not in known
+    ]
+    if faults:
+        raise RecipeError(faults)
+    return Roots.find({name: str(path) for name, path in paths.items()}, os.environ, Path.cwd())
+
+
+def remember(name: str, roots: Roots, say: Callable[[str], None]) -> None:
+    """Writes where a root lies into prep.toml in the working folder, for later commands, and says so.
+
+    The rest of the file stays as it is. Where the file is written in a way that this cannot edit, it says what to write.
+    """
+    path, where = Path(FILE_NAME), roots.where(name)
+    text = path.read_text(encoding="utf-8-sig") if path.exists() else ""
+    before = tomllib.loads(text).get("roots", {})
+    if where is None or str(before.get(name, "")) == str(where):
+        return
+    entry = f"{name} = {json.dumps(str(where), ensure_ascii=False)}"
+    line = re.compile(rf"^[ \t]*\"?{re.escape(name)}\"?[ \t]*=.*$", re.MULTILINE)
+    if name in before:
+        text = line.sub(lambda _: entry, text, count=1)
+    elif header := re.search(r"^[ \t]*\[roots\][^\n]*\n", text, re.MULTILINE):
+        text = f"{text[: header.end()]}{entry}\n{text[header.end() :]}"
+    else:
+        text = f"{text}{'' if not text or text.endswith(chr(10)) else chr(10)}[roots]\n{entry}\n"
+    if tomllib.loads(text)["roots"].get(name) != str(where):
+        say(f'the next commands do not know where {name} is: write under [roots] in prep.toml: {name} = "{where}"')
+        return
+    path.write_text(text, encoding="utf-8")
+    instead = f", no longer {before[name]}" if name in before else ""
+    say(f"prep.toml: {name} = {where}{instead} (remembered for the next commands)")

@@ -10,24 +10,22 @@ import click
 
 from pipeline import corpora as known
 from pipeline.archives import Roots
-from pipeline.cli.common import roots_told
 from pipeline.cli.emit import table
+from pipeline.cli.options import AS_JSON, ROOT, find_roots
 
 
 @click.command()
-@click.option("--json", "as_json", is_flag=True, help="answer in JSON")
-@click.option(
-    "--root", multiple=True, metavar="NAME=DIR", help="where a corpus lies; else PREP_ROOT_NAME, else prep.toml"
-)
-def corpora(as_json: bool, root: tuple[str, ...]) -> None:
+@AS_JSON
+@ROOT
+def corpora(as_json: bool, roots: dict[str, str]) -> None:
     """List the corpora: licence, what may be shared, and where their roots are.
 
     \b
     Example:
       prep corpora
     """
-    roots = roots_told(root)
-    told = [_told(name, roots) for name in known.names()]
+    where = find_roots(roots)
+    told = [_told(name, where) for name in known.names()]
     if as_json:
         click.echo(json.dumps(told, ensure_ascii=False))
         return

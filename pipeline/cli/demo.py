@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import sys
-from dataclasses import replace
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any
@@ -12,9 +11,9 @@ from typing import Any
 import click
 
 import pipeline
-from pipeline.cli.common import MANIFESTS, recipe_of, run_options
+from pipeline.cli.builds import run_recipe
 from pipeline.cli.emit import emit
-from pipeline.cli.recipes import run_recipe
+from pipeline.cli.options import work_options
 from pipeline.core import files
 from pipeline.inspect.show import lines, summary
 
@@ -23,21 +22,19 @@ DONE = "COMPLETE"
 
 
 @click.command()
-@run_options("dry_run", "shard")
-def demo(**options: Any) -> None:
+@work_options("out jobs recipe_seed limit json root scheduler")
+def demo(as_json: bool, **options: Any) -> None:
     """Make a small corpus in the true formats (demo-corpus/) and run recipes/demo.toml on it.
 
     \b
     Example:
       prep demo
     """
-    chosen, common = recipe_of("demo", options)
     if not (CORPUS / DONE).exists():
         _make(CORPUS)
-    roots = tuple(f"{name}={CORPUS / folder}" for name, folder in example("demo").ROOTS.items())
-    out = common.out or MANIFESTS / "demo.parquet"
-    run_recipe(chosen, out, replace(common, root=(*roots, *common.root)))
-    if not common.json:
+    roots = {name: str(CORPUS / folder) for name, folder in example("demo").ROOTS.items()}
+    out = run_recipe("demo", as_json, options | {"roots": roots | options["roots"]})
+    if not as_json:
         click.echo()
         emit(answer := summary(out), False, lambda: lines(answer))
 

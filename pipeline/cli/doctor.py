@@ -9,8 +9,8 @@ from pathlib import Path
 
 import click
 
-from pipeline.cli.common import roots_told
-from pipeline.engine import workers as crew
+from pipeline.cli.options import AS_JSON, ROOT, find_roots
+from pipeline.engine.workers import cores
 from pipeline.inspect import doctor as machine
 from pipeline.inspect.doctor import Check, Pace
 
@@ -18,11 +18,9 @@ _MARK = {"ok": "ok   ", "note": "note ", "fault": "FAULT"}
 
 
 @click.command()
-@click.option("--json", "as_json", is_flag=True, help="answer in JSON")
-@click.option(
-    "--root", multiple=True, metavar="NAME=DIR", help="where a corpus lies; else PREP_ROOT_NAME, else prep.toml"
-)
-def doctor(as_json: bool, root: tuple[str, ...]) -> None:
+@AS_JSON
+@ROOT
+def doctor(as_json: bool, roots: dict[str, str]) -> None:
     """Look at this machine: packages, decoders, encodings, disk, roots, and how fast it works. Exit 1 where something is at fault.
 
     \b
@@ -31,11 +29,11 @@ def doctor(as_json: bool, root: tuple[str, ...]) -> None:
       prep doctor --root aihub=/data/aihub170
     """
     found = []
-    for check in machine.checks(roots_told(root), Path.cwd()):
+    for check in machine.checks(find_roots(roots), Path.cwd()):
         found.append(check)
         if not as_json:
             click.echo(_text(check))
-    pace = machine.pace(crew.cores(), time.perf_counter)
+    pace = machine.pace(cores(), time.perf_counter)
     if as_json:
         told = {"hours_a_second": round(pace.hours_a_second, 3), "aihub_minutes": round(pace.aihub_minutes)} | asdict(
             pace

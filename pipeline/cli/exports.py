@@ -13,7 +13,7 @@ import click
 from tqdm import tqdm
 
 from pipeline import export as exports
-from pipeline.cli.common import say
+from pipeline.cli.options import say
 from pipeline.core.errors import PrepError
 from pipeline.export import Export, Use, check, plan, write
 from pipeline.share import pack

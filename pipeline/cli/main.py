@@ -25,12 +25,12 @@ SECTIONS = {  # of the help: name of a command -> (module in pipeline.cli, one l
         "mix": ("stages", "Add noise at a controlled SNR and measure what came out."),
     },
     "Make it by a recipe": {
-        "run": ("recipes", "Run every stage of a recipe."),
-        "check": ("recipes", "Find every fault of a recipe before any work."),
-        "plan": ("folder", "Say what a recipe's run would do, and why; time and disk."),
-        "gather": ("recipes", "Write a recipe's manifest from the slices of a run."),
-        "status": ("folder", "Say how far the builds in a folder are."),
-        "clean": ("folder", "Remove what no manifest and no unfinished build refers to."),
+        "run": ("builds", "Run every stage of a recipe."),
+        "check": ("builds", "Find every fault of a recipe before any work."),
+        "plan": ("builds", "Say what a recipe's run would do, and why; time and disk."),
+        "gather": ("builds", "Write a recipe's manifest from the slices of a run."),
+        "status": ("builds", "Say how far the builds in a folder are."),
+        "clean": ("builds", "Remove what no manifest and no unfinished build refers to."),
     },
     "Look at it, judge it": {
         "show": ("show", "Summarise a manifest: counts, hours, drops, provenance."),

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import click
 
-from pipeline.cli.common import MANIFESTS, roots_told, say
 from pipeline.cli.demo import example
 from pipeline.cli.emit import emit
+from pipeline.cli.options import AS_JSON, MANIFESTS, ROOT, find_roots, say
 from pipeline.core import manifest
 from pipeline.core.errors import ManifestError, PrepError
 from pipeline.core.table import Table
@@ -23,11 +23,6 @@ from pipeline.engine import recipe
 from pipeline.inspect import diff as difference
 from pipeline.inspect import explain as explaining
 from pipeline.share import pack
-
-AS_JSON = click.option("--json", "as_json", is_flag=True, help="answer in JSON")
-ROOT = click.option(
-    "--root", multiple=True, metavar="NAME=DIR", help="where a corpus lies; else PREP_ROOT_NAME, else prep.toml"
-)
 
 
 @click.command()
@@ -67,7 +62,7 @@ def diff(a: Path, b: Path, as_json: bool) -> None:
 @ROOT
 @AS_JSON
 def explain(
-    row_id: str, paths: tuple[Path, ...], lexicon_path: Path | None, root: tuple[str, ...], as_json: bool
+    row_id: str, paths: tuple[Path, ...], lexicon_path: Path | None, roots: dict[str, str], as_json: bool
 ) -> None:
     """Explain what happened to ID: a clip of speech or noise, a mixture, or a row that was dropped.
 
@@ -81,7 +76,7 @@ def explain(
     """
     words = spellings.read(lexicon_path) if lexicon_path else spellings.shipped()
     row_id = unicodedata.normalize("NFC", row_id)
-    answer = explaining.explain(row_id, paths or _all_manifests(), roots_told(root), words, say)
+    answer = explaining.explain(row_id, paths or _all_manifests(), find_roots(roots), words, say)
     emit(answer, as_json, lambda: explaining.lines(answer))
 
 

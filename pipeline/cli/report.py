@@ -8,8 +8,8 @@ from typing import Any
 
 import click
 
-from pipeline.cli.common import say
 from pipeline.cli.emit import emit
+from pipeline.cli.options import say
 from pipeline.core import files, manifest
 from pipeline.core.errors import PrepError, to_install
 from pipeline.share import pack

@@ -9,14 +9,15 @@ from typing import Any
 
 import click
 
-from pipeline.cli.common import MANIFESTS, Common, at_work, common_of, roots_told, say, stage_common, watch
+from pipeline import api
+from pipeline.cli.fields import typed
+from pipeline.cli.options import MANIFESTS, find_roots, say, work_options
 from pipeline.core import manifest
-from pipeline.core.errors import ManifestError, PrepError
+from pipeline.core.errors import PrepError
 from pipeline.core.manifest import Provenance
 from pipeline.core.row import Drop
 from pipeline.corpora import rights
-from pipeline.engine import status as ledger
-from pipeline.engine import workers as crew
+from pipeline.engine.workers import open_workers
 from pipeline.share import croissant as croissants
 from pipeline.share import pack as packs
 from pipeline.share import rebuild as rebuilding
@@ -104,8 +105,8 @@ def _packed_text(packed: Packed) -> str:
 
 @click.command()
 @click.argument("path", metavar="PACK", type=click.Path(path_type=Path))
-@stage_common("limit", "dry_run", "seed", "shard", "scheduler")
-def rebuild(path: Path, **options: Any) -> None:
+@work_options("out jobs json root shard_clips")
+def rebuild(path: Path, as_json: bool, **options: Any) -> None:
     """Make the set of PACK again from your own copies of the corpora: the same samples, your labels, the same hash.
 
     Recordings are found by name, and failing that by their samples, anywhere under the roots: in folders, in archives of any
@@ -117,48 +118,18 @@ def rebuild(path: Path, **options: Any) -> None:
       prep pack manifests/mixed.parquet --out mixed.pack.parquet
       prep rebuild mixed.pack.parquet --root aihub=/data/aihub170 --root cochlscene=/data/cochlscene
     """
-    common = common_of(options)
-    held = packs.read(path)
-    out = common.out or MANIFESTS / f"{path.name.removesuffix('.parquet').removesuffix('.pack')}.parquet"
-    _refuse_other(out, held, path)
-    roots = roots_told(common.root)
-    with at_work(common, out, roots, {"rebuild": held.manifest.provenance.logical_hash}) as where:
-        done = rebuilding.rebuilt(held, where, watch().start)
-        if not len(done.rows):
-            raise PrepError(_nothing(done))
-        made = rebuilding.written(out, done)
-    if not _report(done, held, made, out, common):
+    out = options["out"] or MANIFESTS / f"{path.name.removesuffix('.parquet').removesuffix('.pack')}.parquet"
+    done = api.rebuild(path, **typed(options | {"out": out}))
+    if not _report(done, packs.read(path), manifest.provenance(out), out, as_json):
         raise SystemExit(1)
 
 
-def _refuse_other(out: Path, held: Pack, path: Path) -> None:
-    """PrepError where the manifest to write is already there and is another set."""
-    if out.resolve() == path.resolve():
-        raise PrepError(f"--out {out}: that is the pack itself")
-    try:
-        there = manifest.provenance(out).logical_hash
-    except ManifestError:
-        return
-    mine = held.manifest.provenance.logical_hash
-    begun = any(build.name == out.stem and build.recipe.get("rebuild") == mine for build in ledger.builds(out.parent))
-    if there != mine and not begun:
-        raise PrepError(
-            f"{out}: another set is there already (hash {there}, the pack's is {mine}); name another file with --out"
-        )
-
-
-def _nothing(done: Rebuilt) -> str:
-    reasons = ", ".join(f"{reason} {count:,}" for reason, count in done.reasons().items())
-    notes = "".join(f"\n{note}" for note in done.notes[:FIRST])
-    return f"rebuild: not one of {done.jobs:,} rows could be made ({reasons}). {done.drops.column('detail')[0]}{notes}\nNothing was written"
-
-
-def _report(done: Rebuilt, held: Pack, made: Provenance, out: Path, common: Common) -> bool:
+def _report(done: Rebuilt, held: Pack, made: Provenance, out: Path, as_json: bool) -> bool:
     """Prints what came of it; whether it is the very set."""
     wanted = held.manifest.provenance.logical_hash
     same = made.logical_hash == wanted
     differing = [] if same or len(done.drops) else rebuilding.differing(held, done.rows)
-    if common.json:
+    if as_json:
         told: dict[str, Any] = {
             "in": done.jobs,
             "kept": len(done.rows),
@@ -224,8 +195,8 @@ def _verdict(done: Rebuilt, here: str, wanted: str, differing: list[str]) -> str
 @click.option(
     "--sample", type=click.IntRange(1), help="look at so many rows, always the same ones; schema looks at all"
 )
-@stage_common("out", "limit", "dry_run", "seed", "shard", "scheduler", "shard_clips")
-def verify(path: Path, level: str | None, sample: int | None, **options: Any) -> None:
+@work_options("jobs json root")
+def verify(path: Path, level: str | None, sample: int | None, jobs: int, as_json: bool, roots: dict[str, str]) -> None:
     """Prove that the set in MANIFEST, or the recordings that PACK asks for, are what they say; name each row that is not, and why.
 
     \b
@@ -242,24 +213,23 @@ def verify(path: Path, level: str | None, sample: int | None, **options: Any) ->
     Example:
       prep verify manifests/mixed.parquet --level recompute --sample 100
     """
-    common = common_of(options)
     asked = Asked(level, sample)
     done: list[Checked] = []
     unable = ""
     try:
-        with crew.serving(crew.of(common.jobs)) as workers:
-            of = subject(path, asked, roots_told(common.root), workers, watch().start)
+        with open_workers(jobs) as workers:
+            of = subject(path, asked, find_roots(roots), workers, api.bars())
             for checked in verified(of, asked):
                 done.append(checked)
-                if not common.json:
+                if not as_json:
                     click.echo("\n".join(_checked_lines(checked)))
     except packs.Altered as error:
         done.append(Checked(LEVELS[0], 0, [Finding(path.name, "changed", str(error))]))
-        if not common.json:
+        if not as_json:
             click.echo("\n".join(_checked_lines(done[0])))
     except Unable as error:
         unable = str(error)
-    _conclude(path, done, unable, common)
+    _conclude(path, done, unable, as_json)
 
 
 def _checked_lines(checked: Checked) -> list[str]:
@@ -279,10 +249,10 @@ def _checked_lines(checked: Checked) -> list[str]:
     return lines
 
 
-def _conclude(path: Path, done: list[Checked], unable: str, common: Common) -> None:
+def _conclude(path: Path, done: list[Checked], unable: str, as_json: bool) -> None:
     """The answer, and the exit code."""
     findings = len({finding.what for checked in done for finding in checked.findings})
-    if common.json:
+    if as_json:
         levels = [asdict(checked) | {"verdicts": checked.verdicts()} for checked in done]
         click.echo(
             json.dumps(

@@ -7,12 +7,13 @@ from pathlib import Path
 import click
 
 from pipeline.cli.emit import emit
+from pipeline.cli.options import AS_JSON
 from pipeline.inspect.show import lines, summary
 
 
 @click.command()
 @click.argument("path", metavar="MANIFEST", type=click.Path(path_type=Path))
-@click.option("--json", "as_json", is_flag=True, help="answer in JSON")
+@AS_JSON
 def show(path: Path, as_json: bool) -> None:
     """Summarise MANIFEST: counts and hours by column, levels, drops by reason, provenance.
 

@@ -1,4 +1,4 @@
-"""One run at a time in a folder of manifests: a lock that dies with its process."""
+"""One run at a time in a folder of manifests: a lock that ends with its process."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _NAME = "lock"
 
 
 @contextmanager
-def held(folder: Path, say: Callable[[str], None], shared: bool = False) -> Iterator[None]:
-    """The folder to ourselves (or to the slices of one run, where shared), waiting for it if need be.
+def locked(folder: Path, say: Callable[[str], None], shared: bool = False) -> Iterator[None]:
+    """Keeps a folder of manifests for this process, or (shared) for the slices of one run; waits for it if need be.
 
-    Who has it alone removes what interrupted runs left half-written.
+    A process that has the folder alone removes the temporary files that interrupted runs left.
     """
     path = folder / WORK_FOLDER / _NAME
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -29,10 +29,11 @@ def held(folder: Path, say: Callable[[str], None], shared: bool = False) -> Iter
         try:
             fcntl.flock(file, kind | fcntl.LOCK_NB)
         except BlockingIOError:
-            say(f"{folder}: {_holder(path)} is at work here; waiting for it to end")
+            say(f"{folder}: {_text(path)} is at work here; waiting for it to end")
             fcntl.flock(file, kind)
         if not shared:
-            sweep(folder)
+            for temporary in temporary_files(folder):
+                temporary.unlink(missing_ok=True)
         file.seek(0)
         file.truncate()
         file.write(f"process {os.getpid()} on {socket.gethostname()}")
@@ -41,7 +42,7 @@ def held(folder: Path, say: Callable[[str], None], shared: bool = False) -> Iter
 
 
 def holder(folder: Path) -> str | None:
-    """Who is at work in the folder; None where nobody is."""
+    """Which process is at work in the folder; None where there is none."""
     path = folder / WORK_FOLDER / _NAME
     if not path.exists():
         return None
@@ -49,25 +50,16 @@ def holder(folder: Path) -> str | None:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            return _holder(path)
+            return _text(path)
     return None
 
 
-def _holder(path: Path) -> str:
+def _text(path: Path) -> str:
     return path.read_text().strip() or "another prep"
 
 
-def halves(folder: Path) -> list[Path]:
-    """What interrupted runs left half-written in the folder."""
+def temporary_files(folder: Path) -> list[Path]:
+    """Files that interrupted runs left half-written in the folder."""
     work = folder / WORK_FOLDER
-    return [
-        half
-        for place in (folder, folder / AUDIO_FOLDER, work, *sorted(work.glob("*/")))
-        for half in files.halves(place)
-    ]
-
-
-def sweep(folder: Path) -> None:
-    """Removes them."""
-    for half in halves(folder):
-        half.unlink(missing_ok=True)
+    folders = (folder, folder / AUDIO_FOLDER, work, *sorted(work.glob("*/")))
+    return [path for place in folders for path in files.halves(place)]

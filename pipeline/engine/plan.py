@@ -1,36 +1,28 @@
-"""What a recipe's build would do, before any work: which shards are done, stale or new, and why; time and disk."""
+"""What the run of a recipe would do, before any work: which shards are done, stale or new, and why; time and disk."""
 
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from pipeline import corpora
-from pipeline.core import keys
-from pipeline.core.row import Row
-from pipeline.core.table import Table
-from pipeline.engine import cache as commits
+from pipeline.engine import cache, status
 from pipeline.engine import run as engine
-from pipeline.engine import status as ledger
-from pipeline.engine import steps as build
 from pipeline.engine.recipe import Recipe
-from pipeline.engine.run import Setting, Shard
-from pipeline.stages import Options, Stage, find, ingest, mix, resample
+from pipeline.engine.run import Setting
+from pipeline.engine.steps import LATER, Step, run, steps
+from pipeline.stages import filter
 
 PCM_BYTES_A_SECOND = 88_200  # a guess at recordings nobody has opened: 44.1 kHz, mono, 16 bits
-SPEED = {
-    "ingest": 3000.0,
-    "resample": 800.0,
-    "mix": 600.0,
-}  # seconds of audio a core does in one, until this machine's own are known
+SPEED = {"ingest": 3000.0, "resample": 800.0, "mix": 600.0}  # seconds of audio a core does in one, until measured here
+DECIDES = {  # stage -> tables and keys of a recipe that can change its shards, beside how shards are cut
+    "ingest": {"limit"},
+    "resample": {"resample", "ingest", "filter", "limit"},
+    "mix": {"mix", "resample", "ingest", "filter", "limit", "seed"},
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +38,7 @@ class ShardState:
 
 @dataclass(frozen=True, slots=True)
 class StageState:
-    """One stage: its shards, and what is still to do. known: whether the shards are, or wait for the stages before."""
+    """One stage: its shards, and what is still to do. known: False where the shards wait for the stages before."""
 
     part: str
     shards: list[ShardState] = field(default_factory=list)
@@ -55,15 +47,33 @@ class StageState:
     known: bool = True
 
     def to_do(self) -> list[ShardState]:
-        """The shards that the build would make."""
+        """The shards that a run would make."""
         return [shard for shard in self.shards if shard.state != "done"]
 
 
+def plan(recipe: Recipe, setting: Setting, limit: int | None) -> Iterator[StageState]:
+    """The stages of a recipe, each with its shards, as far as they can be known without work."""
+    changed = changes(recipe, setting.folder)
+    gathering = replace(setting, slice=(0, 0), ledger=None)
+    waiting = [name for name in LATER if getattr(recipe, name) is not None]
+    for step in steps(recipe, setting, limit):
+        if step.name == filter.NAME:
+            run(step, gathering)
+            continue
+        state = _state(step, setting, changed)
+        yield state
+        if not state.to_do():
+            run(step, gathering)
+        if step.name in waiting:
+            waiting.remove(step.name)
+    yield from (StageState(name, known=False) for name in waiting)
+
+
 def changes(recipe: Recipe, folder: Path) -> list[str]:
-    """Options that differ from those with which the build of that name was last begun: `mix.snr_db: [20.0] -> [10.0]`."""
-    for held in ledger.builds(folder):
-        if held.name == recipe.name:
-            return list(_differences("", held.recipe, recipe.canonical() | {"seed": recipe.seed}))
+    """The options that differ from those with which the build of that name began: `mix.snr_db: [20.0] -> [10.0]`."""
+    for build in status.builds(folder):
+        if build.name == recipe.name:
+            return list(_differences("", build.recipe, recipe.canonical() | {"seed": recipe.seed}))
     return []
 
 
@@ -75,160 +85,73 @@ def _differences(path: str, old: Any, new: Any) -> Iterator[str]:
         yield f"{path}: {old} -> {new}"
 
 
-def survey(recipe: Recipe, setting: Setting, limit: int | None) -> Iterator[StageState]:
-    """The stages of a recipe, each with its shards, as far as they can be known without work."""
-    ingests, changed = [], changes(recipe, setting.folder)
-    for corpus in recipe.ingest.corpora:
-        claims = corpora.find(corpus).clips(setting.roots[corpus])
-        plan = build.limited(ingest.plan(corpus, claims.clips), limit, recipe.seed)
-        yield (state := _state(f"ingest {corpus}", find("ingest"), ingest.Options(), plan, setting, changed))
-        ingests.append(
-            None
-            if state.to_do()
-            else engine.run(find("ingest"), ingest.Options(), plan, setting, lambda step: None).rows
-        )
-    tables = [table for table in ingests if table is not None]
-    if len(tables) < len(ingests):
-        yield from (
-            StageState(name, known=False)
-            for name, asked in (("resample", recipe.resample), ("mix", recipe.mix))
-            if asked
-        )
-        return
-    yield from _later(
-        recipe, build.filtered(tables, recipe.filter, recipe.lexicon, None, recipe.seed).rows, setting, changed
-    )
-
-
-def _later(recipe: Recipe, rows: Table, setting: Setting, changed: Sequence[str]) -> Iterator[StageState]:
-    """resample and mix, once every row is known."""
-    if recipe.resample is None:
-        return
-    aloud, others = build.to_mix(rows, recipe.mix)
-    plan, _ = resample.plan(others, build.places(others, setting))
-    yield (state := _state("resample", find("resample"), recipe.resample, plan, setting, changed))
-    if recipe.mix is None:
-        return
-    if state.to_do():
-        yield StageState("mix", known=False)
-        return
-    made = engine.run(find("resample"), recipe.resample, plan, setting, lambda step: None).rows
-    speech = mix.unrendered(aloud, recipe.resample, build.places(aloud, setting))
-    resampled = keys.fingerprint(resample.NAME, resample.VERSION, recipe.resample.model_dump(mode="json"))
-    mixing = mix.plan(Table.joined([made, speech], Row) if len(speech) else made, recipe.mix, recipe.seed, resampled)
-    yield _state("mix", find("mix"), recipe.mix, mixing.jobs, setting, changed)
-
-
-def _bearing(stage: Stage, changed: Sequence[str]) -> list[str]:
-    """The changed options that can change a stage's shards: its own, how shards are cut, and those of the stages before."""
-    earlier = {
-        "ingest": (),
-        "resample": ("ingest", "filter", "limit"),
-        "mix": ("ingest", "filter", "limit", "seed", "resample", "mix"),
-    }
-    bearing = {"store", stage.NAME, *earlier[stage.NAME]} if stage.NAME != "ingest" else {"store", "limit"}
-    return [change for change in changed if re.split(r"[.:]", change)[0] in bearing]
-
-
-@dataclass(frozen=True, eq=False)
-class _Part:
-    """A stage of the build and its jobs, in the order of its shards. name: `ingest aihub`, `resample`, `mix`."""
-
-    name: str
-    stage: Stage
-    options: Options
-    plan: Table
-    setting: Setting
-
-    @cached_property
-    def shards(self) -> list[Shard]:
-        """What the jobs are done in."""
-        return engine.cut(self.stage, self.options, self.plan, self.setting.shard_clips)
-
-    def missing(self) -> list[Shard]:
-        """Those that are not there, or not for good."""
-        folder, made = self.setting.folder, self.stage.Made
-        return [shard for shard in self.shards if commits.read(folder, shard.name, made, settled=True) is None]
-
-    def seconds(self) -> NDArray[np.float64]:
-        """Of audio, float64 [jobs]; guessed from the files' sizes where nobody has opened them."""
-        known = engine.durations(self.plan)
-        return (
-            self.plan.numbers("at_size") / PCM_BYTES_A_SECOND
-            if not known.any() and "at_size" in self.plan.names
-            else known
-        )
-
-
-def _state(
-    name: str, stage: Stage, options: Options, plan: Table, setting: Setting, changed: Sequence[str]
-) -> StageState:
-    part = _Part(name, stage, options, engine.in_order(plan), setting)
-    why = dict(_reasons(part, _bearing(stage, changed)))
-    seconds = part.seconds()
+def _state(step: Step, setting: Setting, changed: Sequence[str]) -> StageState:
+    """The shards of a step, the time that those to do will take, and the disk that they will fill."""
+    stage = step.stage
+    jobs = engine.in_order(step.jobs)
+    seconds = engine.durations(jobs)
+    if not seconds.any() and "at_size" in jobs.names:
+        seconds = jobs.numbers("at_size") / PCM_BYTES_A_SECOND
+    shards = engine.cut(stage, step.options, jobs, setting.shard_clips)
+    ids = jobs.column("id")
+    decides = DECIDES[stage.NAME] | {"store"}
+    bearing = "; ".join(change for change in changed if re.split(r"[.:]", change)[0] in decides)
+    reasons = _Reasons(step, {shard.name for shard in shards}, setting.folder)
     states = []
-    for shard in part.shards:
-        reason = why.get(shard.name)
-        state = "done" if reason is None else "new" if not reason else "stale"
-        states.append(
-            ShardState(
-                shard.name,
-                shard.stop - shard.start,
-                round(float(seconds[shard.start : shard.stop].sum()), 1),
-                state,
-                reason or "",
-            )
-        )
+    for shard in shards:
+        audio_s = round(float(seconds[shard.start : shard.stop].sum()), 1)
+        state, why = "done", ""
+        if cache.read(setting.folder, shard.name, stage.Made, settled=True) is None:
+            why = reasons.why(shard.name, ids[shard.start : shard.stop], bearing)
+            state = "stale" if why else "new"
+        states.append(ShardState(shard.name, shard.stop - shard.start, audio_s, state, why))
     audio_s = sum(shard.audio_s for shard in states if shard.state != "done")
-    disk = int(audio_s * engine.STORED_BYTES_A_SECOND) if stage.stores(options) else 0
-    return StageState(name, states, audio_s / _speed(stage.NAME, setting.folder) / setting.crew.width, disk)
+    disk = int(audio_s * engine.STORED_BYTES_A_SECOND) if stage.stores(step.options) else 0
+    return StageState(step.name, states, audio_s / _speed(stage.NAME, setting.folder) / setting.crew.width, disk)
 
 
 def _speed(stage: str, folder: Path) -> float:
-    """Seconds of audio done in a second by one worker: measured on the last commits of the stage, else a guess."""
-    efforts = [commits.effort(folder, name) for name in commits.committed(folder) if name.startswith(f"{stage}-")][-50:]
-    audio = sum(effort.audio_s for effort in efforts if effort)
-    work = sum(effort.work_s for effort in efforts if effort)
-    return audio / work if audio and work else SPEED[stage]
+    """Seconds of audio that one worker does in a second: measured on the last commits of the stage, else a guess."""
+    names = [name for name in cache.committed(folder) if name.startswith(f"{stage}-")][-50:]
+    efforts = [effort for name in names if (effort := cache.effort(folder, name))]
+    audio_s, work_s = sum(effort.audio_s for effort in efforts), sum(effort.work_s for effort in efforts)
+    return audio_s / work_s if audio_s and work_s else SPEED[stage]
 
 
-def _reasons(part: _Part, changed: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """(name, why it is stale) of each missing shard; '' where nothing like it was ever made."""
-    folder, missing = part.setting.folder, part.missing()
-    names = {shard.name for shard in part.shards}
-    before = {
-        name for held in ledger.builds(folder) if part.name in held.parts for name in held.parts[part.name].shards
-    }
-    committed = set(commits.committed(folder))
-    there = sorted((before - names) & committed)
-    of_id = {row_id: name for name in there for row_id in commits.ids(folder, name)} if missing else {}
-    sizes = Counter(of_id.values())
-    ids = part.plan.column("id")
-    told = part.options.model_dump(mode="json", exclude=part.stage.PLANNED)
-    for shard in missing:
-        own = ids[shard.start : shard.stop]
-        if shard.name in committed | before:
-            yield shard.name, "its audio or its commit was lost or damaged, or recordings could not be read"
-            continue
-        why = _why(own, of_id, sizes, told, folder)
-        yield shard.name, "; ".join(changed) if why and changed else why
+class _Reasons:
+    """Why shards of a step are stale, by the shards that earlier runs of it made. names: of its shards now."""
 
+    def __init__(self, step: Step, names: set[str], folder: Path) -> None:
+        self.folder, self.names = folder, names
+        self.options = step.options.model_dump(mode="json", exclude=step.stage.PLANNED)
+        self.committed = set(cache.committed(folder))
+        parts = [build.parts[step.name].shards for build in status.builds(folder) if step.name in build.parts]
+        self.before = set[str]().union(*parts)
 
-def _why(
-    own: Sequence[str], of_id: Mapping[str, str], sizes: Mapping[str, int], told: Mapping[str, Any], folder: Path
-) -> str:
-    old = sorted({of_id[row_id] for row_id in own if row_id in of_id})
-    if not old:
-        return ""
-    effort = commits.effort(folder, old[0])
-    if effort is not None and (options := list(_differences("", effort.options, dict(told)))):
-        return "option " + ", ".join(options)
-    known = sum(row_id in of_id for row_id in own)
-    gone = sum(sizes[name] for name in old) - known
-    if known == len(own) and not gone:
-        return "the source, the noise or the parameters of some of its clips changed"
-    parts = [
-        f"{len(own) - known} clips came in" if len(own) > known else "",
-        f"{gone} clips that were with them are no longer" if gone > 0 else "",
-    ]
-    return " and ".join(part for part in parts if part)
+    @cached_property
+    def shard_of(self) -> dict[str, str]:
+        """Row id -> the earlier shard that holds it."""
+        earlier = sorted((self.before - self.names) & self.committed)
+        return {row_id: name for name in earlier for row_id in cache.ids(self.folder, name)}
+
+    def why(self, name: str, ids: Sequence[str], bearing: str) -> str:
+        """Why this shard of rows with these ids is stale; '' where nothing like it was ever made.
+
+        bearing: the changed options of the recipe that can change it.
+        """
+        if name in self.committed | self.before:
+            return "its audio or its commit was lost or damaged, or recordings could not be read"
+        earlier = sorted({self.shard_of[row_id] for row_id in ids if row_id in self.shard_of})
+        if not earlier or bearing:
+            return bearing if earlier else ""
+        effort = cache.effort(self.folder, earlier[0])
+        if effort is not None and (options := list(_differences("", effort.options, self.options))):
+            return "option " + ", ".join(options)
+        known = sum(row_id in self.shard_of for row_id in ids)
+        added = len(ids) - known
+        gone = sum(shard in earlier for shard in self.shard_of.values()) - known
+        if not added and not gone:
+            return "the source, the noise or the parameters of some of its clips changed"
+        parts = [f"{added} clips came in"] if added else []
+        parts += [f"{gone} clips that were with them are no longer"] if gone > 0 else []
+        return " and ".join(parts)

@@ -1,22 +1,21 @@
-"""What a build consists of and how far it is: one small file for each, beside the commits. For plan, status and clean."""
+"""What a build consists of and how far it is: one small JSON file for each, beside the commits. For plan, status, clean."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
+from glob import escape
 from pathlib import Path
 from typing import Any
 
 from pipeline.core import files
 from pipeline.stages.store import WORK_FOLDER
 
-_FOLDER = "builds"
-
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One stage of a build: the shards it is made of, and how many of its clips are done."""
+    """One stage of a build: the shards it is made of, how many clips it has, and how many of them are done."""
 
     shards: list[str] = field(default_factory=list)
     clips: int = 0
@@ -25,7 +24,7 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Build:
-    """A manifest that was made or is being made. recipe: the options it was begun with."""
+    """A manifest that was made or is being made. recipe: the options it was begun with. parts: name of a stage -> Part."""
 
     name: str
     recipe: Mapping[str, Any] = field(default_factory=dict)
@@ -33,24 +32,24 @@ class Build:
     finished: bool = False
 
 
-class Ledger:
+class Status:
     """Writes the file of one build as it goes on."""
 
     def __init__(self, folder: Path, name: str, recipe: Mapping[str, Any]) -> None:
-        self.path = folder / WORK_FOLDER / _FOLDER / f"{name}.json"
+        self.path = builds_folder(folder) / f"{name}.json"
         self.build = Build(name, recipe)
 
     def begin(self, part: str, shards: list[str], clips: int, done: int) -> None:
-        """A stage begins."""
+        """Notes that a stage begins."""
         self._write(replace(self.build, parts={**self.build.parts, part: Part(shards, clips, done)}))
 
     def advance(self, part: str, clips: int) -> None:
-        """Clips of a stage are done."""
-        held = self.build.parts[part]
-        self._write(replace(self.build, parts={**self.build.parts, part: replace(held, done=held.done + clips)}))
+        """Notes that so many more clips of a stage are done."""
+        before = self.build.parts[part]
+        self._write(replace(self.build, parts={**self.build.parts, part: replace(before, done=before.done + clips)}))
 
     def finish(self) -> None:
-        """The manifest is written."""
+        """Notes that the manifest is written."""
         self._write(replace(self.build, finished=True))
 
     def _write(self, build: Build) -> None:
@@ -59,31 +58,33 @@ class Ledger:
             half.write_text(json.dumps(asdict(build), ensure_ascii=False, indent=1), encoding="utf-8")
 
 
+def builds_folder(folder: Path) -> Path:
+    """Where the files of builds lie, below a folder of manifests."""
+    return folder / WORK_FOLDER / "builds"
+
+
 def builds(folder: Path) -> list[Build]:
-    """The builds of a folder, by name; a file that cannot be read is passed over."""
-    found = []
-    for path in sorted((folder / WORK_FOLDER / _FOLDER).glob("*.json")):
+    """The builds of a folder of manifests, by name. A file that cannot be read is passed over."""
+    readable = []
+    for path in sorted(builds_folder(folder).glob("*.json")):
         try:
-            told = json.loads(path.read_text(encoding="utf-8"))
-            found.append(
-                Build(
-                    told["name"],
-                    told["recipe"],
-                    {key: Part(**part) for key, part in told["parts"].items()},
-                    told["finished"],
-                )
-            )
+            values = json.loads(path.read_text(encoding="utf-8"))
+            parts = {name: Part(**part) for name, part in values["parts"].items()}
+            readable.append(Build(values["name"], values["recipe"], parts, values["finished"]))
         except (ValueError, KeyError, TypeError):
             continue
-    return found
+    return readable
 
 
-def forget_slices(folder: Path, name: str) -> None:
-    """Removes the files of a build's slices, now that the build itself is whole."""
-    for path in sorted((folder / WORK_FOLDER / _FOLDER).glob(f"{name}.*of*.json")):
+def remove(folder: Path, name: str) -> None:
+    """Removes the file of a build."""
+    (builds_folder(folder) / f"{name}.json").unlink(missing_ok=True)
+
+
+def remove_slices(folder: Path, name: str) -> None:
+    """Removes the files of the slices of a build, `mixed.1of8.json` and so on."""
+    for path in sorted(builds_folder(folder).glob(f"{escape(name)}.*of*.json")):
         path.unlink(missing_ok=True)
 
 
-def forget(folder: Path, name: str) -> None:
-    """Removes the file of a build."""
-    (folder / WORK_FOLDER / _FOLDER / f"{name}.json").unlink(missing_ok=True)
+Ledger = Status  # its name from before, until its last user has changed

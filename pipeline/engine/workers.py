@@ -246,15 +246,3 @@ def results(tasks: Iterator[T], work: Callable[[T], R], workers: Workers) -> Ite
 # names from before, until their last users have changed
 Crew = Workers
 Alone = Workers
-
-
-def of(jobs: int) -> Workers:
-    """The same as open_workers."""
-    return open_workers(jobs)
-
-
-@contextmanager
-def serving(workers: Workers) -> Iterator[Workers]:
-    """The workers for a block."""
-    with workers:
-        yield workers

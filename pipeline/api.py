@@ -1,0 +1,450 @@
+"""The public functions: what a notebook or a script calls as `import pipeline as prep`, and what the commands call.
+
+    import pipeline as prep
+    clips = prep.ingest("aihub", "/data/aihub170")                 # a Manifest
+    kept = prep.filter(clips, scenarios=["화재"], min_s=0.3)
+    mixed = prep.mix(prep.resample(kept), snr_db=[20, "0:15"], seed=0)
+    mixed.frame                                                    # a pandas DataFrame of rows
+
+Each stage takes a manifest and writes the next one. What is done already is not done again: the same call, after a
+crash or a change, goes on from what is there.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal, TypedDict, TypeVar, Unpack
+
+from pydantic import BaseModel, ValidationError
+from tqdm import tqdm
+
+from pipeline import corpora
+from pipeline.archives import Roots, roots
+from pipeline.core import manifest as manifests
+from pipeline.core.errors import PrepError, RecipeError, did_you_mean
+from pipeline.core.manifest import Manifest, Provenance
+from pipeline.core.row import Drop
+from pipeline.core.table import Table
+from pipeline.corpora import lexicon as lexicons
+from pipeline.corpora.lexicon import Lexicon
+from pipeline.engine import lock, status, steps
+from pipeline.engine import recipe as recipes
+from pipeline.engine.recipe import Recipe
+from pipeline.engine.run import SHARD_CLIPS, Progress, Setting
+from pipeline.engine.run import Step as Ended
+from pipeline.engine.steps import Step
+from pipeline.engine.workers import open_workers
+from pipeline.share import pack as packs
+from pipeline.share import rebuild as rebuilds
+from pipeline.share.rebuild import Rebuilt
+from pipeline.stages import filter as filter_stage
+from pipeline.stages import mix as mix_stage
+from pipeline.stages import resample as resample_stage
+
+M = TypeVar("M", bound=BaseModel)
+Source = Manifest | str | Path
+ALL, NONE = (1, 1), (0, 0)  # slices of the work
+_log = logging.getLogger("pipeline")
+
+
+class Work(TypedDict, total=False):
+    """What every function that does work takes beside its own arguments, all of it optional.
+
+    folder: where the manifest is written; its audio lies in `folder/audio`. `ingest` and `run` write into "manifests";
+    the other stages write beside the manifest that goes in.
+    out: the manifest to write, instead of the file in `folder` that is named after the stage.
+    jobs: how many processes do the work, 1 if not given.
+    seed: seed of every draw, 0 if not given; for `run` the seed of the recipe.
+    limit: at most so many rows of each kind (speech, noise), always the same sample of them.
+    roots: where corpora lie, `{"aihub": "/data/aihub170"}`; else the environment variable PREP_ROOT_AIHUB says so, else
+    the file prep.toml in the working folder.
+    shard_clips: mean number of clips in a file of audio, 1,000 if not given.
+    shard: `(3, 8)` does only the third of eight slices of the work, for job arrays and several machines; such a call
+    raises `Unfinished` until all slices are done.
+    scheduler: address of a Dask scheduler whose workers do the work, `tcp://host:8786`.
+    progress: whether progress bars are shown on standard error; "auto", if not given, shows them in a terminal or a
+    notebook.
+    report: is called with each step as it ends (`pipeline.engine.steps.Step`: name, count, rows, drops, notes).
+    """
+
+    folder: str | Path
+    out: str | Path | None
+    jobs: int
+    seed: int | None
+    limit: int | None
+    roots: Mapping[str, str | Path]
+    shard_clips: int
+    shard: tuple[int, int]
+    scheduler: str | None
+    progress: bool | Literal["auto"]
+    report: Callable[[Step], object]
+
+
+# ---- stages
+
+
+def ingest(corpus: str, root: str | Path | None = None, *, form: str | None = None, **work: Unpack[Work]) -> Manifest:
+    """Opens each recording of a corpus once, and writes down what is true of it.
+
+    corpus: its name, one of `pipeline.corpora.names()`. root: where it lies, in the archives as downloaded or unpacked; it
+    is noted in prep.toml in the working folder, so that later calls find it. form: for "recordings", the tool whose
+    manifest lists them: "lhotse", "nemo" or "kaldi". work: see `Work`.
+
+    Returns the manifest, `folder/CORPUS.parquet`. Recordings that cannot be read are in its drops, with the reason.
+    SourceError where the root is not there or holds another corpus; PrepError where no recording is left.
+
+    Example:
+        clips = prep.ingest("aihub", "/data/aihub170", jobs=8)
+        clips.frame[["id", "frames", "rate_hz", "level_full_dbfs"]]
+
+    """
+    _refuse_unknown(work)
+    name = corpora.find(corpus).NAME
+    where = _roots({**work.get("roots", {}), **({name: root} if root is not None else {})})
+    where[name].entries()  # a root that cannot be read is a fault before anything is begun
+    recipe = _limited({"ingest": {"corpora": [name]}} | ({"from": form} if form else {}), work)
+    out = _out(work, Path("manifests"), name)
+    with _building(out, recipe, where, work) as setting:
+        step = steps.ingest_step(name, setting, work.get("limit"), work.get("seed") or 0, form)
+        made = _write(_run(step, setting, work), out, recipe, {}, work)
+    if root is not None:
+        roots.remember(name, where, _say)
+    return made
+
+
+def filter(
+    source: Source | Sequence[Source], *, lexicon: Lexicon | str | Path | None = None, **options: Any
+) -> Manifest:
+    """Keeps the rows that meet the rules, labels keywords, and carves a dev split. Opens no audio.
+
+    source: a manifest of `ingest`, its path, or several of them, which are joined. lexicon: a TOML file of keywords and
+    their spellings, instead of the one that comes with the project. options: the rules, those of [filter] in a recipe
+    (`pipeline.stages.filter.Options`): scenarios, splits, min_s, max_s, where and others; and those of `Work`.
+
+    Returns the manifest, `filtered.parquet`. RecipeError names every option that is unknown or has a wrong value.
+
+    Example:
+        kept = prep.filter(clips, scenarios=["화재"], min_s=0.3, where="labels['gender'] = '여성'")
+        kept.drops.groupby("reason").size()
+
+    """
+    work, rules = _split(filter_stage.Options, options)
+    words = lexicon if isinstance(lexicon, Lexicon) else lexicons.read(Path(lexicon)) if lexicon else lexicons.shipped()
+    sources = [source] if isinstance(source, Manifest | str | Path) else list(source)
+    step = steps.filter_step(
+        (_opened(each).table for each in sources), rules, words, work.get("limit"), work.get("seed") or 0
+    )
+    steps.run(step)
+    work.get("report", _report)(step)
+    recipe = {"filter": rules.model_dump(mode="json"), "lexicon": lexicons.identity(words)}
+    out = _out(work, _path(sources[0]).parent, "filtered")
+    recipe, inputs = _after(sources, recipe, work)
+    return _write(step, out, recipe, inputs, work)
+
+
+def resample(source: Source, **options: Any) -> Manifest:
+    """Stores the audio of each row as mono FLAC at one rate, in tar files of about 1,000 clips, straight from the archives.
+
+    source: a manifest of `filter` or `ingest`, or its path. options: rate_hz (16,000 if not given) and quality of soxr
+    ("HQ"), those of [resample] in a recipe; and those of `Work`.
+
+    Returns the manifest, `resampled.parquet`. SourceError where the root of a corpus is not known or not there.
+
+    Example:
+        stored = prep.resample(kept, jobs=8)
+        stored.audio(stored.frame["id"][0])         # int16 [frames]
+
+    """
+    work, chosen = _split(resample_stage.Options, options)
+    recipe, inputs = _after([source], {"resample": chosen.model_dump(mode="json")} | _store(work), work)
+    out = _out(work, _path(source).parent, "resampled")
+    with _building(out, {"resample": recipe["resample"]}, _roots(work.get("roots", {})), work) as setting:
+        rows = _opened(source).table
+        step = steps.resample_step(rows, chosen, setting, work.get("limit"), work.get("seed") or 0)
+        return _write(_run(step, setting, work), out, recipe, inputs, work)
+
+
+def mix(source: Source, **options: Any) -> Manifest:
+    """Adds noise of its own split to each utterance at a controlled SNR, and measures the SNR that came out.
+
+    source: a manifest of `resample`, or its path. options: those of [mix] in a recipe (`pipeline.stages.mix.Options`):
+    snr_db (numbers of dB, or ranges "0:15" to draw from), copies, noise, definition, virtual and others; and those of
+    `Work`. The manifest must lie in the folder of the source, for the audio is there.
+
+    Returns the manifest, `mixed.parquet`: a row for each mixture, and the rows of noise. A mixture whose SNR is more than
+    0.1 dB off is in the drops. PrepError where there is no noise to mix with.
+
+    Example:
+        mixed = prep.mix(stored, snr_db=[20, "0:15"], copies=2, noise=["cochlscene"])
+        mixed.frame[["id", "snr_db", "snr_active_db", "snr_full_db"]]
+
+    """
+    work, chosen = _split(mix_stage.Options, options)
+    recipe, inputs = _after([source], {"mix": chosen.model_dump(mode="json")} | _store(work), work)
+    path = _path(source)
+    out = _out(work, path.parent, "mixed")
+    if out.parent.resolve() != path.parent.resolve():
+        raise PrepError(f"--out {out}: the audio of {path} lies beside it; name a file in {path.parent}")
+    with _building(out, {"mix": recipe["mix"]}, Roots({}), work) as setting:
+        opened = _opened(source)
+        resampled = opened.provenance.recipe.get("resample", {})
+        step = steps.mix_step(opened.table, chosen, resampled, work.get("limit"), work.get("seed") or 0)
+        return _write(_run(step, setting, work), out, recipe, inputs, work)
+
+
+# ---- a whole recipe
+
+
+def run(recipe: Recipe | str | Path, **work: Unpack[Work]) -> Manifest:
+    """Runs every stage of a recipe and writes its manifest. What is done already is not done again.
+
+    recipe: a TOML file, or the name of one that comes with the project ("paper", "demo"). work: see `Work`.
+
+    Returns the manifest, `folder/NAME.parquet`. RecipeError names every fault of the recipe, and every root that is not
+    there, before any work. An utterance that is mixed is not stored without noise; call the stages where you want both.
+
+    Example:
+        mixed = prep.run("recipes/paper.toml", jobs=8)
+
+    """
+    _refuse_unknown(work)
+    chosen = recipe if isinstance(recipe, Recipe) else read_recipe(recipe, work.get("seed"))
+    where = _roots(work.get("roots", {}))
+    faults = []
+    for corpus in chosen.ingest.corpora:
+        try:
+            where[corpus]
+        except PrepError as error:
+            faults.append(str(error))
+    if faults:
+        raise RecipeError(faults)
+    work = work | {"seed": chosen.seed, "shard_clips": chosen.store.shard_clips}
+    values = _limited(chosen.canonical(), work)
+    out = _out(work, Path("manifests"), chosen.name)
+    report = work.get("report", _report)
+    with _building(out, values, where, work) as setting:
+        done = steps.run_all(chosen, setting, work.get("limit"), bars(work.get("progress", "auto")), report)
+        last, drops = done[-1], Table.joined([step.drops for step in done], Drop)
+        if last.rows is None or not len(last.rows):
+            raise PrepError(f"{chosen.name}: not one row is left after {last.name}; nothing was written")
+        last.drops = drops
+        return _write(last, out, values, {}, work)
+
+
+def gather(recipe: Recipe | str | Path, **work: Unpack[Work]) -> Manifest:
+    """Writes the manifest of a recipe from what the slices of its run have done, and does no work itself.
+
+    Arguments as those of `run`. Raises Unfinished where slices are not done yet.
+
+    Example:
+        prep.gather("recipes/paper.toml")           # after run(..., shard=(1, 8)) to run(..., shard=(8, 8))
+
+    """
+    return run(recipe, **(work | {"shard": NONE}))
+
+
+def read_recipe(recipe: str | Path, seed: int | None = None) -> Recipe:
+    """The recipe in a TOML file, or the one of this name that comes with the project. RecipeError names every fault.
+
+    seed: instead of the seed that the recipe says.
+    """
+    chosen = recipes.read(recipes.find(str(recipe)))
+    return chosen if seed is None else replace(chosen, seed=seed)
+
+
+def load(path: str | Path) -> Manifest:
+    """The manifest at this path: its rows, drops, provenance and audio. ManifestError where it is missing or not ours.
+
+    Example:
+        mixed = prep.load("manifests/mixed.parquet")
+
+    """
+    return manifests.read(path)
+
+
+# ---- passing a set on
+
+
+def rebuild(pack: str | Path, **work: Unpack[Work]) -> Rebuilt:
+    """Makes the set of a pack again from your own copies of the corpora: the same samples, your labels, the same hash.
+
+    pack: a file that `prep pack` wrote. work: see `Work`. Recordings are looked for under the roots by name, and failing
+    that by their samples, in folders and archives of any cut.
+
+    Returns what came out of it: rows, drops (a row whose recording is not there or differs, with the reason), notes. The
+    manifest is `folder/NAME.parquet`; it is the set that was packed if its logical hash is the same. PrepError where
+    another set lies there already, or not one row can be made.
+
+    Example:
+        done = prep.rebuild("mixed.pack.parquet", roots={"aihub": "/data/aihub170"}, jobs=8)
+        done.drops.groupby("reason").size()
+
+    """
+    _refuse_unknown(work)
+    path = Path(pack)
+    packed = packs.read(path)
+    wanted = packed.manifest.provenance.logical_hash
+    out = _out(work, Path("manifests"), path.name.removesuffix(".parquet").removesuffix(".pack"))
+    if out.resolve() == path.resolve():
+        raise PrepError(f"--out {out}: that is the pack itself")
+    if out.exists() and (there := manifests.provenance(out).logical_hash) != wanted:
+        builds = status.builds(out.parent)
+        if not any(build.name == out.stem and build.recipe.get("rebuild") == wanted for build in builds):
+            raise PrepError(
+                f"{out}: another set is there already (hash {there}, the pack's is {wanted}); "
+                "name another file with --out"
+            )
+    with _building(out, {"rebuild": wanted}, _roots(work.get("roots", {})), work) as setting:
+        done = rebuilds.rebuilt(packed, setting, bars(work.get("progress", "auto")))
+        if not len(done.rows):
+            reasons = ", ".join(f"{reason} {count:,}" for reason, count in done.reasons().items())
+            notes = "".join(f"\n{note}" for note in done.notes[:5])
+            raise PrepError(
+                f"rebuild: not one of {done.jobs:,} rows could be made ({reasons}). {done.drops.column('detail')[0]}"
+                f"{notes}\nNothing was written"
+            )
+        rebuilds.written(out, done)
+    return done
+
+
+# ---- behind them
+
+
+def _roots(paths: Mapping[str, str | Path]) -> Roots:
+    return roots.find_roots(paths, corpora.names())
+
+
+def _split(model: type[M], options: Mapping[str, Any]) -> tuple[Work, M]:
+    """(those of the options that say how work is done, the others as the options of a stage)."""
+    work: Any = {name: value for name, value in options.items() if name in Work.__annotations__}
+    rest = {name: value for name, value in options.items() if name not in work}
+    try:
+        return work, model.model_validate(rest)
+    except ValidationError as error:
+        raise RecipeError(recipes.readable(error, model)) from None
+
+
+def _refuse_unknown(work: Work) -> None:
+    """TypeError for an argument that is none of Work's."""
+    for name in work:
+        if name not in Work.__annotations__:
+            raise TypeError(f'unexpected argument "{name}"{did_you_mean(name, Work.__annotations__)}')
+
+
+@contextmanager
+def _building(out: Path, recipe: Mapping[str, Any], where: Roots, work: Work) -> Iterator[Setting]:
+    """Where and by whom a manifest is made: its folder is locked, and `prep status` can say how far the work is.
+
+    recipe: the options that the build begins with.
+    """
+    shard = work.get("shard", ALL)
+    whole = shard in (ALL, NONE)
+    folder = out.parent.absolute()
+    name = out.stem if whole else f"{out.stem}.{shard[0]}of{shard[1]}"
+    progress = status.Status(folder, name, {**recipe, "seed": work.get("seed") or 0})
+    with lock.locked(out.parent, _say, shared=not whole):
+        with open_workers(work.get("jobs", 1), work.get("scheduler")) as workers:
+            yield Setting(folder, where, workers, work.get("shard_clips", SHARD_CLIPS), shard, progress)
+        progress.finish()
+        if whole:
+            status.remove_slices(folder, out.stem)
+
+
+def _run(step: Step, setting: Setting, work: Work) -> Step:
+    steps.run(step, setting, bars(work.get("progress", "auto")))
+    work.get("report", _report)(step)
+    return step
+
+
+def _write(step: Step, out: Path, recipe: Mapping[str, Any], inputs: Mapping[str, str], work: Work) -> Manifest:
+    """Writes the manifest of a step that was run. PrepError where no row is left."""
+    if step.rows is None or not len(step.rows):
+        reasons = ", ".join(f"{reason} {count}" for reason, count in step.reasons().items())
+        example = f" For example: {step.drops.column('detail')[0]}." if len(step.drops) else ""
+        raise PrepError(
+            f"{step.name}: not one of {step.count:,} rows is left ({reasons or 'there were none'}).{example} "
+            "Nothing was written"
+        )
+    rows = step.rows.ordered()
+    made = Provenance(step.stage.NAME, recipe, work.get("seed") or 0, inputs)
+    return Manifest(rows, manifests.write(out, rows, step.drops, made), out)
+
+
+def _after(sources: Sequence[Source], recipe: Mapping[str, Any], work: Work) -> tuple[dict[str, Any], dict[str, str]]:
+    """(the options of a stage after those of the manifests that go in, the logical hash of each of these manifests)."""
+    before: dict[str, Any] = {}
+    inputs = {}
+    for source in sources:
+        made = source.provenance if isinstance(source, Manifest) else manifests.provenance(Path(source))
+        inputs[_path(source).stem] = made.logical_hash
+        for key, value in made.recipe.items():
+            if key == "ingest" and key in before:  # several ingests: their corpora together
+                value = {"corpora": sorted({*before[key]["corpora"], *value["corpora"]})}
+            before[key] = value
+    return _limited({**before, **recipe}, work), inputs
+
+
+def _limited(recipe: Mapping[str, Any], work: Work) -> dict[str, Any]:
+    limit = work.get("limit")
+    return {**recipe} if limit is None else {**recipe, "limit": limit}
+
+
+def _store(work: Work) -> dict[str, Any]:
+    return {"store": {"shard_clips": work.get("shard_clips", SHARD_CLIPS)}}
+
+
+def _out(work: Work, folder: Path, name: str) -> Path:
+    """The manifest to write."""
+    out = work.get("out")
+    return Path(out) if out else Path(work.get("folder", folder)) / f"{name}.parquet"
+
+
+def _path(source: Source) -> Path:
+    return source.path if isinstance(source, Manifest) else Path(source)
+
+
+def _opened(source: Source) -> Manifest:
+    return source if isinstance(source, Manifest) else manifests.read(source)
+
+
+def _report(step: Step) -> None:
+    """Logs what came out of a step, for programs that listen to the logger "pipeline"."""
+    _log.info("%s", "\n  ".join([step.line(), *step.notes]))
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def bars(progress: bool | str = "auto") -> steps.Start:
+    """Progress bars on standard error: clips, hours of audio a second, time left."""
+    if progress is False:
+        return steps.silent
+    hidden = False if progress is True or "ipykernel" in sys.modules else None  # None: hidden where it is no terminal
+
+    def start(name: str, jobs: int) -> Progress:
+        bar = tqdm(total=jobs, desc=name, unit=" clips", disable=hidden, leave=False, smoothing=0.1, dynamic_ncols=True)
+        started, hours = time.monotonic(), 0.0
+
+        def advance(ended: Ended) -> None:
+            nonlocal hours
+            if ended.done_before and not bar.disable:
+                bar.initial = bar.n = ended.clips
+                bar.refresh()
+                return
+            hours += ended.seconds / 3600
+            pace = hours / max(time.monotonic() - started, 1e-3)
+            bar.set_postfix_str(f"{pace:.2f} h of audio/s", refresh=False)
+            bar.update(ended.clips)
+            if bar.n >= jobs:
+                bar.close()
+
+        return advance
+
+    return start
