@@ -34,17 +34,17 @@ from train import data, loop, run
 from train.data import Sounds
 from train.examples import Example
 from train.features import LogMel
-from train.journal import LOG
-from train.model import TINY, Detector, losses, whisper_of
+from train.log import LOG
+from train.model import TINY, Detector, load_whisper, losses
 from train.options import Options
-from train.text import Texts
+from train.text import Tokenizer
 
 
 class Collator:
     """What tutorials write: features and labels from the raw clips of a batch."""
 
-    def __init__(self, texts: Texts, sounds: Sounds, bands: int) -> None:
-        self.texts, self.sounds = texts, sounds
+    def __init__(self, tokenizer: Tokenizer, sounds: Sounds, bands: int) -> None:
+        self.tokenizer, self.sounds = tokenizer, sounds
         self.extract = WhisperFeatureExtractor(feature_size=bands)
 
     def __call__(self, examples: list[Example]) -> dict[str, torch.Tensor]:
@@ -114,7 +114,7 @@ def same_loss(held: run.Run, whisper: Whisper, collate: Collator) -> tuple[float
     detector = Detector(whisper, ())
     with torch.inference_mode():
         theirs = float(whisper(**collate(list(examples))).loss)
-        _, logits = detector(LogMel(held.bands)(batch.samples), batch.sizes, batch.spoken, batch.inputs)
+        _, logits = detector(LogMel(held.train.bands)(batch.samples), batch.sizes, batch.text_index, batch.inputs)
         return theirs, float(losses(None, logits, batch).text)
 
 
@@ -140,8 +140,8 @@ def main() -> None:
             held, rates[f"ours, --window {window}"] = ours(asked.manifest, Options(window=window, **told))
         multi = Options(window="auto", **told | {"task": "multi"})
         rates["ours, --window auto, multitask, noise rows too"] = ours(asked.manifest, multi)[1]
-        whisper, texts = whisper_of(model, told["init"], 0)
-        collate = Collator(texts, held.train.sounds, held.bands)
+        whisper, tokenizer = load_whisper(model, told["init"], 0)
+        collate = Collator(tokenizer, held.train.sounds, held.train.bands)
         theirs, own = same_loss(held, whisper.eval(), collate)
         rates["plain recipe, 30 s"] = plain(whisper, list(held.train.examples), collate, asked.batch, asked.steps)
     print(f"loss of the same clips at 30 s: plain recipe {theirs:.6f}, ours {own:.6f}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,58 +12,61 @@ import pytest
 import torch
 from train_samples import Clip, made, noise, usual
 
-from pipeline.core import keys
+from pipeline.core import keys, manifest
 from pipeline.core.errors import ManifestError, PrepError
-from pipeline.core.row import Row
+from pipeline.core.manifest import Provenance
+from pipeline.core.row import Drop, Row
+from pipeline.core.table import Table
 from train import data
 from train.augment import Waves, spans
-from train.batches import Steps, loader, order, parted, stretches
+from train.batches import Batches, loader
 from train.data import Sounds
-from train.examples import UNTAUGHT, check, chosen, noise_classes
-from train.model import whisper_of
+from train.examples import UNTAUGHT, check, noise_classes, select
+from train.model import load_whisper
 from train.options import Options
-from train.text import Texts
+from train.sampler import parts_of, plan, stretches
+from train.text import Tokenizer
 
 
 @pytest.fixture(scope="module")
-def texts() -> Texts:
-    return whisper_of("tiny", "random", 0)[1]
+def tokenizer() -> Tokenizer:
+    return load_whisper("tiny", "random", 0)[1]
 
 
-def steps(manifest: Path, texts: Texts, options: Options, split: str = "train") -> Steps:
-    rows = data.opened(manifest).rows(split)
-    found = chosen(rows, texts, noise_classes(rows, options.noise_classes), options)
-    return Steps(found.examples, Sounds(manifest.parent), texts, options, 80)
+def steps(manifest: Path, tokenizer: Tokenizer, options: Options, split: str = "train") -> Batches:
+    rows = data.rows(data.read(manifest), split)
+    found = select(rows, tokenizer, noise_classes(rows, options.noise_classes), options)
+    return Batches(found.examples, Sounds(manifest.parent), tokenizer, options, 80)
 
 
-def options(**told: object) -> Options:
-    return Options.model_validate({"batch": 4, "max_tokens": 60} | told)
+def options(**given: object) -> Options:
+    return Options.model_validate({"batch": 4, "max_tokens": 60} | given)
 
 
-def ids(made_steps: Steps, epoch: int) -> list[list[str]]:
+def ids(made_steps: Batches, epoch: int) -> list[list[str]]:
     return [
         [made_steps.examples[n].row.id for n in batch]
-        for batch in order(made_steps.examples, epoch, made_steps.options)
+        for batch in plan(made_steps.examples, epoch, made_steps.options).batches
     ]
 
 
-def test_an_epoch_holds_every_row_once_in_an_order_of_its_own(tmp_path: Path, texts: Texts) -> None:
-    held = steps(made(tmp_path, usual()), texts, options())
-    first, second = ids(held, 0), ids(held, 1)
+def test_an_epoch_holds_every_row_once_in_an_order_of_its_own(tmp_path: Path, tokenizer: Tokenizer) -> None:
+    batches = steps(made(tmp_path, usual()), tokenizer, options())
+    first, second = ids(batches, 0), ids(batches, 1)
     assert (
         sorted(name for batch in first for name in batch)
         == sorted(name for batch in second for name in batch)
-        == sorted(example.row.id for example in held.examples)
+        == sorted(example.row.id for example in batches.examples)
     )
     assert first != second
-    assert first == ids(held, 0)
+    assert first == ids(batches, 0)
 
 
-def test_a_batch_goes_in_parts_of_like_length(tmp_path: Path, texts: Texts) -> None:
+def test_a_batch_goes_in_parts_of_like_length(tmp_path: Path, tokenizer: Tokenizer) -> None:
     clips = [Clip(f"clip{n}", seconds=1.0 if n % 2 else 9.5) for n in range(8)]
-    held = steps(made(tmp_path, clips), texts, options(task="single", batch=8))
-    assert [tuple(part.samples.shape) for part in held.parts(0)] == [(4, 16_000), (4, 160_000)]
-    whole = steps(made(tmp_path, clips), texts, options(task="single", batch=8, window="30"))
+    batches = steps(made(tmp_path, clips), tokenizer, options(task="single", batch=8))
+    assert [tuple(part.samples.shape) for part in batches.parts(0)] == [(4, 16_000), (4, 160_000)]
+    whole = steps(made(tmp_path, clips), tokenizer, options(task="single", batch=8, window="30"))
     assert [tuple(part.samples.shape) for part in whole.parts(0)] == [(8, 480_000)]
 
 
@@ -78,88 +82,90 @@ def test_parts_are_the_cheapest_of_all() -> None:
             return sum(3.0 + (end - start) * ordered[end - 1] / 16_000 for start, end in itertools.pairwise(bounds))
 
         cheapest = min(cost(cuts) for count in range(7) for cuts in itertools.combinations(range(1, 7), count))
-        parts = parted(windows, 3.0)
+        parts = parts_of(windows, 3.0)
         assert sorted(place for part in parts for place in part) == list(range(7))
         assert sum(3.0 + len(part) * max(windows[place] for place in part) / 16_000 for part in parts) == pytest.approx(
             cheapest
         )
 
 
-def test_a_batch_holds_the_samples_and_the_targets_of_its_rows(tmp_path: Path, texts: Texts) -> None:
+def test_a_batch_holds_the_samples_and_the_targets_of_its_rows(tmp_path: Path, tokenizer: Tokenizer) -> None:
     clips = {clip.id: clip for clip in usual()}
     by_pcm = {clip.pcm.tobytes(): clip for clip in clips.values()}
-    held = steps(made(tmp_path, list(clips.values())), texts, options())
-    for step in range(held.per_epoch):
+    batches = steps(made(tmp_path, list(clips.values())), tokenizer, options())
+    for step in range(batches.per_epoch):
         found = []
-        for batch in held.parts(step):
-            said = [texts.text(row[row >= 0].tolist()) for row in batch.labels]
+        for batch in batches.parts(step):
+            said = [tokenizer.text(row[row >= 0].tolist()) for row in batch.labels]
             for n, size in enumerate(batch.sizes.tolist()):
                 clip = by_pcm[(batch.samples[n, :size] * 32768).numpy().astype("i2").tobytes()]
                 found.append(clip.id)
                 assert not batch.samples[n, size:].any()
                 assert batch.noise_class[n] == (clip.kind == "noise")
-                assert (n in batch.spoken.tolist() and bool(batch.labels[batch.spoken.tolist().index(n), 0] >= 0)) == (
-                    clip.kind != "noise"
-                )
+                assert (
+                    n in batch.text_index.tolist() and bool(batch.labels[batch.text_index.tolist().index(n), 0] >= 0)
+                ) == (clip.kind != "noise")
                 if clip.transcript:
-                    assert said[batch.spoken.tolist().index(n)] == clip.transcript
-        assert sorted(found) == sorted(ids(held, 0)[step])
-        assert sum(int((part.labels >= 0).sum()) for part in held.parts(step)) == held.parts(step)[0].whole.tokens
+                    assert said[batch.text_index.tolist().index(n)] == clip.transcript
+        assert sorted(found) == sorted(ids(batches, 0)[step])
+        assert (
+            sum(int((part.labels >= 0).sum()) for part in batches.parts(step)) == batches.parts(step)[0].totals.tokens
+        )
 
 
-def test_the_shares_of_several_processes_are_the_whole_batch(tmp_path: Path, texts: Texts) -> None:
-    held = steps(made(tmp_path, usual(train=3)), texts, options(batch=5))
-    for step in range(held.per_epoch):
-        held.rank, held.world = 0, 1
-        whole = held.parts(step)[0].whole
-        held.world = 3
+def test_the_shares_of_several_processes_are_the_whole_batch(tmp_path: Path, tokenizer: Tokenizer) -> None:
+    batches = steps(made(tmp_path, usual(train=3)), tokenizer, options(batch=5))
+    for step in range(batches.per_epoch):
+        batches.rank, batches.world = 0, 1
+        whole = batches.parts(step)[0].totals
+        batches.world = 3
         shares = []
-        for held.rank in range(3):
-            shares.append(held.parts(step))
+        for batches.rank in range(3):
+            shares.append(batches.parts(step))
         assert len({len(parts) for parts in shares}) == 1
         every = [part for parts in shares for part in parts]
-        assert {part.whole for part in every} == {whole}
+        assert {part.totals for part in every} == {whole}
         assert sum(int((part.noise_class != UNTAUGHT).sum()) for part in every) == whole.clips
         assert sum(int((part.labels != UNTAUGHT).sum()) for part in every) == whole.tokens
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_workers_change_nothing(tmp_path: Path, texts: Texts, workers: int) -> None:
-    told = options(spec_augment=True, crop_noise=True, balance=True, augment=("gain", "filter"))
-    held = steps(made(tmp_path, usual()), texts, told)
-    held.waves = Waves(told.augment, None)
-    direct = [part for step in range(2, 6) for part in held.parts(step)]
-    made_ahead = [part for parts in loader(held, range(2, 6), workers, pinned=False) for part in parts]
+def test_workers_change_nothing(tmp_path: Path, tokenizer: Tokenizer, workers: int) -> None:
+    given = options(spec_augment=True, crop_noise=True, balance=True, augment=("gain", "filter"))
+    batches = steps(made(tmp_path, usual()), tokenizer, given)
+    batches.waves = Waves(given.augment, None)
+    direct = [part for step in range(2, 6) for part in batches.parts(step)]
+    made_ahead = [part for parts in loader(batches, range(2, 6), workers, pinned=False) for part in parts]
     for one, two in zip(direct, made_ahead, strict=True):
         assert torch.equal(one.samples, two.samples)
         assert torch.equal(one.spans, two.spans)
         assert torch.equal(one.labels, two.labels)
 
 
-def test_a_balanced_epoch_gives_every_label_the_same_share(tmp_path: Path, texts: Texts) -> None:
+def test_a_balanced_epoch_gives_every_label_the_same_share(tmp_path: Path, tokenizer: Tokenizer) -> None:
     clips = (
         [Clip(f"s{n}") for n in range(2)]
         + [Clip(f"o{n}", transcript="안녕") for n in range(10)]
         + [noise(f"n{n}") for n in range(12)]
     )
-    held = steps(made(tmp_path, clips), texts, options(balance=True))
-    found = Counter(name[0] for batch in ids(held, 0) for name in batch)
+    batches = steps(made(tmp_path, clips), tokenizer, options(balance=True))
+    found = Counter(name[0] for batch in ids(batches, 0) for name in batch)
     assert found == {"s": 8, "o": 8, "n": 8}
-    each = Counter(name for batch in ids(held, 0) for name in batch)
+    each = Counter(name for batch in ids(batches, 0) for name in batch)
     assert each["s0"] == each["s1"] == 4
     assert max(each[f"n{n}"] for n in range(12)) == 1
 
 
-def test_cropped_noise_is_as_long_as_speech_and_moves_with_the_epoch(tmp_path: Path, texts: Texts) -> None:
+def test_cropped_noise_is_as_long_as_speech_and_moves_with_the_epoch(tmp_path: Path, tokenizer: Tokenizer) -> None:
     clips = [Clip("a", seconds=1.0), Clip("b", seconds=1.7), *(noise(f"n{n}", seconds=4.0) for n in range(6))]
-    held = steps(made(tmp_path, clips), texts, options(crop_noise=True))
-    first, second = (stretches(held.examples, epoch, held.options) for epoch in (0, 1))
-    lengths = {example.row.id: count for example, count in zip(held.examples, first[:, 1].tolist(), strict=True)}
+    batches = steps(made(tmp_path, clips), tokenizer, options(crop_noise=True))
+    first, second = (stretches(batches.examples, epoch, batches.options) for epoch in (0, 1))
+    lengths = {example.row.id: count for example, count in zip(batches.examples, first[:, 1].tolist(), strict=True)}
     assert (lengths["a"], lengths["b"]) == (16_000, 27_200)
     assert {lengths[f"n{n}"] for n in range(6)} <= {16_000, 27_200}
-    assert (first.sum(1) <= [example.frames for example in held.examples]).all()
+    assert (first.sum(1) <= [example.frames for example in batches.examples]).all()
     assert not np.array_equal(first, second)
-    assert np.array_equal(first[:, 0] > 0, [example.row.kind == "noise" for example in held.examples])
+    assert np.array_equal(first[:, 0] > 0, [example.row.kind == "noise" for example in batches.examples])
 
 
 def test_what_augments_a_clip_depends_on_its_name_and_the_epoch_alone() -> None:
@@ -187,7 +193,7 @@ def test_the_room_needs_impulse_responses(tmp_path: Path) -> None:
         Waves(("room",), str(tmp_path))
 
 
-def test_rows_that_teach_nothing_are_left_out_with_a_reason(tmp_path: Path, texts: Texts) -> None:
+def test_rows_that_teach_nothing_are_left_out_with_a_reason(tmp_path: Path, tokenizer: Tokenizer) -> None:
     clips = [
         Clip("long", seconds=30.5),
         Clip("silent", transcript=None),
@@ -195,77 +201,85 @@ def test_rows_that_teach_nothing_are_left_out_with_a_reason(tmp_path: Path, text
         Clip("fine"),
         noise("n", seconds=31),
     ]
-    rows = data.opened(made(tmp_path, clips)).rows("train")
-    multi = chosen(rows, texts, ["speech", "noise"], options())
+    rows = data.rows(data.read(made(tmp_path, clips)), "train")
+    multi = select(rows, tokenizer, ["speech", "noise"], options())
     assert multi.left_out == {"speech longer than 30 s": 1, "transcript longer than 60 tokens": 1}
     assert [(example.row.id, example.targets is None, example.frames) for example in multi.examples] == [
         ("fine", False, 24_000),
         ("silent", True, 24_000),
         ("n", True, 480_000),
     ]
-    single = chosen(rows, texts, [], options(task="single"))
+    single = select(rows, tokenizer, [], options(task="single"))
     assert [example.row.id for example in single.examples] == ["fine"]
     assert single.left_out["noise"] == single.left_out["no transcript"] == 1
 
 
-def test_noise_may_be_taught_to_say_nothing(tmp_path: Path, texts: Texts) -> None:
-    rows = data.opened(made(tmp_path, [Clip("a"), noise("n")])).rows("train")
+def test_noise_may_be_taught_to_say_nothing(tmp_path: Path, tokenizer: Tokenizer) -> None:
+    rows = data.rows(data.read(made(tmp_path, [Clip("a"), noise("n")])), "train")
     for task in ("multi", "single"):
         found = {
             example.row.id: example.targets
-            for example in chosen(rows, texts, ["speech", "noise"], options(task=task, noise_text="empty")).examples
+            for example in select(rows, tokenizer, ["speech", "noise"], options(task=task, noise_text="empty")).examples
         }
-        assert found["n"] == (*texts.prompt[1:], texts.end)
+        assert found["n"] == (*tokenizer.prompt[1:], tokenizer.end)
     assert {
-        example.row.id: example.targets for example in chosen(rows, texts, ["speech", "noise"], options()).examples
+        example.row.id: example.targets for example in select(rows, tokenizer, ["speech", "noise"], options()).examples
     }["n"] is None
 
 
-def test_scenes_are_classes_of_their_own_and_unknown_ones_teach_the_head_nothing(tmp_path: Path, texts: Texts) -> None:
-    told = options(noise_classes="scenes")
-    rows = data.opened(made(tmp_path, [Clip("a"), noise("n"), noise("m", scene="Cafe")])).rows("train")
+def test_scenes_are_classes_of_their_own_and_unknown_ones_teach_the_head_nothing(
+    tmp_path: Path, tokenizer: Tokenizer
+) -> None:
+    given = options(noise_classes="scenes")
+    rows = data.rows(data.read(made(tmp_path, [Clip("a"), noise("n"), noise("m", scene="Cafe")])), "train")
     classes = noise_classes(rows, "scenes")
     assert classes == ["speech", "Bus", "Cafe"]
-    found = {example.row.id: example.noise_class for example in chosen(rows, texts, classes, told).examples}
+    found = {example.row.id: example.noise_class for example in select(rows, tokenizer, classes, given).examples}
     assert found == {"a": 0, "n": 1, "m": 2}
     alone = [row for row in rows if row.id != "m"]
-    assert [example.noise_class for example in chosen(alone, texts, noise_classes(alone, "scenes"), told).examples] == [
+    assert [
+        example.noise_class for example in select(alone, tokenizer, noise_classes(alone, "scenes"), given).examples
+    ] == [
         0,
         1,
     ]
-    other = data.opened(made(tmp_path / "other", [noise("x", scene="Park")])).rows("train")
-    assert chosen(other, texts, classes, told).examples[0].noise_class == UNTAUGHT
+    other = data.rows(data.read(made(tmp_path / "other", [noise("x", scene="Park")])), "train")
+    assert select(other, tokenizer, classes, given).examples[0].noise_class == UNTAUGHT
 
 
-def test_a_head_with_one_class_to_learn_is_refused(tmp_path: Path, texts: Texts) -> None:
-    rows = data.opened(made(tmp_path, [Clip("a"), Clip("b")])).rows("train")
+def test_a_head_with_one_class_to_learn_is_refused(tmp_path: Path, tokenizer: Tokenizer) -> None:
+    rows = data.rows(data.read(made(tmp_path, [Clip("a"), Clip("b")])), "train")
     with pytest.raises(PrepError, match=r"2 rows of speech and 0 of noise.*train with --task single"):
-        check(chosen(rows, texts, ["speech", "noise"], options()).examples, options(), "train")
-    check(chosen(rows, texts, [], options(task="single")).examples, options(task="single"), "train")
+        check(select(rows, tokenizer, ["speech", "noise"], options()).examples, options(), "train")
+    check(select(rows, tokenizer, [], options(task="single")).examples, options(task="single"), "train")
 
 
-def test_nothing_to_transcribe_is_refused(tmp_path: Path, texts: Texts) -> None:
-    rows = data.opened(made(tmp_path, [Clip("a", transcript=None), noise("n")])).rows("train")
+def test_nothing_to_transcribe_is_refused(tmp_path: Path, tokenizer: Tokenizer) -> None:
+    rows = data.rows(data.read(made(tmp_path, [Clip("a", transcript=None), noise("n")])), "train")
     with pytest.raises(PrepError, match="no row of the train split has a transcript"):
-        check(chosen(rows, texts, ["speech", "noise"], options()).examples, options(), "train")
-    check(chosen(rows, texts, ["speech", "noise"], options(text_weight=0)).examples, options(text_weight=0), "train")
+        check(select(rows, tokenizer, ["speech", "noise"], options()).examples, options(), "train")
+    check(
+        select(rows, tokenizer, ["speech", "noise"], options(text_weight=0)).examples, options(text_weight=0), "train"
+    )
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_a_damaged_shard_is_one_clear_fault(tmp_path: Path, texts: Texts, workers: int) -> None:
+def test_a_damaged_shard_is_one_clear_fault(tmp_path: Path, tokenizer: Tokenizer, workers: int) -> None:
     manifest = made(tmp_path, usual())
-    held = steps(manifest, texts, options())
+    batches = steps(manifest, tokenizer, options())
     shard = tmp_path / "audio/mixed.tar"
     whole = bytearray(shard.read_bytes())
     whole[5_000::4_000] = bytes(b ^ 255 for b in whole[5_000::4_000])
     shard.write_bytes(whole)
     with pytest.raises(ManifestError, match=r"mixed\.tar|the audio is damaged"):
-        list(loader(held, range(held.per_epoch), workers, pinned=False))
+        list(loader(batches, range(batches.per_epoch), workers, pinned=False))
 
 
 def test_a_manifest_that_was_not_resampled_is_refused(tmp_path: Path) -> None:
-    manifest = made(tmp_path, [Clip("a")])
-    held = data.opened(manifest)
-    data.write(tmp_path / "x.parquet", [next(held.manifest.rows())], Row, {})
+    path = made(tmp_path, [Clip("a")])
+    row = replace(next(data.read(path).rows()), rate_hz=44_100)
+    manifest.write(path, Table.of([row], Row), Table.of([], Drop), Provenance("ingest", {}, 0))
+    with pytest.raises(PrepError, match=r"a is at 44100 Hz, expected 16000: run prep resample \(and prep mix\) first"):
+        data.rows(data.read(path), "train")
     with pytest.raises(ManifestError):
-        data.opened(tmp_path / "absent.parquet")
+        data.read(tmp_path / "absent.parquet")

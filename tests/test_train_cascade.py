@@ -12,13 +12,13 @@ from transformers import GenerationConfig
 from transformers.modeling_outputs import BaseModelOutput
 
 from train import checkpoint, data
-from train.cascade import Cascade, Judged
+from train.cascade import Cascade
 from train.checkpoint import Checkpoint
-from train.data import Sounds
-from train.decode import decoded
+from train.data import Prediction, Sounds
+from train.decode import decode
 from train.features import LogMel
-from train.keywords import Finder
-from train.model import whisper_of
+from train.model import load_whisper
+from train.text import KeywordMatcher
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +28,7 @@ def manifest(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def held(manifest: Path) -> Checkpoint:
-    """A tiny model that has learnt a little, so that the gate stops some clips and texts differ."""
+    """A tiny model that has learnt a little, so that the gate stops some clips and tokenizer differ."""
     words = ("--steps", 60, "--lr", 3e-3, "--batch", 8, "--interpolation", 0, "--save-every", 60)
     answer = command("train", manifest.parent, "--manifest", manifest, "--out", "run", *TINY, *words)
     assert answer.code == 0, answer.err
@@ -36,11 +36,16 @@ def held(manifest: Path) -> Checkpoint:
 
 
 def cascade(held: Checkpoint, threshold: float | None, *, ungated: bool = False) -> Cascade:
-    return Cascade(held.detector, held.texts, Finder(held.lexicon), "auto", threshold, 60, torch.device("cpu"), ungated)
+    return Cascade(
+        held.detector, held.tokenizer, KeywordMatcher(held.lexicon), "auto", threshold, 60, torch.device("cpu"), ungated
+    )
 
 
-def judged(judge: Cascade, manifest: Path, batch: int = 3) -> dict[str, Judged]:
-    return {clip.id: clip for clip in judge.judged(data.opened(manifest).rows("test"), Sounds(manifest.parent), batch)}
+def judged(judge: Cascade, manifest: Path, batch: int = 3) -> dict[str, Prediction]:
+    return {
+        clip.id: clip
+        for clip in judge.predictions(data.rows(data.read(manifest), "test"), Sounds(manifest.parent), batch)
+    }
 
 
 def middle(held: Checkpoint, manifest: Path) -> float:
@@ -81,7 +86,7 @@ def test_the_encoder_runs_once_and_the_decoder_only_for_what_passes(held: Checkp
 def test_a_threshold_above_everything_never_calls_the_decoder(
     held: Checkpoint, manifest: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("train.cascade.decoded", None)
+    monkeypatch.setattr("train.cascade.decode", None)
     assert {clip.decision for clip in judged(cascade(held, 1.1), manifest).values()} == {"noise"}
 
 
@@ -103,52 +108,54 @@ def test_the_size_of_a_batch_changes_no_decision(held: Checkpoint, manifest: Pat
 
 
 def test_decoding_is_what_generate_does_greedily() -> None:
-    whisper, texts = whisper_of("tiny", "random", 0)
+    whisper, tokenizer = load_whisper("tiny", "random", 0)
     with torch.no_grad():
         for parameter in whisper.parameters():
             parameter.mul_(4)  # weights so large say something else of every clip
     hidden = 3 * torch.randn(8, 50, 64, generator=torch.Generator().manual_seed(0))
-    special = [token for token in range(256, whisper.config.vocab_size) if token != texts.end]
+    special = [token for token in range(256, whisper.config.vocab_size) if token != tokenizer.end]
     config = GenerationConfig(
-        max_new_tokens=40, do_sample=False, num_beams=1, pad_token_id=texts.end, eos_token_id=texts.end
+        max_new_tokens=40, do_sample=False, num_beams=1, pad_token_id=tokenizer.end, eos_token_id=tokenizer.end
     )
-    config.suppress_tokens, config.decoder_start_token_id = special, texts.prompt[0]
+    config.suppress_tokens, config.decoder_start_token_id = special, tokenizer.prompt[0]
     generate = super(
         type(whisper).__mro__[1], whisper
     ).generate  # transformers' greedy search, without Whisper's own long-form logic
-    prompt = torch.tensor(texts.prompt).repeat(len(hidden), 1)
+    prompt = torch.tensor(tokenizer.prompt).repeat(len(hidden), 1)
     ids = generate(
         encoder_outputs=BaseModelOutput(last_hidden_state=hidden), decoder_input_ids=prompt, generation_config=config
     )
-    wanted = [texts.text(row[len(texts.prompt) :].tolist()) for row in ids]
-    assert [said.text for said in decoded(whisper, hidden, texts, 40)] == wanted
+    wanted = [tokenizer.text(row[len(tokenizer.prompt) :].tolist()) for row in ids]
+    assert [each.text for each in decode(whisper, hidden, tokenizer, 40)] == wanted
     assert len(set(wanted)) > 1
 
 
 def test_a_clip_that_is_done_waits_for_the_others_and_changes_no_more() -> None:
-    whisper, texts = whisper_of("tiny", "random", 0)
+    whisper, tokenizer = load_whisper("tiny", "random", 0)
     chance = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for parameter in whisper.parameters():
             parameter.mul_(4)
-        whisper.model.decoder.embed_tokens.weight[texts.end].normal_(0, 0.1, generator=chance)  # so that some end soon
+        whisper.model.decoder.embed_tokens.weight[tokenizer.end].normal_(
+            0, 0.1, generator=chance
+        )  # so that some end soon
     hidden = 3 * torch.randn(8, 50, 64, generator=chance)
-    together = decoded(whisper, hidden, texts, 40)
-    alone = [decoded(whisper, hidden[n : n + 1], texts, 40)[0] for n in range(len(hidden))]
-    assert [said.text for said in together] == [said.text for said in alone]
-    assert [said.confidence for said in together] == pytest.approx([said.confidence for said in alone], rel=1e-4)
-    assert len({len(said.text) for said in alone}) > 1
+    together = decode(whisper, hidden, tokenizer, 40)
+    alone = [decode(whisper, hidden[n : n + 1], tokenizer, 40)[0] for n in range(len(hidden))]
+    assert [each.text for each in together] == [each.text for each in alone]
+    assert [each.confidence for each in together] == pytest.approx([each.confidence for each in alone], rel=1e-4)
+    assert len({len(each.text) for each in alone}) > 1
 
 
 def test_text_and_confidence_are_those_of_naive_decoding_without_a_cache(held: Checkpoint, manifest: Path) -> None:
-    whisper, texts = held.detector.whisper, held.texts
-    for row in data.opened(manifest).rows("test")[:6]:
+    whisper, tokenizer = held.detector.whisper, held.tokenizer
+    for row in data.rows(data.read(manifest), "test")[:6]:
         samples = torch.from_numpy(data.samples(Sounds(manifest.parent).pcm(row)))[None, :16_000]
         with torch.inference_mode():
             hidden = held.detector.encoded(LogMel(80)(samples))
-            said = decoded(whisper, hidden, texts, 60)[0]
-            ids, told = list(texts.prompt), []
-            while len(told) < 60 and ids[-1] != texts.end:
+            each = decode(whisper, hidden, tokenizer, 60)[0]
+            ids, told = list(tokenizer.prompt), []
+            while len(told) < 60 and ids[-1] != tokenizer.end:
                 logits = whisper.proj_out(
                     whisper.model.decoder(torch.tensor([ids]), encoder_hidden_states=hidden).last_hidden_state
                 )[0, -1]
@@ -156,8 +163,8 @@ def test_text_and_confidence_are_those_of_naive_decoding_without_a_cache(held: C
                 shares = logits.softmax(-1)
                 ids.append(int(shares.argmax()))
                 told.append(float(shares.max()))
-        assert said.text == texts.text(ids[4:])
-        assert said.confidence == pytest.approx(float(np.exp(np.mean(np.log(told)))), rel=1e-4)
+        assert each.text == tokenizer.text(ids[4:])
+        assert each.confidence == pytest.approx(float(np.exp(np.mean(np.log(told)))), rel=1e-4)
 
 
 def test_a_damaged_copy_of_a_checkpoint_is_refused(held: Checkpoint, manifest: Path, tmp_path: Path) -> None:

@@ -14,8 +14,8 @@ from train_samples import ROOT, command, environment
 
 from pipeline.core.errors import RecipeError
 from pipeline.corpora.lexicon import Lexicon
-from train import cli, keywords, options
-from train.keywords import Finder
+from train import cli, options
+from train.text import KeywordMatcher, lexicon_as_toml, read_lexicon
 from train.tiny import make
 
 WORDS = Lexicon({"살려주세요": "saveme", "도와주세요": "helpme", "도와줘": "helpme"}, "others")
@@ -100,36 +100,14 @@ def test_the_files_of_tiny_are_those_that_its_script_writes(tmp_path: Path, monk
     ],
 )
 def test_texts_become_keywords(text: str | None, exact: str, tolerant: str) -> None:
-    assert Finder(WORDS).decision(text) == exact
-    assert Finder(WORDS, tolerance=0.2).decision(text) == tolerant
+    assert KeywordMatcher(WORDS).decision(text) == exact
+    assert KeywordMatcher(WORDS, tolerance=0.2).decision(text) == tolerant
 
 
 def test_a_lexicon_in_a_checkpoint_reads_back_the_same(tmp_path: Path) -> None:
     odd = Lexicon({**WORDS.spellings, "help": 'help "me"'}, "others")
-    (tmp_path / "lexicon.toml").write_text(keywords.as_toml(odd), encoding="utf-8")
-    assert keywords.read(tmp_path / "lexicon.toml") == odd
-
-
-def test_only_data_opens_manifests_and_sounds() -> None:
-    allowed = {"data.py": {"manifest", "store", "dsp", "table"}}
-    for path in sorted((ROOT / "train").rglob("*.py")):
-        found = {
-            name.split(".")[1]
-            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
-            for name in _imported(node)
-            if name.startswith("pipeline.")
-        }
-        assert found & {"manifest", "store", "dsp", "table"} <= allowed.get(path.name, set()), path.name
-
-
-def _imported(node: ast.AST) -> list[str]:
-    if isinstance(node, ast.ImportFrom) and node.module:
-        return (
-            [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-            if node.module == "pipeline"
-            else [node.module]
-        )
-    return [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+    (tmp_path / "lexicon.toml").write_text(lexicon_as_toml(odd), encoding="utf-8")
+    assert read_lexicon(tmp_path / "lexicon.toml") == odd
 
 
 def test_the_loop_is_read_on_a_screen_and_a_half() -> None:

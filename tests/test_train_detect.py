@@ -11,11 +11,9 @@ import pytest
 import soundfile as sf
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from train_samples import TINY, Clip, command, made, noise, usual
+from train_samples import TINY, Clip, command, made, noise, predictions, usual
 
 from pipeline.core.errors import PrepError
-from train import data
-from train.cascade import Judged
 from train.detect import Events, Window, pipe, windows
 
 SECONDS, HOP = 1.5, 0.5
@@ -54,7 +52,7 @@ def test_windows_are_the_same_however_the_stream_is_cut(total: int, length: int,
 def test_an_event_keeps_others_away_for_the_refractory_time() -> None:
     events = Events(["saveme", "helpme"], refractory=10)
     told = [(0, "others"), (2, "saveme"), (4, "helpme"), (11, "saveme"), (12, "helpme"), (13, "noise"), (22, "saveme")]
-    assert [start for start, word in told if events.new(Window(start, np.zeros(1, np.int16)), word)] == [2, 12, 22]
+    assert [start for start, word in told if events.is_new(Window(start, np.zeros(1, np.int16)), word)] == [2, 12, 22]
 
 
 def lines(folder: Path, *words: object, stdin: bytes = b"") -> list[dict[str, object]]:
@@ -91,7 +89,7 @@ def test_the_stream_decides_what_evaluate_decides_on_its_windows(folder: Path, t
     made(tmp_path, cut)
     words = ("--manifest", "mixed.parquet", "--checkpoint", folder / "run/last", "--threshold", 0.5, "--out", "x")
     assert command("evaluate", tmp_path, *words).code == 0
-    clips = data.read(tmp_path / "x/predictions.parquet", Judged)[0]
+    clips = predictions(tmp_path / "x")
     assert [(line["keyword"], line["text"]) for line in stream] == [(clip.decision, clip.text) for clip in clips]
     assert [line["p_speech"] for line in stream] == pytest.approx([clip.p_speech for clip in clips], abs=1e-5)
     assert len({line["keyword"] for line in stream}) > 1

@@ -7,19 +7,22 @@ import json
 import math
 import re
 import shutil
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
 import jiwer
+import pandas as pd
 import pytest
 from scipy import stats
 from sklearn import metrics as reference
-from train_samples import TINY, Clip, command, made, noise, usual
+from train_samples import TINY, Clip, command, made, noise, predictions, usual
 
+import train
+from pipeline.core.errors import ManifestError
 from pipeline.corpora import lexicon
 from train import data, report
-from train.cascade import Judged
+from train.data import Prediction
 
 CALLS = ("helpme", "saveme")
 
@@ -52,43 +55,63 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def told(folder: Path) -> dict[str, Any]:
+def answer(folder: Path) -> dict[str, Any]:
     return json.loads((folder / "runs/multi/evaluate-test/metrics.json").read_text())
 
 
 @pytest.fixture(scope="module")
-def clips(folder: Path) -> list[Judged]:
-    return data.read(folder / "runs/multi/evaluate-test/predictions.parquet", Judged)[0]
+def clips(folder: Path) -> list[Prediction]:
+    return predictions(folder / "runs/multi/evaluate-test")
 
 
-def test_there_is_a_line_for_every_clip_in_the_manifests_order(folder: Path, clips: list[Judged]) -> None:
-    rows = data.opened(folder / "mixed.parquet").rows("test")
+def test_there_is_a_line_for_every_clip_in_the_manifests_order(folder: Path, clips: list[Prediction]) -> None:
+    rows = data.rows(data.read(folder / "mixed.parquet"), "test")
     assert [clip.id for clip in clips] == [row.id for row in rows]
     assert [clip.truth for clip in clips] == ["noise" if row.kind == "noise" else row.keyword for row in rows]
     assert {clip.id for clip in clips if clip.cut} == {"test/long"}
     assert next(clip.seconds for clip in clips if clip.cut) == 30
 
 
+def test_predictions_open_as_a_frame_with_arrow_types(folder: Path, clips: list[Prediction], tmp_path: Path) -> None:
+    frame = train.predictions(folder / "runs/multi/evaluate-test")
+    assert list(frame.columns) == [field.name for field in fields(Prediction)]
+    assert all(isinstance(dtype, pd.ArrowDtype) for dtype in frame.dtypes)
+    assert isinstance(frame.index, pd.RangeIndex)
+    assert frame["id"].tolist() == [clip.id for clip in clips]
+    by_truth = frame.groupby("truth")["passed"].sum()
+    assert by_truth["noise"] == sum(clip.passed for clip in clips if clip.truth == "noise")
+    assert train.predictions(folder / "runs/multi/evaluate-test/predictions.parquet").equals(frame)
+    for path, message in {
+        tmp_path / "none": "none: cannot be read",
+        folder
+        / "mixed.parquet": "no predictions of this version .lacks the columns speech_like, seconds, .*run evaluate again",
+    }.items():
+        with pytest.raises(ManifestError, match=message):
+            train.predictions(path)
+
+
 @pytest.mark.parametrize("name", ["three_class", "four_class"])
-def test_the_class_scores_are_those_of_the_predictions(told: dict[str, Any], clips: list[Judged], name: str) -> None:
+def test_the_class_scores_are_those_of_the_predictions(
+    answer: dict[str, Any], clips: list[Prediction], name: str
+) -> None:
     known = [clip for clip in clips if clip.truth and (name == "four_class" or clip.truth != "noise")]
     truth, decided = [str(clip.truth) for clip in known], [clip.decision for clip in known]
     labels = ["helpme", "saveme", "others", "noise"]
-    assert told[name]["clips"] == len(known) == (19 if name == "four_class" else 12)
-    assert told[name]["accuracy"]["value"] == pytest.approx(reference.accuracy_score(truth, decided))
+    assert answer[name]["clips"] == len(known) == (19 if name == "four_class" else 12)
+    assert answer[name]["accuracy"]["value"] == pytest.approx(reference.accuracy_score(truth, decided))
     scored = [label for label in labels[: 4 if name == "four_class" else 3] if label in {*truth, *decided}]
     wanted = reference.f1_score(truth, decided, labels=scored, average="macro", zero_division=0)
-    assert told[name]["macro_f1"]["value"] == pytest.approx(wanted)
-    assert told[name]["confusion"] == reference.confusion_matrix(truth, decided, labels=labels).tolist()
-    score = told[name]["accuracy"]
+    assert answer[name]["macro_f1"]["value"] == pytest.approx(wanted)
+    assert answer[name]["confusion"] == reference.confusion_matrix(truth, decided, labels=labels).tolist()
+    score = answer[name]["accuracy"]
     assert score["low"] <= score["value"] <= score["high"]
 
 
-def test_alarms_and_misses_are_counted_by_hand(told: dict[str, Any], clips: list[Judged]) -> None:
+def test_alarms_and_misses_are_counted_by_hand(answer: dict[str, Any], clips: list[Prediction]) -> None:
     negatives = [clip for clip in clips if clip.truth in ("noise", "others")]
     hours = sum(clip.seconds for clip in negatives) / 3600
     false = sum(clip.decision in CALLS for clip in negatives)
-    found = told["alarms"]
+    found = answer["alarms"]
     assert found["negative_hours"] == pytest.approx(hours)
     assert hours * 3600 == pytest.approx(4 * 1.8 + 4 * 2 + 2 * 3 + 30)
     assert found["false_alarms"] == false
@@ -99,7 +122,7 @@ def test_alarms_and_misses_are_counted_by_hand(told: dict[str, Any], clips: list
     assert found["wrong_call"] == sum(clip.decision in CALLS and clip.decision != clip.truth for clip in calls)
 
 
-def test_noise_is_scored_in_domain_and_out_of_it_apart(told: dict[str, Any], clips: list[Judged]) -> None:
+def test_noise_is_scored_in_domain_and_out_of_it_apart(answer: dict[str, Any], clips: list[Prediction]) -> None:
     parts = {
         "in_domain": [clip for clip in clips if clip.corpus == "cochlscene"],
         "out_of_domain": [clip for clip in clips if clip.corpus == "ms-snsd"],
@@ -107,23 +130,25 @@ def test_noise_is_scored_in_domain_and_out_of_it_apart(told: dict[str, Any], cli
     }
     speech = [clip for clip in clips if clip.truth in (*CALLS, "others")]
     for name, part in parts.items():
-        assert told["noise"][name]["clips"] == len(part)
-        assert told["noise"][name]["accuracy"]["value"] == pytest.approx(
+        assert answer["noise"][name]["clips"] == len(part)
+        assert answer["noise"][name]["accuracy"]["value"] == pytest.approx(
             sum(not clip.passed for clip in part) / len(part)
         )
         truth = [1] * len(part) + [0] * len(speech)
         wanted = reference.f1_score(truth, [int(not clip.passed) for clip in (*part, *speech)])
-        assert told["noise"][name]["f1"]["value"] == pytest.approx(wanted)
+        assert answer["noise"][name]["f1"]["value"] == pytest.approx(wanted)
 
 
-def test_the_character_error_rate_is_jiwers(told: dict[str, Any], clips: list[Judged]) -> None:
+def test_the_character_error_rate_is_jiwers(answer: dict[str, Any], clips: list[Prediction]) -> None:
     pairs = [(clip.text, clip.transcript) for clip in clips if clip.text is not None and clip.transcript]
     wanted = jiwer.cer([lexicon.normalised(true) for _, true in pairs], [lexicon.normalised(said) for said, _ in pairs])
-    assert told["cer"]["decoded"]["value"] == pytest.approx(wanted)
-    assert told["cer"]["decoded"]["clips"] == len(pairs)
+    assert answer["cer"]["decoded"]["value"] == pytest.approx(wanted)
+    assert answer["cer"]["decoded"]["clips"] == len(pairs)
 
 
-def test_the_threshold_is_that_of_dev_and_written_down(folder: Path, told: dict[str, Any], clips: list[Judged]) -> None:
+def test_the_threshold_is_that_of_dev_and_written_down(
+    folder: Path, answer: dict[str, Any], clips: list[Prediction]
+) -> None:
     assert (
         command(
             "evaluate",
@@ -138,36 +163,36 @@ def test_the_threshold_is_that_of_dev_and_written_down(folder: Path, told: dict[
         ).code
         == 0
     )
-    dev = data.read(folder / "runs/multi/evaluate-dev/predictions.parquet", Judged)[0]
-    threshold = told["gate"]["threshold"]
+    dev = predictions(folder / "runs/multi/evaluate-dev")
+    threshold = answer["gate"]["threshold"]
     right = (
         sum(clip.p_speech >= threshold for clip in dev if clip.truth != "noise") / 9,
         sum(clip.p_speech < threshold for clip in dev if clip.truth == "noise") / 3,
     )
-    assert (told["gate"]["dev"]["speech_passed"], told["gate"]["dev"]["noise_stopped"]) == (
+    assert (answer["gate"]["dev"]["speech_passed"], answer["gate"]["dev"]["noise_stopped"]) == (
         pytest.approx(right[0]),
         pytest.approx(right[1]),
     )
-    assert "chosen on dev" in told["gate"]["source"]
+    assert "chosen on dev" in answer["gate"]["source"]
     assert [clip.passed for clip in clips] == [clip.p_speech >= threshold for clip in clips]
 
 
-def test_the_curve_is_what_each_threshold_would_do(told: dict[str, Any], clips: list[Judged]) -> None:
+def test_the_curve_is_what_each_threshold_would_do(answer: dict[str, Any], clips: list[Prediction]) -> None:
     negatives = [clip for clip in clips if clip.truth in ("noise", "others")]
-    for point in told["curve"]["points"]:
+    for point in answer["curve"]["points"]:
         alarms = sum(clip.ungated_decision in CALLS and clip.p_speech >= point["threshold"] for clip in negatives)
         assert point["false_alarms"] == alarms
-    assert [point["dev_per_hour"] for point in told["operating_points"]] == [1.0, 10.0]
+    assert [point["dev_per_hour"] for point in answer["operating_points"]] == [1.0, 10.0]
 
 
-def test_parts_add_up_to_the_whole(told: dict[str, Any]) -> None:
-    assert sum(part["clips"] for part in told["by"]["keyword"]) == told["four_class"]["clips"]
-    assert sum(part["false_alarms"] for part in told["by"]["corpus"]) == told["alarms"]["false_alarms"]
-    assert [part["value"] for part in told["by"]["snr_db"]] == ["10"]
+def test_parts_add_up_to_the_whole(answer: dict[str, Any]) -> None:
+    assert sum(part["clips"] for part in answer["by"]["keyword"]) == answer["four_class"]["clips"]
+    assert sum(part["false_alarms"] for part in answer["by"]["corpus"]) == answer["alarms"]["false_alarms"]
+    assert [part["value"] for part in answer["by"]["snr_db"]] == ["10"]
 
 
-def test_the_cost_says_what_the_gate_spares(told: dict[str, Any], clips: list[Judged]) -> None:
-    cost = told["cost"]
+def test_the_cost_says_what_the_gate_spares(answer: dict[str, Any], clips: list[Prediction]) -> None:
+    cost = answer["cost"]
     assert cost["decoder_skipped"] == pytest.approx(1 - sum(clip.passed for clip in clips) / len(clips))
     assert cost["parameters_added"] == 64 * 2 + 2
     assert cost["real_time_factor_without_gate"] >= cost["real_time_factor"] > 0
@@ -204,27 +229,27 @@ def test_a_model_without_a_head_has_no_gate(folder: Path) -> None:
     assert held["curve"]["score"] == "confidence"
 
 
-def test_compare_shows_runs_side_by_side_with_paired_differences(folder: Path, clips: list[Judged]) -> None:
+def test_compare_shows_runs_side_by_side_with_paired_differences(folder: Path, clips: list[Prediction]) -> None:
     runs = ("runs/single/evaluate-test", "runs/multi/evaluate-test")
     answer = command("evaluate", folder, "compare", *runs)
     assert answer.code == 0, answer.err
     assert "as in Table II " in answer.out
     assert "multi (multi) - single (single)" in answer.out
-    told = command("evaluate", folder, "compare", *runs, "--json").json()
-    one, two = (run["accuracy"]["value"] for run in told["runs"])
-    found = told["differences"][0]["accuracy"]
+    answer = command("evaluate", folder, "compare", *runs, "--json").json()
+    one, two = (run["accuracy"]["value"] for run in answer["runs"])
+    found = answer["differences"][0]["accuracy"]
     assert found["value"] == pytest.approx(two - one)
     assert found["low"] <= found["value"] <= found["high"]
     same = command("evaluate", folder, "compare", runs[0], runs[0], "--json").json()["differences"][0]
     assert {key: same["miss_rate"][key] for key in ("value", "low", "high")} == {"value": 0, "low": 0, "high": 0}
 
 
-def test_the_same_evaluation_twice_is_the_same_but_for_the_clock(folder: Path, told: dict[str, Any]) -> None:
+def test_the_same_evaluation_twice_is_the_same_but_for_the_clock(folder: Path, answer: dict[str, Any]) -> None:
     again = command(
         "evaluate", folder, "--manifest", "mixed.parquet", "--checkpoint", "runs/multi/last", "--out", "again", "--json"
     ).json()
     assert {name: value for name, value in again.items() if name != "cost"} == {
-        name: value for name, value in told.items() if name != "cost"
+        name: value for name, value in answer.items() if name != "cost"
     }
 
 
@@ -287,17 +312,17 @@ def test_one_class_alone_and_no_dev_are_judged_for_what_they_are(folder: Path, t
     )
 
 
-def test_the_page_shows_the_scores_and_confusions_that_were_written(folder: Path, told: dict[str, Any]) -> None:
+def test_the_page_shows_the_scores_and_confusions_that_were_written(folder: Path, answer: dict[str, Any]) -> None:
     page = (folder / "runs/multi/evaluate-test/report.html").read_text(encoding="utf-8")
     plain = " ".join(html.unescape(re.sub(r"<[^>]+>", " ", page[page.index("</style>") :])).split())
-    assert f"{100 * told['four_class']['accuracy']['value']:.1f}" in plain
-    assert f"Missed calls {told['alarms']['missed']} of {told['alarms']['calls']}" in plain
-    for label, counts in zip(told["four_class"]["labels"], told["four_class"]["confusion"], strict=True):
+    assert f"{100 * answer['four_class']['accuracy']['value']:.1f}" in plain
+    assert f"Missed calls {answer['alarms']['missed']} of {answer['alarms']['calls']}" in plain
+    for label, counts in zip(answer["four_class"]["labels"], answer["four_class"]["confusion"], strict=True):
         assert f"{label} {' '.join(map(str, counts))}" in plain
     assert page.count('class="chart"') == 2
 
 
-def test_the_worst_mistakes_are_mistakes_surest_first(clips: list[Judged]) -> None:
+def test_the_worst_mistakes_are_mistakes_surest_first(clips: list[Prediction]) -> None:
     groups = dict(report.worst(clips, CALLS))
     assert groups
     for kind, found in groups.items():
@@ -317,7 +342,7 @@ def test_the_worst_mistakes_are_mistakes_surest_first(clips: list[Judged]) -> No
     ]
 
 
-def test_the_page_keeps_to_the_licence_unless_told_otherwise(folder: Path, clips: list[Judged]) -> None:
+def test_the_page_keeps_to_the_licence_unless_told_otherwise(folder: Path, clips: list[Prediction]) -> None:
     wrong = {clip.id for _, found in report.worst(clips, CALLS) for clip in found if clip.corpus == "aihub"}
     assert wrong
     page = (folder / "runs/multi/evaluate-test/report.html").read_text(encoding="utf-8")
@@ -337,9 +362,9 @@ def test_compare_writes_a_page_of_the_runs(folder: Path) -> None:
     runs = ("runs/single/evaluate-test", "runs/multi/evaluate-test")
     assert command("evaluate", folder, "compare", *runs, "--out", "two.html").code == 0
     page = (folder / "two.html").read_text(encoding="utf-8")
-    told = command("evaluate", folder, "compare", *runs, "--json").json()
+    answer = command("evaluate", folder, "compare", *runs, "--json").json()
     assert "multi (multi) - single (single)" in page
-    assert all(f"{100 * run['accuracy']['value']:.1f}" in page for run in told["runs"])
+    assert all(f"{100 * run['accuracy']['value']:.1f}" in page for run in answer["runs"])
     assert page.count('class="chart"') == 2
 
 

@@ -9,7 +9,7 @@ from transformers import WhisperFeatureExtractor
 
 from pipeline.core import keys
 from train.features import LONGEST, LogMel, masked, real_positions, window_of
-from train.model import whisper_of
+from train.model import load_whisper
 
 
 def waves() -> list[np.ndarray]:
@@ -69,7 +69,7 @@ def test_real_positions_are_those_of_transformers_own_mask(frames: int) -> None:
     mask = extract(
         np.ones(frames, "f4"), sampling_rate=16_000, return_attention_mask=True, return_tensors="pt"
     ).attention_mask
-    whisper, _ = whisper_of("tiny", "random", 0)
+    whisper, _ = load_whisper("tiny", "random", 0)
     assert int(real_positions(torch.tensor(frames))) == int(whisper._get_feat_extract_output_lengths(mask.sum(-1))[0])
 
 

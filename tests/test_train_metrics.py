@@ -12,7 +12,7 @@ from sklearn import metrics as reference
 
 from pipeline.core import keys
 from train import metrics
-from train.keywords import edits
+from train.text import edit_distance
 
 LABELS = ["helpme", "saveme", "others", "noise"]
 
@@ -59,7 +59,7 @@ def test_the_edit_distance_is_jiwers() -> None:
     ]
     for said, wanted in pairs:
         found = jiwer.process_characters(wanted, said)
-        assert edits(said, wanted) == found.substitutions + found.deletions + found.insertions
+        assert edit_distance(said, wanted) == found.substitutions + found.deletions + found.insertions
 
 
 def test_the_interval_of_independent_clips_is_the_binomial_one() -> None:

@@ -13,55 +13,59 @@ from transformers.models.whisper.modeling_whisper import shift_tokens_right
 
 from pipeline.core import keys
 from pipeline.core.errors import PrepError
-from train.batches import Batch, Whole
+from train.batches import Batch, Totals
 from train.examples import UNTAUGHT
 from train.features import LogMel
 from train.loop import rate
-from train.model import TINY, Detector, interpolate, losses, time_mean, whisper_of
+from train.model import TINY, Detector, interpolate, load_whisper, losses, time_mean
 from train.options import Options
-from train.text import Texts
+from train.text import Tokenizer
 
 
 @pytest.fixture(scope="module")
-def tiny() -> tuple[Detector, Texts]:
-    whisper, texts = whisper_of("tiny", "random", 0)
+def tiny() -> tuple[Detector, Tokenizer]:
+    whisper, tokenizer = load_whisper("tiny", "random", 0)
     torch.manual_seed(0)
-    return Detector(whisper, ["speech", "noise"]).eval(), texts
+    return Detector(whisper, ["speech", "noise"]).eval(), tokenizer
 
 
-def batch(texts: Texts, transcripts: list[str | None], sizes: list[int], window: int, classes: list[int]) -> Batch:
+def batch(
+    tokenizer: Tokenizer, transcripts: list[str | None], sizes: list[int], window: int, classes: list[int]
+) -> Batch:
     """Put together by hand, by other means than train.batches."""
     wave = keys.rng(0, "wave").normal(0, 0.1, (len(sizes), window)).astype("f4")
     for row, size in zip(wave, sizes, strict=True):
         row[size:] = 0
     said = [n for n, text in enumerate(transcripts) if text is not None]
     tokens = [
-        torch.tensor([*texts.prompt, *texts.tokenizer(transcripts[n], add_special_tokens=False).input_ids, texts.end])
+        torch.tensor(
+            [*tokenizer.prompt, *tokenizer.hf(transcripts[n], add_special_tokens=False).input_ids, tokenizer.end]
+        )
         for n in said
     ]
     whole = torch.nn.utils.rnn.pad_sequence(tokens, batch_first=True, padding_value=UNTAUGHT)
     labels = whole[:, 1:]
     return Batch(
-        Whole(0, 0, clips=sum(found >= 0 for found in classes), tokens=int((labels >= 0).sum())),
-        heard=len(sizes),
+        Totals(0, 0, clips=sum(found >= 0 for found in classes), tokens=int((labels >= 0).sum())),
+        clips=len(sizes),
         samples=torch.from_numpy(wave),
         sizes=torch.tensor(sizes),
         noise_class=torch.tensor(classes),
-        spoken=torch.tensor(said),
-        inputs=torch.where(whole < 0, texts.end, whole)[:, :-1],
+        text_index=torch.tensor(said),
+        inputs=torch.where(whole < 0, tokenizer.end, whole)[:, :-1],
         labels=labels,
         spans=torch.zeros(len(sizes), 0, 4, dtype=torch.long),
     )
 
 
-def test_the_encoder_is_whispers_own_at_30_s(tiny: tuple[Detector, Texts]) -> None:
+def test_the_encoder_is_whispers_own_at_30_s(tiny: tuple[Detector, Tokenizer]) -> None:
     mel = torch.randn(2, 80, 3000, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
         wanted = tiny[0].whisper.model.encoder(mel).last_hidden_state
         assert torch.allclose(tiny[0].encoded(mel), wanted, atol=1e-6)
 
 
-def test_the_time_mean_is_over_real_positions_alone(tiny: tuple[Detector, Texts]) -> None:
+def test_the_time_mean_is_over_real_positions_alone(tiny: tuple[Detector, Tokenizer]) -> None:
     hidden, sizes = torch.randn(3, 50, 8), [16_000, 321, 1]
     found = time_mean(hidden, torch.tensor(sizes))
     for clip, (size, count) in enumerate(zip(sizes, (50, 2, 1), strict=True)):
@@ -70,7 +74,7 @@ def test_the_time_mean_is_over_real_positions_alone(tiny: tuple[Detector, Texts]
         assert torch.allclose(found[clip], sum(hidden[clip, position] for position in real) / count, atol=1e-6)
 
 
-def test_padding_moves_the_head_only_where_it_is_pooled_in(tiny: tuple[Detector, Texts]) -> None:
+def test_padding_moves_the_head_only_where_it_is_pooled_in(tiny: tuple[Detector, Tokenizer]) -> None:
     hidden = torch.randn(1, 50, 64)
     padded = torch.cat([hidden[:, :25], torch.zeros(1, 25, 64)], dim=1)
     size = torch.tensor([25 * 320])
@@ -79,13 +83,13 @@ def test_padding_moves_the_head_only_where_it_is_pooled_in(tiny: tuple[Detector,
     assert not torch.equal(everything.noise_logits(hidden, size), everything.noise_logits(padded, size))
 
 
-def test_the_losses_are_the_two_cross_entropies_counted_by_hand(tiny: tuple[Detector, Texts]) -> None:
-    detector, texts = tiny
+def test_the_losses_are_the_two_cross_entropies_counted_by_hand(tiny: tuple[Detector, Tokenizer]) -> None:
+    detector, tokenizer = tiny
     made = batch(
-        texts, ["살려주세요", None, "도와줘", None], [30_000, 32_000, 8_000, 16_000], 32_000, [0, 1, 0, UNTAUGHT]
+        tokenizer, ["살려주세요", None, "도와줘", None], [30_000, 32_000, 8_000, 16_000], 32_000, [0, 1, 0, UNTAUGHT]
     )
     with torch.inference_mode():
-        noise_logits, text_logits = detector(LogMel(80)(made.samples), made.sizes, made.spoken, made.inputs)
+        noise_logits, text_logits = detector(LogMel(80)(made.samples), made.sizes, made.text_index, made.inputs)
         found = losses(noise_logits, text_logits, made)
     noise = [-torch.log_softmax(noise_logits[clip].double(), -1)[made.noise_class[clip]] for clip in range(3)]
     words = [
@@ -100,33 +104,33 @@ def test_the_losses_are_the_two_cross_entropies_counted_by_hand(tiny: tuple[Dete
     assert float(weighted) == pytest.approx(0.3 * float(found.noise) + 2.0 * float(found.text))
 
 
-def test_the_text_loss_at_30_s_is_that_of_transformers(tiny: tuple[Detector, Texts]) -> None:
+def test_the_text_loss_at_30_s_is_that_of_transformers(tiny: tuple[Detector, Tokenizer]) -> None:
     """The plain recipe: labels from the tokenizer with its prefix, the start token cut off, padding masked, loss by the model."""
-    detector, texts = tiny
+    detector, tokenizer = tiny
     transcripts = ["살려주세요", "누가 좀 도와주세요"]
-    made = batch(texts, transcripts, [30_000, 64_000], 480_000, [0, 0])
-    tokenizer = WhisperTokenizer.from_pretrained(str(TINY), language="korean", task="transcribe")
-    whole = tokenizer(transcripts, padding=True, return_tensors="pt")
+    made = batch(tokenizer, transcripts, [30_000, 64_000], 480_000, [0, 0])
+    plain = WhisperTokenizer.from_pretrained(str(TINY), language="korean", task="transcribe")
+    whole = plain(transcripts, padding=True, return_tensors="pt")
     labels = whole.input_ids.masked_fill(whole.attention_mask == 0, -100)[:, 1:]
     with torch.inference_mode():
         mel = LogMel(80)(made.samples)
         wanted = detector.whisper(input_features=mel, labels=labels).loss
-        found = losses(*detector(mel, made.sizes, made.spoken, made.inputs), made).text
+        found = losses(*detector(mel, made.sizes, made.text_index, made.inputs), made).text
     assert torch.equal(made.labels, labels)
     assert torch.equal(
-        made.inputs[0, : len(texts.prompt)],
-        shift_tokens_right(labels, texts.end, texts.prompt[0])[0, : len(texts.prompt)],
+        made.inputs[0, : len(tokenizer.prompt)],
+        shift_tokens_right(labels, tokenizer.end, tokenizer.prompt[0])[0, : len(tokenizer.prompt)],
     )
     assert float(found) == pytest.approx(float(wanted), abs=1e-5)
 
 
-def test_targets_are_whispers_control_tokens_then_the_text_then_the_end(tiny: tuple[Detector, Texts]) -> None:
-    texts = tiny[1]
-    words = texts.tokenizer.convert_ids_to_tokens([*texts.prompt, texts.end])
+def test_targets_are_whispers_control_tokens_then_the_text_then_the_end(tiny: tuple[Detector, Tokenizer]) -> None:
+    tokenizer = tiny[1]
+    words = tokenizer.hf.convert_ids_to_tokens([*tokenizer.prompt, tokenizer.end])
     assert words == ["<|startoftranscript|>", "<|ko|>", "<|transcribe|>", "<|notimestamps|>", "<|endoftext|>"]
-    assert texts.targets("  살려   주세요 ") == texts.targets("살려 주세요")
-    assert texts.text(texts.targets("살려 주세요")) == "살려 주세요"
-    assert texts.targets("") == [*texts.prompt[1:], texts.end]
+    assert tokenizer.targets("  살려   주세요 ") == tokenizer.targets("살려 주세요")
+    assert tokenizer.text(tokenizer.targets("살려 주세요")) == "살려 주세요"
+    assert tokenizer.targets("") == [*tokenizer.prompt[1:], tokenizer.end]
 
 
 def test_interpolation_keeps_half_of_the_old_weights_and_writes_them_into_the_model() -> None:
@@ -149,39 +153,39 @@ def test_the_rate_warms_up_and_falls_along_half_a_cosine() -> None:
 
 def test_an_english_only_tokenizer_and_folders_without_a_checkpoint_are_refused(tmp_path: Path) -> None:
     with pytest.raises(PrepError, match="tiny has no weights, train it from random ones with --init random"):
-        whisper_of("tiny", "pretrained", 0)
+        load_whisper("tiny", "pretrained", 0)
     with pytest.raises(
         PrepError, match=f"{tmp_path}: no Whisper checkpoint.*give a folder in the format of transformers"
     ):
-        whisper_of(str(tmp_path), "pretrained", 0)
+        load_whisper(str(tmp_path), "pretrained", 0)
     english = WhisperTokenizer(vocab={"a": 0, "<|endoftext|>": 1, "<|startoftranscript|>": 2}, merges=[])
     with pytest.raises(PrepError, match=r"lacks <\|ko\|>, .*a multilingual Whisper checkpoint is needed"):
-        Texts.of(english, "whisper-tiny.en")
+        Tokenizer.of(english, "whisper-tiny.en")
 
 
-def test_random_weights_are_drawn_by_the_seed(tiny: tuple[Detector, Texts]) -> None:
-    again, other = whisper_of("tiny", "random", 0)[0], whisper_of("tiny", "random", 1)[0]
+def test_random_weights_are_drawn_by_the_seed(tiny: tuple[Detector, Tokenizer]) -> None:
+    again, other = load_whisper("tiny", "random", 0)[0], load_whisper("tiny", "random", 1)[0]
     name = "model.decoder.embed_tokens.weight"
     assert torch.equal(again.state_dict()[name], tiny[0].whisper.state_dict()[name])
     assert not torch.equal(other.state_dict()[name], again.state_dict()[name])
 
 
-def test_a_clip_is_decoded_only_where_it_is_spoken(tiny: tuple[Detector, Texts]) -> None:
-    detector, texts = tiny
-    made = batch(texts, [None, "살려줘", None], [16_000] * 3, 16_000, [1, 0, 1])
+def test_a_clip_is_decoded_only_where_it_is_spoken(tiny: tuple[Detector, Tokenizer]) -> None:
+    detector, tokenizer = tiny
+    made = batch(tokenizer, [None, "살려줘", None], [16_000] * 3, 16_000, [1, 0, 1])
     calls = []
     hook = detector.whisper.model.decoder.register_forward_pre_hook(
         lambda _, args, told: calls.append(told["encoder_hidden_states"].shape[0]), with_kwargs=True
     )
-    detector(LogMel(80)(made.samples), made.sizes, made.spoken, made.inputs)
+    detector(LogMel(80)(made.samples), made.sizes, made.text_index, made.inputs)
     hook.remove()
     assert calls == [1]
 
 
-def test_a_batch_that_teaches_nothing_has_no_loss(tiny: tuple[Detector, Texts]) -> None:
-    detector, texts = tiny
-    made = batch(texts, ["살려줘"], [16_000], 16_000, [UNTAUGHT])
-    made = replace(made, labels=torch.full_like(made.labels, UNTAUGHT), whole=Whole(0, 0, 0, 0))
-    found = losses(*detector(LogMel(80)(made.samples), made.sizes, made.spoken, made.inputs), made)
+def test_a_batch_that_teaches_nothing_has_no_loss(tiny: tuple[Detector, Tokenizer]) -> None:
+    detector, tokenizer = tiny
+    made = batch(tokenizer, ["살려줘"], [16_000], 16_000, [UNTAUGHT])
+    made = replace(made, labels=torch.full_like(made.labels, UNTAUGHT), totals=Totals(0, 0, 0, 0))
+    found = losses(*detector(LogMel(80)(made.samples), made.sizes, made.text_index, made.inputs), made)
     assert (found.noise.item(), found.text.item()) == (0.0, 0.0)
     found.total(Options()).backward()

@@ -30,7 +30,7 @@ def parts(folder: Path, speech: int = 3, noises: int = 5) -> Path:
     rows = [
         _levelled(row, clip)
         for row, clip in zip(
-            sorted(data.opened(path).rows("train"), key=lambda row: row.id),
+            sorted(data.rows(data.read(path), "train"), key=lambda row: row.id),
             sorted(clips, key=lambda clip: clip.id),
             strict=True,
         )
@@ -52,7 +52,7 @@ def _levelled(row: Row, clip: Clip) -> Row:
 
 def mixed(folder: Path, resampled: Path) -> Path:
     """Mixtures of all the speech there, as prep mix would name them, and the noise."""
-    rows = data.opened(resampled).rows("train")
+    rows = data.rows(data.read(resampled), "train")
     speech = [
         replace(row, id=f"{row.id}_snr10_0", kind="mixture", speech_id=row.id) for row in rows if row.kind == "speech"
     ]
@@ -67,7 +67,7 @@ def mixed(folder: Path, resampled: Path) -> Path:
 
 
 def heard(remix: Remix, path: Path, epoch: int) -> dict[str, np.ndarray]:
-    found = {row.id: remix.pcm(row, epoch) for row in data.opened(path).rows("train") if row.kind == "mixture"}
+    found = {row.id: remix.pcm(row, epoch) for row in data.rows(data.read(path), "train") if row.kind == "mixture"}
     assert all(pcm is not None for pcm in found.values())
     return {name: pcm for name, pcm in found.items() if pcm is not None}
 
@@ -75,7 +75,7 @@ def heard(remix: Remix, path: Path, epoch: int) -> dict[str, np.ndarray]:
 def test_noise_is_fresh_in_every_epoch_and_at_the_snr_that_was_asked_for(tmp_path: Path) -> None:
     resampled = parts(tmp_path)
     path = mixed(tmp_path, resampled)
-    remix = Remix(data.opened(path), resampled, 0)
+    remix = Remix(data.read(path), resampled, 0)
     seen = set()
     for epoch in range(4):
         for name, pcm in heard(remix, path, epoch).items():
@@ -89,16 +89,16 @@ def test_noise_is_fresh_in_every_epoch_and_at_the_snr_that_was_asked_for(tmp_pat
 def test_a_draw_depends_on_seed_row_and_epoch_alone(tmp_path: Path) -> None:
     resampled = parts(tmp_path)
     path = mixed(tmp_path, resampled)
-    first, again = Remix(data.opened(path), resampled, 0), Remix(data.opened(path), resampled, 0)
+    first, again = Remix(data.read(path), resampled, 0), Remix(data.read(path), resampled, 0)
     forwards = [heard(first, path, epoch) for epoch in (0, 1, 2)]
     backwards = [heard(again, path, epoch) for epoch in (2, 1, 0)][::-1]
     for one, two in zip(forwards, backwards, strict=True):
         assert all(np.array_equal(pcm, two[name]) for name, pcm in one.items())
-    other = heard(Remix(data.opened(path), resampled, 1), path, 0)
+    other = heard(Remix(data.read(path), resampled, 1), path, 0)
     assert any(not np.array_equal(pcm, other[name]) for name, pcm in forwards[0].items())
     fewer = parts(tmp_path / "fewer", speech=2)
     less = mixed(tmp_path / "fewer", fewer)
-    for name, pcm in heard(Remix(data.opened(less), fewer, 0), less, 1).items():
+    for name, pcm in heard(Remix(data.read(less), fewer, 0), less, 1).items():
         assert np.array_equal(pcm, forwards[1][name])
 
 
@@ -106,17 +106,17 @@ def test_what_it_needs_and_lacks_is_said(tmp_path: Path) -> None:
     resampled = parts(tmp_path)
     path = mixed(tmp_path, resampled)
     with pytest.raises(PrepError, match=r"resampled holds no|holds no mixtures; make it with prep mix"):
-        Remix(data.opened(resampled), resampled, 0)
+        Remix(data.read(resampled), resampled, 0)
     with pytest.raises(PrepError, match=r"no .*absent\.parquet; name the manifest of prep resample with --speech"):
-        Remix(data.opened(path), tmp_path / "absent.parquet", 0)
+        Remix(data.read(path), tmp_path / "absent.parquet", 0)
     with pytest.raises(PrepError, match="lacks those of 1 mixtures, s2_snr10_0 for one"):
-        Remix(data.opened(path), parts(tmp_path / "fewer", speech=2), 0)
+        Remix(data.read(path), parts(tmp_path / "fewer", speech=2), 0)
 
 
 def test_virtual_mixtures_are_rendered(tmp_path: Path) -> None:
     """By hand: round(speech + gain * noise from a start on)."""
     resampled = parts(tmp_path, 1, 1)
-    rows = {row.id: row for row in data.opened(resampled).rows("train")}
+    rows = {row.id: row for row in data.rows(data.read(resampled), "train")}
     speech, other = rows["s0"], rows["n0"]
     row = replace(
         speech,

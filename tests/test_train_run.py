@@ -18,8 +18,8 @@ from train_samples import TINY, Answer, Clip, apart, command, environment, made,
 from transformers import WhisperFeatureExtractor, WhisperForConditionalGeneration, WhisperProcessor
 
 from pipeline.core import keys
-from train import checkpoint
-from train.model import seeded
+from train.folder import clean, replacing_folder
+from train.model import seed_torch
 
 
 def train(folder: Path, manifest: Path, *more: object, out: str = "run") -> Answer:
@@ -58,11 +58,11 @@ def test_three_steps_are_those_of_an_independent_loop(manifest: Path, tmp_path: 
         tmp_path, manifest, "--steps", steps, "--window", 30, "--batch", 12, "--clip-norm", 0, "--weight-decay", 0.1
     )
     assert answer.code == 0, answer.err
-    seeded(0, "weights")
+    seed_torch(0, "weights")
     folder = tmp_path / "run/last"
     processor = WhisperProcessor.from_pretrained(folder, language="korean", task="transcribe")
     whisper = WhisperForConditionalGeneration(WhisperForConditionalGeneration.config_class.from_pretrained(folder))
-    seeded(0, "head")
+    seed_torch(0, "head")
     head = torch.nn.Linear(64, 2)
     clips = [clip for clip in usual(train=3, dev=1, test=1) if clip.split == "train"]
     mel = WhisperFeatureExtractor()(
@@ -94,7 +94,7 @@ def test_three_steps_are_those_of_an_independent_loop(manifest: Path, tmp_path: 
     assert [(line["loss"], line["noise_loss"]) for line in found] == [pytest.approx(pair, abs=2e-4) for pair in told]
     held = weights(folder)
     moved = 0.0
-    seeded(0, "weights")
+    seed_torch(0, "weights")
     fresh = WhisperForConditionalGeneration(whisper.config).state_dict()
     for name, value in whisper.state_dict().items():
         if name in held and not name.startswith("proj_out"):
@@ -172,7 +172,7 @@ def test_a_finished_run_is_left_alone_and_another_is_refused(whole: Path, manife
 
 def test_a_folder_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:
     def write(text: str, *, fail: bool = False) -> None:
-        with checkpoint.replacing_folder(tmp_path / "last") as half:
+        with replacing_folder(tmp_path / "last") as half:
             (half / "file").write_text(text)
             if fail:
                 raise RuntimeError
@@ -182,7 +182,7 @@ def test_a_folder_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:
         write("two", fail=True)
     assert (tmp_path / "last/file").read_text() == "one"
     (tmp_path / "last").rename(tmp_path / ".old-last")  # killed between the two renames
-    checkpoint.clean(tmp_path)
+    clean(tmp_path, ("last", "best"))
     assert (tmp_path / "last/file").read_text() == "one"
     write("three")
     assert [path.name for path in tmp_path.iterdir()] == ["last"]

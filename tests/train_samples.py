@@ -18,11 +18,14 @@ from numpy.typing import NDArray
 
 from pipeline.audio.codec import flac, pcm_hash
 from pipeline.audio.shards import writing
+from pipeline.core import frame as frames
 from pipeline.core import keys, manifest
 from pipeline.core.manifest import Provenance
 from pipeline.core.row import Drop, Row
 from pipeline.core.table import Table
-from train import cli, keywords
+from pipeline.corpora import lexicon as lexicons
+from train import cli, data
+from train.data import Prediction
 
 ROOT = Path(__file__).parents[1]
 RATE_HZ = 16_000
@@ -75,15 +78,15 @@ def usual(train: int = 4, dev: int = 2, test: int = 3) -> list[Clip]:
 
 def made(folder: Path, clips: Sequence[Clip], name: str = "mixed", recipe: dict[str, Any] | None = None) -> Path:
     """Writes the clips to a shard and a manifest beside it."""
-    words = keywords.read(None)
+    lexicon = lexicons.shipped()
     rows = []
     with writing(folder / "audio" / f"{name}.tar") as shard:
         for clip in clips:
             pcm = clip.pcm
             offset, size = shard.put(clip.id.replace("/", "-"), flac(pcm, RATE_HZ))
-            rows.append(_row(clip, pcm, words.keyword(clip.transcript), f"{name}.tar", offset, size))
-    told = {"lexicon": keywords.identity(words)} | (recipe or {})
-    manifest.write(folder / f"{name}.parquet", Table.of(rows, Row), Table.of([], Drop), Provenance("mix", told, 0))
+            rows.append(_row(clip, pcm, lexicon.keyword(clip.transcript), f"{name}.tar", offset, size))
+    options = {"lexicon": lexicons.identity(lexicon)} | (recipe or {})
+    manifest.write(folder / f"{name}.parquet", Table.of(rows, Row), Table.of([], Drop), Provenance("mix", options, 0))
     return folder / f"{name}.parquet"
 
 
@@ -162,6 +165,11 @@ def environment() -> dict[str, str]:
         "PATH": "/usr/bin:/bin",
         "PYTHONIOENCODING": "utf-8",
     }
+
+
+def predictions(folder: Path) -> list[Prediction]:
+    """The predictions that evaluate wrote, in their order."""
+    return list(frames.rows(data.predictions(folder), Prediction))
 
 
 TINY = ("--model", "tiny", "--init", "random", "--batch", 4, "--lr", 1e-3, "--max-tokens", 60)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 
 import numpy as np
 import torch
@@ -13,67 +14,33 @@ from torch import Tensor
 
 from pipeline.core.row import Row
 from train import data
-from train.data import Sounds
-from train.decode import Said, decoded
+from train.data import Prediction, Sounds
+from train.decode import Transcription, decode
 from train.features import LONGEST, RATE_HZ, LogMel, window_of
-from train.keywords import NOISE, Finder
 from train.model import Detector
-from train.text import Texts
+from train.text import NOISE, KeywordMatcher, Tokenizer
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
-    """One clip's fate, and what is known of it: a line of predictions.parquet.
+class Output:
+    """What the cascade makes of a clip.
 
-    truth: its keyword, `noise`, or None where nobody said. seconds: how much was heard (at most 30 s); cut: whether that
-    was not all. p_speech: the head's probability of speech, None without a head; probabilities: of every class of the
-    head. passed: whether it passed the gate. text, confidence: None where it did not. decision: keyword or `noise`. The
-    ungated columns say what would have been without the gate (None where that was not asked). encode_ms, decode_ms: its
-    share of its batch's time.
+    transcription: None where the gate stopped the clip. ungated: the transcription without the gate, None where that was
+    not asked for. encode_s, decode_s: the share of the clip in the time of its batch.
     """
 
-    id: str
-    corpus: str
-    split: str
-    group: str
-    kind: str
-    truth: str | None
-    transcript: str | None
-    scenario: str | None
-    scene: str | None
-    snr_db: float | None
-    speech_like: bool
-    seconds: float
-    cut: bool
     p_speech: float | None
     probabilities: tuple[float, ...]
     passed: bool
-    text: str | None
-    confidence: float | None
-    decision: str
-    ungated_text: str | None
-    ungated_confidence: float | None
-    ungated_decision: str | None
-    encode_ms: float
-    decode_ms: float
-
-
-@dataclass(frozen=True, slots=True)
-class Heard:
-    """What the cascade makes of some samples. said: None where the gate stopped them; ungated: what would have been."""
-
-    p_speech: float | None
-    probabilities: tuple[float, ...]
-    passed: bool
-    said: Said | None
-    ungated: Said | None
+    transcription: Transcription | None
+    ungated: Transcription | None
     encode_s: float
     decode_s: float
 
 
 @dataclass(slots=True)
 class Cost:
-    """Seconds and counts, added up over batches. spared_s: what decoding the stopped clips takes, where that was tried."""
+    """Seconds and counts over all batches. spared_s: the time to decode the stopped clips, where that was tried."""
 
     clips: int = 0
     decoded: int = 0
@@ -83,84 +50,90 @@ class Cost:
     spared_s: float = 0.0
 
 
-@dataclass
+@dataclass(slots=True, eq=False)
 class Cascade:
-    """The cascade with everything fixed. A clip passes where p_speech >= threshold; without a head, or with threshold None, all pass.
+    """A detector with a gate. It runs on batches of clips of one window each, so no clip depends on its neighbours.
 
-    ungated: decode what was stopped as well, apart, so that the trade-off of any threshold is known.
+    threshold: the least p_speech that passes the gate, None for no gate. ungated: also decodes what the gate stopped,
+    apart, to know what other thresholds would do.
     """
 
     detector: Detector
-    texts: Texts
-    finder: Finder
+    tokenizer: Tokenizer
+    matcher: KeywordMatcher
     window: str
     threshold: float | None
     max_tokens: int
     device: torch.device
     ungated: bool = False
     cost: Cost = field(default_factory=Cost)
+    _log_mel: LogMel = field(init=False)
 
     def __post_init__(self) -> None:
         self.detector.to(self.device).eval()
         self._log_mel = LogMel(self.detector.whisper.config.num_mel_bins).to(self.device)
 
-    def judged(self, rows: Sequence[Row], sounds: Sounds, batch: int) -> Iterator[Judged]:
-        """Each row's fate, in order of window and length: a clip's window depends on its own length alone."""
-        frames = [min(row.frames or 0, LONGEST) for row in rows]
-        order = sorted(range(len(rows)), key=lambda n: (frames[n], rows[n].id))
-        for part in _alike(order, [window_of(count, self.window) for count in frames], batch):
-            waves = [data.samples(sounds.pcm(rows[n]))[:LONGEST] for n in part]
-            for n, heard in zip(part, self.heard(waves), strict=True):
-                yield self._fate(rows[n], heard)
+    def predictions(self, rows: Sequence[Row], sounds: Sounds, batch: int) -> Iterator[Prediction]:
+        """The prediction for each row, in order of window and length: a clip's window depends on its own length alone."""
+        frames = {row.id: min(row.frames or 0, LONGEST) for row in rows}
+        by_length = sorted(rows, key=lambda row: (frames[row.id], row.id))
+        for _, group in groupby(by_length, key=lambda row: window_of(frames[row.id], self.window)):
+            alike = list(group)
+            for start in range(0, len(alike), batch):
+                part = alike[start : start + batch]
+                waves = [data.samples(sounds.pcm(row))[:LONGEST] for row in part]
+                for row, output in zip(part, self.run(waves), strict=True):
+                    yield self._prediction(row, output)
 
-    def heard(self, waves: Sequence[NDArray[np.float32]]) -> list[Heard]:
-        """What is made of these samples, float32 [frames] each, at most 30 s and all of one window."""
-        sizes = torch.tensor([len(wave) for wave in waves], device=self.device)
-        start = self._now()
-        hidden, shares = self._encoded(waves, sizes)
-        passed = self._passed(shares, len(waves))
+    def run(self, waves: Sequence[NDArray[np.float32]]) -> list[Output]:
+        """The output for each clip. waves: float32 [frames], at most 30 s each and all of one window."""
+        began = self._now()
+        hidden, probabilities = self._encoded(waves)
+        gate = self.threshold if probabilities else None
+        passed = [gate is None or probabilities[n][0] >= gate for n in range(len(waves))]
         encoded = self._now()
-        said = self._said(hidden, passed)
-        done = self._now()
-        spared = self._said(hidden, [not through for through in passed]) if self.ungated else {}
-        self._count(waves, len(said), encoded - start, done - encoded, self._now() - done)
+        texts = self._decoded(hidden, [n for n, through in enumerate(passed) if through])
+        decoded = self._now()
+        spared = self._decoded(hidden, [n for n, through in enumerate(passed) if self.ungated and not through])
+        cost = self.cost
+        cost.clips += len(waves)
+        cost.decoded += len(texts)
+        cost.seconds += sum(len(wave) for wave in waves) / RATE_HZ
+        cost.encode_s += encoded - began
+        cost.decode_s += decoded - encoded
+        cost.spared_s += self._now() - decoded
         return [
-            Heard(
-                p_speech=shares[n][0] if shares else None,
-                probabilities=tuple(shares[n]) if shares else (),
+            Output(
+                p_speech=probabilities[n][0] if probabilities else None,
+                probabilities=tuple(probabilities[n]) if probabilities else (),
                 passed=passed[n],
-                said=said.get(n),
-                ungated=(said | spared).get(n) if self.ungated else None,
-                encode_s=(encoded - start) / len(waves),
-                decode_s=(done - encoded) / len(said) if n in said else 0.0,
+                transcription=texts.get(n),
+                ungated=(texts | spared).get(n) if self.ungated else None,
+                encode_s=(encoded - began) / len(waves),
+                decode_s=(decoded - encoded) / len(texts) if n in texts else 0.0,
             )
             for n in range(len(waves))
         ]
 
-    def _encoded(self, waves: Sequence[NDArray[np.float32]], sizes: Tensor) -> tuple[Tensor, list[list[float]]]:
-        """(encoder's output, the head's probabilities of each clip; none without a head)."""
+    def _encoded(self, waves: Sequence[NDArray[np.float32]]) -> tuple[Tensor, list[list[float]]]:
+        """(output of the encoder, probabilities of the head for each clip; none without a head)."""
         length = window_of(max(len(wave) for wave in waves), self.window)
         samples = torch.zeros(len(waves), length)
         for row, wave in zip(samples, waves, strict=True):
             row[: len(wave)] = torch.from_numpy(wave)
+        sizes = torch.tensor([len(wave) for wave in waves], device=self.device)
         with torch.inference_mode(), self._precision():
             hidden = self.detector.encoded(self._log_mel(samples.to(self.device)))
             logits = self.detector.noise_logits(hidden, sizes)
         return hidden, [] if logits is None else logits.double().softmax(dim=-1).tolist()
 
-    def _passed(self, shares: Sequence[Sequence[float]], clips: int) -> list[bool]:
-        if not shares or self.threshold is None:
-            return [True] * clips
-        return [share[0] >= self.threshold for share in shares]
-
-    def _said(self, hidden: Tensor, wanted: Sequence[bool]) -> dict[int, Said]:
-        """What the decoder says of the wanted clips, by place; it is not called where none is."""
-        places = [n for n, want in enumerate(wanted) if want]
+    def _decoded(self, hidden: Tensor, places: list[int]) -> dict[int, Transcription]:
+        """The transcription of the clips at these places; the decoder is not called for none."""
         if not places:
             return {}
         with self._precision():
-            said = decoded(self.detector.whisper, hidden[places], self.texts, self.max_tokens)
-        return dict(zip(places, said, strict=True))
+            texts = decode(self.detector.whisper, hidden[places], self.tokenizer, self.max_tokens)
+        return dict(zip(places, texts, strict=True))
 
     def _precision(self) -> torch.autocast:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda")
@@ -170,20 +143,10 @@ class Cascade:
             torch.cuda.synchronize(self.device)
         return time.perf_counter()
 
-    def _count(
-        self, waves: Sequence[NDArray[np.float32]], said: int, encode_s: float, decode_s: float, spared_s: float
-    ) -> None:
-        self.cost.clips += len(waves)
-        self.cost.decoded += said
-        self.cost.seconds += sum(len(wave) for wave in waves) / RATE_HZ
-        self.cost.encode_s += encode_s
-        self.cost.decode_s += decode_s
-        self.cost.spared_s += spared_s
-
-    def _fate(self, row: Row, heard: Heard) -> Judged:
-        said, ungated = heard.said, heard.ungated
+    def _prediction(self, row: Row, output: Output) -> Prediction:
+        text, ungated = output.transcription, output.ungated
         frames = row.frames or 0
-        return Judged(
+        return Prediction(
             id=row.id,
             corpus=row.corpus,
             split=row.split,
@@ -197,27 +160,15 @@ class Cascade:
             speech_like=row.labels.get("speech_like") == "yes",
             seconds=min(frames, LONGEST) / RATE_HZ,
             cut=frames > LONGEST,
-            p_speech=heard.p_speech,
-            probabilities=heard.probabilities,
-            passed=heard.passed,
-            text=said.text if said else None,
-            confidence=said.confidence if said else None,
-            decision=self.finder.decision(said.text if said else None),
+            p_speech=output.p_speech,
+            probabilities=output.probabilities,
+            passed=output.passed,
+            text=text.text if text else None,
+            confidence=text.confidence if text else None,
+            decision=self.matcher.decision(text.text if text else None),
             ungated_text=ungated.text if ungated else None,
             ungated_confidence=ungated.confidence if ungated else None,
-            ungated_decision=self.finder.decision(ungated.text) if ungated else None,
-            encode_ms=heard.encode_s * 1000,
-            decode_ms=heard.decode_s * 1000,
+            ungated_decision=self.matcher.decision(ungated.text) if ungated else None,
+            encode_ms=output.encode_s * 1000,
+            decode_ms=output.decode_s * 1000,
         )
-
-
-def _alike(order: Sequence[int], windows: Sequence[int], batch: int) -> Iterator[list[int]]:
-    """The items in order, in batches of one window each."""
-    part: list[int] = []
-    for n in order:
-        if part and (len(part) == batch or windows[part[0]] != windows[n]):
-            yield part
-            part = []
-        part.append(n)
-    if part:
-        yield part

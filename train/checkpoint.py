@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
-import secrets
-import shutil
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from hashlib import blake2b
 from pathlib import Path
@@ -22,21 +18,19 @@ from transformers import WhisperFeatureExtractor
 from pipeline import __version__
 from pipeline.core import keys
 from pipeline.core.errors import ManifestError, PrepError
-from pipeline.core.files import TEMPORARY, halves, replacing, sync
-from pipeline.corpora import lexicon
+from pipeline.corpora import lexicon as lexicons
 from pipeline.corpora.lexicon import Lexicon
-from train import keywords
-from train.model import Detector, whisper_of
-from train.text import Texts
+from train.folder import replacing_folder, settle
+from train.model import Detector, load_whisper
+from train.text import Tokenizer, lexicon_as_toml
 
 FORMAT = 1
-MADE, HEAD, LEXICON, STATE = "made.json", "head.safetensors", "lexicon.toml", "state.pt"
-_OLD = ".old-"  # what a folder was called while the new one took its place
+METADATA, HEAD, LEXICON, STATE = "made.json", "head.safetensors", "lexicon.toml", "state.pt"
 
 
 @dataclass(frozen=True, slots=True)
-class Made:
-    """What a checkpoint was made from and how far it is. No time, no host, no path."""
+class Metadata:
+    """What a checkpoint was made from and how far it is. It holds no time, no host, no path."""
 
     manifest: str
     manifest_hash: str
@@ -60,9 +54,9 @@ class Checkpoint:
     """A checkpoint in memory."""
 
     detector: Detector
-    texts: Texts
+    tokenizer: Tokenizer
     lexicon: Lexicon
-    made: Made
+    metadata: Metadata
 
 
 def code_version() -> str:
@@ -72,125 +66,75 @@ def code_version() -> str:
 
 
 def versions() -> dict[str, str]:
-    """Versions of what decides the weights."""
+    """Versions of the packages that decide the weights."""
     return {"prep": __version__, "torch": str(torch.__version__), "transformers": transformers.__version__}
 
 
 def weights_hash(detector: torch.nn.Module) -> str:
-    """32 hex digits: the parameters by name, whatever file they lie in."""
-    whole = blake2b(digest_size=16)
+    """32 hex digits of the parameters by name, whatever file they lie in."""
+    digest = blake2b(digest_size=16)
     for name, value in sorted(detector.state_dict().items()):
-        whole.update(f"{name} {tuple(value.shape)}\n".encode())
-        whole.update(value.detach().cpu().contiguous().numpy().tobytes())
-    return whole.hexdigest()
+        digest.update(f"{name} {tuple(value.shape)}\n".encode())
+        digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
 
 
-def write(folder: Path, held: Checkpoint, state: Mapping[str, Any] | None = None) -> None:
-    """The checkpoint as a folder, whole or not at all; state: what a run needs to go on from it."""
+def write(folder: Path, checkpoint: Checkpoint, state: Mapping[str, Any] | None = None) -> None:
+    """Writes a checkpoint as a folder, whole or not at all. state: what a run needs to go on from it."""
+    detector = checkpoint.detector
     with replacing_folder(folder) as half:
-        held.detector.whisper.save_pretrained(half)
-        held.texts.tokenizer.save_pretrained(half)
-        WhisperFeatureExtractor(feature_size=held.detector.whisper.config.num_mel_bins).save_pretrained(half)
-        if held.detector.head is not None:
-            tensors = {name: value.contiguous() for name, value in held.detector.head.state_dict().items()}
-            save_file(tensors, half / HEAD, {"classes": json.dumps(held.detector.classes)})
-        (half / LEXICON).write_text(keywords.as_toml(held.lexicon), encoding="utf-8")
-        made = json.dumps(asdict(held.made), ensure_ascii=False, indent=2, sort_keys=True)
-        (half / MADE).write_text(made + "\n", encoding="utf-8")
+        detector.whisper.save_pretrained(half)
+        checkpoint.tokenizer.hf.save_pretrained(half)
+        WhisperFeatureExtractor(feature_size=detector.whisper.config.num_mel_bins).save_pretrained(half)
+        if detector.head is not None:
+            tensors = {name: value.contiguous() for name, value in detector.head.state_dict().items()}
+            save_file(tensors, half / HEAD, {"classes": json.dumps(detector.classes)})
+        (half / LEXICON).write_text(lexicon_as_toml(checkpoint.lexicon), encoding="utf-8")
+        metadata = json.dumps(asdict(checkpoint.metadata), ensure_ascii=False, indent=2, sort_keys=True)
+        (half / METADATA).write_text(metadata + "\n", encoding="utf-8")
         if state is not None:
             torch.save(dict(state), half / STATE)
 
 
-@contextmanager
-def replacing_folder(folder: Path) -> Iterator[Path]:
-    """A folder to write in, that takes `folder`'s name when the block ends well. The old one stays until the new is in place."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    half = folder.parent / f"{TEMPORARY}{folder.name}-{os.getpid()}-{secrets.token_hex(4)}"
-    half.mkdir()
-    try:
-        yield half
-        for path in sorted(half.iterdir()):
-            sync(path)
-        sync(half)
-        settle(folder)
-        old = folder.with_name(_OLD + folder.name)
-        if folder.exists():
-            folder.rename(old)
-        half.rename(folder)
-        sync(folder.parent)
-        shutil.rmtree(old, ignore_errors=True)
-    finally:
-        shutil.rmtree(half, ignore_errors=True)
-
-
-def settle(folder: Path) -> None:
-    """Puts right what a kill between two renames leaves: the old folder takes its name again, or goes."""
-    old = folder.with_name(_OLD + folder.name)
-    if old.is_dir():
-        if folder.exists():
-            shutil.rmtree(old)
-        else:
-            old.rename(folder)
-
-
-def clean(run: Path) -> None:
-    """Removes what interrupted runs left half-written in a run's folder, and settles its checkpoints."""
-    for name in ("last", "best"):
-        settle(run / name)
-    for half in halves(run):
-        shutil.rmtree(half) if half.is_dir() else half.unlink()
-
-
-def made_of(folder: Path) -> Made:
-    """What a checkpoint says of itself. PrepError where the folder is not one of ours."""
+def read_metadata(folder: Path) -> Metadata:
+    """The metadata of a checkpoint. PrepError where the folder is not a checkpoint of `train`."""
     settle(folder)
     try:
-        told = json.loads((folder / MADE).read_text(encoding="utf-8"))
+        values = json.loads((folder / METADATA).read_text(encoding="utf-8"))
     except FileNotFoundError:
-        inner = [name for name in ("best", "last") if (folder / name / MADE).is_file()]
-        hint = (
-            f": did you mean {folder / inner[0]}?"
-            if inner
-            else "; a checkpoint is the folder best/ or last/ of a run of `train`"
-        )
-        raise PrepError(f"{folder}: no checkpoint ({MADE} is missing){hint}") from None
+        inner = [name for name in ("best", "last") if (folder / name / METADATA).is_file()]
+        hint = "; a checkpoint is the folder best/ or last/ of a run of `train`"
+        if inner:
+            hint = f": did you mean {folder / inner[0]}?"
+        raise PrepError(f"{folder}: no checkpoint ({METADATA} is missing){hint}") from None
     except (OSError, ValueError) as error:
-        raise PrepError(f"{folder / MADE}: cannot be read ({error})") from None
-    if told.get("format") != FORMAT:
+        raise PrepError(f"{folder / METADATA}: cannot be read ({error})") from None
+    if values.get("format") != FORMAT:
         raise PrepError(
-            f"{folder}: written in format {told.get('format')}, this version reads {FORMAT}: train again, or use that version"
+            f"{folder}: written in format {values.get('format')}, this version reads {FORMAT}:"
+            " train again, or use that version"
         )
-    return Made(**told)
+    return Metadata(**values)
 
 
 def read(folder: Path) -> Checkpoint:
-    """The checkpoint in a folder. PrepError where it is not one, or where its weights are not those it was written with."""
-    made = made_of(folder)
-    whisper, texts = whisper_of(str(folder), "pretrained", 0)
-    detector = Detector(whisper, made.classes, made.pool)
+    """The checkpoint in a folder. PrepError where it is none, or where its weights are not those that were written."""
+    metadata = read_metadata(folder)
+    whisper, tokenizer = load_whisper(str(folder), "pretrained", 0)
+    detector = Detector(whisper, metadata.classes, metadata.pool)
     if detector.head is not None:
-        detector.head.load_state_dict(_head(folder / HEAD))
-    if weights_hash(detector) != made.weights_hash:
+        try:
+            detector.head.load_state_dict(load_file(folder / HEAD))
+        except (OSError, SafetensorError) as error:
+            raise PrepError(f"{folder / HEAD}: the noise head cannot be read ({error})") from None
+    if weights_hash(detector) != metadata.weights_hash:
         raise PrepError(f"{folder}: its weights are not those it was written with: the copy is damaged or was changed")
-    return Checkpoint(detector, texts, lexicon.read(folder / LEXICON), made)
+    return Checkpoint(detector, tokenizer, lexicons.read(folder / LEXICON), metadata)
 
 
-def _head(path: Path) -> dict[str, torch.Tensor]:
-    try:
-        return load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise PrepError(f"{path}: the noise head cannot be read ({error})") from None
-
-
-def state_of(folder: Path) -> dict[str, Any]:
-    """What a run needs to go on from a checkpoint."""
+def read_state(folder: Path) -> dict[str, Any]:
+    """What a run needs to go on from a checkpoint. ManifestError where it cannot be read."""
     try:
         return dict(torch.load(folder / STATE, map_location="cpu", weights_only=True))
     except (OSError, RuntimeError, EOFError) as error:
         raise ManifestError(f"{folder / STATE}: cannot be read ({error}); give another --out to begin anew") from None
-
-
-def write_json(path: Path, value: Mapping[str, Any]) -> None:
-    """A mapping as indented JSON, whole or not at all."""
-    with replacing(path) as half:
-        half.write_text(json.dumps(value, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")

@@ -1,4 +1,4 @@
-"""`train`, `evaluate` and `detect`: the command lines. What they do is loaded when it is asked for."""
+"""The command lines of `train`, `evaluate` and `detect`. The code that does the work is loaded when it is needed."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from train.options import Options
 
 SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 120}
 FILE = click.Path(path_type=Path)
+SHARE = click.FloatRange(0, 1)
 MANIFEST = Path("manifests/mixed.parquet")
 
 
@@ -25,16 +26,10 @@ def _say(text: str) -> None:
 
 @click.command(context_settings=SETTINGS)
 @click.version_option(__version__, prog_name="train")
-@click.option(
-    "--manifest", type=FILE, default=MANIFEST, show_default=True, help="manifest to learn from (splits train and dev)"
-)
-@click.option(
-    "--preset", metavar="FILE", help="options in TOML, such as recipes/train-paper.toml; what is told here goes before"
-)
-@click.option(
-    "--out", type=FILE, default=Path("runs/train"), show_default=True, help="folder of the run: last/, best/, log.jsonl"
-)
-@click.option("--lexicon", type=FILE, help="keywords by spelling (default: the lexicon that comes with the project)")
+@click.option("--manifest", type=FILE, default=MANIFEST, show_default=True, help="manifest with splits train and dev")
+@click.option("--preset", metavar="FILE", help="options in TOML, such as recipes/train-paper.toml; typed options win")
+@click.option("--out", type=FILE, default="runs/train", show_default=True, help="folder of last/, best/, log.jsonl")
+@click.option("--lexicon", type=FILE, help="keywords by spelling  [default: the lexicon that comes with the project]")
 @click.option(
     "--workers",
     type=click.IntRange(0),
@@ -42,24 +37,24 @@ def _say(text: str) -> None:
 )
 @field_options(Options)
 def train_command(
-    manifest: Path, preset: str | None, out: Path, lexicon: Path | None, workers: int | None, **told: Any
+    manifest: Path, preset: str | None, out: Path, lexicon: Path | None, workers: int | None, **values: Any
 ) -> None:
     r"""Fine-tune Whisper with a noise head on a manifest of `prep`; the paper's protocol by default.
 
-    The same command goes on where an interrupted run stopped, to the same weights. Several GPUs: accelerate launch -m
-    train ... with the same options.
+    The same command continues an interrupted run, and ends in the same weights. For several GPUs type accelerate launch
+    -m train ... with the same options.
 
     \b
     Example:
       train --manifest manifests/paper.parquet --preset recipes/train-paper.toml --out runs/paper
       train --manifest manifests/mixed.parquet --model openai/whisper-base --task single --out runs/single
     """
-    chosen = training.read(preset, typed(told))
-    import_module("train.start").start(manifest, out, chosen, lexicon, workers, _say)
+    options = training.read(preset, typed(values))
+    import_module("train.loop").start(manifest, out, options, lexicon, workers, _say)
 
 
 class _Evaluate(click.Group):
-    """`evaluate --manifest ...` judges; `evaluate compare ...` compares what was judged."""
+    """`evaluate --manifest ...` evaluates; `evaluate compare ...` compares evaluations."""
 
     def format_usage(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         formatter.write_usage("evaluate", "[OPTIONS]  |  compare RUN RUN ...")
@@ -74,33 +69,26 @@ class _Evaluate(click.Group):
 @click.option(
     "--out", type=FILE, help="folder for the answer  [default: evaluate-SPLIT beside the checkpoint, or in runs/MODEL]"
 )
-@click.option(
-    "--threshold",
-    type=click.FloatRange(0, 1),
-    help="p_speech from which a clip passes the gate  [default: chosen on dev]",
-)
+@click.option("--threshold", type=SHARE, help="p_speech from which a clip passes the gate  [default: chosen on dev]")
 @click.option(
     "--per-hour",
     type=click.FloatRange(min=0),
     multiple=True,
-    help="false alarms per hour to choose operating points for, on dev",
+    help="false alarms per hour to choose operating points for, on dev  [default: 1, 10]",
 )
 @click.option("--gate/--no-gate", default=True, help="stop noise before the decoder")
 @click.option(
     "--curve/--no-curve",
     default=True,
-    help="decode what was stopped as well, apart, for the trade-off of other thresholds",
+    help="also decode what the gate stops, apart, for the trade-off of other thresholds",
 )
 @click.option(
-    "--tolerance",
-    type=click.FloatRange(0, 1),
-    default=0.0,
-    help="share of a spelling's jamo that may differ  [default: 0, exact]",
+    "--tolerance", type=SHARE, default=0.0, help="share of a spelling's jamo that may differ  [default: 0, exact]"
 )
 @click.option(
     "--window",
     type=click.Choice(["auto", "30"]),
-    help="seconds the encoder sees  [default: as trained; 30 for --model]",
+    help="seconds that the encoder sees  [default: as trained; 30 for --model]",
 )
 @click.option(
     "--max-tokens", type=click.IntRange(1, 440), help="longest text, in tokens  [default: as trained; 48 for --model]"
@@ -112,14 +100,15 @@ class _Evaluate(click.Group):
     "--with-audio/--redact",
     "audio",
     default=None,
-    help="put all audio and transcripts into report.html, with a warning; or none  [default: what licences let be passed on]",
+    help="put all audio and transcripts into report.html, with a warning, or none  [default: what licences allow]",
 )
 @click.option("--json", "as_json", is_flag=True, help="print metrics.json instead of tables")
 @click.pass_context
-def evaluate_command(ctx: click.Context, /, as_json: bool, **told: Any) -> None:
-    r"""Judge the gated cascade on a split: report.html, metrics.json, predictions.parquet, figures/*.png, and tables on the screen.
+def evaluate_command(ctx: click.Context, /, as_json: bool, **values: Any) -> None:
+    r"""Judge the gated cascade on a split: tables on the screen, and report.html, metrics.json, predictions.parquet, figures.
 
-    The gate's threshold and the operating points are chosen on the dev split and written down, never on the split judged.
+    The threshold of the gate and the operating points are chosen on the dev split and written down, never on the split
+    that is judged.
 
     \b
     Example:
@@ -128,7 +117,7 @@ def evaluate_command(ctx: click.Context, /, as_json: bool, **told: Any) -> None:
       evaluate compare runs/vanilla runs/single/evaluate-test runs/paper/evaluate-test
     """
     if ctx.invoked_subcommand is None:
-        click.echo(import_module("train.evaluate").evaluate(_say, as_json=as_json, **told))
+        click.echo(import_module("train.evaluate").evaluate(_say, as_json=as_json, **values))
 
 
 @evaluate_command.command("compare")
@@ -137,9 +126,9 @@ def evaluate_command(ctx: click.Context, /, as_json: bool, **told: Any) -> None:
 @click.option("--out", type=FILE, metavar="FILE.html", help="also write a page with charts")
 @click.option("--json", "as_json", is_flag=True, help="answer in JSON")
 def compare_command(runs: tuple[Path, ...], seed: int, out: Path | None, as_json: bool) -> None:
-    r"""Several evaluations of the same clips side by side, as in the paper's Tables II and III, with paired differences.
+    r"""Show several evaluations of the same clips side by side, as in the paper's Tables II and III.
 
-    Each RUN is a folder that evaluate wrote. Differences are to the first.
+    Each RUN is a folder that evaluate wrote. Paired differences are to the first.
 
     \b
     Example:
@@ -160,30 +149,21 @@ def compare_command(runs: tuple[Path, ...], seed: int, out: Path | None, as_json
     type=click.FloatRange(min=0.1),
     default=1.0,
     show_default=True,
-    help="seconds from one window's start to the next",
+    help="seconds from the start of a window to that of the next",
 )
 @click.option(
     "--refractory",
     type=click.FloatRange(min=0),
     default=5.0,
     show_default=True,
-    help="seconds after an event's start without another",
+    help="seconds after the start of an event without another",
 )
+@click.option("--threshold", type=SHARE, default=0.5, show_default=True, help="p_speech from which a window is decoded")
 @click.option(
-    "--threshold",
-    type=click.FloatRange(0, 1),
-    default=0.5,
-    show_default=True,
-    help="p_speech from which a window is decoded",
+    "--tolerance", type=SHARE, default=0.0, help="share of a spelling's jamo that may differ  [default: 0, exact]"
 )
-@click.option(
-    "--tolerance",
-    type=click.FloatRange(0, 1),
-    default=0.0,
-    help="share of a spelling's jamo that may differ  [default: 0, exact]",
-)
-@click.option("--windows", is_flag=True, help="also tell of every window without an event")
-def detect_command(files: tuple[Path, ...], **told: Any) -> None:
+@click.option("--windows", is_flag=True, help="also print every window without an event")
+def detect_command(files: tuple[Path, ...], **values: Any) -> None:
     r"""Find calls for help in recordings or a stream; one JSON object a line for each event, as it happens.
 
     \b
@@ -191,7 +171,7 @@ def detect_command(files: tuple[Path, ...], **told: Any) -> None:
       detect --checkpoint runs/paper/best night.wav
       arecord -f S16_LE -r 16000 -c 1 -t raw | detect --checkpoint runs/paper/best --stdin
     """
-    import_module("train.detect").detect(files, **told)
+    import_module("train.detect").detect(files, **values)
 
 
 def train() -> None:

@@ -11,165 +11,146 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.core import frame as frames
 from pipeline.core.errors import PrepError
-from train import data, metrics, report, tables
-from train.cascade import Judged
-from train.evaluate import METRICS, PREDICTIONS
-from train.keywords import NOISE
+from train import data, metrics, report
+from train.data import METRICS, Prediction
+from train.text import NOISE
+
+DIFFERENCES = {
+    "accuracy": "accuracy, 4 classes",
+    "macro_f1": "macro F1",
+    "false_alarms_per_hour": "false alarms /h",
+    "miss_rate": "miss rate",
+}
+NOISE_SETS = ("in_domain", "out_of_domain")
+ALARMS = ("false_alarms", "negative_hours", "per_hour", "per_hour_upper_95", "missed", "calls")
+NOTE = "In brackets: 95 %, bootstrap over groups; of differences paired. The bound of false alarms is exact Poisson."
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Evaluation:
-    """What one run of evaluate left."""
+    """The answer and the predictions in a folder that evaluate wrote. name: what it is called in tables."""
 
     folder: Path
-    told: dict[str, Any]
-    clips: list[Judged]
-
-    @property
-    def name(self) -> str:
-        """What it is called in tables."""
-        return str(self.told["name"])
+    name: str
+    answer: dict[str, Any]
+    clips: list[Prediction]
 
 
 def compare(folders: Sequence[Path], seed: int, out: Path | None = None, *, as_json: bool) -> str:
-    """The tables, or all of it as JSON; a page too where `out` names one. PrepError where the evaluations are not of the same clips."""
-    runs = _told_apart([read(folder) for folder in folders])
-    _same(runs)
-    told = {"runs": [_row(run) for run in runs], "differences": [_differences(runs[0], run, seed) for run in runs[1:]]}
+    """The tables as text, or all of it as JSON; also a page where `out` names one.
+
+    PrepError where the evaluations are not of the same clips.
+    """
+    runs = _with_own_names([read(folder) for folder in folders])
+    for run in runs[1:]:
+        for key, word in (("manifest_hash", "manifests"), ("split", "splits"), ("lexicon_hash", "lexicons")):
+            if run.answer[key] != runs[0].answer[key]:
+                raise PrepError(
+                    f"{runs[0].folder} and {run.folder} were judged on different {word} ({runs[0].answer[key]},"
+                    f" {run.answer[key]}): only evaluations of the same clips can be compared; run evaluate again on one"
+                    " manifest"
+                )
+    comparison = {
+        "runs": [_row(run) for run in runs],
+        "differences": [_differences(runs[0], run, seed) for run in runs[1:]],
+    }
     if out is not None:
-        report.write(out, report.compared(told, [run.told for run in runs]))
-    return json.dumps(told, ensure_ascii=False) if as_json else screen(told)
+        report.write_comparison(out, comparison, [run.answer | {"name": run.name} for run in runs])
+    return json.dumps(comparison, ensure_ascii=False) if as_json else screen(comparison)
 
 
 def read(folder: Path) -> Evaluation:
-    """An evaluation's answer. PrepError where the folder holds none."""
+    """The evaluation in a folder. PrepError where there is none."""
     try:
-        told = json.loads((folder / METRICS).read_text(encoding="utf-8"))
+        answer = json.loads((folder / METRICS).read_text(encoding="utf-8"))
     except FileNotFoundError:
         inner = [path.parent.name for path in sorted(folder.glob(f"evaluate-*/{METRICS}"))]
         hint = f": did you mean {folder / inner[0]}?" if inner else ": give a folder that evaluate wrote"
         raise PrepError(f"{folder}: no {METRICS} there{hint}") from None
     except ValueError as error:
         raise PrepError(f"{folder / METRICS}: not JSON ({error}): run evaluate again") from None
-    return Evaluation(folder, told, data.read(folder / PREDICTIONS, Judged)[0])
+    return Evaluation(folder, str(answer["name"]), answer, list(frames.rows(data.predictions(folder), Prediction)))
 
 
-def _told_apart(runs: Sequence[Evaluation]) -> list[Evaluation]:
-    """The runs; those of one name, such as a run's best and last, are called by as much of their folders as tells them apart."""
-    often = Counter(run.name for run in runs)
-    depth = max(len(run.folder.absolute().parts) for run in runs)
-    for kept in range(1, depth):
+def _with_own_names(runs: Sequence[Evaluation]) -> list[Evaluation]:
+    """The runs, each with a name of its own: those of one name get as much of their folders as distinguishes them."""
+    counts = Counter(run.name for run in runs)
+    parts = [run.folder.absolute().parts for run in runs]
+    for kept in range(1, max(map(len, parts))):
         names = [
-            run.name if often[run.name] == 1 else f"{run.name} {'/'.join(run.folder.absolute().parts[-kept:])}"
-            for run in runs
+            run.name if counts[run.name] == 1 else f"{run.name} {'/'.join(folder[-kept:])}"
+            for run, folder in zip(runs, parts, strict=True)
         ]
         if len(set(names)) == len(runs):
-            return [replace(run, told=run.told | {"name": name}) for run, name in zip(runs, names, strict=True)]
-    return list(runs)  # one folder given twice
-
-
-def _same(runs: Sequence[Evaluation]) -> None:
-    first = runs[0]
-    for run in runs[1:]:
-        for key, word in (("manifest_hash", "manifests"), ("split", "splits"), ("lexicon_hash", "lexicons")):
-            if run.told[key] != first.told[key]:
-                raise PrepError(
-                    f"{first.folder} and {run.folder} were judged on different {word} ({first.told[key]}, {run.told[key]}):"
-                    " only evaluations of the same clips can be compared; run evaluate again on one manifest"
-                )
+            return [replace(run, name=name) for run, name in zip(runs, names, strict=True)]
+    return list(runs)  # one folder is given twice
 
 
 def _row(run: Evaluation) -> dict[str, Any]:
-    told = run.told
+    answer = run.answer
     return {
         "name": run.name,
         "folder": str(run.folder),
-        "accuracy": told["four_class"]["accuracy"],
-        "macro_f1": told["four_class"]["macro_f1"],
-        "three_class_accuracy": told["three_class"]["accuracy"],
-        "noise": {name: told["noise"][name]["accuracy"] for name in ("in_domain", "out_of_domain")},
-        "noise_clips": {name: told["noise"][name]["clips"] for name in ("in_domain", "out_of_domain")},
-        "alarms": {
-            key: told["alarms"][key]
-            for key in ("false_alarms", "negative_hours", "per_hour", "per_hour_upper_95", "missed", "calls")
-        },
-        "cer": told["cer"]["decoded"],
-        "decoder_skipped": told["cost"]["decoder_skipped"],
+        "accuracy": answer["four_class"]["accuracy"],
+        "macro_f1": answer["four_class"]["macro_f1"],
+        "three_class_accuracy": answer["three_class"]["accuracy"],
+        "noise": {name: answer["noise"][name]["accuracy"] for name in NOISE_SETS},
+        "noise_clips": {name: answer["noise"][name]["clips"] for name in NOISE_SETS},
+        "alarms": {key: answer["alarms"][key] for key in ALARMS},
+        "cer": answer["cer"]["decoded"],
+        "decoder_skipped": answer["cost"]["decoder_skipped"],
     }
 
 
 def _differences(first: Evaluation, other: Evaluation, seed: int) -> dict[str, Any]:
-    """Other - first, with intervals: both are scored on the same resampled groups, so what they share cancels."""
-    keywords = first.told["keywords"]
+    """other - first, with intervals: both are scored on the same resampled groups, so what they share cancels out."""
+    keywords = first.answer["keywords"]
     pairs = [(one, two) for one, two in zip(first.clips, other.clips, strict=True) if one.truth is not None]
     groups = [f"{one.corpus}/{one.group}" for one, _ in pairs]
 
     def difference(counts: metrics.Counts, statistic: metrics.Statistic, name: str) -> dict[str, Any]:
-        paired: metrics.Statistic = lambda held: statistic(held[..., 1, :, :]) - statistic(held[..., 0, :, :])  # noqa: E731
+        paired: metrics.Statistic = lambda both: statistic(both[..., 1, :, :]) - statistic(both[..., 0, :, :])  # noqa: E731
         return asdict(metrics.interval(counts, groups, paired, seed, name))
 
-    labels = [*keywords, NOISE]
-    truth = [str(one.truth) for one, _ in pairs]
-    both = [metrics.confusion(truth, [pair[n].decision for pair in pairs], labels) for n in (0, 1)]
-    alarms = np.stack([_alarm_counts([pair[n] for pair in pairs], keywords[:-1]) for n in (0, 1)], axis=1)
+    labels, truth = [*keywords, NOISE], [str(one.truth) for one, _ in pairs]
+    each = [metrics.confusion(truth, [pair[n].decision for pair in pairs], labels) for n in (0, 1)]
+    confusion = np.stack(each, axis=1)
+    alarms = np.array([[_alarm_counts(clip, keywords[:-1]) for clip in pair] for pair in pairs])
     return {
         "name": f"{other.name} - {first.name}",
-        "accuracy": difference(np.stack(both, axis=1), metrics.accuracy, "accuracy"),
-        "macro_f1": difference(np.stack(both, axis=1), metrics.macro_f1, "macro_f1"),
-        "false_alarms_per_hour": difference(alarms, lambda held: metrics.ratio(held[..., 0, :]), "per_hour"),
-        "miss_rate": difference(alarms, lambda held: metrics.ratio(held[..., 1, :]), "missed"),
+        "accuracy": difference(confusion, metrics.accuracy, "accuracy"),
+        "macro_f1": difference(confusion, metrics.macro_f1, "macro_f1"),
+        "false_alarms_per_hour": difference(alarms, lambda counts: metrics.ratio(counts[..., 0, :]), "per_hour"),
+        "miss_rate": difference(alarms, lambda counts: metrics.ratio(counts[..., 1, :]), "missed"),
     }
 
 
-def _alarm_counts(clips: Sequence[Judged], calls: Sequence[str]) -> metrics.Counts:
-    """[clips, 2, 2]: false alarms and hours of negative audio; missed calls and calls."""
-    return np.array([_alarm_count(clip, calls) for clip in clips])
-
-
-def _alarm_count(clip: Judged, calls: Sequence[str]) -> list[list[float]]:
+def _alarm_counts(clip: Prediction, calls: Sequence[str]) -> list[list[float]]:
+    """[2, 2]: false alarms and hours of negative audio; missed calls and calls."""
     alarm = float(clip.decision in calls)
     return [[0.0, 0.0], [1.0 - alarm, 1.0]] if clip.truth in calls else [[alarm, clip.seconds / 3600], [0.0, 0.0]]
 
 
-def screen(told: dict[str, Any]) -> str:
-    """Tables II and III, and the differences."""
-    two = [
-        (run["name"], tables.percent(run["accuracy"]), tables.plain(run["macro_f1"]), tables.percent(run["three_class_accuracy"]),
-         tables.rate(run["alarms"]), f"{run['alarms']['missed']} of {run['alarms']['calls']}")
-        for run in told["runs"]
-    ]  # fmt: skip
-    three = [_noise_row(run) for run in told["runs"]]
-    parts = [
-        tables.table(
-            ("as in Table II", "accuracy, 4 classes", "macro F1", "accuracy, 3 classes", "false alarms", "missed"), two
-        ),
-        tables.table(("as in Table III", "noise stopped, in domain", "out of domain", "CER", "decoder skipped"), three),
-    ]
-    if told["differences"]:
-        rows = [(held["name"], *(_signed(held[key]) for key in _DIFFERENCES)) for held in told["differences"]]
-        parts.append(tables.table(("difference", *_DIFFERENCES.values()), rows))
-    return "\n\n".join(
-        [
-            *parts,
-            "In brackets: 95 %, bootstrap over groups; of differences paired. The bound of false alarms is exact Poisson.",
-        ]
-    )
-
-
-_DIFFERENCES = {
-    "accuracy": "accuracy, 4 classes",
-    "macro_f1": "macro F1",
-    "false_alarms_per_hour": "false alarms /h",
-    "miss_rate": "miss rate",
-}
-
-
-def _noise_row(run: dict[str, Any]) -> tuple[str, ...]:
-    noise = [
-        f"{tables.percent(run['noise'][name])} of {run['noise_clips'][name]}" for name in ("in_domain", "out_of_domain")
-    ]
-    return run["name"], *noise, tables.percent(run["cer"]), f"{run['decoder_skipped']:.1%}"
+def screen(comparison: dict[str, Any]) -> str:
+    """Tables II and III of the paper, and the differences."""
+    two, three = [], []
+    for run in comparison["runs"]:
+        scores = report.percent(run["accuracy"]), report.plain(run["macro_f1"])
+        missed = f"{run['alarms']['missed']} of {run['alarms']['calls']}"
+        two.append(
+            (run["name"], *scores, report.percent(run["three_class_accuracy"]), report.rate(run["alarms"]), missed)
+        )
+        noise = [f"{report.percent(run['noise'][name])} of {run['noise_clips'][name]}" for name in NOISE_SETS]
+        three.append((run["name"], *noise, report.percent(run["cer"]), f"{run['decoder_skipped']:.1%}"))
+    head_two = ("as in Table II", "accuracy, 4 classes", "macro F1", "accuracy, 3 classes", "false alarms", "missed")
+    head_three = ("as in Table III", "noise stopped, in domain", "out of domain", "CER", "decoder skipped")
+    parts = [report.text_table(head_two, two), report.text_table(head_three, three)]
+    if comparison["differences"]:
+        rows = [(each["name"], *(_signed(each[key]) for key in DIFFERENCES)) for each in comparison["differences"]]
+        parts.append(report.text_table(("difference", *DIFFERENCES.values()), rows))
+    return "\n\n".join([*parts, NOTE])
 
 
 def _signed(score: dict[str, Any]) -> str:

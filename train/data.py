@@ -1,11 +1,12 @@
-"""Manifests as training sees them: rows, their samples, and predictions written back. The only door to `pipeline`'s data."""
+"""Manifests as training sees them: rows, their samples, and predictions. The only module of train that opens such files."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,61 +14,97 @@ from numpy.typing import NDArray
 from pipeline.audio import dsp
 from pipeline.audio.codec import decode, floats, pcm_hash
 from pipeline.audio.shards import Reader
-from pipeline.core import manifest, parquet
+from pipeline.core import frame as frames
+from pipeline.core import manifest as manifests
+from pipeline.core import parquet
 from pipeline.core.errors import CorruptMember, ManifestError, PrepError
 from pipeline.core.manifest import Manifest
 from pipeline.core.row import Row
 from pipeline.core.table import Table
 
-T = TypeVar("T")
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
 RATE_HZ = 16_000
 SPLITS = ("train", "dev", "test")
+PREDICTIONS, METRICS = "predictions.parquet", "metrics.json"
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Held:
-    """A manifest and what training asks of it."""
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """What the cascade made of a clip, beside what is known of the clip: a row of predictions.parquet.
 
-    manifest: Manifest
+    truth: its keyword, `noise`, or None where it has no label. seconds: how much the model heard, at most 30 s; cut:
+    whether the clip is longer. p_speech: the head's probability of speech, None without a head; probabilities: of every
+    class of the head. passed: whether the clip passed the gate. text, confidence: None where it did not. decision: a
+    keyword or `noise`. The ungated columns say what the decoder makes of the clip without the gate, None where that was
+    not computed. encode_ms, decode_ms: the share of the clip in the time of its batch.
+    """
 
-    @property
-    def path(self) -> Path:
-        """Where it lies."""
-        return self.manifest.path
-
-    @property
-    def identity(self) -> str:
-        """Logical hash of the rows."""
-        return self.manifest.provenance.logical_hash
-
-    @property
-    def recipe(self) -> Mapping[str, Any]:
-        """Options of every stage that made it."""
-        return self.manifest.provenance.recipe
-
-    @property
-    def table(self) -> Table:
-        """The rows as columns."""
-        return self.manifest.table
-
-    def rows(self, split: str) -> list[Row]:
-        """Rows of one split, in the manifest's order, ready to be listened to. PrepError where one is not at 16 kHz."""
-        rows = list(self.table.where(self.table.equal("split", split)).rows(Row))
-        for row in rows:
-            if row.rate_hz != RATE_HZ or not row.frames:
-                raise PrepError(
-                    f"{self.path}: {row.id} is at {row.rate_hz} Hz, expected {RATE_HZ}: run prep resample (and prep mix) first"
-                )
-        return rows
+    id: str
+    corpus: str
+    split: str
+    group: str
+    kind: str
+    truth: str | None
+    transcript: str | None
+    scenario: str | None
+    scene: str | None
+    snr_db: float | None
+    speech_like: bool
+    seconds: float
+    cut: bool
+    p_speech: float | None
+    probabilities: tuple[float, ...]
+    passed: bool
+    text: str | None
+    confidence: float | None
+    decision: str
+    ungated_text: str | None
+    ungated_confidence: float | None
+    ungated_decision: str | None
+    encode_ms: float
+    decode_ms: float
 
 
-def opened(path: str | Path) -> Held:
-    """The manifest at this path."""
-    return Held(manifest.read(path))
+# ---- manifests
+
+
+def read(path: str | Path) -> Manifest:
+    """The manifest at this path. ManifestError where it is missing or not one of ours."""
+    return manifests.read(path)
+
+
+def frame_of(manifest: Manifest, split: str) -> DataFrame:
+    """The rows of one split as a frame."""
+    frame = manifest.table.frame
+    return frames.pick(frame, frames.equal(frame["split"], split))
+
+
+def rows(manifest: Manifest, split: str, purpose: str = "") -> list[Row]:
+    """The rows of one split in the order of the manifest. PrepError where one has no audio at 16 kHz.
+
+    purpose: why rows are needed (`nothing to learn from`); PrepError says so where the split has none.
+    """
+    split_rows = list(frames.rows(frame_of(manifest, split), Row))
+    for row in split_rows:
+        if row.rate_hz != RATE_HZ or not row.frames:
+            raise PrepError(
+                f"{manifest.path}: {row.id} is at {row.rate_hz} Hz, expected {RATE_HZ}:"
+                " run prep resample (and prep mix) first"
+            )
+    if purpose and not split_rows:
+        splits = Counter(frames.each(manifest.table.frame["split"]))
+        counts = ", ".join(f"{name} {count}" for name, count in sorted(splits.items())) or "none"
+        raise PrepError(f"{manifest.path}: no rows in the split {split} (rows by split: {counts}): {purpose}")
+    return split_rows
+
+
+# ---- samples
 
 
 class Sounds:
-    """Samples of the rows of the manifests in one folder. Each process opens the shards for itself."""
+    """The samples of the rows of the manifests in one folder. Each process opens the shards for itself."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -77,22 +114,15 @@ class Sounds:
         return Sounds, (self.folder,)
 
     def pcm(self, row: Row) -> NDArray[np.int16]:
-        """The row's samples, int16 [frames], stored or rendered. ManifestError where they are not those of the manifest."""
-        return _checked(row, self._reader.pcm(row))
-
-    def stored(self, shard: str, offset: int, size: int) -> NDArray[np.int16]:
-        """The samples at this place of a shard, int16 [frames]."""
-        return self._reader.stored(shard, offset, size)
-
-
-def _checked(row: Row, pcm: NDArray[np.int16]) -> NDArray[np.int16]:
-    if len(pcm) != row.frames or (row.pcm_hash is not None and pcm_hash(pcm, RATE_HZ) != row.pcm_hash):
-        where = f"shard {row.shard}" if row.shard else "its recipe"
-        raise ManifestError(
-            f"{row.id}: the {len(pcm)} samples from {where} are not the {row.frames} that the manifest describes:"
-            " the audio is damaged or of another build; run the prep command that made the manifest again"
-        )
-    return pcm
+        """The samples of a row, int16 [frames], stored or rendered. ManifestError where they are not those of the row."""
+        pcm = self._reader.pcm(row)
+        if len(pcm) != row.frames or (row.pcm_hash is not None and pcm_hash(pcm, RATE_HZ) != row.pcm_hash):
+            where = f"shard {row.shard}" if row.shard else "its recipe"
+            raise ManifestError(
+                f"{row.id}: the {len(pcm)} samples from {where} are not the {row.frames} that the manifest describes:"
+                " the audio is damaged or of another build; run the prep command that made the manifest again"
+            )
+        return pcm
 
 
 def samples(pcm: NDArray[np.int16]) -> NDArray[np.float32]:
@@ -101,13 +131,13 @@ def samples(pcm: NDArray[np.int16]) -> NDArray[np.float32]:
 
 
 def noise_crop(
-    noise: NDArray[np.int16], starts: Sequence[int], frames: int, floor_dbfs: float
+    noise: NDArray[np.int16], starts: Sequence[int], count: int, floor_dbfs: float
 ) -> tuple[NDArray[np.int16], float] | None:
-    """(crop, its level in dBFS) from the first of these starts whose crop is above the floor; None where none is."""
-    if len(noise) < min(frames, 2 * round(dsp.FADE_S * RATE_HZ)):  # too short to loop
+    """(crop of so many samples, its level in dBFS) at the first of these starts that is above the floor, or None."""
+    if len(noise) < min(count, 2 * round(dsp.FADE_S * RATE_HZ)):  # too short to loop
         return None
     for start in starts:
-        crop = dsp.crop(noise, start, frames, RATE_HZ)
+        crop = dsp.crop(noise, start, count, RATE_HZ)
         power = dsp.power(crop)
         if power > 0.0 and dsp.db(power) >= floor_dbfs:
             return crop, dsp.db(power)
@@ -115,30 +145,43 @@ def noise_crop(
 
 
 def recording(path: Path) -> NDArray[np.int16]:
-    """A recording of any rate and channels as prep stores it: int16 [frames], 16 kHz mono. PrepError where it cannot be read."""
+    """A recording of any rate and channels as prep stores it, int16 [frames], 16 kHz mono.
+
+    PrepError where it cannot be read.
+    """
     try:
-        held = decode(path.read_bytes())
+        decoded = decode(path.read_bytes())
     except FileNotFoundError:
         raise PrepError(f"{path}: no such file") from None
     except IsADirectoryError:
         raise PrepError(f"{path}: a folder; expected recordings") from None
     except CorruptMember as error:
         raise PrepError(f"{path}: {error.detail}") from None
-    wave = dsp.resample(dsp.mono(floats(held)), held.rate_hz, RATE_HZ)
+    wave = dsp.resample(dsp.mono(floats(decoded)), decoded.rate_hz, RATE_HZ)
     return dsp.quantised(wave if dsp.fits(wave) else wave * np.float32(dsp.CEILING / dsp.peak(wave)))
 
 
-def write(path: Path, values: Sequence[T], kind: type[T], made: Mapping[str, Any]) -> None:
-    """Dataclass values as Parquet, with what they were made from; same values, same bytes."""
-    parquet.write(path, Table.of(values, kind), made)
+# ---- predictions
 
 
-def read(path: Path, kind: type[T]) -> tuple[list[T], dict[str, Any]]:
-    """What `write` wrote. ManifestError where it is missing, damaged or of another version."""
-    table, made = parquet.read(path)
+def write_predictions(path: Path, predictions: Sequence[Prediction], origin: Mapping[str, Any]) -> None:
+    """Predictions as Parquet; the same predictions make the same bytes. origin: what they depend on, kept in the file."""
+    parquet.write(path, Table(frames.table_of(predictions, Prediction)), origin)
+
+
+def predictions(path: str | Path) -> DataFrame:
+    """The predictions of an evaluation as a frame, with the columns of `Prediction`.
+
+    path: the folder that evaluate wrote, or its predictions.parquet. ManifestError where the file is missing, damaged or
+    of another version.
+
+    Example:
+        train.predictions("runs/paper/evaluate-test").groupby("truth")["passed"].mean()
+
+    """
+    place = Path(path) / PREDICTIONS if Path(path).is_dir() else Path(path)
+    table = parquet.read(place)[0]
     try:
-        return list(table.rows(kind)), made
-    except KeyError as error:
-        raise ManifestError(
-            f"{path}: lacks the column {error}: written by another version; run evaluate again"
-        ) from None
+        return frames.as_kind(table.frame, Prediction)
+    except ManifestError as error:
+        raise ManifestError(f"{place}: no predictions of this version ({error}): run evaluate again") from None

@@ -1,4 +1,4 @@
-"""The cascade over a stream: windows with a hop, events with a refractory time, one JSON object a line."""
+"""The cascade on a stream: windows with a hop, events with a refractory time, one JSON object a line."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 
 from pipeline.core.errors import PrepError
 from train import checkpoint, data
-from train.cascade import Cascade, Heard
+from train.cascade import Cascade, Output
 from train.features import RATE_HZ
-from train.keywords import Finder
+from train.text import KeywordMatcher
 
 Pcm = NDArray[np.int16]
 _BLOCK_BYTES = RATE_HZ // 5 * 2  # read from a pipe at a time: 0.2 s
@@ -27,38 +27,38 @@ _BLOCK_BYTES = RATE_HZ // 5 * 2  # read from a pipe at a time: 0.2 s
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """A stretch of a stream. start: its first sample's place in the stream; pcm: int16 [samples]."""
+    """A stretch of a stream. start: its first sample, counted from the start of the stream; pcm: int16 [samples]."""
 
     start: int
     pcm: Pcm
 
 
 def windows(blocks: Iterator[Pcm], length: int, hop: int) -> Iterator[Window]:
-    """Windows of a stream, each as soon as its last sample is there: the k-th starts at sample k * hop.
+    """The windows of a stream, each as soon as its last sample is there: window k starts at sample k * hop.
 
-    At the end, samples that no window held make a last, shorter one. length, hop: samples, hop at most length.
+    At the end, samples that are in no window yet make a last, shorter one. length, hop: samples, hop at most length.
     """
-    held, start, heard = np.zeros(0, np.int16), 0, 0
+    buffer, start, end = np.zeros(0, np.int16), 0, 0
     for block in blocks:
-        held = np.concatenate([held, block])
-        while len(held) >= length:
-            yield Window(start, held[:length].copy())
-            heard = start + length
-            held, start = held[hop:], start + hop
-    if start + len(held) > heard:
-        yield Window(start, held)
+        buffer = np.concatenate([buffer, block])
+        while len(buffer) >= length:
+            yield Window(start, buffer[:length].copy())
+            end = start + length
+            buffer, start = buffer[hop:], start + hop
+    if start + len(buffer) > end:
+        yield Window(start, buffer)
 
 
 @dataclass(slots=True)
 class Events:
-    """Which windows are events: a call, unless another event started less than the refractory time before."""
+    """Decides which windows are events: a call, unless another event started less than the refractory time before."""
 
     calls: Sequence[str]
     refractory: int  # samples
     latest: int | None = None  # start of the latest event
 
-    def new(self, window: Window, decision: str) -> bool:
-        """Whether this window is an event; windows are shown in order."""
+    def is_new(self, window: Window, decision: str) -> bool:
+        """Whether this window is an event; windows come in order."""
         if decision not in self.calls or (self.latest is not None and window.start - self.latest < self.refractory):
             return False
         self.latest = window.start
@@ -66,8 +66,8 @@ class Events:
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """What the command line asks for; see `detect --help`."""
+class Options:
+    """The options of the command line; see `detect --help`."""
 
     checkpoint: Path
     stdin: bool
@@ -80,55 +80,56 @@ class Asked:
     windows: bool
 
 
-def detect(files: Sequence[Path], **told: Any) -> None:
+def detect(files: Sequence[Path], **values: Any) -> None:
     """Prints the events of each file, or of the stream, as they come."""
-    asked = Asked(**told)
-    if (bool(files), asked.stdin, asked.mic).count(True) != 1:
+    options = Options(**values)
+    if (bool(files), options.stdin, options.mic).count(True) != 1:
         raise PrepError("what is to be listened to? give FILE ..., or --stdin, or --mic")
-    if asked.hop > asked.seconds:
+    if options.hop > options.seconds:
         raise PrepError(
-            f"--hop {asked.hop:g} is longer than --seconds {asked.seconds:g}: audio between two windows would never be heard"
+            f"--hop {options.hop:g} is longer than --seconds {options.seconds:g}:"
+            " audio between two windows would never be heard"
         )
-    cascade = cascade_of(asked)
-    for path in files:
-        listen(cascade, iter([data.recording(path)]), str(path), asked)
-    if not files:
-        blocks = microphone() if asked.mic else pipe(sys.stdin.buffer)
-        listen(cascade, blocks, "mic" if asked.mic else "stdin", asked)
-
-
-def cascade_of(asked: Asked) -> Cascade:
-    """The cascade of a checkpoint."""
-    held = checkpoint.read(asked.checkpoint)
+    trained = checkpoint.read(options.checkpoint)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    finder, tokens = Finder(held.lexicon, asked.tolerance), int(held.made.options["max_tokens"])
-    return Cascade(held.detector, held.texts, finder, held.made.window, asked.threshold, tokens, device)
+    matcher, tokens = KeywordMatcher(trained.lexicon, options.tolerance), int(trained.metadata.options["max_tokens"])
+    cascade = Cascade(
+        trained.detector, trained.tokenizer, matcher, trained.metadata.window, options.threshold, tokens, device
+    )
+    for path in files:
+        listen(cascade, iter([data.recording(path)]), str(path), options)
+    if options.stdin:
+        listen(cascade, pipe(sys.stdin.buffer), "stdin", options)
+    elif options.mic:
+        listen(cascade, microphone(), "mic", options)
 
 
-def listen(cascade: Cascade, blocks: Iterator[Pcm], source: str, asked: Asked) -> None:
-    """Prints what is found in one stream."""
-    length, hop, refractory = (round(seconds * RATE_HZ) for seconds in (asked.seconds, asked.hop, asked.refractory))
-    events = Events(cascade.finder.calls, refractory)
+def listen(cascade: Cascade, blocks: Iterator[Pcm], source: str, options: Options) -> None:
+    """Prints the events of one stream, or every window of it."""
+    length, hop, refractory = (round(s * RATE_HZ) for s in (options.seconds, options.hop, options.refractory))
+    events = Events(cascade.matcher.calls, refractory)
     for window in windows(blocks, length, hop):
-        heard = cascade.heard([data.samples(window.pcm)])[0]
-        decision = cascade.finder.decision(heard.said.text if heard.said else None)
-        event = events.new(window, decision)
-        if event or asked.windows:
-            sys.stdout.write(json.dumps(line(source, window, heard, decision, event), ensure_ascii=False) + "\n")
+        output = cascade.run([data.samples(window.pcm)])[0]
+        decision = cascade.matcher.decision(output.transcription.text if output.transcription else None)
+        is_event = events.is_new(window, decision)
+        if is_event or options.windows:
+            line = json.dumps(_line(source, window, output, decision, is_event), ensure_ascii=False)
+            sys.stdout.write(line + "\n")
             sys.stdout.flush()
 
 
-def line(source: str, window: Window, heard: Heard, decision: str, event: bool) -> dict[str, Any]:
-    """One window told: start and end in seconds of the stream, decision, text, probabilities."""
+def _line(source: str, window: Window, output: Output, decision: str, is_event: bool) -> dict[str, Any]:
+    """One window as a JSON object: start and end in seconds of the stream, decision, text, probabilities."""
+    text = output.transcription
     return {
         "source": source,
-        "event": event,
+        "event": is_event,
         "start": round(window.start / RATE_HZ, 4),
         "end": round((window.start + len(window.pcm)) / RATE_HZ, 4),
         "keyword": decision,
-        "text": heard.said.text if heard.said else None,
-        "p_speech": heard.p_speech,
-        "confidence": heard.said.confidence if heard.said else None,
+        "text": text.text if text else None,
+        "p_speech": output.p_speech,
+        "confidence": text.confidence if text else None,
     }
 
 
@@ -153,10 +154,12 @@ def microphone() -> Iterator[Pcm]:
             "--mic needs the package sounddevice and PortAudio: pip install sounddevice; or pipe a recorder into --stdin"
         ) from None
     blocks: queue.Queue[Pcm] = queue.Queue()
+
+    def put(block: Any, *_: Any) -> None:
+        blocks.put(block[:, 0].copy())
+
     try:
-        with sound.InputStream(
-            RATE_HZ, channels=1, dtype="int16", callback=lambda block, *_: blocks.put(block[:, 0].copy())
-        ):
+        with sound.InputStream(RATE_HZ, channels=1, dtype="int16", callback=put):
             while True:
                 yield blocks.get()
     except sound.PortAudioError as error:

@@ -1,4 +1,4 @@
-"""Rows to examples: who takes part in training, what each teaches, and why the others do not."""
+"""Rows to training examples: what each row teaches, and why the others are left out."""
 
 from __future__ import annotations
 
@@ -9,16 +9,18 @@ from dataclasses import dataclass
 from pipeline.core.errors import PrepError
 from pipeline.core.row import Row
 from train.features import LONGEST
-from train.keywords import NOISE, SPEECH
 from train.options import Options
-from train.text import Texts
+from train.text import NOISE, SPEECH, Tokenizer
 
 UNTAUGHT = -100  # a target that no loss counts
 
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """A row and what it teaches. targets: tokens, None where its transcript's loss is masked. noise_class: index, or UNTAUGHT."""
+    """A row and what it teaches.
+
+    targets: tokens, or None if the loss of its transcript is masked. noise_class: index of the class, or UNTAUGHT.
+    """
 
     row: Row
     targets: tuple[int, ...] | None
@@ -26,25 +28,31 @@ class Example:
 
     @property
     def frames(self) -> int:
-        """Samples that are heard: at most 30 s."""
+        """Samples that the model hears, at most 30 s."""
         return min(self.row.frames or 0, LONGEST)
 
     @property
     def label(self) -> str:
-        """What `balance` evens out."""
+        """The label whose share of an epoch `balance` evens out."""
         return self.row.keyword or self.row.noise_label or self.row.kind
 
 
 @dataclass(frozen=True, slots=True)
-class Chosen:
+class Selection:
     """Examples, and how many rows were left out for which reason."""
 
     examples: list[Example]
     left_out: Mapping[str, int]
 
-    def counts(self) -> dict[str, int]:
-        """Examples by label."""
-        return dict(sorted(Counter(example.label for example in self.examples).items()))
+    def summary(self, split: str) -> str:
+        """A line for a person: examples by label, and rows left out by reason."""
+        labels = sorted(Counter(example.label for example in self.examples).items())
+        counts = ", ".join(f"{label} {count}" for label, count in labels)
+        left = ", ".join(f"{reason} {count}" for reason, count in self.left_out.items())
+        total = len(self.examples) + sum(self.left_out.values())
+        return f"{split:<8}{len(self.examples):>8,} of {total:,} rows: {counts}" + (
+            f"; left out: {left}" if left else ""
+        )
 
 
 def noise_classes(rows: Sequence[Row], kind: str) -> list[str]:
@@ -54,40 +62,35 @@ def noise_classes(rows: Sequence[Row], kind: str) -> list[str]:
     return [SPEECH, *sorted({row.scene or NOISE for row in rows if row.noise_label == NOISE})]
 
 
-def chosen(rows: Sequence[Row], texts: Texts, classes: Sequence[str], options: Options) -> Chosen:
+def select(rows: Sequence[Row], tokenizer: Tokenizer, classes: Sequence[str], options: Options) -> Selection:
     """The rows that teach something under these options, and why the others do not."""
     examples, left_out = [], Counter[str]()
     for row in rows:
-        found = _example(row, texts, classes, options)
-        if isinstance(found, str):
-            left_out[found] += 1
+        example = _example(row, tokenizer, classes, options)
+        if isinstance(example, str):
+            left_out[example] += 1
         else:
-            examples.append(found)
-    return Chosen(examples, dict(sorted(left_out.items())))
+            examples.append(example)
+    return Selection(examples, dict(sorted(left_out.items())))
 
 
-def _example(row: Row, texts: Texts, classes: Sequence[str], options: Options) -> Example | str:
+def _example(row: Row, tokenizer: Tokenizer, classes: Sequence[str], options: Options) -> Example | str:
     """What the row teaches, or the reason why it is left out."""
-    noise = row.noise_label == NOISE
-    if not noise and (row.frames or 0) > LONGEST:
+    is_noise = row.noise_label == NOISE
+    if not is_noise and (row.frames or 0) > LONGEST:
         return "speech longer than 30 s"
-    targets = _targets(row, texts, noise and options.noise_text == "empty")
-    if targets is not None and len(targets) - len(texts.prompt) > options.max_tokens:
+    text = row.transcript if not is_noise else "" if options.noise_text == "empty" else None
+    targets = tuple(tokenizer.targets(text)) if text or (is_noise and text is not None) else None
+    if targets is not None and len(targets) - len(tokenizer.prompt) > options.max_tokens:
         return f"transcript longer than {options.max_tokens} tokens"
     if options.task == "single":
-        return Example(row, targets, UNTAUGHT) if targets is not None else "noise" if noise else "no transcript"
-    label = SPEECH if not noise else row.scene or NOISE if options.noise_classes == "scenes" else NOISE
+        return Example(row, targets, UNTAUGHT) if targets is not None else "noise" if is_noise else "no transcript"
+    label = SPEECH if not is_noise else row.scene or NOISE if options.noise_classes == "scenes" else NOISE
     return Example(row, targets, classes.index(label) if label in classes else UNTAUGHT)
 
 
-def _targets(row: Row, texts: Texts, say_nothing: bool) -> tuple[int, ...] | None:
-    if say_nothing:
-        return tuple(texts.targets(""))
-    return tuple(texts.targets(row.transcript)) if row.transcript and row.noise_label != NOISE else None
-
-
 def check(examples: Sequence[Example], options: Options, split: str) -> None:
-    """PrepError where these examples cannot teach what is asked of them."""
+    """PrepError where these examples cannot teach what the options ask for."""
     speech = sum(example.noise_class == 0 for example in examples)
     noise = sum(example.noise_class > 0 for example in examples)
     if options.task == "multi" and options.noise_weight and not (speech and noise):

@@ -1,7 +1,7 @@
-"""Log-mel on the device, in batch: what WhisperFeatureExtractor computes, to within 1e-4. And what a window is.
+"""Log-mel spectrograms of batches, on the device of the model: what WhisperFeatureExtractor computes, to within 1e-4.
 
-A window is how much the encoder sees. At 30 s it is Whisper's own; shorter, the log-mel is the first part of the one at
-30 s, exactly, for all that is left out is padding.
+A window is the stretch of audio that the encoder sees. A window of 30 s is Whisper's own. The log-mel of a shorter window
+equals the first part of the log-mel at 30 s, because only padding is left out.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from transformers.audio_utils import mel_filter_bank
 RATE_HZ = 16_000
 FFT = 400
 HOP = 160  # samples between frames of the log-mel: 10 ms
-STRIDE = 2 * HOP  # samples between the encoder's positions: 20 ms, for its second convolution has stride 2
-LONGEST = 30 * RATE_HZ  # samples: what Whisper's positions reach
-GRAIN = RATE_HZ  # auto windows are whole seconds, so that few shapes occur
+STRIDE = 2 * HOP  # samples between positions of the encoder: 20 ms, because its second convolution has stride 2
+LONGEST = 30 * RATE_HZ  # samples that Whisper's positions reach
+GRAIN = RATE_HZ  # automatic windows are whole seconds, so that few shapes occur
 
 
 def window_of(samples: int, window: str) -> int:
-    """Samples in the window of a clip, or of a batch whose longest clip this is: 30 s, or the whole second above.
+    """The samples in the window of a clip of so many samples: 30 s, or with "auto" the next whole second.
 
     >>> window_of(16_001, "auto"), window_of(16_001, "30"), window_of(10**6, "auto")
     (32000, 480000, 480000)
@@ -28,10 +28,10 @@ def window_of(samples: int, window: str) -> int:
 
 
 def real_positions(samples: Tensor) -> Tensor:
-    """How many of the encoder's positions belong to clips of so many samples, [clips]: ceil(samples / 320).
+    """How many positions of the encoder belong to clips of so many samples, [clips]: ceil(samples / 320).
 
-    Position p is centred on sample 320 p (frame 2 p of the log-mel, whose centre is sample 160 * 2 p), and belongs to
-    the clip where that sample does.
+    Position p is centred on sample 320 p (frame 2 p of the log-mel is centred on sample 160 * 2 p). It belongs to the
+    clip if that sample does.
 
     >>> real_positions(torch.tensor([1, 320, 321, 480_000])).tolist()
     [1, 1, 2, 1500]
@@ -40,7 +40,7 @@ def real_positions(samples: Tensor) -> Tensor:
 
 
 class LogMel(nn.Module):
-    """Samples [clips, window] to log-mel [clips, bands, window / 160], float32, on whatever device they are."""
+    """Samples [clips, window] to log-mel [clips, bands, window / 160], float32, on the device of the samples."""
 
     filters: Tensor
     hann: Tensor
@@ -53,15 +53,15 @@ class LogMel(nn.Module):
 
     @torch.no_grad()
     def forward(self, samples: Tensor) -> Tensor:
-        """samples: float32 [clips, window] in [-1, 1), a whole number of hops, zeros after each clip's end.
+        """samples: float32 [clips, window] in [-1, 1), a whole number of hops, zeros after the end of each clip.
 
-        The floor is 8 (80 dB) below the clip's own peak, as in Whisper; padding never holds the peak. Below 30 s the
-        window is carried on with silence, or the transform would mirror the clip at the window's edge.
+        The floor lies 8 (80 dB) below the peak of the clip, as in Whisper; padding never holds the peak. A window below
+        30 s is continued with silence, because the transform would otherwise mirror the clip at the edge of the window.
         """
         frames = samples.shape[-1] // HOP
         if samples.shape[-1] < LONGEST:
             samples = nn.functional.pad(samples, (0, FFT))
-        with torch.autocast(samples.device.type, enabled=False):  # in bf16 it would be off in the second digit
+        with torch.autocast(samples.device.type, enabled=False):  # bf16 would be off in the second digit
             spectrum = torch.stft(samples.float(), FFT, HOP, window=self.hann, return_complex=True)[..., :frames]
             mel = (self.filters @ spectrum.abs().square()).clamp(min=1e-10).log10()
         return (torch.maximum(mel, mel.amax(dim=(1, 2), keepdim=True) - 8.0) + 4.0) / 4.0

@@ -20,27 +20,27 @@ _CHUNK = 50  # replicates at a time: bounds the memory of replicates x groups
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """A score and its 95 % interval; None where nothing was there to score."""
+    """A score and its 95 % interval; None where there was nothing to score."""
 
     value: float | None
     low: float | None
     high: float | None
 
 
-def confusion(truth: Sequence[str], decided: Sequence[str], labels: Sequence[str]) -> Counts:
-    """float64 [clips, labels, labels]: one 1 a clip, at (truth, decision). ValueError for a word that is no label."""
+def confusion(truth: Sequence[str], decisions: Sequence[str], labels: Sequence[str]) -> Counts:
+    """float64 [clips, labels, labels]: one 1 for each clip, at (truth, decision). ValueError for a word that is no label."""
     place = {label: index for index, label in enumerate(labels)}
-    unknown = sorted((set(truth) | set(decided)) - set(labels))
+    unknown = sorted((set(truth) | set(decisions)) - set(labels))
     if unknown:
         raise ValueError(f"not among the labels {list(labels)}: {unknown}")
-    found = np.zeros((len(truth), len(labels), len(labels)))
-    for clip, (true, said) in enumerate(zip(truth, decided, strict=True)):
-        found[clip, place[true], place[said]] = 1.0
-    return found
+    counts = np.zeros((len(truth), len(labels), len(labels)))
+    for clip, (true, decision) in enumerate(zip(truth, decisions, strict=True)):
+        counts[clip, place[true], place[decision]] = 1.0
+    return counts
 
 
 def accuracy(counts: Counts) -> Counts:
-    """Share of decisions that are right; counts: [..., labels, labels], result [...]; NaN without clips."""
+    """The share of decisions that are right; counts: [..., labels, labels], result [...]; NaN without clips."""
     with np.errstate(invalid="ignore"):
         return np.trace(counts, axis1=-2, axis2=-1) / counts.sum((-2, -1))
 
@@ -52,9 +52,9 @@ def f1(counts: Counts) -> Counts:
         return 2 * right / (counts.sum(-1) + counts.sum(-2))
 
 
-def macro_f1(counts: Counts) -> Counts:
-    """Mean F1 of the labels that are true or decided somewhere, [...]; NaN without clips."""
-    each = f1(counts)
+def macro_f1(counts: Counts, labels: int | None = None) -> Counts:
+    """Mean F1 of the labels, or of the first so many, that are true or decided somewhere, [...]; NaN without clips."""
+    each = f1(counts)[..., :labels]
     there = np.isfinite(each)
     with np.errstate(invalid="ignore"):
         return np.where(there, each, 0.0).sum(-1) / there.sum(-1)
@@ -66,7 +66,7 @@ def f1_of(label: int) -> Statistic:
 
 
 def ratio(counts: Counts) -> Counts:
-    """counts[..., 0] / counts[..., 1], [...]; NaN where there is nothing below the line."""
+    """counts[..., 0] / counts[..., 1], [...]; NaN where the denominator is 0."""
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.where(counts[..., 1] > 0, counts[..., 0] / counts[..., 1], np.nan)
 
@@ -75,8 +75,8 @@ def interval(counts: Counts, groups: Sequence[Hashable], statistic: Statistic, s
     """The statistic of all clips, and its percentile bootstrap interval over groups.
 
     counts: [clips, ...], what each clip adds. Groups (speakers, submissions) are drawn with replacement, as many as there
-    are, REPLICATES times, for clips of one group are no independent evidence. A replicate without a score is left out. Where
-    every group says the same (all right, all wrong) the interval has no width, whatever the number of groups.
+    are, REPLICATES times, because clips of one group are no independent evidence. A replicate without a score is left
+    out. Where all groups agree (all right, all wrong) the interval has no width, whatever the number of groups.
     """
     if not len(counts):
         return Interval(None, None, None)
@@ -90,30 +90,30 @@ def interval(counts: Counts, groups: Sequence[Hashable], statistic: Statistic, s
 
 def resampled(counts: Counts, groups: Sequence[Hashable], seed: int, name: str) -> Counts:
     """[REPLICATES, ...]: the counts of each replicate, its groups drawn by (seed, name)."""
-    known = {group: index for index, group in enumerate(sorted(set(groups), key=str))}
+    place = {group: index for index, group in enumerate(sorted(set(groups), key=str))}
     flat = counts.reshape(len(counts), -1)
-    totals = np.zeros((len(known), flat.shape[1]))
-    np.add.at(totals, [known[group] for group in groups], flat)
+    totals = np.zeros((len(place), flat.shape[1]))
+    np.add.at(totals, [place[group] for group in groups], flat)
     chance = keys.rng(seed, "bootstrap", name)
-    shares = np.full(len(known), 1 / len(known))
-    parts = [chance.multinomial(len(known), shares, size=_CHUNK) @ totals for _ in range(REPLICATES // _CHUNK)]
+    shares = np.full(len(place), 1 / len(place))
+    parts = [chance.multinomial(len(place), shares, size=_CHUNK) @ totals for _ in range(REPLICATES // _CHUNK)]
     return np.concatenate(parts).reshape(REPLICATES, *counts.shape[1:])
 
 
 def poisson_upper(events: int, level: float = LEVEL) -> float:
-    """Exact upper bound of a Poisson mean after so many events: the mean at which P(that few or fewer) = 1 - level.
+    """The exact upper bound of a Poisson mean after so many events: the mean at which P(that few or fewer) = 1 - level.
 
-    None seen bounds it by -ln(0.05), about 3: no alarm in H hours bounds the rate by 3 / H.
+    No event bounds the mean by -ln(0.05), about 3: no alarm in H hours bounds the rate by 3 / H.
 
     >>> round(poisson_upper(0), 4), round(poisson_upper(3), 4)
     (2.9957, 7.7537)
     """
-    seen = np.arange(events + 1)
-    factorials = np.concatenate([[0.0], np.cumsum(np.log(seen[1:]))])
+    counts = np.arange(events + 1)
+    factorials = np.concatenate([[0.0], np.cumsum(np.log(counts[1:]))])
     low, high = float(events), events + 10.0 + 10.0 * math.sqrt(events + 1.0)
     for _ in range(100):
         middle = (low + high) / 2
-        at_most = np.exp(seen * math.log(middle) - middle - factorials).sum()
+        at_most = np.exp(counts * math.log(middle) - middle - factorials).sum()
         low, high = (middle, high) if at_most > 1 - level else (low, middle)
     return high
 
@@ -131,12 +131,12 @@ class Point:
 def curve(calls: Sequence[float], negatives: Sequence[float], hours: float) -> list[Point]:
     """The trade-off, one point for each threshold that changes anything, from the lowest on.
 
-    calls, negatives: scores of the clips, 0.0 for one that raises no alarm whatever the threshold; an alarm is a score
-    >= threshold > 0. The last point, above every score, raises none.
+    calls, negatives: scores of the clips, 0.0 for one that raises no alarm at any threshold; an alarm is a score
+    >= threshold > 0. The last point lies above every score and raises none.
     """
     yes, no = np.sort(np.asarray(calls, float)), np.sort(np.asarray(negatives, float))
-    known = np.unique(np.concatenate([yes, no]))
-    return [point(yes, no, hours, float(threshold)) for threshold in (*known[known > 0], 2.0)]
+    scores = np.unique(np.concatenate([yes, no]))
+    return [point(yes, no, hours, float(threshold)) for threshold in (*scores[scores > 0], 2.0)]
 
 
 def point(calls: Counts, negatives: Counts, hours: float, threshold: float) -> Point:
@@ -149,20 +149,20 @@ def point(calls: Counts, negatives: Counts, hours: float, threshold: float) -> P
 def balanced_threshold(speech: Sequence[float], noise: Sequence[float]) -> float:
     """The threshold midway between two scores that tells speech (score >= it) from noise best.
 
-    Best is the largest mean of both shares told right; of equally good ones the nearest to 0.5, then the lower.
+    The best has the largest mean of both shares told right; of equally good ones the nearest to 0.5, then the lower.
     """
     yes, no = np.sort(np.asarray(speech, float)), np.sort(np.asarray(noise, float))
-    known = np.unique(np.concatenate([yes, no]))
-    tried = np.unique(np.concatenate([[0.5], (known[1:] + known[:-1]) / 2]))
+    scores = np.unique(np.concatenate([yes, no]))
+    tried = np.unique(np.concatenate([[0.5], (scores[1:] + scores[:-1]) / 2]))
     right = (len(yes) - np.searchsorted(yes, tried)) / len(yes) + np.searchsorted(no, tried) / len(no)
     best = tried[right >= right.max() - 1e-12]
     return float(best[np.argmin(np.abs(best - 0.5))])
 
 
 def lowest_threshold(points: Sequence[Point], per_hour: float) -> float:
-    """The lowest threshold at which false alarms per hour do not pass this: midway between the scores on either side of it.
+    """The lowest threshold whose false alarms per hour do not exceed this: midway between the scores on either side.
 
     0.0 where no threshold is needed; above 1, so that nothing is an alarm, where none is high enough.
     """
-    place = next(n for n, found in enumerate(points) if (found.per_hour or 0.0) <= per_hour)
+    place = next(n for n, each in enumerate(points) if (each.per_hour or 0.0) <= per_hour)
     return (points[place - 1].threshold + points[place].threshold) / 2 if place else 0.0

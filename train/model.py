@@ -1,4 +1,4 @@
-"""Whisper with a noise head: a linear layer on the time-mean of the encoder's output. And the two losses."""
+"""Whisper with a noise head, a linear layer on the mean over time of the encoder's output; its two losses; its loading."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from train.batches import Batch
 from train.examples import UNTAUGHT
 from train.features import real_positions
 from train.options import Options
-from train.text import Texts
+from train.text import Tokenizer
 
-TINY = Path(__file__).parent / "tiny"  # a configuration and a tokenizer; no weights
+TINY = Path(__file__).parent / "tiny"  # a configuration and a tokenizer, no weights
 transformers_logging.set_verbosity_error()
 transformers_logging.disable_progress_bar()
 
@@ -39,16 +39,19 @@ class Detector(nn.Module):
         self.pool = pool
         self.head = nn.Linear(whisper.config.d_model, len(classes)) if classes else None
 
-    def forward(self, mel: Tensor, sizes: Tensor, spoken: Tensor, inputs: Tensor) -> tuple[Tensor | None, Tensor]:
-        """(noise logits [clips, classes] or None, text logits [said, tokens, vocabulary]); only spoken clips are decoded."""
+    def forward(self, mel: Tensor, sizes: Tensor, text_index: Tensor, inputs: Tensor) -> tuple[Tensor | None, Tensor]:
+        """(noise logits [clips, classes] or None, text logits [texts, tokens, vocabulary]).
+
+        text_index: the clips that are decoded.
+        """
         hidden = self.encoded(mel)
-        said = self.whisper.model.decoder(
-            input_ids=inputs, encoder_hidden_states=hidden.index_select(0, spoken), use_cache=False
+        decoded = self.whisper.model.decoder(
+            input_ids=inputs, encoder_hidden_states=hidden.index_select(0, text_index), use_cache=False
         )
-        return self.noise_logits(hidden, sizes), self.whisper.proj_out(said.last_hidden_state)
+        return self.noise_logits(hidden, sizes), self.whisper.proj_out(decoded.last_hidden_state)
 
     def encoded(self, mel: Tensor) -> Tensor:
-        """The encoder's output, [clips, frames / 2, width]; mel: [clips, bands, frames], frames even, at most 3000.
+        """The output of the encoder, [clips, frames / 2, width]; mel: [clips, bands, frames], frames even, at most 3000.
 
         Whisper's own encoder refuses any length but 30 s. A shorter one has the same positions, from the first on.
         """
@@ -68,12 +71,12 @@ class Detector(nn.Module):
         return self.head(time_mean(hidden, sizes) if self.pool == "real" else hidden.mean(dim=1))
 
     def added_parameters(self) -> int:
-        """How many the head adds."""
+        """How many parameters the head adds."""
         return sum(p.numel() for p in self.head.parameters()) if self.head is not None else 0
 
 
 def time_mean(hidden: Tensor, sizes: Tensor) -> Tensor:
-    """Mean over each clip's real positions, [clips, width]; sizes: samples of each clip."""
+    """Mean over the real positions of each clip, [clips, width]; sizes: samples of each clip."""
     positions = torch.arange(hidden.shape[1], device=hidden.device)
     real = (positions < real_positions(sizes)[:, None]).to(hidden.dtype)
     return (hidden * real[..., None]).sum(dim=1) / real.sum(dim=1, keepdim=True)
@@ -83,7 +86,7 @@ def time_mean(hidden: Tensor, sizes: Tensor) -> Tensor:
 class Losses:
     """Cross-entropies of a share of a part of a step; over all of them they add up to the mean of the whole step.
 
-    noise: over clips that have a noise class. text: over target tokens. Both 0 where a step teaches none.
+    noise: over clips that have a noise class. text: over target tokens. Each is 0 where a step has none.
     """
 
     noise: Tensor
@@ -96,67 +99,62 @@ class Losses:
 
 def losses(noise_logits: Tensor | None, text_logits: Tensor, batch: Batch) -> Losses:
     """The two losses of a batch."""
-    words = functional.cross_entropy(
+    text = functional.cross_entropy(
         text_logits.float().flatten(0, 1), batch.labels.flatten(), ignore_index=UNTAUGHT, reduction="sum"
     )
-    noise = words.new_zeros(())
+    noise = text.new_zeros(())
     if noise_logits is not None:
         noise = functional.cross_entropy(
             noise_logits.float(), batch.noise_class, ignore_index=UNTAUGHT, reduction="sum"
         )
-    return Losses(noise / max(batch.whole.clips, 1), words / max(batch.whole.tokens, 1))
+    return Losses(noise / max(batch.totals.clips, 1), text / max(batch.totals.tokens, 1))
 
 
 def interpolate(parameters: Sequence[Tensor], before: Sequence[Tensor], keep: float) -> None:
-    """Theta = keep * before + (1 - keep) * theta, in place: the paper's "momentum update" after an optimizer step.
+    """Sets the parameters to keep * before + (1 - keep) * parameters: the paper's "momentum update" after a step.
 
-    AdamW's moments are left as they are: they follow the gradients, which are taken at the interpolated weights.
+    AdamW's moments stay as they are: they follow the gradients, which are taken at the interpolated weights.
     """
     with torch.no_grad():
         for now, old in zip(parameters, before, strict=True):
             now.mul_(1.0 - keep).add_(old, alpha=keep)
 
 
-def seeded(seed: int, *names: object) -> None:
-    """Sets torch's generators by name; what they give depends on nothing that was drawn before."""
+def seed_torch(seed: int, *names: object) -> None:
+    """Seeds torch's generators by name; what they give then depends on nothing that was drawn before."""
     torch.manual_seed(int(keys.fingerprint(seed, *names)[:12], 16))
 
 
-def build(options: Options, classes: Sequence[str]) -> tuple[Detector, Texts]:
-    """The model to train and its texts. PrepError where the checkpoint cannot be had."""
-    whisper, texts = whisper_of(options.model, options.init, options.seed)
-    seeded(options.seed, "head")
+def build(options: Options, classes: Sequence[str]) -> tuple[Detector, Tokenizer]:
+    """The model to train and its tokenizer. PrepError where the checkpoint cannot be had."""
+    whisper, tokenizer = load_whisper(options.model, options.init, options.seed)
+    seed_torch(options.seed, "head")
     detector = Detector(whisper, classes if options.task == "multi" else (), options.pool)
     if options.freeze == "encoder":
         whisper.model.encoder.requires_grad_(False)
-    return detector, texts
+    return detector, tokenizer
 
 
-def whisper_of(
+def load_whisper(
     name: str, init: Literal["pretrained", "random"], seed: int
-) -> tuple[WhisperForConditionalGeneration, Texts]:
-    """A Whisper checkpoint by folder or hub name, float32, with its texts. PrepError where it cannot be had."""
+) -> tuple[WhisperForConditionalGeneration, Tokenizer]:
+    """A Whisper checkpoint by folder or hub name, float32, with its tokenizer. PrepError where it cannot be had."""
     source = str(TINY) if name == "tiny" else name
-    if Path(source).is_dir() and not (Path(source) / "config.json").is_file():
-        raise PrepError(f"{name}: no Whisper checkpoint, for it has no config.json: {_remedy(name, init)}")
-    try:
-        config = WhisperConfig.from_pretrained(source)  # first, for a tokenizer that cannot be found is an empty one
-        texts = Texts.of(WhisperTokenizer.from_pretrained(source), name)
-        if init == "random":
-            seeded(seed, "weights")
-            return WhisperForConditionalGeneration(config), texts
-        return WhisperForConditionalGeneration.from_pretrained(source, dtype=torch.float32), texts
-    except (OSError, ValueError, KeyError) as error:
-        raise PrepError(
-            f"{name}: no Whisper checkpoint that can be read ({_first_line(error)}): {_remedy(name, init)}"
-        ) from None
-
-
-def _remedy(name: str, init: str) -> str:
+    remedy = (
+        "give a folder in the format of transformers (config.json, model.safetensors, tokenizer.json),"
+        " or a hub name while online"
+    )
     if name == "tiny" and init == "pretrained":
-        return "tiny has no weights, train it from random ones with --init random"
-    return "give a folder in the format of transformers (config.json, model.safetensors, tokenizer.json), or a hub name while online"
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        remedy = "tiny has no weights, train it from random ones with --init random"
+    if Path(source).is_dir() and not (Path(source) / "config.json").is_file():
+        raise PrepError(f"{name}: no Whisper checkpoint, for it has no config.json: {remedy}")
+    try:
+        config = WhisperConfig.from_pretrained(source)  # first, because a tokenizer that is not found is an empty one
+        tokenizer = Tokenizer.of(WhisperTokenizer.from_pretrained(source), name)
+        if init == "random":
+            seed_torch(seed, "weights")
+            return WhisperForConditionalGeneration(config), tokenizer
+        return WhisperForConditionalGeneration.from_pretrained(source, dtype=torch.float32), tokenizer
+    except (OSError, ValueError, KeyError) as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise PrepError(f"{name}: no Whisper checkpoint that can be read ({reason}): {remedy}") from None

@@ -1,4 +1,4 @@
-"""Options of a training run: the paper's protocol by default; a preset in TOML over it, the command line over both."""
+"""Options of a training run: the paper's protocol by default, then a preset in TOML, then the command line."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pipeline.core.presets import SHIPPED
 
 
 class Options(BaseModel):
-    """What is trained on what, and how. A run's identity: the same options on the same manifest give the same weights."""
+    """What is trained and how. The same options on the same manifest give the same weights."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
 
@@ -23,7 +23,7 @@ class Options(BaseModel):
         description="Whisper checkpoint: a folder, a hub name, or `tiny` (carried by the project)",
     )
     init: Literal["pretrained", "random"] = Field(
-        "pretrained", description="the checkpoint's weights, or its shape with new ones"
+        "pretrained", description="weights of the checkpoint, or random weights in its shape"
     )
     task: Literal["multi", "single"] = Field(
         "multi", description="noise head and transcription, or transcription alone"
@@ -35,28 +35,28 @@ class Options(BaseModel):
     text_weight: float = Field(1.0, ge=0, description="weight of the transcript's cross-entropy")
     noise_text: Literal["masked", "empty"] = Field(
         "masked",
-        description="noise has no transcript: leave it out of the transcript's loss, or teach the decoder to say nothing",
+        description="noise has no transcript: leave it out of the transcript's loss, or teach the decoder empty text",
     )
     pool: Literal["real", "all"] = Field(
-        "real", description="positions the head averages: those of the clip, or the padding too"
+        "real", description="positions that the head averages: those of the clip, or the padding too"
     )
     window: Literal["auto", "30"] = Field(
-        "auto", description="seconds the encoder sees: as long as the batch, or Whisper's 30"
+        "auto", description="seconds that the encoder sees: as long as the clips, or Whisper's 30"
     )
-    freeze: Literal["nothing", "encoder"] = Field("nothing", description="what keeps its weights")
+    freeze: Literal["nothing", "encoder"] = Field("nothing", description="the part that keeps its weights")
     lr: float = Field(1e-4, gt=0, description="peak learning rate of AdamW")
-    weight_decay: float = Field(0.01, ge=0, description="AdamW's weight decay")
+    weight_decay: float = Field(0.01, ge=0, description="weight decay of AdamW")
     warmup: int = Field(0, ge=0, description="steps of linear warm-up before the cosine")
     batch: int = Field(32, ge=1, description="clips in a step, over all processes")
     epochs: float = Field(10, gt=0, description="passes over the training rows")
     steps: int | None = Field(None, ge=1, description="stop after so many steps (the cosine ends there)")
     interpolation: float = Field(
-        0.5, ge=0, lt=1, description="share of the old weights kept after each step; 0 is plain AdamW"
+        0.5, ge=0, lt=1, description="share of the old weights that each step keeps; 0 is plain AdamW"
     )
     clip_norm: float = Field(1.0, ge=0, description="gradients are scaled down to this norm; 0 leaves them")
     balance: bool = Field(False, description="each keyword and noise in equal shares of an epoch")
     crop_noise: bool = Field(
-        False, description="hear of each noise clip a stretch as long as an utterance: length then tells nothing"
+        False, description="cut each noise clip to the length of an utterance, so that its length tells nothing"
     )
     remix: bool = Field(False, description="fresh noise for every utterance in every epoch")
     speech: str | None = Field(None, description="manifest with the speech without noise, for --remix")
@@ -65,7 +65,7 @@ class Options(BaseModel):
         (), description="audiomentations on the waveform: gain, filter, room"
     )
     impulse_responses: str | None = Field(None, description="folder of impulse responses, for --augment room")
-    best: Literal["loss", "macro_f1"] = Field("loss", description="dev score that names the best checkpoint")
+    best: Literal["loss", "macro_f1"] = Field("loss", description="dev score that chooses the best checkpoint")
     save_every: int | None = Field(None, ge=1, description="steps between checkpoints (default: each epoch)")
     max_tokens: int = Field(48, ge=1, le=440, description="longest transcript, in tokens")
     seed: int = Field(0, description="seed of every draw")
@@ -76,36 +76,36 @@ class Options(BaseModel):
             raise ValueError("task single with text_weight 0 has nothing to learn: raise text_weight")
         if self.task == "multi" and not (self.noise_weight or self.text_weight):
             raise ValueError("noise_weight and text_weight are both 0: there is nothing to learn")
-        if self.augment and "room" in self.augment and not self.impulse_responses:
+        if "room" in self.augment and not self.impulse_responses:
             raise ValueError("augment room needs impulse_responses: a folder of WAV or FLAC files")
         return self
 
     def canonical(self) -> dict[str, Any]:
         """Every option with its value, as checkpoints carry it: file names without their folders."""
-        told = self.model_dump(mode="json")
-        return told | {key: Path(told[key]).name for key in ("speech", "impulse_responses") if told[key] is not None}
+        values = self.model_dump(mode="json")
+        return values | {key: Path(values[key]).name for key in ("speech", "impulse_responses") if values[key]}
 
 
-def find(preset: str) -> Path:
-    """The preset's file: the path as given, else a shipped one by that name. RecipeError where there is none."""
-    return presets.find(preset, "preset", [path.name for path in sorted(SHIPPED.glob("train-*.toml"))])
+def read(preset: str | None, given: Mapping[str, Any]) -> Options:
+    """The options of a preset, overridden by those that are given. RecipeError names every fault.
 
-
-def read(preset: str | None, told: Mapping[str, Any]) -> Options:
-    """The options of a preset, with those that were told over it. RecipeError names every fault."""
-    return checked((presets.read(find(preset)) if preset else {}) | dict(told), preset)
-
-
-def checked(told: Mapping[str, Any], source: str | None = None) -> Options:
-    """Options of these values. RecipeError: each fault with what was found, what was expected, what to type."""
+    preset: a TOML file, or the name of one that comes with the project.
+    """
+    values: dict[str, Any] = {}
+    if preset:
+        values = presets.read(
+            presets.find(preset, "preset", [path.name for path in sorted(SHIPPED.glob("train-*.toml"))])
+        )
     try:
-        return Options.model_validate(dict(told))
+        return Options.model_validate(values | dict(given))
     except ValidationError as error:
-        where = f"{source}: " if source else ""
-        raise RecipeError([where + _readable(fault) for fault in error.errors()]) from None
+        raise RecipeError(
+            [f"{preset}: {_sentence(fault)}" if preset else _sentence(fault) for fault in error.errors()]
+        ) from None
 
 
-def _readable(fault: Any) -> str:
+def _sentence(fault: Any) -> str:
+    """A fault that pydantic reports: what was found, what was expected."""
     key = ".".join(str(part) for part in fault["loc"])
     if fault["type"] == "extra_forbidden":
         return f'unknown option "{key}"{did_you_mean(key, Options.model_fields)}'

@@ -1,4 +1,4 @@
-"""Fresh noise in every epoch: the manifest's own mixing options, drawn anew for (seed, row, epoch)."""
+"""Fresh noise in every epoch: the mixing options of the manifest, drawn anew for (seed, row, epoch)."""
 
 from __future__ import annotations
 
@@ -10,55 +10,59 @@ from numpy.typing import NDArray
 from pipeline.core import keys
 from pipeline.core.errors import PrepError
 from pipeline.core.row import Row
+from pipeline.core.table import Table
 from pipeline.stages import mix
 from pipeline.stages.resample import Sound
 from train import data
-from train.data import Held, Sounds
+from train.data import Manifest, Sounds
 
 NEEDS = "--remix mixes anew, and needs the speech and the noise before they were mixed"
 
 
 class Remix:
-    """Mixtures made again with noise drawn for the epoch. Speech, noise and their splits come from one manifest of prep resample."""
+    """The mixtures of a manifest, mixed again with noise that is drawn for the epoch.
 
-    def __init__(self, mixed: Held, speech: Path, seed: int) -> None:
-        if "mix" not in mixed.recipe:
+    Speech, noise and their splits come from one manifest of prep resample.
+    """
+
+    def __init__(self, mixed: Manifest, speech: Path, seed: int) -> None:
+        """speech: path of the manifest of prep resample. PrepError where one of the two cannot be used."""
+        recipe = mixed.provenance.recipe
+        if "mix" not in recipe:
             raise PrepError(f"{NEEDS}: {mixed.path} holds no mixtures; make it with prep mix")
         if not speech.is_file():
             raise PrepError(f"{NEEDS}: no {speech}; name the manifest of prep resample with --speech")
-        held = data.opened(speech)
+        resampled = data.read(speech)
         self.sounds = Sounds(speech.parent)
-        self._rows = held.table.where(held.table.equal("split", "train"))
-        self._options = mix.Options.model_validate(mixed.recipe["mix"])
+        self._frame = data.frame_of(resampled, "train")
+        self._options = mix.Options.model_validate(recipe["mix"])
         self._seed = seed
-        self._own = {row.id: row for row in held.rows("train")}
-        self._epoch = -1
+        self._rows = {row.id: row for row in data.rows(resampled, "train")}
         self._draw(0)
-        self._check(mixed, speech)
-
-    def _check(self, mixed: Held, speech: Path) -> None:
-        lacking = [row.id for row in mixed.rows("train") if row.kind == "mixture" and row.id not in self._place]
-        if lacking:
+        mixtures = [row.id for row in data.rows(mixed, "train") if row.kind == "mixture"]
+        missing = [name for name in mixtures if name not in self._place]
+        if missing:
             raise PrepError(
-                f"{NEEDS}: {speech} lacks those of {len(lacking)} mixtures, {lacking[0]} for one: was it made before the other?"
+                f"{NEEDS}: {speech} lacks those of {len(missing)} mixtures, {missing[0]} for one:"
+                " was it made before the other?"
             )
 
     def pcm(self, row: Row, epoch: int) -> NDArray[np.int16] | None:
-        """The mixture's samples for this epoch, int16 [frames]; None where all crops drawn were silent."""
+        """The samples of a mixture for this epoch, int16 [frames]; None where all crops of noise drawn were silent."""
         if epoch != self._epoch:
             self._draw(epoch)
-        job = next(iter(mix.jobs(self._jobs.take(np.array([self._place[row.id]])))))
-        row = self._own[job.mixture.speech_id]
-        speech = Sound(
-            self.sounds.pcm(row), row.gain_db or 0.0, row.level_full_dbfs, row.level_active_dbfs, row.activity
-        )
-        noise = self.sounds.pcm(self._own[job.mixture.noise_id])
-        found = data.noise_crop(noise, job.mixture.starts, job.mixture.frames, self._options.floor_dbfs)
-        return None if found is None else mix.mixed(job.mixture, speech, *found)[0]
+        mixture = next(iter(mix.jobs(self._jobs.take(np.array([self._place[row.id]]))))).mixture
+        speech = self._rows[mixture.speech_id]
+        noise = self.sounds.pcm(self._rows[mixture.noise_id])
+        crop = data.noise_crop(noise, mixture.starts, mixture.frames, self._options.floor_dbfs)
+        if crop is None:
+            return None
+        levels = speech.gain_db or 0.0, speech.level_full_dbfs, speech.level_active_dbfs, speech.activity
+        return mix.mixed(mixture, Sound(self.sounds.pcm(speech), *levels), *crop)[0]
 
     def _draw(self, epoch: int) -> None:
-        """The epoch's plan; its seed depends on nothing else, so workers and batches change no draw."""
+        """Plans the epoch. Its seed depends on nothing else, so workers and batches change no draw."""
         seed = int(keys.fingerprint(self._seed, "remix", epoch)[:12], 16)
-        self._jobs = mix.plan(self._rows, self._options, seed, resampled="").jobs
+        self._jobs = mix.plan(Table.of_frame(self._frame), self._options, seed, resampled="").jobs
         self._place = {name: index for index, name in enumerate(self._jobs.column("id"))}
         self._epoch = epoch

@@ -1,151 +1,288 @@
-"""Pages of evaluations: report.html beside metrics.json, and runs side by side. The page's frame is that of `pipeline.report`."""
+"""An evaluation for people: tables on a terminal, pictures, and a page in the frame of the pages of `prep report`."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from markupsafe import Markup
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 
+from pipeline.cli.emit import table
 from pipeline.core.files import replacing
 from pipeline.core.row import Row
 from pipeline.corpora import rights
 from pipeline.inspect.report import charts, html
 from pipeline.inspect.report.clips import BY_OPTION, Card, Sounds
 from pipeline.inspect.report.html import number
-from train.cascade import Judged
-from train.data import Held
-from train.keywords import NOISE
+from train.data import Manifest, Prediction, frame_of
+from train.folder import write_text
+from train.text import NOISE
 
-FOLDER = Path(__file__).parent / "templates"
+TEMPLATES = Path(__file__).parent / "templates"
 PAGE = "report.html"
-WORST = 3  # of each kind of mistake
+WORST = 3  # clips of each kind of mistake
 CURVE_X, CURVE_Y = "false alarms per hour of negative audio", "missed calls, %"
+SNR_X, SNR_Y = "SNR, dB", "accuracy, 4 classes, %"
 
 
-def write(path: Path, text: str) -> None:
-    """The page, whole or not at all."""
-    with replacing(path) as half:
-        half.write_text(text, encoding="utf-8")
+# ---- tables
 
 
-def page(told: Mapping[str, Any], clips: Sequence[Judged], held: Held, audio: bool | None) -> str:
-    """The page of one evaluation of a manifest. audio: a key of BY_OPTION."""
-    mistakes = worst(clips, told["keywords"][:-1])
-    ids = {clip.id for _, found in mistakes for clip in found}
-    judged = held.table.where(held.table.equal("split", told["split"]))
-    may = BY_OPTION[audio](judged.frame)
-    sounds = Sounds(held.path.parent, may, ids)
+def text_table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """A table as text; the first column stands to the left, the others to the right."""
+    return "\n".join(table([head, *rows], right=[n > 0 for n in range(len(head))]))
+
+
+def percent(score: Mapping[str, Any] | None) -> str:
+    """`88.5 % (85.1 to 91.4)`, or a dash where there is no value."""
+    if score is None or score["value"] is None:
+        return "-"
+    return f"{100 * score['value']:.1f} % ({100 * score['low']:.1f} to {100 * score['high']:.1f})"
+
+
+def plain(score: Mapping[str, Any] | None) -> str:
+    """`0.89 (0.85 to 0.91)`, or a dash where there is no value."""
+    if score is None or score["value"] is None:
+        return "-"
+    return f"{score['value']:.2f} ({score['low']:.2f} to {score['high']:.2f})"
+
+
+def rate(alarms: Mapping[str, Any]) -> str:
+    """`12.0 /h (5 in 0.42 h, under 25.2)`: the bound is the exact 95 % one."""
+    value = alarms["per_hour"]["value"]
+    if value is None:
+        return "- (no negative audio)"
+    hours, bound = alarms["negative_hours"], alarms["per_hour_upper_95"]
+    return f"{value:.1f} /h ({alarms['false_alarms']} in {hours:.2f} h, under {bound:.1f})"
+
+
+def screen(answer: Mapping[str, Any]) -> str:
+    """The answer of an evaluation as tables for a terminal; 95 % intervals in brackets."""
+    counts, alarms = answer["counts"], answer["alarms"]
+    subject = f"{answer['name']} on {answer['manifest']}, {answer['split']}"
+    head = f"{subject}: {counts['clips']:,} clips, {counts['hours']:.2f} h; gate: {answer['gate']['source']}"
+    lines = [
+        f"false alarms  {rate(alarms)}",
+        f"missed calls  {alarms['missed']} of {alarms['calls']}, wrong call {alarms['wrong_call']}",
+    ]
+    for point in answer["operating_points"]:
+        threshold = f"threshold {point['threshold']:.4f}"
+        if point["threshold"] > 1:
+            threshold = "no threshold keeps to it: never an alarm"
+        here = "-" if point["per_hour"] is None else f"{point['per_hour']:.1f}"
+        missed = "-" if point["miss_rate"] is None else f"{100 * point['miss_rate']:.1f}"
+        lines.append(f"at {point['dev_per_hour']:g} /h on dev ({threshold}): {here} /h here, {missed} % missed")
+    four = answer["four_class"]
+    confusion = [(label, *row) for label, row in zip(four["labels"], four["confusion"], strict=True)]
+    parts = [head, _scores(answer), "\n".join(lines), text_table(("truth \\ decided", *four["labels"]), confusion)]
+    for name in ("snr_db", "scenario", "scene", "keyword"):
+        if answer["by"][name]:
+            rows = [
+                (p["value"], p["clips"], percent(p["accuracy"]), f"{p['missed']} of {p['calls']}", rate(p))
+                for p in answer["by"][name]
+            ]
+            parts.append(text_table((name, "clips", "accuracy, 4 classes", "missed", "false alarms"), rows))
+    return "\n\n".join([*parts, _cost(answer["cost"], counts)])
+
+
+def _scores(answer: Mapping[str, Any]) -> str:
+    three, four, noise, cer = (answer[name] for name in ("three_class", "four_class", "noise", "cer"))
+    rows: list[tuple[object, ...]] = [
+        ("3 classes, accuracy", three["clips"], percent(three["accuracy"])),
+        ("3 classes, macro F1", three["clips"], plain(three["macro_f1"])),
+        ("4 classes, accuracy", four["clips"], percent(four["accuracy"])),
+        ("4 classes, macro F1", four["clips"], plain(four["macro_f1"])),
+    ]
+    names = {"in_domain": "noise stopped, in domain", "out_of_domain": "noise stopped, out of domain"}
+    names |= {"out_of_domain_speech_like": "  speech-like", "out_of_domain_other": "  other"}
+    for name, words in names.items():
+        if noise[name]["clips"]:
+            rows.append((words, noise[name]["clips"], percent(noise[name]["accuracy"])))
+    rows.append(("speech stopped", three["clips"], percent(noise["speech_stopped"])))
+    rows.append(("CER of what was decoded", cer["decoded"]["clips"], percent(cer["decoded"])))
+    return text_table(("score", "clips", "value"), rows)
+
+
+def _cost(cost: Mapping[str, Any], counts: Mapping[str, Any]) -> str:
+    without, added = cost["real_time_factor_without_gate"], cost["parameters_added"]
+    lines = [
+        f"decoder skipped for {cost['decoder_skipped']:.1%} of clips; real-time factor {cost['real_time_factor']:.4f}"
+        + (f", {without:.4f} without the gate" if without is not None else "")
+        + f" ({cost['device']}); the head adds {added:,} to {cost['parameters'] - added:,} parameters"
+    ]
+    if counts["cut_to_30_s"]:
+        lines.append(f"{counts['cut_to_30_s']} clips are longer than 30 s: their first 30 s were judged")
+    if counts["without_truth"]:
+        lines.append(f"{counts['without_truth']} clips of speech have no keyword, and count in no score of classes")
+    return "\n".join(lines)
+
+
+# ---- pictures
+
+
+def write_figures(folder: Path, answer: Mapping[str, Any]) -> None:
+    """Writes every picture that the answer allows as PNG; the same answer makes the same bytes."""
+    for name, figure in _figures(answer):
+        with replacing(folder / f"{name}.png") as half:
+            FigureCanvasAgg(figure).print_png(str(half), metadata={"Software": None})  # no version of what drew it
+
+
+def _figures(answer: Mapping[str, Any]) -> Iterator[tuple[str, Figure]]:
+    for name in ("three_class", "four_class"):
+        if answer[name]["clips"]:
+            yield f"confusion_{name}", _confusion_figure(answer[name], answer["name"])
+    if answer["curve"] and answer["alarms"]["calls"] and answer["alarms"]["negative_hours"]:
+        yield "trade_off", _trade_off_figure(answer)
+    if answer["by"]["snr_db"]:
+        yield "by_snr", _by_snr_figure(answer["by"]["snr_db"], answer["name"])
+
+
+def _axes(title: str, x: str, y: str) -> tuple[Figure, Any]:
+    figure = Figure(figsize=(5.0, 4.2), dpi=120, layout="constrained")
+    axes = figure.subplots()
+    axes.set(title=title, xlabel=x, ylabel=y)
+    return figure, axes
+
+
+def _confusion_figure(classes: Mapping[str, Any], name: str) -> Figure:
+    """A confusion matrix: rows are the truth, the shade is the share of the row, numbers are clips."""
+    counts = np.asarray(classes["confusion"])
+    shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
+    figure, axes = _axes(name, "decided", "truth")
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    places = range(len(classes["labels"]))
+    axes.set_xticks(places, classes["labels"])
+    axes.set_yticks(places, classes["labels"])
+    for row in places:
+        for column in places:
+            colour = "white" if shares[row, column] > 0.5 else "black"
+            axes.text(column, row, f"{counts[row, column]}", ha="center", va="center", color=colour)
+    return figure
+
+
+def _trade_off_figure(answer: Mapping[str, Any]) -> Figure:
+    """Missed calls against false alarms per hour for every threshold, with the gate and the points chosen on dev."""
+    points, here = answer["curve"]["points"], answer["alarms"]
+    x, y = [point["per_hour"] for point in points], [100 * point["miss_rate"] for point in points]
+    figure, axes = _axes(answer["name"], CURVE_X, CURVE_Y)
+    axes.step(x, y, where="post", label=answer["curve"]["score"])
+    axes.plot([here["per_hour"]["value"]], [100 * here["miss_rate"]["value"]], "o", label="the gate as set")
+    for point in answer["operating_points"]:
+        axes.plot([point["per_hour"]], [100 * point["miss_rate"]], "x", label=f"{point['dev_per_hour']:g} /h on dev")
+    axes.set_ylim(-2, 102)
+    axes.legend()
+    return figure
+
+
+def _by_snr_figure(parts: Sequence[Mapping[str, Any]], name: str) -> Figure:
+    """Accuracy by SNR with its intervals."""
+    values = np.array([[100 * part["accuracy"][key] for key in ("value", "low", "high")] for part in parts])
+    figure, axes = _axes(name, SNR_X, SNR_Y)
+    places = np.arange(len(parts))
+    below, above = np.maximum(values[:, 0] - values[:, 1], 0), np.maximum(values[:, 2] - values[:, 0], 0)
+    axes.errorbar(places, values[:, 0], yerr=[below, above], fmt="o-", capsize=4)
+    axes.set_xticks(places, [part["value"] for part in parts])
+    axes.set_ylim(-2, 102)
+    return figure
+
+
+# ---- pages
+
+
+def write_page(
+    out: Path, answer: Mapping[str, Any], clips: Sequence[Prediction], manifest: Manifest, audio: bool | None
+) -> None:
+    """Writes the page of one evaluation. audio: a key of BY_OPTION, what the page may hold of audio and transcripts."""
+    mistakes = worst(clips, answer["keywords"][:-1])
+    ids = {clip.id for _, group in mistakes for clip in group}
+    judged = frame_of(manifest, answer["split"])
+    may = BY_OPTION[audio](judged)
+    sounds = Sounds(manifest.path.parent, may, ids)
     groups = [
-        {"title": title, "cards": [_card(clip, sounds.rows[clip.id], sounds) for clip in found]}
-        for title, found in mistakes
+        {"title": title, "cards": [_card(clip, sounds.rows[clip.id], sounds) for clip in group]} for title, group in mistakes
     ]
     values = {
-        "told": told,
-        "curve": _curve([told]),
-        "by_snr": _by_snr([told]),
+        "answer": answer,
+        "curve": _curve([answer]),
+        "by_snr": _by_snr([answer]),
         "groups": groups,
         "notes": sounds.notes,
         "may": may,
-        "terms": rights.terms(judged.frame),
+        "terms": rights.terms(judged),
     }
-    return html.page("run.html.j2", values, FOLDER)
+    write_text(out / PAGE, html.page("run.html.j2", values, TEMPLATES))
 
 
-def compared(told: Mapping[str, Any], runs: Sequence[Mapping[str, Any]]) -> str:
-    """The page of several evaluations of the same clips. told: what `compare` found; runs: the answer of each."""
-    values = {"told": told, "runs": runs, "curve": _curve(runs), "by_snr": _by_snr(runs)}
-    return html.page("compare.html.j2", values, FOLDER)
+def write_comparison(path: Path, comparison: Mapping[str, Any], answers: Sequence[Mapping[str, Any]]) -> None:
+    """Writes the page of several evaluations of the same clips. answers: the answer of each."""
+    values = {"comparison": comparison, "runs": answers, "curve": _curve(answers), "by_snr": _by_snr(answers)}
+    write_text(path, html.page("compare.html.j2", values, TEMPLATES))
 
 
-def worst(clips: Sequence[Judged], calls: Sequence[str]) -> list[tuple[str, list[Judged]]]:
-    """(kind of mistake, its clips): those first of which the cascade was surest."""
-    kinds: dict[str, list[tuple[float, Judged]]] = {"Missed calls": [], "False alarms": [], "Wrong call": []}
-    for clip in clips:
-        if clip.truth is None or clip.decision == clip.truth:
+def worst(clips: Sequence[Prediction], calls: Sequence[str]) -> list[tuple[str, list[Prediction]]]:
+    """(kind of mistake, its clips), the mistakes first of which the cascade was surest; one clip of an utterance."""
+
+    def sureness(clip: Prediction) -> float:
+        """How sure the cascade was: the head of a clip that it stopped, the decoder of one that it decoded."""
+        return 1 - clip.p_speech if not clip.passed and clip.p_speech is not None else clip.confidence or 0.0
+
+    kinds: dict[str, dict[str, Prediction]] = {"Missed calls": {}, "False alarms": {}, "Wrong call": {}}
+    for clip in sorted(clips, key=lambda clip: (-sureness(clip), clip.id)):
+        if clip.truth is None or clip.decision == clip.truth or not {clip.truth, clip.decision} & set(calls):
             continue
-        if clip.truth in calls and clip.decision in calls:
-            kinds["Wrong call"].append((_sure(clip), clip))
-        elif clip.truth in calls:
-            kinds["Missed calls"].append((_sure(clip), clip))
-        elif clip.decision in calls:
-            kinds["False alarms"].append((_sure(clip), clip))
-    ordered = {kind: sorted(found, key=lambda item: (-item[0], item[1].id)) for kind, found in kinds.items()}
-    return [(kind, _utterances([clip for _, clip in found])[:WORST]) for kind, found in ordered.items() if found]
+        both = clip.truth in calls and clip.decision in calls
+        kind = "Wrong call" if both else "Missed calls" if clip.truth in calls else "False alarms"
+        kinds[kind].setdefault(clip.id.rsplit("_snr", 1)[0], clip)  # its mixtures at other SNRs mostly end alike
+    return [(kind, list(group.values())[:WORST]) for kind, group in kinds.items() if group]
 
 
-def _utterances(clips: Sequence[Judged]) -> list[Judged]:
-    """The first clip of each utterance: its mixtures at other SNRs mostly end alike."""
-    found: dict[str, Judged] = {}
-    for clip in clips:
-        found.setdefault(clip.id.rsplit("_snr", 1)[0], clip)
-    return list(found.values())
-
-
-def _sure(clip: Judged) -> float:
-    """How sure the cascade was: of what stopped the clip the head, of what was decoded the decoder."""
-    if not clip.passed and clip.p_speech is not None:
-        return 1 - clip.p_speech
-    return clip.confidence or 0.0
-
-
-def _card(clip: Judged, row: Row, sounds: Sounds) -> Card:
-    """The clip with what was made of it; what was decoded stands there only where the transcript may."""
-    said = f"speech {number(100 * clip.p_speech, 1)} %" if clip.p_speech is not None else ""
+def _card(clip: Prediction, row: Row, sounds: Sounds) -> Card:
+    """The clip with its prediction; the decoded text is left out where the transcript may not be shown."""
+    details = f"speech {number(100 * clip.p_speech, 1)} %" if clip.p_speech is not None else ""
     if clip.confidence is not None:
-        said += f"{', ' if said else ''}decoder {number(100 * clip.confidence, 1)} %"
+        details += f"{', ' if details else ''}decoder {number(100 * clip.confidence, 1)} %"
     if clip.text is not None and (row.transcript is not None or (row.keyword is None and row.id in sounds.audible)):
-        said += f": “{clip.text.strip()}”"
-    return sounds.card(
-        row.id, f"{clip.truth} → {NOISE + ', stopped by the gate' if not clip.passed else clip.decision}", said
-    )
+        details += f": “{clip.text.strip()}”"
+    decision = clip.decision if clip.passed else f"{NOISE}, stopped by the gate"
+    return sounds.card(row.id, f"{clip.truth} → {decision}", details)
 
 
-def _curve(runs: Sequence[Mapping[str, Any]]) -> Markup:
-    """The trade-off of each run, where its gate stands, and of a single run the points chosen on dev."""
+def _curve(answers: Sequence[Mapping[str, Any]]) -> Markup:
+    """The trade-off of each run with its gate, and of a single run the points chosen on dev."""
     drawn, points = [], []
-    for n, told in enumerate(runs):
-        if not told["curve"] or not told["alarms"]["calls"] or not told["alarms"]["negative_hours"]:
+    for n, answer in enumerate(answers):
+        here = answer["alarms"]
+        if not answer["curve"] or not here["calls"] or not here["negative_hours"]:
             return Markup("")
-        held = told["curve"]["points"]
-        drawn.append(
-            charts.Line(told["name"], [one["per_hour"] for one in held], [100 * one["miss_rate"] for one in held])
-        )
-        here = told["alarms"]
-        points.append(
-            charts.Point(
-                "as set" if len(runs) == 1 else "", here["per_hour"]["value"], 100 * here["miss_rate"]["value"], n
-            )
-        )
-        if len(runs) == 1:
-            points += _chosen(told["operating_points"])
-    return charts.steps(
-        drawn, points, CURVE_X, CURVE_Y, "Missed calls against false alarms per hour, for every threshold."
-    )
+        x = [point["per_hour"] for point in answer["curve"]["points"]]
+        y = [100 * point["miss_rate"] for point in answer["curve"]["points"]]
+        drawn.append(charts.Line(answer["name"], x, y))
+        label = "as set" if len(answers) == 1 else ""
+        points.append(charts.Point(label, here["per_hour"]["value"], 100 * here["miss_rate"]["value"], n))
+    if len(answers) == 1:
+        places: dict[tuple[float, float], list[str]] = {}  # one point for those that have the same cost here
+        for one in answers[0]["operating_points"]:
+            places.setdefault((one["per_hour"], 100 * one["miss_rate"]), []).append(f"{one['dev_per_hour']:g}")
+        points += [charts.Point(f"{' and '.join(names)} /h on dev", x, y, 1, "x") for (x, y), names in places.items()]
+    label = "Missed calls against false alarms per hour, for every threshold."
+    return charts.steps(drawn, points, CURVE_X, CURVE_Y, label)
 
 
-def _chosen(operating: Sequence[Mapping[str, Any]]) -> list[charts.Point]:
-    """The points chosen on dev; one for those that come to the same here."""
-    places: dict[tuple[float, float], list[str]] = {}
-    for one in operating:
-        places.setdefault((one["per_hour"], 100 * one["miss_rate"]), []).append(f"{one['dev_per_hour']:g}")
-    return [charts.Point(f"{' and '.join(names)} /h on dev", x, y, 1, "x") for (x, y), names in places.items()]
-
-
-def _by_snr(runs: Sequence[Mapping[str, Any]]) -> Markup:
-    """Accuracy at each SNR with its interval, a series a run."""
-    places = [part["value"] for part in runs[0]["by"]["snr_db"]]
+def _by_snr(answers: Sequence[Mapping[str, Any]]) -> Markup:
+    """Accuracy at each SNR with its interval, one series for each run."""
+    places = [part["value"] for part in answers[0]["by"]["snr_db"]]
     if not places:
         return Markup("")
     series = []
-    for told in runs:
-        found = {part["value"]: part["accuracy"] for part in told["by"]["snr_db"]}
-        series.append([_percents(found.get(place)) for place in places])
-    return charts.intervals(
-        places, series, "SNR, dB", "accuracy, 4 classes, %", "Accuracy by SNR with 95 % intervals, as in the table."
-    )
+    for answer in answers:
+        scores = {part["value"]: part["accuracy"] for part in answer["by"]["snr_db"]}
+        series.append([_percents(scores.get(place)) for place in places])
+    return charts.intervals(places, series, SNR_X, SNR_Y, "Accuracy by SNR with 95 % intervals, as in the table.")
 
 
 def _percents(score: Mapping[str, Any] | None) -> tuple[float, float, float]:

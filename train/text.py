@@ -1,44 +1,137 @@
-"""Transcripts to tokens and back, with Whisper's tokenizer: Korean, transcription, no timestamps."""
+"""Text: transcripts to tokens and back with Whisper's tokenizer, and decoded text to a keyword of the lexicon."""
 
 from __future__ import annotations
 
+import json
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from pipeline.core.errors import PrepError
+from pipeline.corpora import lexicon as lexicons
+from pipeline.corpora.lexicon import Lexicon, normalised
 
+NOISE = "noise"
+SPEECH = "speech"
 CONTROL = ("<|startoftranscript|>", "<|ko|>", "<|transcribe|>", "<|notimestamps|>")
 
 
 @dataclass(frozen=True, slots=True)
-class Texts:
-    """A tokenizer, and the ids that steer Whisper. prompt: the ids of CONTROL, which every decoding starts from."""
+class Tokenizer:
+    """Whisper's tokenizer for Korean transcription without timestamps.
 
-    tokenizer: Any
+    hf: the tokenizer of transformers. prompt: the ids of CONTROL, from which every decoding starts. end: <|endoftext|>.
+    """
+
+    hf: Any
     prompt: tuple[int, ...]
     end: int
 
     @classmethod
-    def of(cls, tokenizer: Any, source: str) -> Texts:
-        """The texts of a tokenizer. PrepError where it lacks Whisper's control tokens (an English-only checkpoint does)."""
-        known = tokenizer.get_vocab()
-        lacking = [token for token in (*CONTROL, "<|endoftext|>") if token not in known]
-        if lacking:
+    def of(cls, hf: Any, source: str) -> Tokenizer:
+        """The tokenizer of a checkpoint. PrepError where it lacks control tokens, as that of an English-only one does."""
+        ids = hf.get_vocab()
+        missing = [token for token in (*CONTROL, "<|endoftext|>") if token not in ids]
+        if missing:
             raise PrepError(
-                f"{source}: its tokenizer lacks {', '.join(lacking)}: a multilingual Whisper checkpoint is needed"
+                f"{source}: its tokenizer lacks {', '.join(missing)}: a multilingual Whisper checkpoint is needed"
             )
-        return cls(tokenizer, tuple(known[token] for token in CONTROL), known["<|endoftext|>"])
+        return cls(hf, tuple(ids[token] for token in CONTROL), ids["<|endoftext|>"])
 
     def targets(self, transcript: str) -> list[int]:
-        """What the decoder should say after <|startoftranscript|>: the other control tokens, the text, <|endoftext|>.
+        """The tokens that the decoder should emit after <|startoftranscript|>: other control tokens, text, <|endoftext|>.
 
         The control tokens are targets too, as in the plain fine-tuning recipe of transformers.
         """
         text = " ".join(unicodedata.normalize("NFC", transcript).split())
-        return [*self.prompt[1:], *self.tokenizer(text, add_special_tokens=False).input_ids, self.end]
+        return [*self.prompt[1:], *self.hf(text, add_special_tokens=False).input_ids, self.end]
 
     def text(self, ids: Sequence[int]) -> str:
-        """The text of decoded ids, without special tokens; half a letter at the end is left out."""
-        return str(self.tokenizer.decode(list(ids), skip_special_tokens=True)).replace("\ufffd", "").strip()
+        """The text of decoded ids without special tokens; an incomplete letter at the end is left out."""
+        return str(self.hf.decode(list(ids), skip_special_tokens=True)).replace("\ufffd", "").strip()
+
+
+@dataclass(frozen=True, slots=True)
+class KeywordMatcher:
+    """Decoded text to a decision: a keyword of the lexicon, its keyword for any other text, or noise for no text.
+
+    tolerance: the largest edit distance in jamo to a spelling, as a share of the jamo of the spelling, that still counts
+    as a match; 0 matches exactly.
+    """
+
+    lexicon: Lexicon
+    tolerance: float = 0.0
+
+    @property
+    def calls(self) -> list[str]:
+        """The keywords that raise an alarm."""
+        return self.lexicon.keywords[:-1]
+
+    def decision(self, text: str | None) -> str:
+        """The keyword of a decoded text; `noise` if the gate stopped the clip (None) or the text is empty."""
+        keyword = self.lexicon.keyword(text)
+        if keyword is None:
+            return NOISE
+        if not self.tolerance or keyword != self.lexicon.other:
+            return keyword
+        letters = jamo(normalised(text or ""))
+        near = []
+        for spelling in sorted(self.lexicon.spellings):
+            expected = jamo(spelling)
+            if abs(len(expected) - len(letters)) <= self.tolerance * len(expected):
+                near.append((edit_distance(letters, expected) / len(expected), spelling))
+        if near and min(near)[0] <= self.tolerance:  # of equally near spellings the first by code point
+            return self.lexicon.spellings[min(near)[1]]
+        return self.lexicon.other
+
+
+def jamo(text: str) -> str:
+    """The letters that Hangul syllables are written with.
+
+    >>> len(jamo("살려"))
+    5
+    """
+    return unicodedata.normalize("NFD", text)
+
+
+def edit_distance(text: Sequence[object], reference: Sequence[object]) -> int:
+    """Levenshtein distance: the fewest insertions, deletions and replacements that turn the text into the reference.
+
+    >>> edit_distance("살려조세요", "살려주세요"), edit_distance("", "abc")
+    (1, 3)
+    """
+    row = list(range(len(reference) + 1))
+    for count, item in enumerate(text, 1):
+        diagonal, row[0] = row[0], count
+        for place, other in enumerate(reference, 1):
+            diagonal, row[place] = row[place], min(row[place] + 1, row[place - 1] + 1, diagonal + (item != other))
+    return row[-1]
+
+
+def read_lexicon(path: str | Path | None) -> Lexicon:
+    """The lexicon in this file, or the one that comes with the project."""
+    return lexicons.read(Path(path)) if path else lexicons.shipped()
+
+
+def check_lexicon(lexicon: Lexicon, labelled_with: str | None, manifest: Path) -> None:
+    """PrepError where the keywords of the manifest come from another lexicon. labelled_with: hash of that lexicon."""
+    if labelled_with is not None and labelled_with != lexicons.identity(lexicon):
+        raise PrepError(
+            f"{manifest}: its keywords were labelled with another lexicon (hash {labelled_with}, here"
+            f" {lexicons.identity(lexicon)}): give that one with --lexicon, or label again with prep filter --lexicon"
+        )
+
+
+def lexicon_as_toml(lexicon: Lexicon) -> str:
+    """The lexicon as a file that `read_lexicon` reads back."""
+
+    def quoted(text: str) -> str:
+        return json.dumps(text, ensure_ascii=False)  # strings of JSON are basic strings of TOML
+
+    lines = [f"other = {quoted(lexicon.other)}", "", "[keywords]"]
+    for keyword in lexicon.keywords[:-1]:
+        spellings = [quoted(spelling) for spelling, owner in sorted(lexicon.spellings.items()) if owner == keyword]
+        lines.append(f"{quoted(keyword)} = [{', '.join(spellings)}]")
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,67 @@
+"""Folders and files that are written whole or not at all, whenever a run is killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from pipeline.core.files import TEMPORARY, halves, replacing, sync
+
+_OLD = ".old-"  # prefix of a folder while a new one takes its place
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a text file, whole or not at all."""
+    with replacing(path) as half:
+        half.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, value: Mapping[str, Any]) -> None:
+    """Writes a mapping as indented JSON, whole or not at all."""
+    write_text(path, json.dumps(value, ensure_ascii=False, indent=2) + "\n")
+
+
+@contextmanager
+def replacing_folder(folder: Path) -> Iterator[Path]:
+    """A folder to write in. It takes the name of `folder` when the block ends well; the old one stays until then."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    half = folder.parent / f"{TEMPORARY}{folder.name}-{os.getpid()}-{secrets.token_hex(4)}"
+    half.mkdir()
+    try:
+        yield half
+        for path in sorted(half.iterdir()):
+            sync(path)
+        sync(half)
+        settle(folder)
+        old = folder.with_name(_OLD + folder.name)
+        if folder.exists():
+            folder.rename(old)
+        half.rename(folder)
+        sync(folder.parent)
+        shutil.rmtree(old, ignore_errors=True)
+    finally:
+        shutil.rmtree(half, ignore_errors=True)
+
+
+def settle(folder: Path) -> None:
+    """Repairs what a kill between the two renames leaves: the old folder takes its name again, or is removed."""
+    old = folder.with_name(_OLD + folder.name)
+    if old.is_dir():
+        if folder.exists():
+            shutil.rmtree(old)
+        else:
+            old.rename(folder)
+
+
+def clean(run: Path, names: tuple[str, ...]) -> None:
+    """Removes what interrupted runs left half-written in a folder, and repairs the folders of these names in it."""
+    for name in names:
+        settle(run / name)
+    for half in halves(run):
+        shutil.rmtree(half) if half.is_dir() else half.unlink()

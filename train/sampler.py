@@ -1,0 +1,84 @@
+"""Which examples make up which batch, and which stretch of each clip the model hears.
+
+Every draw is named by the row and the epoch, so nothing depends on workers, processes or other rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.core import keys
+from train.examples import Example
+from train.features import RATE_HZ
+from train.options import Options
+from train.text import NOISE
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Epoch:
+    """The plan of an epoch. stretches: int64 [examples, 2], first sample and samples; batches: indices of examples."""
+
+    number: int
+    stretches: NDArray[np.int64]
+    batches: list[list[int]]
+
+
+def plan(examples: Sequence[Example], epoch: int, options: Options) -> Epoch:
+    """The batches of an epoch in a drawn order, and the stretch of each clip."""
+    chance = keys.draws(options.seed, f"order {epoch}", [example.row.id for example in examples])[:, 0]
+    drawn = _balanced(examples, chance) if options.balance else np.argsort(chance, kind="stable")
+    batches = [drawn[start : start + options.batch].tolist() for start in range(0, len(drawn), options.batch)]
+    return Epoch(epoch, stretches(examples, epoch, options), batches)
+
+
+def _balanced(examples: Sequence[Example], chance: NDArray[np.float64]) -> NDArray[np.int64]:
+    """As many indices as there are examples, shared evenly among the labels; each clip of a label is equally frequent."""
+    labels = np.array([example.label for example in examples])
+    names = sorted(set(labels.tolist()))
+    places = np.arange(len(examples))
+    drawn = np.empty(len(examples), np.int64)
+    for turn, label in enumerate(names):
+        members = np.flatnonzero(labels == label)
+        own = places[places % len(names) == turn]
+        drawn[own] = np.resize(members[np.argsort(chance[members], kind="stable")], len(own))
+    return drawn
+
+
+def stretches(examples: Sequence[Example], epoch: int, options: Options) -> NDArray[np.int64]:
+    """The stretch that the model hears of each clip in this epoch, int64 [examples, 2]: first sample, samples.
+
+    It is the whole clip, at most 30 s. With crop_noise it is a stretch of each noise clip as long as some utterance; place
+    and length are drawn by row and epoch.
+    """
+    frames = np.array([example.frames for example in examples], np.int64)
+    whole = np.stack([np.zeros_like(frames), frames], axis=1)
+    noise = np.array([example.row.noise_label == NOISE for example in examples])
+    if options.crop_noise and noise.any() and not noise.all():
+        chance = keys.draws(options.seed, f"crop {epoch}", [example.row.id for example in examples])[noise]
+        drawn = frames[~noise][(chance[:, 0] * (~noise).sum()).astype(np.int64)]
+        length = np.minimum(frames[noise], drawn)
+        whole[noise] = np.stack([np.floor(chance[:, 1] * (frames[noise] - length + 1)), length], axis=1)
+    return whole
+
+
+def parts_of(windows: Sequence[int], part_cost_s: float) -> list[list[int]]:
+    """The places of a batch's clips in parts of similar length, so that padding is least; each part is one pass.
+
+    windows: the samples that each clip needs. A part costs its clips times its longest window, and part_cost_s seconds of
+    audio besides, because a pass has a cost of its own. Batches are not made of similar clips instead: noise and speech
+    differ in length, and a batch of noise alone would teach the head to answer noise.
+    """
+    by_length = sorted(range(len(windows)), key=lambda place: (windows[place], place))
+    best: list[tuple[float, int]] = [(0.0, 0)]  # least cost of the first clips, and where their last part begins
+    for end in range(1, len(by_length) + 1):
+        longest = windows[by_length[end - 1]] / RATE_HZ
+        best.append(min((best[start][0] + part_cost_s + (end - start) * longest, start) for start in range(end)))
+    parts, end = [], len(by_length)
+    while end:
+        parts.append(sorted(by_length[best[end][1] : end]))
+        end = best[end][1]
+    return parts[::-1]
