@@ -26,7 +26,7 @@ from pipeline.engine import steps as build
 from pipeline.engine import workers as crew
 from pipeline.engine.recipe import Recipe, read
 from pipeline.engine.run import Setting
-from pipeline.stages import filter, find, ingest, mix, resample
+from pipeline.stages import Plan, filter, find, ingest, mix, resample
 
 RECIPE = '[ingest]\ncorpora = ["recordings"]\n[filter]\ndev_share = 0.0\n[resample]\n[mix]\nnoise = ["recordings"]\nkeep = []\n'
 QUIET = build.Watch(lambda stage, jobs: lambda step: None)
@@ -53,7 +53,7 @@ class Bench:
         """ingest, filter, resample and mix, as prep run does them, manifest written."""
         setting = self.setting("chain")
         rans = list(build.run(self.recipe, setting, None, QUIET))
-        setting.crew.stop()
+        setting.workers.stop()
         build.written(setting.folder / "chain.parquet", rans, self.recipe.canonical(), 0, {})
 
     def speech(self) -> tuple[list[Path], list[Path]]:
@@ -69,7 +69,7 @@ def stages(folder: Path) -> None:
     clips = corpus("recordings").clips(bench.roots["recordings"]).clips
     ingesting = ingest.plan("recordings", clips)
 
-    def fresh(plan: Table, name: str, options: Any) -> Any:
+    def fresh(plan: Plan, name: str, options: Any) -> Any:
         for path in [*setting.folder.glob(f"audio/{name}-*"), *setting.folder.glob(f".work/{name}-*")]:
             path.unlink()
         return engine.run(find(name), options, plan, setting, lambda step: None)
@@ -80,9 +80,13 @@ def stages(folder: Path) -> None:
         ">= 0.85",
     )
     rows = build.filtered(
-        [fresh(ingesting, "ingest", ingest.Options()).rows], filter.Options(dev_share=0), shipped(), None, 0
+        [Table.of_frame(fresh(ingesting, "ingest", ingest.Options()).rows)],
+        filter.Options(dev_share=0),
+        shipped(),
+        None,
+        0,
     ).rows
-    resampling, _ = resample.plan(rows, build.places(rows, setting))
+    resampling = resample.plan(rows.frame, build.places(rows, setting))
     options = resample.Options()
     line(
         "resample / read, soxr HQ, FLAC",
@@ -92,11 +96,11 @@ def stages(folder: Path) -> None:
     stored = fresh(resampling, "resample", options).rows
     chosen = mix.Options(noise=("recordings",), keep=())
     planned = mix.plan(stored, chosen, 0, keys.fingerprint("bench"))
-    engine.prepare(planned.pools, setting)
-    flacs = _flacs(setting.folder, stored.where(stored.equal("kind", "speech")))
+    speech = Table.of_frame(stored)
+    flacs = _flacs(setting.folder, speech.where(speech.equal("kind", "speech")))
     line(
         "mix / FLAC decode, add, FLAC encode",
-        ratio(lambda: fresh(planned.jobs, "mix", chosen), lambda: _mix(flacs)),
+        ratio(lambda: fresh(planned, "mix", chosen), lambda: _mix(flacs)),
         ">= 0.85",
     )
 

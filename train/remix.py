@@ -10,8 +10,7 @@ from numpy.typing import NDArray
 from pipeline.core import keys
 from pipeline.core.errors import PrepError
 from pipeline.core.row import Row
-from pipeline.stages import mix
-from pipeline.stages.resample import Sound
+from pipeline.stages import jobs, mix
 from train import data
 from train.data import Held, Sounds
 
@@ -28,7 +27,7 @@ class Remix:
             raise PrepError(f"{NEEDS}: no {speech}; name the manifest of prep resample with --speech")
         held = data.opened(speech)
         self.sounds = Sounds(speech.parent)
-        self._rows = held.table.where(held.table.equal("split", "train"))
+        self._rows = held.table.where(held.table.equal("split", "train")).frame
         self._options = mix.Options.model_validate(mixed.recipe["mix"])
         self._seed = seed
         self._own = {row.id: row for row in held.rows("train")}
@@ -47,18 +46,19 @@ class Remix:
         """The mixture's samples for this epoch, int16 [frames]; None where all crops drawn were silent."""
         if epoch != self._epoch:
             self._draw(epoch)
-        job = next(iter(mix.jobs(self._jobs.take(np.array([self._place[row.id]])))))
-        row = self._own[job.mixture.speech_id]
-        speech = Sound(
-            self.sounds.pcm(row), row.gain_db or 0.0, row.level_full_dbfs, row.level_active_dbfs, row.activity
-        )
-        noise = self.sounds.pcm(self._own[job.mixture.noise_id])
-        found = data.noise_crop(noise, job.mixture.starts, job.mixture.frames, self._options.floor_dbfs)
-        return None if found is None else mix.mixed(job.mixture, speech, *found)[0]
+        job = next(jobs(self._plan.table(np.array([self._place[row.id]])), mix))
+        mixture, own = job.row, self._own[job.row.speech_id or ""]
+        noise = self.sounds.pcm(self._own[mixture.noise_id or ""])
+        starts = job.noise.starts if job.noise else ()
+        crop = data.noise_crop(noise, starts, mixture.frames or 0, self._options.floor_dbfs)
+        level_db = own.level_active_dbfs if mixture.snr_definition == "active" else own.level_full_dbfs
+        if crop is None or level_db is None or mixture.snr_db is None:
+            return None
+        return data.mixed(self.sounds.pcm(own), *crop, level_db, mixture.snr_db)
 
     def _draw(self, epoch: int) -> None:
         """The epoch's plan; its seed depends on nothing else, so workers and batches change no draw."""
         seed = int(keys.fingerprint(self._seed, "remix", epoch)[:12], 16)
-        self._jobs = mix.plan(self._rows, self._options, seed, resampled="").jobs
-        self._place = {name: index for index, name in enumerate(self._jobs.column("id"))}
+        self._plan = mix.plan(self._rows, self._options, seed, resampled="")
+        self._place = {name: index for index, name in enumerate(self._plan.jobs["id"])}
         self._epoch = epoch

@@ -176,7 +176,7 @@ def at_work(common: Common, out: Path, roots: Roots, told: Mapping[str, Any]) ->
     with lock.held(out.parent, say, shared=not whole):
         where = setting(common, out.parent, roots, book)
         try:
-            with crew.serving(where.crew):
+            with crew.serving(where.workers):
                 yield where
         except Unfinished as error:
             if common.shard == GATHER:

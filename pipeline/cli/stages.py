@@ -181,8 +181,9 @@ def mix(source: Path | None, **options: Any) -> None:
     out = common.out or MANIFESTS / "mixed.parquet"
     _same_folder(out, read)
     if common.dry_run:
-        rows = build.limited(manifest.read(read).table, common.limit, common.seed)
-        _say_dry("mix", mix_stage.plan(rows, chosen, common.seed, "").jobs, common)
+        rows = build.limited(manifest.read(read).table.frame, common.limit, common.seed)
+        plan = mix_stage.plan(rows, chosen, common.seed, "")
+        _say_dry("mix", Table(plan.table(names=("frames", "rate_hz"))), common)
         return
     rendering = manifest.provenance(read).recipe.get("resample", {})
     told = {"mix": chosen.model_dump(mode="json")}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline import corpora
+from pipeline.core import frame as frames
 from pipeline.core import keys
 from pipeline.core.row import Row
 from pipeline.core.table import Table
@@ -23,7 +24,7 @@ from pipeline.engine import status as ledger
 from pipeline.engine import steps as build
 from pipeline.engine.recipe import Recipe
 from pipeline.engine.run import Setting, Shard
-from pipeline.stages import Options, Stage, find, ingest, mix, resample
+from pipeline.stages import Options, Plan, Stage, find, ingest, mix, resample
 
 PCM_BYTES_A_SECOND = 88_200  # a guess at recordings nobody has opened: 44.1 kHz, mono, 16 bits
 SPEED = {
@@ -80,12 +81,13 @@ def survey(recipe: Recipe, setting: Setting, limit: int | None) -> Iterator[Stag
     ingests, changed = [], changes(recipe, setting.folder)
     for corpus in recipe.ingest.corpora:
         claims = corpora.find(corpus).clips(setting.roots[corpus])
-        plan = build.limited(ingest.plan(corpus, claims.clips), limit, recipe.seed)
+        plan = ingest.plan(corpus, claims.clips)
+        plan = replace(plan, jobs=build.limited(plan.jobs, limit, recipe.seed))
         yield (state := _state(f"ingest {corpus}", find("ingest"), ingest.Options(), plan, setting, changed))
         ingests.append(
             None
             if state.to_do()
-            else engine.run(find("ingest"), ingest.Options(), plan, setting, lambda step: None).rows
+            else Table.of_frame(engine.run(find("ingest"), ingest.Options(), plan, setting, lambda step: None).rows)
         )
     tables = [table for table in ingests if table is not None]
     if len(tables) < len(ingests):
@@ -105,7 +107,7 @@ def _later(recipe: Recipe, rows: Table, setting: Setting, changed: Sequence[str]
     if recipe.resample is None:
         return
     aloud, others = build.to_mix(rows, recipe.mix)
-    plan, _ = resample.plan(others, build.places(others, setting))
+    plan = resample.plan(others.frame, build.places(others, setting))
     yield (state := _state("resample", find("resample"), recipe.resample, plan, setting, changed))
     if recipe.mix is None:
         return
@@ -113,10 +115,10 @@ def _later(recipe: Recipe, rows: Table, setting: Setting, changed: Sequence[str]
         yield StageState("mix", known=False)
         return
     made = engine.run(find("resample"), recipe.resample, plan, setting, lambda step: None).rows
-    speech = mix.unrendered(aloud, recipe.resample, build.places(aloud, setting))
+    speech = resample.expected(aloud.frame, recipe.resample, build.places(aloud, setting))
     resampled = keys.fingerprint(resample.NAME, resample.VERSION, recipe.resample.model_dump(mode="json"))
-    mixing = mix.plan(Table.joined([made, speech], Row) if len(speech) else made, recipe.mix, recipe.seed, resampled)
-    yield _state("mix", find("mix"), recipe.mix, mixing.jobs, setting, changed)
+    mixing = mix.plan(frames.concat([made, speech], Row) if len(speech) else made, recipe.mix, recipe.seed, resampled)
+    yield _state("mix", find("mix"), recipe.mix, mixing, setting, changed)
 
 
 def _bearing(stage: Stage, changed: Sequence[str]) -> list[str]:
@@ -137,7 +139,7 @@ class _Part:
     name: str
     stage: Stage
     options: Options
-    plan: Table
+    plan: Plan
     setting: Setting
 
     @cached_property
@@ -147,23 +149,22 @@ class _Part:
 
     def missing(self) -> list[Shard]:
         """Those that are not there, or not for good."""
-        folder, made = self.setting.folder, self.stage.Made
-        return [shard for shard in self.shards if commits.read(folder, shard.name, made, settled=True) is None]
+        folder = self.setting.folder
+        return [shard for shard in self.shards if commits.read(folder, shard.name, self.stage, settled=True) is None]
 
     def seconds(self) -> NDArray[np.float64]:
         """Of audio, float64 [jobs]; guessed from the files' sizes where nobody has opened them."""
         known = engine.durations(self.plan)
+        sizes = frames.from_arrow(self.plan.table(names=("at_size",)))
         return (
-            self.plan.numbers("at_size") / PCM_BYTES_A_SECOND
-            if not known.any() and "at_size" in self.plan.names
-            else known
+            frames.numbers(sizes["at_size"]) / PCM_BYTES_A_SECOND if not known.any() and len(sizes.columns) else known
         )
 
 
 def _state(
-    name: str, stage: Stage, options: Options, plan: Table, setting: Setting, changed: Sequence[str]
+    name: str, stage: Stage, options: Options, plan: Plan, setting: Setting, changed: Sequence[str]
 ) -> StageState:
-    part = _Part(name, stage, options, engine.in_order(plan), setting)
+    part = _Part(name, stage, options, plan.ordered(engine.IN_ORDER), setting)
     why = dict(_reasons(part, _bearing(stage, changed)))
     seconds = part.seconds()
     states = []
@@ -181,7 +182,7 @@ def _state(
         )
     audio_s = sum(shard.audio_s for shard in states if shard.state != "done")
     disk = int(audio_s * engine.STORED_BYTES_A_SECOND) if stage.stores(options) else 0
-    return StageState(name, states, audio_s / _speed(stage.NAME, setting.folder) / setting.crew.width, disk)
+    return StageState(name, states, audio_s / _speed(stage.NAME, setting.folder) / setting.workers.width, disk)
 
 
 def _speed(stage: str, folder: Path) -> float:
@@ -203,8 +204,8 @@ def _reasons(part: _Part, changed: Sequence[str]) -> Iterator[tuple[str, str]]:
     there = sorted((before - names) & committed)
     of_id = {row_id: name for name in there for row_id in commits.ids(folder, name)} if missing else {}
     sizes = Counter(of_id.values())
-    ids = part.plan.column("id")
-    told = part.options.model_dump(mode="json", exclude=part.stage.PLANNED)
+    ids = part.plan.table(names=("id",)).column("id").to_pylist()
+    told = part.options.model_dump(mode="json", exclude=set(part.stage.PLANNED))
     for shard in missing:
         own = ids[shard.start : shard.stop]
         if shard.name in committed | before:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from pipeline import corpora
 from pipeline.archives import Root
+from pipeline.core import frame as frames
 from pipeline.core import keys, manifest
 from pipeline.core.errors import PrepError
 from pipeline.core.manifest import Provenance
@@ -22,7 +23,10 @@ from pipeline.corpora.lexicon import Lexicon
 from pipeline.engine import run as engine
 from pipeline.engine.recipe import Recipe
 from pipeline.engine.run import Progress, Setting
-from pipeline.stages import filter, find, ingest, mix, resample
+from pipeline.stages import filter, find, ingest, mix, resample, splits
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -64,18 +68,22 @@ def ingested(
 ) -> Ran:
     """Every recording of a corpus opened once and measured. claim: what says which they are, where the corpus knows several ways."""
     claims = (claim or corpora.find(corpus).clips)(setting.roots[corpus])
-    plan = limited(ingest.plan(corpus, claims.clips), limit, seed)
+    plan = ingest.plan(corpus, claims.clips)
+    plan = replace(plan, jobs=limited(plan.jobs, limit, seed))
     ended = engine.run(find(ingest.NAME), ingest.Options(), plan, setting, watch.start(f"ingest {corpus}", len(plan)))
-    drops = Table.joined([ended.drops, Table.of(claims.drops, Drop)], Drop)
-    return Ran(
-        ingest.NAME, len(plan) + len(claims.drops), ended.rows, drops, [*claims.notes, *ended.notes], claims, corpus
-    )
+    drops = frames.concat([ended.drops, frames.from_rows(claims.drops, Drop)], Drop)
+    notes = [*claims.notes, *ended.notes]
+    return Ran(ingest.NAME, len(plan) + len(claims.drops), *_tables(ended.rows, drops), notes, claims, corpus)
+
+
+def _tables(rows: Any, drops: Any) -> tuple[Table, Table]:
+    return Table.of_frame(rows), Table.of_frame(drops).as_kind(Drop)
 
 
 def filtered(tables: Iterable[Table], options: filter.Options, lexicon: Lexicon, limit: int | None, seed: int) -> Ran:
     """The rows of all corpora that meet the rules."""
-    found = filter.apply(limited(_together(tables), limit, seed), options, lexicon, seed)
-    return Ran(filter.NAME, len(found.rows) + len(found.drops), found.rows, found.drops, found.notes)
+    plan = filter.plan(limited(_together(tables).frame, limit, seed), options, seed, lexicon)
+    return Ran(filter.NAME, len(plan.kept) + len(plan.drops), *_tables(plan.kept, plan.drops), plan.notes)
 
 
 def _together(tables: Iterable[Table]) -> Table:
@@ -90,13 +98,15 @@ def resampled(
     rows: Table, options: resample.Options, setting: Setting, limit: int | None, seed: int, watch: Watch
 ) -> Ran:
     """Every row's audio stored at the new rate."""
-    rows = limited(rows, limit, seed)
-    plan, lost = resample.plan(rows, places(rows, setting))
+    frame = limited(rows.frame, limit, seed)
+    plan = resample.plan(frame, places(rows, setting))
     ended = engine.run(find(resample.NAME), options, plan, setting, watch.start(resample.NAME, len(plan)))
-    kept, leaks = filter.apart(
-        ended.rows, "pcm_hash", resample.NAME
-    )  # 16 bits and 24, mono and stereo may hold the same sound
-    return Ran(resample.NAME, len(rows), kept, Table.joined([lost, ended.drops, leaks], Drop), ended.notes)
+    made = ended.rows
+    kept, leaks = splits.apart(
+        made, "pcm_hash", resample.NAME
+    )  # 24 bits and 16, stereo and mono may hold the same sound
+    drops = frames.concat([plan.drops, ended.drops, leaks], Drop)
+    return Ran(resample.NAME, len(frame), *_tables(frames.pick(made, kept), drops), ended.notes)
 
 
 def places(rows: Table, setting: Setting) -> dict[str, Any]:
@@ -117,35 +127,30 @@ def mixed(
     watch: Watch,
 ) -> Ran:
     """Every utterance with noise added; noise and kept rows as they are. resampled: the options of resample, as in provenance."""
-    plan = mix.plan(
-        limited(rows, limit, seed), options, seed, keys.fingerprint(resample.NAME, resample.VERSION, dict(resampled))
-    )
-    progress = watch.start(mix.NAME, len(plan.jobs))
-
-    def prepare(jobs: Table) -> None:
-        engine.prepare({str(name): plan.pools[str(name)] for name in jobs.codes("at_pool")[1]}, setting)
-
-    ended = engine.run(find(mix.NAME), options, plan.jobs, setting, progress, prepare)
-    engine.discard(plan.pools, setting)
-    jobs = len(plan.jobs) + len(plan.kept) + len(plan.drops)
-    if len(plan.jobs) and not len(ended.rows):
-        detail = ended.drops.column("detail")[0]
+    frame = limited(rows.frame, limit, seed)
+    plan = mix.plan(frame, options, seed, keys.fingerprint(resample.NAME, resample.VERSION, dict(resampled)))
+    ended = engine.run(find(mix.NAME), options, plan, setting, watch.start(mix.NAME, len(plan)))
+    made = ended.rows
+    if len(plan) and not len(made):
+        detail = ended.drops["detail"][0]
         raise PrepError(
-            f"mix: not one of {len(plan.jobs):,} mixtures could be made; for example: {detail}. Nothing was written"
+            f"mix: not one of {len(plan):,} mixtures could be made; for example: {detail}. Nothing was written"
         )
-    made, leaks = filter.apart(ended.rows, "speech_pcm_hash", mix.NAME)  # for speech that was resampled as it was mixed
-    rows, drops = Table.joined([made, plan.kept], Row), Table.joined([plan.drops, ended.drops, leaks], Drop)
-    return Ran(mix.NAME, jobs, rows, drops, [*plan.notes, *ended.notes])
+    kept, leaks = splits.apart(made, "speech_pcm_hash", mix.NAME)  # for speech that was resampled as it was mixed
+    jobs = len(plan) + len(plan.kept) + len(plan.drops)
+    made = frames.concat([frames.pick(made, kept), plan.kept], Row)
+    drops = frames.concat([plan.drops, ended.drops, leaks], Drop)
+    return Ran(mix.NAME, jobs, *_tables(made, drops), [*plan.notes, *ended.notes])
 
 
-def limited(rows: Table, limit: int | None, seed: int) -> Table:
+def limited(rows: DataFrame, limit: int | None, seed: int) -> DataFrame:
     """At most `limit` rows of each kind (speech, noise), a keyed sample: a larger limit adds rows and changes none."""
     if limit is None or not len(rows):
         return rows
-    order = keys.order(seed, "limit", rows.strings("id"))
-    codes, kinds = rows.codes("kind")
+    order = keys.order(seed, "limit", frames.each(rows["id"]))
+    codes, kinds = frames.codes(rows["kind"])
     taken = [order[codes[order] == code][:limit] for code in range(len(kinds))]
-    return rows.take(np.sort(np.concatenate(taken)))
+    return frames.pick(rows, np.sort(np.concatenate(taken)))
 
 
 def run(recipe: Recipe, setting: Setting, limit: int | None, watch: Watch) -> Iterator[Ran]:
@@ -167,8 +172,8 @@ def run(recipe: Recipe, setting: Setting, limit: int | None, watch: Watch) -> It
     aloud, others = to_mix(last.rows, recipe.mix)
     yield (last := resampled(others, recipe.resample, setting, None, recipe.seed, watch))
     if recipe.mix is not None:
-        speech = mix.unrendered(aloud, recipe.resample, places(aloud, setting))
-        rows = Table.joined([last.rows, speech], Row) if len(speech) else last.rows
+        speech = resample.expected(aloud.frame, recipe.resample, places(aloud, setting))
+        rows = Table.joined([last.rows, Table.of_frame(speech)], Row) if len(speech) else last.rows
         yield mixed(rows, recipe.mix, recipe.resample.model_dump(mode="json"), setting, None, recipe.seed, watch)
 
 
