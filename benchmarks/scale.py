@@ -102,7 +102,7 @@ def main(rows: int, folder: Path) -> None:
         print(f"  {ran.count:,} in {len(ran.kept):,} kept {len(ran.drops):,} dropped")  # type: ignore[attr-defined]
     elif step == "mix":
         planned = timed(
-            "mix plan", lambda: mix.plan(manifest.read(path).table, mix.Options(), 0, keys.fingerprint("x"))
+            "mix plan", lambda: mix.plan(manifest.read(path).table.frame, mix.Options(), 0, keys.fingerprint("x"))
         )
         print(f"  {len(planned.jobs):,} mixtures planned")  # type: ignore[attr-defined]
     elif step == "show":

@@ -13,13 +13,14 @@ from typing import Any
 import numpy as np
 import soundfile as sf
 import soxr
+from pandas import DataFrame
 
 from benchmarks.measure import line, ratio
 from pipeline.archives import Roots
 from pipeline.audio.shards import Reader
+from pipeline.core import frame as frames
 from pipeline.core import keys, manifest
 from pipeline.core.row import Drop
-from pipeline.core.table import Table
 from pipeline.corpora import find as corpus
 from pipeline.corpora.lexicon import shipped
 from pipeline.engine import run as engine
@@ -27,7 +28,7 @@ from pipeline.engine import steps as build
 from pipeline.engine.recipe import Recipe, read
 from pipeline.engine.run import Setting
 from pipeline.engine.workers import open_workers
-from pipeline.stages import filter, find, ingest, mix, resample
+from pipeline.stages import Plan, filter, find, ingest, mix, resample
 
 RECIPE = '[ingest]\ncorpora = ["recordings"]\n[filter]\ndev_share = 0.0\n[resample]\n[mix]\nnoise = ["recordings"]\nkeep = []\n'
 
@@ -53,8 +54,8 @@ class Bench:
         """ingest, filter, resample and mix, as prep run does them, manifest written."""
         setting = self.setting("chain")
         done = build.run_all(self.recipe, setting, None, build.silent, lambda step: None)
-        setting.crew.stop()
-        drops = Table.joined([step.drops for step in done], Drop)
+        setting.workers.stop()
+        drops = frames.concat([step.drops for step in done], Drop)
         made = manifest.Provenance("mix", self.recipe.canonical(), 0)
         manifest.write(setting.folder / "chain.parquet", done[-1].rows, drops, made)
 
@@ -71,7 +72,7 @@ def stages(folder: Path) -> None:
     clips = corpus("recordings").clips(bench.roots["recordings"]).clips
     ingesting = ingest.plan("recordings", clips)
 
-    def fresh(plan: Table, name: str, options: Any) -> Any:
+    def fresh(plan: Plan, name: str, options: Any) -> Any:
         for path in [*setting.folder.glob(f"audio/{name}-*"), *setting.folder.glob(f".work/{name}-*")]:
             path.unlink()
         return engine.run(find(name), options, plan, setting, lambda step: None)
@@ -83,8 +84,8 @@ def stages(folder: Path) -> None:
     )
     rows = build.filter_step(
         [fresh(ingesting, "ingest", ingest.Options()).rows], filter.Options(dev_share=0), shipped(), None, 0
-    ).kept
-    resampling, _ = resample.plan(rows, build.places(rows, setting))
+    ).plan.kept
+    resampling = resample.plan(rows, build.places(rows, setting))
     options = resample.Options()
     line(
         "resample / read, soxr HQ, FLAC",
@@ -94,11 +95,10 @@ def stages(folder: Path) -> None:
     stored = fresh(resampling, "resample", options).rows
     chosen = mix.Options(noise=("recordings",), keep=())
     planned = mix.plan(stored, chosen, 0, keys.fingerprint("bench"))
-    engine.prepare(planned.pools, setting)
-    flacs = _flacs(setting.folder, stored.where(stored.equal("kind", "speech")))
+    flacs = _flacs(setting.folder, frames.pick(stored, frames.equal(stored["kind"], "speech")))
     line(
         "mix / FLAC decode, add, FLAC encode",
-        ratio(lambda: fresh(planned.jobs, "mix", chosen), lambda: _mix(flacs)),
+        ratio(lambda: fresh(planned, "mix", chosen), lambda: _mix(flacs)),
         ">= 0.85",
     )
 
@@ -119,9 +119,9 @@ def _resample(files: list[Path]) -> None:
         _flac(soxr.resample(samples, rate, 16_000))
 
 
-def _flacs(folder: Path, rows: Table) -> list[bytes]:
+def _flacs(folder: Path, rows: DataFrame) -> list[bytes]:
     reader = Reader(folder)
-    columns = zip(rows.column("shard"), rows.column("offset"), rows.column("bytes"), strict=True)
+    columns = zip(*(frames.values(rows[name]) for name in ("shard", "offset", "bytes")), strict=True)
     return [os.pread(reader._file(shard).fileno(), size, offset) for shard, offset, size in columns]
 
 

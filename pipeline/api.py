@@ -26,11 +26,11 @@ from tqdm import tqdm
 
 from pipeline import corpora
 from pipeline.archives import Roots, roots
+from pipeline.core import frame as frames
 from pipeline.core import manifest as manifests
 from pipeline.core.errors import PrepError, RecipeError, did_you_mean
 from pipeline.core.manifest import Manifest, Provenance
 from pipeline.core.row import Drop
-from pipeline.core.table import Table
 from pipeline.corpora import lexicon as lexicons
 from pipeline.corpora.lexicon import Lexicon
 from pipeline.engine import lock, status, steps
@@ -138,7 +138,7 @@ def filter(
     words = lexicon if isinstance(lexicon, Lexicon) else lexicons.read(Path(lexicon)) if lexicon else lexicons.shipped()
     sources = [source] if isinstance(source, Manifest | str | Path) else list(source)
     step = steps.filter_step(
-        (_opened(each).table for each in sources), rules, words, work.get("limit"), work.get("seed") or 0
+        (_opened(each).frame for each in sources), rules, words, work.get("limit"), work.get("seed") or 0
     )
     steps.run(step)
     work.get("report", _report)(step)
@@ -165,7 +165,7 @@ def resample(source: Source, **options: Any) -> Manifest:
     recipe, inputs = _after([source], {"resample": chosen.model_dump(mode="json")} | _store(work), work)
     out = _out(work, _path(source).parent, "resampled")
     with _building(out, {"resample": recipe["resample"]}, _roots(work.get("roots", {})), work) as setting:
-        rows = _opened(source).table
+        rows = _opened(source).frame
         step = steps.resample_step(rows, chosen, setting, work.get("limit"), work.get("seed") or 0)
         return _write(_run(step, setting, work), out, recipe, inputs, work)
 
@@ -194,7 +194,7 @@ def mix(source: Source, **options: Any) -> Manifest:
     with _building(out, {"mix": recipe["mix"]}, Roots({}), work) as setting:
         opened = _opened(source)
         resampled = opened.provenance.recipe.get("resample", {})
-        step = steps.mix_step(opened.table, chosen, resampled, work.get("limit"), work.get("seed") or 0)
+        step = steps.mix_step(opened.frame, chosen, resampled, work.get("limit"), work.get("seed") or 0)
         return _write(_run(step, setting, work), out, recipe, inputs, work)
 
 
@@ -230,7 +230,7 @@ def run(recipe: Recipe | str | Path, **work: Unpack[Work]) -> Manifest:
     report = work.get("report", _report)
     with _building(out, values, where, work) as setting:
         done = steps.run_all(chosen, setting, work.get("limit"), bars(work.get("progress", "auto")), report)
-        last, drops = done[-1], Table.joined([step.drops for step in done], Drop)
+        last, drops = done[-1], frames.concat([step.drops for step in done], Drop)
         if last.rows is None or not len(last.rows):
             raise PrepError(f"{chosen.name}: not one row is left after {last.name}; nothing was written")
         last.drops = drops
@@ -366,12 +366,12 @@ def _write(step: Step, out: Path, recipe: Mapping[str, Any], inputs: Mapping[str
     """Writes the manifest of a step that was run. PrepError where no row is left."""
     if step.rows is None or not len(step.rows):
         reasons = ", ".join(f"{reason} {count}" for reason, count in step.reasons().items())
-        example = f" For example: {step.drops.column('detail')[0]}." if len(step.drops) else ""
+        example = f" For example: {step.drops['detail'].iloc[0]}." if len(step.drops) else ""
         raise PrepError(
             f"{step.name}: not one of {step.count:,} rows is left ({reasons or 'there were none'}).{example} "
             "Nothing was written"
         )
-    rows = step.rows.ordered()
+    rows = frames.ordered(step.rows)
     made = Provenance(step.stage.NAME, recipe, work.get("seed") or 0, inputs)
     return Manifest(rows, manifests.write(out, rows, step.drops, made), out)
 

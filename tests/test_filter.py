@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.core.errors import RecipeError
+from pipeline.core.frame import from_rows, logical_hash, rows, values
 from pipeline.core.row import Row
-from pipeline.core.table import Table
 from pipeline.corpora.lexicon import Lexicon, shipped
-from pipeline.stages import filter
+from pipeline.stages import Plan, filter
 
 HELD = shipped()
 CLAIM = Row(
@@ -42,14 +42,15 @@ NOISE = replace(
 FREE: dict[str, Any] = {"dev_share": 0.0}
 
 
-def filtered(*listed: Row, seed: int = 0, words: Lexicon = HELD, **options: Any) -> filter.Filtered:
-    found = filter.apply(Table.of(listed, Row), filter.Options(**(FREE | options)), words, seed)
-    assert len(found.rows) + len(found.drops) == len(listed)  # law 1, whatever else is looked at
-    return found
+def filtered(*listed: Row, seed: int = 0, words: Lexicon = HELD, **options: Any) -> Plan:
+    plan = filter.plan(from_rows(listed, Row), filter.Options(**(FREE | options)), seed, words)
+    assert len(plan.kept) + len(plan.drops) == len(listed)  # law 1, whatever else is looked at
+    assert not len(plan)
+    return plan
 
 
 def reason(row: Row, **options: Any) -> str | None:
-    return (filtered(row, **options).drops.column("reason") or [None])[0]
+    return (values(filtered(row, **options).drops["reason"]) or [None])[0]
 
 
 @pytest.mark.parametrize(
@@ -101,13 +102,11 @@ def test_noise_is_bound_by_no_rule_of_speech(change: dict[str, Any]) -> None:
     ],
 )
 def test_a_drop_says_the_value_that_decided(change: dict[str, Any], said: str) -> None:
-    assert filtered(replace(SPOKEN, **change)).drops.column("detail") == [said]
+    assert values(filtered(replace(SPOKEN, **change)).drops["detail"]) == [said]
 
 
 def test_a_row_is_dropped_once_by_the_first_rule_that_it_breaks() -> None:
-    assert filtered(replace(SPOKEN, split="test", scenario="실외", frames=1), splits=("train",)).drops.column(
-        "reason"
-    ) == ["split"]
+    assert reason(replace(SPOKEN, split="test", scenario="실외", frames=1), splits=("train",)) == "split"
 
 
 @pytest.mark.parametrize(
@@ -116,12 +115,12 @@ def test_a_row_is_dropped_once_by_the_first_rule_that_it_breaks() -> None:
 )
 def test_the_keyword_is_of_the_transcript_not_of_the_scenario(transcript: str | None, keyword: str | None) -> None:
     row = replace(SPOKEN, transcript=transcript, scenario="폭력범죄")
-    assert filtered(row, transcript=False).rows.column("keyword") == [keyword]
+    assert values(filtered(row, transcript=False).kept["keyword"]) == [keyword]
 
 
 def test_a_transcript_of_nothing_but_space_is_none() -> None:
     assert reason(replace(SPOKEN, transcript="  ")) in ("no_transcript", None)
-    assert filtered(replace(SPOKEN, transcript="  "), transcript=False).rows.column("keyword") == [None]
+    assert values(filtered(replace(SPOKEN, transcript="  "), transcript=False).kept["keyword"]) == [None]
 
 
 # ---- dev, and leaks between splits
@@ -134,8 +133,8 @@ def many(count: int = 400) -> list[Row]:
     ]
 
 
-def splits(found: filter.Filtered) -> dict[str, str]:
-    return dict(zip(found.rows.column("id"), found.rows.column("split"), strict=True))
+def splits(found: Plan) -> dict[str, str]:
+    return dict(zip(found.kept["id"], found.kept["split"], strict=True))
 
 
 def test_dev_is_a_share_of_the_groups_of_train_whole() -> None:
@@ -169,17 +168,17 @@ def test_what_is_in_two_splits_stays_in_the_more_protected_one(column: str) -> N
         SPOKEN, id="aihub/Validation/2", source="@aihub/Validation/2", split="test", group="g2", source_pcm_hash="b"
     )
     found = filtered(SPOKEN, replace(twin, **{column: getattr(SPOKEN, column)}))
-    assert found.rows.column("id") == ["aihub/Validation/2"]
-    assert found.drops.column("reason") == ["group_in_two_splits" if column == "group" else "audio_in_two_splits"]
-    assert "is in test too, where it stays" in found.drops.column("detail")[0]
+    assert values(found.kept["id"]) == ["aihub/Validation/2"]
+    assert values(found.drops["reason"]) == ["group_in_two_splits" if column == "group" else "audio_in_two_splits"]
+    assert "is in test too, where it stays" in found.drops["detail"][0]
 
 
 def test_groups_of_two_corpora_are_two_groups() -> None:
-    assert len(filtered(SPOKEN, replace(NOISE, split="test", group=SPOKEN.group)).rows) == 2
+    assert len(filtered(SPOKEN, replace(NOISE, split="test", group=SPOKEN.group)).kept) == 2
 
 
 def test_identical_audio_in_one_split_is_no_leak() -> None:
-    assert len(filtered(SPOKEN, replace(SPOKEN, id="aihub/3", source="@aihub/3")).rows) == 2
+    assert len(filtered(SPOKEN, replace(SPOKEN, id="aihub/3", source="@aihub/3")).kept) == 2
 
 
 @settings(max_examples=25, deadline=None)
@@ -195,7 +194,7 @@ def test_no_group_and_no_audio_is_ever_in_two_splits(told: list[tuple[str, int, 
         replace(SPOKEN, id=f"aihub/{n}", source=f"@{n}", split=split, group=f"g{group}", source_pcm_hash=f"h{sound}")
         for n, (split, group, sound) in enumerate(told)
     ]
-    kept = list(filtered(*listed, dev_share=0.3).rows.rows(Row))
+    kept = list(rows(filtered(*listed, dev_share=0.3).kept, Row))
     for column in ("group", "source_pcm_hash"):
         assert len({(getattr(row, column), row.split) for row in kept}) == len({getattr(row, column) for row in kept})
 
@@ -204,9 +203,8 @@ def test_no_group_and_no_audio_is_ever_in_two_splits(told: list[tuple[str, int, 
 @given(st.permutations(range(12)))
 def test_the_order_of_rows_does_not_matter(order: list[int]) -> None:
     listed = many(12)
-    assert (
-        filtered(*[listed[n] for n in order], dev_share=0.4).rows.digest()
-        == filtered(*listed, dev_share=0.4).rows.digest()
+    assert logical_hash(filtered(*[listed[n] for n in order], dev_share=0.4).kept) == logical_hash(
+        filtered(*listed, dev_share=0.4).kept
     )
 
 

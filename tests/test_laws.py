@@ -22,14 +22,15 @@ import reference
 from command import chain, done, drops, held, prep, rows
 from conftest import ROOTS, Built, build
 from containers import UTF8, Style, tar_bytes, write, zip_bytes
+from pandas import DataFrame
 from sounds import corpus, encoded, hiss, voice
 
 from pipeline import corpora
 from pipeline.archives import Root
 from pipeline.core import files, keys
+from pipeline.core import frame as frames
 from pipeline.core.frame import logical_hash
 from pipeline.core.row import Row
-from pipeline.core.table import Table
 from pipeline.stages import mix
 
 STAGES = ("filtered", "resampled", "mixed")
@@ -147,12 +148,12 @@ def _without_place(row: Row) -> dict[str, object]:
 
 @pytest.mark.parametrize("seed", [0, 1])
 def test_one_more_noise_among_many_takes_its_share_and_moves_no_other(built: Built, seed: int) -> None:
-    table = held(built.folder, "resampled").table
+    table = held(built.folder, "resampled").table.frame
     options = mix.Options(copies=100, snr_db=("0:10",), noise=("ms-snsd",))
     lost = next(
         row.id for row in rows(built.folder, "resampled").values() if row.corpus == "ms-snsd" and row.split == "test"
     )
-    fewer = table.where(~table.equal("id", lost))
+    fewer = frames.pick(table, ~frames.equal(table["id"], lost))
     before = {row.id: row for row in _planned(fewer, options, seed)}
     after = {row.id: row for row in _planned(table, options, seed)}
     moved = {row_id for row_id, row in before.items() if row != after[row_id]}
@@ -163,8 +164,8 @@ def test_one_more_noise_among_many_takes_its_share_and_moves_no_other(built: Bui
     assert len(moved) / len(of_split) == pytest.approx(1 / count, rel=3.5 / np.sqrt(keys.POINTS))
 
 
-def _planned(table: Table, options: mix.Options, seed: int) -> list[Row]:
-    return list(mix.plan(table, options, seed, "").jobs.as_rows().rows(Row))
+def _planned(rows: DataFrame, options: mix.Options, seed: int) -> list[Row]:
+    return list(frames.rows(mix.plan(rows, options, seed, "").table(), Row))
 
 
 # ---- 4. Identity is content

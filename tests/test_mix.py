@@ -10,12 +10,14 @@ import pytest
 import reference
 from command import chain, done, drops, held, prep, rows
 from odd import ALL_PASS, NOISE, SPEECH, USELESS
+from pandas import DataFrame
 from sounds import corpus, encoded, hiss, voice
 
 from pipeline.audio.shards import Reader
+from pipeline.core import frame as frames
+from pipeline.core.frame import equal, from_rows, ordered, pick
 from pipeline.core.row import Row
-from pipeline.core.table import Table
-from pipeline.stages import mix
+from pipeline.stages import Plan, mix
 
 SNRS = ("--snr", -5, "--snr", 20, "--snr", "0:10", "--copies", 2)
 
@@ -29,13 +31,13 @@ def mixed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def resampled(tmp_path_factory: pytest.TempPathFactory) -> Table:
+def resampled(tmp_path_factory: pytest.TempPathFactory) -> DataFrame:
     """Rows of thirty utterances in three splits and twelve noises, without any audio: enough to plan with."""
     splits = ("train", "dev", "test")
     speech = [_row(f"aihub/{split}/{n}", split, "aihub", frames=32_000 + n) for split in splits for n in range(10)]
     named = [(name, split, n) for name in ("cochlscene", "ms-snsd") for split in splits for n in range(6)]
     noise = [_row(f"{name}/{split}/{n}", split, name, "noise", 160_000) for name, split, n in named]
-    return Table.of(speech + noise, Row).ordered()
+    return ordered(from_rows(speech + noise, Row))
 
 
 def _row(row_id: str, split: str, name: str, kind: str = "speech", frames: int = 32_000) -> Row:
@@ -46,8 +48,12 @@ def _row(row_id: str, split: str, name: str, kind: str = "speech", frames: int =
     return replace(stored, level_full_dbfs=-30.0, level_active_dbfs=-28.0, activity=0.6, gain_db=0.0)
 
 
-def planned(resampled: Table, seed: int = 0, **options: object) -> list[Row]:
-    return list(mix.plan(resampled, mix.Options(**options), seed, "").jobs.as_rows().rows(Row))  # type: ignore[arg-type]
+def planned(resampled: DataFrame, seed: int = 0, **options: object) -> list[Row]:
+    return list(frames.rows(mix.plan(resampled, mix.Options(**options), seed, "").table(), Row))  # type: ignore[arg-type]
+
+
+def noise_ids(plan: Plan) -> list[str]:
+    return plan.table(names=("noise_id",)).column("noise_id").to_pylist()
 
 
 def mixtures(folder: Path, name: str = "mixed") -> list[Row]:
@@ -209,38 +215,35 @@ def test_virtual_mixtures_render_the_samples_that_stored_ones_hold(mixed: Path) 
 # ---- plans: chance, without audio
 
 
-def test_noise_is_of_the_utterances_own_split(resampled: Table) -> None:
+def test_noise_is_of_the_utterances_own_split(resampled: DataFrame) -> None:
     for row in planned(resampled, copies=5):
         assert (row.noise_id or "").split("/")[1] == row.split
 
 
-def test_a_split_without_noise_loses_its_utterances_by_name_and_no_others(resampled: Table) -> None:
-    plan = mix.plan(
-        resampled.where(~(resampled.equal("kind", "noise") & resampled.equal("split", "dev"))), mix.Options(), 0, ""
-    )
-    assert plan.drops.column("reason") == ["no_noise"] * 10
-    assert "no noise of" in plan.drops.column("detail")[0]
-    assert len(plan.jobs) == 20
+def test_a_split_without_noise_loses_its_utterances_by_name_and_no_others(resampled: DataFrame) -> None:
+    dev_noise = equal(resampled["kind"], "noise") & equal(resampled["split"], "dev")
+    plan = mix.plan(pick(resampled, ~dev_noise), mix.Options(), 0, "")
+    assert list(plan.drops["reason"]) == ["no_noise"] * 10
+    assert "no noise of" in plan.drops["detail"][0]
+    assert len(plan) == 20
 
 
-def test_cochlscene_is_the_noise_where_it_is_there_and_the_choice_is_told(resampled: Table) -> None:
+def test_cochlscene_is_the_noise_where_it_is_there_and_the_choice_is_told(resampled: DataFrame) -> None:
     plan = mix.plan(resampled, mix.Options(), 0, "")
-    assert {str(row).split("/")[0] for row in plan.jobs.column("noise_id")} == {"cochlscene"}
+    assert {row_id.split("/")[0] for row_id in noise_ids(plan)} == {"cochlscene"}
     assert "cochlscene" in " ".join(plan.notes)
-    rest = resampled.where(~resampled.equal("corpus", "cochlscene"))
-    assert {str(row).split("/")[0] for row in mix.plan(rest, mix.Options(), 0, "").jobs.column("noise_id")} == {
-        "ms-snsd"
-    }
+    rest = pick(resampled, ~equal(resampled["corpus"], "cochlscene"))
+    assert {row_id.split("/")[0] for row_id in noise_ids(mix.plan(rest, mix.Options(), 0, ""))} == {"ms-snsd"}
 
 
-def test_weights_are_shares_of_the_draws(resampled: Table) -> None:
+def test_weights_are_shares_of_the_draws(resampled: DataFrame) -> None:
     taken = [
         (row.noise_id or "").split("/")[0] for row in planned(resampled, copies=60, noise=("cochlscene=3", "ms-snsd"))
     ]
     assert taken.count("cochlscene") / len(taken) == pytest.approx(0.75, abs=0.04)
 
 
-def test_a_range_is_drawn_evenly_and_fixed_by_the_seed(resampled: Table) -> None:
+def test_a_range_is_drawn_evenly_and_fixed_by_the_seed(resampled: DataFrame) -> None:
     drawn = [row.snr_db or 0.0 for row in planned(resampled, copies=60, snr_db=("5:15",))]
     assert min(drawn) >= 5
     assert max(drawn) <= 15
@@ -249,37 +252,37 @@ def test_a_range_is_drawn_evenly_and_fixed_by_the_seed(resampled: Table) -> None
     assert drawn != [row.snr_db for row in planned(resampled, seed=1, copies=60, snr_db=("5:15",))]
 
 
-def test_starts_are_spread_over_the_noise_and_leave_room_for_the_utterance(resampled: Table) -> None:
-    plan = mix.plan(resampled, mix.Options(copies=60), 0, "").jobs
-    starts = np.array(plan.column("starts"))
-    room = 160_000 - plan.integers("frames")
+def test_starts_are_spread_over_the_noise_and_leave_room_for_the_utterance(resampled: DataFrame) -> None:
+    plan = mix.plan(resampled, mix.Options(copies=60), 0, "").table()
+    starts = np.array(plan.column("starts").to_pylist())
+    room = 160_000 - plan.column("frames").to_numpy()
     assert (starts >= 0).all()
     assert (starts <= room[:, None]).all()
     assert (starts / room[:, None]).mean(axis=0) == pytest.approx(0.5, abs=0.03)
     assert (starts != starts[:, :1])[:, 1:].any(axis=1).all()
 
 
-def test_more_copies_and_more_snrs_leave_those_there_as_they_are(resampled: Table) -> None:
+def test_more_copies_and_more_snrs_leave_those_there_as_they_are(resampled: DataFrame) -> None:
     few = {row.id: row for row in planned(resampled, copies=2, snr_db=(20.0,))}
     many = {row.id: row for row in planned(resampled, copies=5, snr_db=(0.0, 20.0, "5:10"))}
     assert few.items() <= many.items()
     assert len(many) == 30 * 5 * 3
 
 
-def test_ids_are_unique_and_an_snr_named_twice_is_mixed_once(resampled: Table) -> None:
+def test_ids_are_unique_and_an_snr_named_twice_is_mixed_once(resampled: DataFrame) -> None:
     made = [row.id for row in planned(resampled, copies=3, snr_db=(20.0, "20", "5:10", "5.0:10"))]
     assert len(made) == len(set(made)) == 30 * 3 * 2
 
 
-def test_another_seed_draws_other_noise(resampled: Table) -> None:
+def test_another_seed_draws_other_noise(resampled: DataFrame) -> None:
     one, other = planned(resampled), planned(resampled, seed=1)
     assert [row.id for row in one] == [row.id for row in other]
     assert sum(a.noise_id != b.noise_id for a, b in zip(one, other, strict=True)) > 15
 
 
-def test_kept_corpora_pass_as_they_are(resampled: Table) -> None:
+def test_kept_corpora_pass_as_they_are(resampled: DataFrame) -> None:
     plan = mix.plan(resampled, mix.Options(keep=("aihub",)), 0, "")
-    assert len(plan.jobs) == 0
+    assert len(plan) == 0
     assert len(plan.kept) == len(resampled)
 
 

@@ -15,13 +15,13 @@ from command import done, drops, held, prep
 from conftest import Built
 from shared_set import LAYOUTS, flags, laid_out, rebuild, small_set, wav
 
-from pipeline.audio import dsp
+from pipeline.audio import dsp, render
 from pipeline.audio.shards import Reader
 from pipeline.core import manifest, parquet
 from pipeline.core.row import Drop, Row
 from pipeline.core.table import Table
 from pipeline.share import pack
-from pipeline.stages import recompute, resample
+from pipeline.stages import recompute
 
 
 @pytest.fixture(scope="module")
@@ -291,13 +291,13 @@ def test_a_mixture_that_does_not_come_out_the_same_is_told_with_what_is_to_blame
     rows[gain.id] = replace(gain, noise_gain_db=(gain.noise_gain_db or 0.0) - 1)
     manifest.write(tmp_path / "odd.parquet", Table.of(list(rows.values()), Row), Table.of([], Drop), before.provenance)
     done(tmp_path, "pack", "odd.parquet")
-    real = resample.unmeasured
+    real = render.speech
 
-    def off(known: Any, *more: Any) -> Any:
-        pcm, gain_db = real(known, *more)
-        return (pcm + np.int16(1) if known.source == speech.source else pcm), gain_db
+    def off(row: Row, *more: Any) -> Any:
+        pcm, gain_db = real(row, *more)
+        return (pcm + np.int16(1) if row.source == speech.source else pcm), gain_db
 
-    monkeypatch.setattr(resample, "unmeasured", off)
+    monkeypatch.setattr(render, "speech", off)
     told = rebuild(tmp_path, tmp_path / "odd.pack.parquet", unpacked).json()
     details = {item["id"]: item["detail"] for item in told["lacking"]}
     assert set(details) == {gain.id} | {row.id for row in rows.values() if row.source == speech.source}
@@ -320,7 +320,7 @@ def test_a_rebuild_that_was_stopped_goes_on_to_the_same_bytes(
     real, made = recompute.work, []
 
     def stopped(job: Any, *more: Any) -> Any:
-        made.append(job.id)
+        made.append(job.row.id)
         if len(made) == 15:
             raise KeyboardInterrupt
         return real(job, *more)

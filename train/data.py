@@ -144,6 +144,13 @@ def noise_crop(
     return None
 
 
+def mixed(
+    speech: NDArray[np.int16], noise: NDArray[np.int16], noise_dbfs: float, speech_dbfs: float, snr_db: float
+) -> NDArray[np.int16]:
+    """Speech and a crop of noise at this SNR, int16 [frames], given their levels."""
+    return dsp.mix_at_snr(speech, noise, speech_dbfs, noise_dbfs, snr_db)[0]
+
+
 def recording(path: Path) -> NDArray[np.int16]:
     """A recording of any rate and channels as prep stores it, int16 [frames], 16 kHz mono.
 

@@ -10,9 +10,7 @@ from numpy.typing import NDArray
 from pipeline.core import keys
 from pipeline.core.errors import PrepError
 from pipeline.core.row import Row
-from pipeline.core.table import Table
-from pipeline.stages import mix
-from pipeline.stages.resample import Sound
+from pipeline.stages import jobs, mix
 from train import data
 from train.data import Manifest, Sounds
 
@@ -51,18 +49,19 @@ class Remix:
         """The samples of a mixture for this epoch, int16 [frames]; None where all crops of noise drawn were silent."""
         if epoch != self._epoch:
             self._draw(epoch)
-        mixture = next(iter(mix.jobs(self._jobs.take(np.array([self._place[row.id]]))))).mixture
-        speech = self._rows[mixture.speech_id]
-        noise = self.sounds.pcm(self._rows[mixture.noise_id])
-        crop = data.noise_crop(noise, mixture.starts, mixture.frames, self._options.floor_dbfs)
-        if crop is None:
+        job = next(jobs(self._plan.table(np.array([self._place[row.id]])), mix))
+        mixture, own = job.row, self._rows[job.row.speech_id or ""]
+        noise = self.sounds.pcm(self._rows[mixture.noise_id or ""])
+        starts = job.noise.starts if job.noise else ()
+        crop = data.noise_crop(noise, starts, mixture.frames or 0, self._options.floor_dbfs)
+        level_db = own.level_active_dbfs if mixture.snr_definition == "active" else own.level_full_dbfs
+        if crop is None or level_db is None or mixture.snr_db is None:
             return None
-        levels = speech.gain_db or 0.0, speech.level_full_dbfs, speech.level_active_dbfs, speech.activity
-        return mix.mixed(mixture, Sound(self.sounds.pcm(speech), *levels), *crop)[0]
+        return data.mixed(self.sounds.pcm(own), *crop, level_db, mixture.snr_db)
 
     def _draw(self, epoch: int) -> None:
         """Plans the epoch. Its seed depends on nothing else, so workers and batches change no draw."""
         seed = int(keys.fingerprint(self._seed, "remix", epoch)[:12], 16)
-        self._jobs = mix.plan(Table.of_frame(self._frame), self._options, seed, resampled="").jobs
-        self._place = {name: index for index, name in enumerate(self._jobs.column("id"))}
+        self._plan = mix.plan(self._frame, self._options, seed, resampled="")
+        self._place = {name: index for index, name in enumerate(self._plan.jobs["id"])}
         self._epoch = epoch

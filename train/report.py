@@ -204,7 +204,8 @@ def write_page(
     may = BY_OPTION[audio](judged)
     sounds = Sounds(manifest.path.parent, may, ids)
     groups = [
-        {"title": title, "cards": [_card(clip, sounds.rows[clip.id], sounds) for clip in group]} for title, group in mistakes
+        {"title": title, "cards": [_card(clip, sounds.rows[clip.id], sounds) for clip in group]}
+        for title, group in mistakes
     ]
     values = {
         "answer": answer,

@@ -8,6 +8,7 @@ Sums are taken in float64, where those over 16-bit samples are exact: a level is
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -99,12 +100,15 @@ def moments(samples: NDArray[Any]) -> tuple[float, float]:
     return total, squares
 
 
-def power(samples: NDArray[Any], known: tuple[float, float] | None = None) -> float:
-    """Mean square after the mean is removed (the variance), linear, full scale 1.0; 0.0 for no samples. known: their moments."""
+def power(samples: NDArray[Any], sums: tuple[float, float] | None = None, scale: float | None = None) -> float:
+    """Mean square after the mean is removed (the variance), linear, full scale 1.0; 0.0 for no samples.
+
+    sums: their moments, where they are known. scale: full scale, where it is not that of their type.
+    """
     if not samples.size:
         return 0.0
-    total, squares = known or moments(samples)
-    return max(0.0, (squares - total * total / samples.size) / samples.size) / full_scale(samples) ** 2
+    total, squares = sums or moments(samples)
+    return max(0.0, (squares - total * total / samples.size) / samples.size) / (scale or full_scale(samples)) ** 2
 
 
 def db(ratio: float) -> float:
@@ -128,8 +132,8 @@ def gain(level_db: float) -> float:
     return float(10.0 ** (level_db / 20.0))
 
 
-def active_level(samples: NDArray[Any], rate_hz: int, known: tuple[float, float] | None = None) -> ActiveLevel | None:
-    """Active speech level by ITU-T P.56, method B, of samples [frames]; None where nothing is active. known: their moments.
+def active_level(samples: NDArray[Any], rate_hz: int, sums: tuple[float, float] | None = None) -> ActiveLevel | None:
+    """Active speech level by ITU-T P.56, method B, of samples [frames]; None where nothing is active. sums: their moments.
 
     The magnitude is smoothed twice (0.03 s), a moment is active at threshold c if the envelope was at or above c
     within the last 0.2 s, and the level is where energy / active time lies 15.9 dB above the threshold, between
@@ -137,7 +141,7 @@ def active_level(samples: NDArray[Any], rate_hz: int, known: tuple[float, float]
     """
     if not samples.size:
         return None
-    total, squares = known or moments(samples)
+    total, squares = sums or moments(samples)
     scale = full_scale(samples)
     energy = (squares - total * total / samples.size) / scale**2
     if energy <= 0.0:
@@ -247,6 +251,25 @@ def crop(noise: Pcm16, start: int, frames: int, rate_hz: int) -> Pcm16:
         return noise[start : start + frames]
     loop = looped(noise, rate_hz)
     return np.resize(np.roll(loop, -(start % len(loop))), frames)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Crop:
+    """A stretch of noise: where it begins, its samples, int16 [frames], and their level."""
+
+    start: int
+    pcm: Pcm16
+    level_dbfs: float
+
+
+def first_audible(noise: Pcm16, starts: Iterable[int], frames: int, rate_hz: int, floor_dbfs: float) -> Crop | None:
+    """The crop from the first of these starts that is not below the floor; None where all of them are. ValueError as `crop`."""
+    for start in starts:
+        pcm = crop(noise, start, frames, rate_hz)
+        square = power(pcm)
+        if square > 0.0 and db(square) >= floor_dbfs:
+            return Crop(start, pcm, db(square))
+    return None
 
 
 def looped(noise: Pcm16, rate_hz: int) -> Pcm16:

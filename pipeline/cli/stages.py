@@ -84,8 +84,8 @@ def ingest(corpus: str, folder: Path | None, form: str | None, dry_run: bool, as
         return
     roots = options["roots"] | ({name: str(folder)} if folder else {})
     step = steps.ingest_step(name, _setting(roots), options["limit"], options["seed"], form)
-    answer = {"stage": step.name, "in": len(step.jobs), "dropped": len(step.drops), "manifest": None}
-    text = f"{len(step.jobs):,} recordings to open, {len(step.drops):,} drops already; nothing written"
+    answer = {"stage": step.name, "in": len(step.plan), "dropped": len(step.drops), "manifest": None}
+    text = f"{len(step.plan):,} recordings to open, {len(step.drops):,} drops already; nothing written"
     emit(answer, as_json, lambda: [f"{step.name}: {text}"])
 
 
@@ -121,7 +121,7 @@ def filter(manifests: tuple[Path, ...], words: Path | None, dry_run: bool, as_js
     if not dry_run:
         run_stage(lambda **work: api.filter(sources, lexicon=spellings, **work), as_json, options)
         return
-    tables = (manifest.read(path).table for path in sources)
+    tables = (manifest.read(path).frame for path in sources)
     emit_step(steps.run(steps.filter_step(tables, rules, spellings, options["limit"], options["seed"])), as_json)
 
 
@@ -141,7 +141,7 @@ def resample(source: Path | None, dry_run: bool, as_json: bool, **options: Any) 
     if not dry_run:
         run_stage(lambda **work: api.resample(path, **work), as_json, options)
         return
-    rows, setting = manifest.read(path).table, _setting(options["roots"])
+    rows, setting = manifest.read(path).frame, _setting(options["roots"])
     _emit_dry_run(steps.resample_step(rows, chosen, setting, options["limit"], options["seed"]), as_json)
 
 
@@ -163,7 +163,7 @@ def mix(source: Path | None, dry_run: bool, as_json: bool, **options: Any) -> No
     if not dry_run:
         run_stage(lambda **work: api.mix(path, **work), as_json, options)
         return
-    _emit_dry_run(steps.mix_step(manifest.read(path).table, chosen, {}, options["limit"], options["seed"]), as_json)
+    _emit_dry_run(steps.mix_step(manifest.read(path).frame, chosen, {}, options["limit"], options["seed"]), as_json)
 
 
 def run_stage(stage: Callable[..., Manifest], as_json: bool, options: dict[str, Any]) -> None:
@@ -194,16 +194,16 @@ def emit_step(step: Step, as_json: bool, path: Path | None = None) -> None:
 
 def _emit_dry_run(step: Step, as_json: bool) -> None:
     """Prints what a stage would store."""
-    seconds = float(durations(step.jobs).sum())
+    seconds = float(durations(step.plan).sum())
     size = seconds * STORED_BYTES_A_SECOND
     answer = {
         "stage": step.name,
-        "in": len(step.jobs),
+        "in": len(step.plan),
         "hours": round(seconds / 3600, 4),
         "bytes": int(size),
         "manifest": None,
     }
-    text = f"{len(step.jobs):,} clips, {seconds / 3600:.2f} h, about {size / 1e9:.2f} GB; nothing written"
+    text = f"{len(step.plan):,} clips, {seconds / 3600:.2f} h, about {size / 1e9:.2f} GB; nothing written"
     emit(answer, as_json, lambda: [f"{step.name}: {text}"])
 
 

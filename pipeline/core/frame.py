@@ -190,7 +190,15 @@ def order(table: pa.Table, by: Sequence[str]) -> NDArray[np.int64] | None:
     return np.asarray(pc.sort_indices(table.select(list(by)), sort_keys=keys).to_numpy()).astype(np.int64)
 
 
-def joined(parts: Iterable[tuple[pd.DataFrame, NDArray[np.int64]]], names: Container[str] | None = None) -> pa.Table:
+def stacked(tables: Sequence[pa.Table]) -> pa.Table:
+    """All rows of the Arrow tables, in their order; null where a table lacks a column."""
+    nullable = [t.cast(pa.schema([f.with_nullable(True) for f in t.schema])) for t in tables]
+    return pa.concat_tables(nullable, promote_options="default").combine_chunks()
+
+
+def joined(
+    parts: Iterable[tuple[pd.DataFrame | pa.Table, NDArray[np.int64]]], names: Container[str] | None = None
+) -> pa.Table:
     """The columns of several frames side by side, of each the rows at these positions; all or those of these names.
 
     Where two frames have a column of one name, that of the later one counts.
@@ -199,9 +207,9 @@ def joined(parts: Iterable[tuple[pd.DataFrame, NDArray[np.int64]]], names: Conta
     for frame, positions in parts:
         first = int(positions.min(initial=len(frame)))
         count, local = int(positions.max(initial=first - 1)) + 1 - first, pa.array(positions - first)
-        for name, column in frame.items():
+        for name in frame.column_names if isinstance(frame, pa.Table) else frame.columns:
             if names is None or name in names:
-                arrow = _arrow(column)
+                arrow = frame.column(name) if isinstance(frame, pa.Table) else _arrow(frame[name])
                 blank = arrow.null_count == len(arrow)
                 columns[str(name)] = (
                     _nothing(len(positions), arrow.type) if blank else arrow.slice(first, count).take(local)

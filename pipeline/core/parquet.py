@@ -100,8 +100,14 @@ def read_frame(path: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
 
 def read(path: Path) -> tuple[Table, dict[str, Any]]:
     """Whatever table was written here, and its metadata. ManifestError where the file is absent, damaged or not ours."""
+    table, held = read_arrow(path)
+    return Table(table), held
+
+
+def read_arrow(path: Path) -> tuple[pa.Table, dict[str, Any]]:
+    """The same as an Arrow table: workers have no use for frames."""
     try:
-        return Table(pq.read_table(path, partitioning=None).replace_schema_metadata(None)), metadata(path)
+        return pq.read_table(path, partitioning=None).replace_schema_metadata(None), metadata(path)
     except (pa.ArrowException, OSError, KeyError, ValueError) as error:
         raise ManifestError(f"{path}: cannot be read ({error})") from None
 

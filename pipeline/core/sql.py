@@ -96,8 +96,10 @@ def derive(frame: pd.DataFrame, **expressions: str) -> pd.DataFrame:
         return from_arrow(session.sql(f"SELECT {columns} FROM rows ORDER BY {NUMBER}").to_arrow_table())
 
 
-def where(frame: pd.DataFrame, condition: str) -> NDArray[np.bool_]:
+def where(frame: pd.DataFrame, condition: str, among: NDArray[np.bool_] | None = None) -> NDArray[np.bool_]:
     """bool [rows]: where an SQL condition over the columns holds; null counts as false.
+
+    among: bool [rows], where not all rows are asked: there are then as many answers as it has true values.
 
     The condition may come from a stranger's recipe: DuckDB runs it without access to files, network, extensions or
     settings. `labels` is a map there: `labels['gender'] = '여성'`. A condition that looks at other rows, by a window or
@@ -107,9 +109,11 @@ def where(frame: pd.DataFrame, condition: str) -> NDArray[np.bool_]:
     with sandbox() as session:
         of_one_row = _parsed(session, condition)
         size = _ROWS_AT_A_TIME if of_one_row else max(len(frame), 1)
-        starts = range(0, len(frame) or 1, size)
+        parts = [table.slice(start, size) for start in range(0, len(frame) or 1, size)]
+        if among is not None:
+            parts = [part.filter(pa.array(among[n * size : n * size + size])) for n, part in enumerate(parts)]
         try:
-            return np.concatenate([_answers(session, table.slice(start, size), start, condition) for start in starts])
+            return np.concatenate([_answers(session, part, condition) for part in parts])
         except duckdb.InterruptException:
             raise
         except duckdb.Error as error:
@@ -121,8 +125,8 @@ def numbered(table: pa.Table) -> pa.Table:
     return table.append_column(NUMBER, pa.array(np.arange(table.num_rows)))
 
 
-def _answers(session: duckdb.DuckDBPyConnection, table: pa.Table, start: int, condition: str) -> NDArray[np.bool_]:
-    count = table.num_rows
+def _answers(session: duckdb.DuckDBPyConnection, table: pa.Table, condition: str) -> NDArray[np.bool_]:
+    numbers = table.column(NUMBER).to_numpy()
     session.register("numbered_rows", table)
     labels = ", map_from_entries(labels) AS labels" if "labels" in table.column_names else ""
     view = f"SELECT * {'EXCLUDE (labels)' if labels else ''}{labels} FROM numbered_rows"
@@ -130,8 +134,8 @@ def _answers(session: duckdb.DuckDBPyConnection, table: pa.Table, start: int, co
     kept = session.sql(
         f"SELECT coalesce(CAST(({condition}\n) AS BOOLEAN), false) AS kept, {NUMBER} FROM rows ORDER BY {NUMBER}"
     ).to_arrow_table()
-    if not np.array_equal(kept.column(NUMBER).to_numpy(), start + np.arange(count)):
-        answers = f"{kept.num_rows} answers for {count} rows"
+    if not np.array_equal(kept.column(NUMBER).to_numpy(), numbers):
+        answers = f"{kept.num_rows} answers for {len(numbers)} rows"
         raise RecipeError([f"where: {condition!r} is not a condition: it gives {answers}"])
     return np.asarray(kept.column("kept").to_numpy(), dtype=np.bool_)
 

@@ -1,40 +1,41 @@
-"""Commits: the outcome of one shard, rows and drops together, in one file that is whole or absent."""
+"""Commits: what the work made of one shard, rows and drops, in one file that is whole or absent.
+
+A commit holds the columns that the stage fills (FILLS) and nothing else of its rows. Its name says all that they depend on.
+"""
 
 from __future__ import annotations
 
 import zlib
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pipeline.audio.shards import AUDIO_FOLDER
+from pipeline.core import frame as frames
 from pipeline.core import parquet
 from pipeline.core.errors import ManifestError
-from pipeline.core.row import Drop
-from pipeline.core.table import Table
+from pipeline.core.row import Drop, Row
+from pipeline.stages import Stage
 from pipeline.stages.store import WORK_FOLDER
 
 _READ_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Outcome:
-    """made: the columns that a stage fills, for the jobs that ended well. drops: the others."""
+class Commit:
+    """What became of the jobs of a shard, as Arrow tables. fills: `id` and the columns that the stage fills, of the rows."""
 
-    made: Table
-    drops: Table
+    fills: Any
+    drops: Any
 
-
-def commit_path(folder: Path, shard: str) -> Path:
-    """Where the commit of a shard lies."""
-    return folder / WORK_FOLDER / f"{shard}.parquet"
-
-
-def audio_path(folder: Path, shard: str) -> Path:
-    """Where the audio of a shard lies."""
-    return folder / AUDIO_FOLDER / f"{shard}.tar"
+    def kept(self, ids: Sequence[str]) -> NDArray[np.bool_]:
+        """bool [jobs]: which of the jobs with these ids ended as rows."""
+        dropped = set(self.drops.column("id").to_pylist())
+        return np.array([row_id not in dropped for row_id in ids], dtype=np.bool_)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,45 +48,79 @@ class Effort:
     work_s: float
 
 
-def write(folder: Path, shard: str, outcome: Outcome, crc: int | None, effort: Effort, settled: bool) -> None:
-    """Commits a shard. Its audio, if it has any, lies in place already, and crc is the audio's.
+def commit_path(folder: Path, shard: str) -> Path:
+    """Where the commit of a shard lies."""
+    return folder / WORK_FOLDER / f"{shard}.parquet"
 
-    settled: whether the outcome holds for the next run too, or some recordings could not be read this time.
+
+def audio_path(folder: Path, shard: str) -> Path:
+    """Where the audio of a shard lies."""
+    return folder / AUDIO_FOLDER / f"{shard}.tar"
+
+
+def write(
+    folder: Path,
+    shard: str,
+    stage: Stage,
+    results: Sequence[Row | Drop],
+    crc: int | None,
+    effort: Effort,
+    settled: bool,
+) -> None:
+    """Commits a shard. Its audio, if it has any, lies in place already, and crc is the checksum of that file.
+
+    settled: whether these results hold for the next run too, or some recordings could not be read this time.
     """
-    audio = audio_path(folder, shard)
-    made, drops = outcome.made, outcome.drops
+    fills = frames.table_of([row for row in results if isinstance(row, Row)], Row, ("id", *stage.FILLS))
+    drops = frames.table_of([drop for drop in results if isinstance(drop, Drop)], Drop)
     seal: dict[str, Any] = {
-        "made": made.digest(),
-        "drops": drops.digest(),
+        "made": frames.logical_hash(fills),
+        "drops": frames.logical_hash(drops),
         "effort": asdict(effort),
         "settled": settled,
     }
     if crc is not None:
-        seal |= {"crc": str(crc), "bytes": str(audio.stat().st_size), "stamp": str(audio.stat().st_mtime_ns)}
-    parquet.write(commit_path(folder, shard), made.either(drops), seal)
+        audio = audio_path(folder, shard).stat()
+        seal |= {"crc": str(crc), "bytes": str(audio.st_size), "stamp": str(audio.st_mtime_ns)}
+    parquet.write(commit_path(folder, shard), frames.stacked([fills, drops]), seal)
 
 
-def read(folder: Path, shard: str, made: type, settled: bool = False) -> Outcome | None:
-    """The outcome of a shard; None where it is not committed, or where it or its audio was damaged since.
+def read(folder: Path, shard: str, stage: Stage, settled: bool = False) -> Commit | None:
+    """The commit of a shard; None where there is none, or where it or its audio was damaged since.
 
-    settled: None also where some recordings could not be read when it was made.
-
-    Audio is trusted by size and time of change; where the time differs (a copied folder) its checksum decides.
+    settled: None also where some recordings could not be read when it was made. Audio is trusted by its size and time of
+    change; where the time differs (a copied folder), its checksum decides.
     """
     path = commit_path(folder, shard)
     if not path.exists():
         return None
     try:
-        table, seal = parquet.read(path)
+        table, seal = parquet.read_arrow(path)
     except ManifestError:
         return None
     if settled and not seal.get("settled"):
         return None
-    dropped = table.present("reason")
-    outcome = Outcome(table.where(~dropped).as_kind(made), table.where(dropped).as_kind(Drop))
-    if seal.get("made") != outcome.made.digest() or seal.get("drops") != outcome.drops.digest():
+    reason = table.column("reason")
+    fills = table.filter(reason.is_null()).select(["id", *stage.FILLS])
+    drops = table.filter(reason.is_valid()).select(frames.schema(Drop).names)
+    if seal.get("made") != frames.logical_hash(fills) or seal.get("drops") != frames.logical_hash(drops):
         return None
-    return outcome if "crc" not in seal or _whole(audio_path(folder, shard), seal) else None
+    return Commit(fills, drops) if "crc" not in seal or _is_whole(audio_path(folder, shard), seal) else None
+
+
+def _is_whole(audio: Path, seal: dict[str, Any]) -> bool:
+    if not audio.exists() or audio.stat().st_size != int(seal["bytes"]):
+        return False
+    return audio.stat().st_mtime_ns == int(seal["stamp"]) or checksum(audio) == int(seal["crc"])
+
+
+def checksum(path: Path) -> int:
+    """CRC-32 of a file."""
+    crc = 0
+    with open(path, "rb") as file:
+        while block := file.read(_READ_BYTES):
+            crc = zlib.crc32(block, crc)
+    return crc
 
 
 def committed(folder: Path) -> list[str]:
@@ -104,33 +139,7 @@ def effort(folder: Path, shard: str) -> Effort | None:
 def ids(folder: Path, shard: str) -> list[str]:
     """Ids of the jobs of a committed shard; empty where its commit cannot be read."""
     try:
-        table, _ = parquet.read(commit_path(folder, shard))
+        table, _ = parquet.read_arrow(commit_path(folder, shard))
     except ManifestError:
         return []
-    return [str(row_id) for row_id in table.column("id")]
-
-
-def _whole(audio: Path, seal: dict[str, Any]) -> bool:
-    if not audio.exists() or audio.stat().st_size != int(seal["bytes"]):
-        return False
-    return audio.stat().st_mtime_ns == int(seal["stamp"]) or checksum(audio) == int(seal["crc"])
-
-
-def checksum(path: Path) -> int:
-    """CRC-32 of a file."""
-    crc = 0
-    with open(path, "rb") as file:
-        while block := file.read(_READ_BYTES):
-            crc = zlib.crc32(block, crc)
-    return crc
-
-
-def completed(plan: Table, outcome: Outcome) -> Table:
-    """The plan's lines that ended well, as rows of the manifest: carried columns from the plan, made ones from the work."""
-    if len(outcome.made) == len(plan):
-        return plan.beside(outcome.made).as_rows()
-    kept = np.isin(
-        np.asarray(plan.column("id"), dtype=object).astype(str),
-        np.asarray(outcome.made.column("id"), dtype=object).astype(str),
-    )
-    return plan.where(kept).beside(outcome.made).as_rows()
+    return [str(row_id) for row_id in table.column("id").to_pylist()]

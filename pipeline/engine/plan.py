@@ -54,7 +54,7 @@ class StageState:
 def plan(recipe: Recipe, setting: Setting, limit: int | None) -> Iterator[StageState]:
     """The stages of a recipe, each with its shards, as far as they can be known without work."""
     changed = changes(recipe, setting.folder)
-    gathering = replace(setting, slice=(0, 0), ledger=None)
+    gathering = replace(setting, slice=(0, 0), status=None)
     waiting = [name for name in LATER if getattr(recipe, name) is not None]
     for step in steps(recipe, setting, limit):
         if step.name == filter.NAME:
@@ -88,12 +88,13 @@ def _differences(path: str, old: Any, new: Any) -> Iterator[str]:
 def _state(step: Step, setting: Setting, changed: Sequence[str]) -> StageState:
     """The shards of a step, the time that those to do will take, and the disk that they will fill."""
     stage = step.stage
-    jobs = engine.in_order(step.jobs)
+    jobs = step.plan.ordered(engine.IN_ORDER)
     seconds = engine.durations(jobs)
-    if not seconds.any() and "at_size" in jobs.names:
-        seconds = jobs.numbers("at_size") / PCM_BYTES_A_SECOND
+    if not seconds.any():
+        sizes = jobs.table(names=("at_size",))
+        seconds = sizes.column("at_size").to_numpy() / PCM_BYTES_A_SECOND if sizes.num_columns else seconds
     shards = engine.cut(stage, step.options, jobs, setting.shard_clips)
-    ids = jobs.column("id")
+    ids = jobs.table(names=("id",)).column("id").to_pylist()
     decides = DECIDES[stage.NAME] | {"store"}
     bearing = "; ".join(change for change in changed if re.split(r"[.:]", change)[0] in decides)
     reasons = _Reasons(step, {shard.name for shard in shards}, setting.folder)
@@ -101,13 +102,13 @@ def _state(step: Step, setting: Setting, changed: Sequence[str]) -> StageState:
     for shard in shards:
         audio_s = round(float(seconds[shard.start : shard.stop].sum()), 1)
         state, why = "done", ""
-        if cache.read(setting.folder, shard.name, stage.Made, settled=True) is None:
+        if cache.read(setting.folder, shard.name, stage, settled=True) is None:
             why = reasons.why(shard.name, ids[shard.start : shard.stop], bearing)
             state = "stale" if why else "new"
         states.append(ShardState(shard.name, shard.stop - shard.start, audio_s, state, why))
     audio_s = sum(shard.audio_s for shard in states if shard.state != "done")
     disk = int(audio_s * engine.STORED_BYTES_A_SECOND) if stage.stores(step.options) else 0
-    return StageState(step.name, states, audio_s / _speed(stage.NAME, setting.folder) / setting.crew.width, disk)
+    return StageState(step.name, states, audio_s / _speed(stage.NAME, setting.folder) / setting.workers.width, disk)
 
 
 def _speed(stage: str, folder: Path) -> float:
@@ -123,7 +124,7 @@ class _Reasons:
 
     def __init__(self, step: Step, names: set[str], folder: Path) -> None:
         self.folder, self.names = folder, names
-        self.options = step.options.model_dump(mode="json", exclude=step.stage.PLANNED)
+        self.options = step.options.model_dump(mode="json", exclude=set(step.stage.PLANNED))
         self.committed = set(cache.committed(folder))
         parts = [build.parts[step.name].shards for build in status.builds(folder) if step.name in build.parts]
         self.before = set[str]().union(*parts)

@@ -10,11 +10,11 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, Field, ValidationError, field_validator
 
 from pipeline import corpora
-from pipeline.core import presets
+from pipeline.core import frame as frames
+from pipeline.core import presets, sql
 from pipeline.core.errors import PrepError, RecipeError, did_you_mean
 from pipeline.core.presets import SHIPPED
 from pipeline.core.row import Row
-from pipeline.core.table import Table
 from pipeline.corpora import lexicon
 from pipeline.corpora.lexicon import LEXICON, Lexicon
 from pipeline.stages import Options, filter, mix, resample
@@ -224,7 +224,7 @@ def _condition(told: object) -> list[str]:
     """What is wrong with the SQL condition of [filter], if there is one, whatever else is wrong with that table."""
     where = told.get("where") if isinstance(told, dict) else None
     try:
-        Table.of([], Row).select(where if isinstance(where, str) else "true")
+        sql.where(frames.from_rows([], Row), where if isinstance(where, str) else "true")
     except RecipeError as error:
         return [f"[filter] {fault}" for fault in error.faults]
     return []
@@ -254,15 +254,15 @@ def _tried_all(examples: Sequence[Example | None], rules: filter.Options, words:
 def _tried(example: Example, rules: filter.Options, words: Lexicon, seed: int) -> list[str]:
     """What is wrong with an example: values of another type than its columns, or another verdict than it says."""
     try:
-        found = filter.apply(Table.of([Row(**(_ORDINARY | example.row))], Row), rules, words, seed)
+        found = filter.plan(frames.from_rows([Row(**(_ORDINARY | example.row))], Row), rules, seed, words)
     except PrepError as error:
         return str(error).splitlines()
     except (TypeError, ValueError, OverflowError) as error:
         return [f"row {example.row}: {error}"]
-    dropped, keyword = (found.drops.column("reason") or [None])[0], (found.rows.column("keyword") or [None])[0]
+    dropped, keyword = next(frames.each(found.drops["reason"]), None), next(frames.each(found.kept["keyword"]), None)
     if dropped != example.dropped:
         said = f'dropped "{example.dropped}"' if example.dropped else "kept"
-        detail = f" ({found.drops.column('detail')[0]})" if dropped else ""
+        detail = f" ({found.drops['detail'][0]})" if dropped else ""
         return [f"{example.row} was {f'dropped {dropped!r}' if dropped else 'kept'}{detail}, expected {said}"]
     if example.keyword is not None and keyword != example.keyword:
         return [f'{example.row} has keyword "{keyword}", expected "{example.keyword}"']

@@ -1,14 +1,15 @@
-"""Runs a stage: cuts its plan into shards, gives those that are not done to a crew, gathers what was committed."""
+"""Runs a stage: cuts its plan into shards, has those made that are not committed yet, gathers the rows of all."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,37 +18,55 @@ from pipeline import corpora
 from pipeline.archives import Roots
 from pipeline.audio.shards import writing
 from pipeline.core import files, keys
+from pipeline.core import frame as frames
 from pipeline.core.errors import CorruptMember, PrepError
 from pipeline.core.row import Drop, Row
-from pipeline.core.table import Table
-from pipeline.engine import cache as commits
-from pipeline.engine import workers as crew
-from pipeline.engine.cache import Outcome, audio_path, completed
-from pipeline.engine.status import Ledger
-from pipeline.stages import Options, Stage, find
+from pipeline.engine import cache
+from pipeline.engine import workers as parallel
+from pipeline.engine.cache import Commit
+from pipeline.engine.status import Status
+from pipeline.engine.workers import Workers
+from pipeline.stages import Options, Plan, Stage, find, jobs
 from pipeline.stages.store import Store, decode_pool, pool_path
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 SHARD_CLIPS = 1000
 STORED_BYTES_A_SECOND = 20_000  # FLAC of 16 kHz speech takes 12 to 16 kB a second, of noise 20 to 25
 NAME_DIGITS = 16  # hex digits of a shard's name: 64 bits, one chance in 10**8 of two alike among a million shards
+IN_ORDER = ("corpus", "kind", "source", "id")  # of the jobs that shards are cut from
+_ROWS_AT_A_TIME = 65_536
 
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """Where and by whom the work is done. shard_clips: mean number of clips in a shard. slice: (i, n) to do only every
-    n-th shard, beginning with the i-th of 1 to n; (0, 0) to do none, only gather."""
+    """Where and by whom the work is done.
+
+    folder: of the manifests. shard_clips: mean number of clips in a shard. slice: (i, n) to do only every n-th shard, beginning
+    with the i-th of 1 to n; (0, 0) to do none, only gather. status: where the progress of the build is written down.
+    """
 
     folder: Path
     roots: Roots
-    crew: crew.Crew
+    workers: Workers
     shard_clips: int = SHARD_CLIPS
     slice: tuple[int, int] = (1, 1)
-    ledger: Ledger | None = None
+    status: Status | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """Jobs start to stop of a plan, under a name that says all that their results depend on."""
+
+    name: str
+    start: int
+    stop: int
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Task:
-    """One shard to make. far: on another machine, perhaps, where the roots may lie elsewhere.
+    """One shard to make. plan: its jobs, an Arrow table. remote: perhaps on another machine, where the roots may lie elsewhere.
 
     corpora: files of adapters from outside the package.
     """
@@ -55,25 +74,16 @@ class Task:
     stage: str
     options: Options
     shard: str
-    plan: Table
+    plan: Any
     folder: Path
     roots: Roots
-    far: bool = False
+    remote: bool = False
     corpora: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
-class Shard:
-    """Part of a plan, named by all that its outcome depends on."""
-
-    name: str
-    start: int
-    stop: int
-
-
-@dataclass(frozen=True, slots=True)
 class Step:
-    """Progress: clips ended, and seconds of audio in them."""
+    """Progress: clips that are done, and seconds of audio in them."""
 
     clips: int
     seconds: float
@@ -83,216 +93,215 @@ class Step:
 Progress = Callable[[Step], None]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Ended:
-    """What became of a plan: as many rows and drops together as it has jobs; notes on what was taken and what was redone."""
-
-    rows: Table
-    drops: Table
-    notes: list[str]
-
-
 class Unfinished(PrepError):
     """A slice of a run is done, others are not."""
 
 
-def in_order(plan: Table) -> Table:
-    """The plan as shards are cut from it: those of one corpus and kind together, by source."""
-    return plan.ordered(("corpus", "kind", "source", "id"))
+@dataclass(frozen=True, eq=False)
+class Result:
+    """Rows and drops of a plan, as many together as it has jobs. notes: on shards that were done before, and those made again."""
+
+    plan: Plan
+    shards: Sequence[tuple[Shard, Commit]]
+    notes: Sequence[str]
+
+    @cached_property
+    def drops(self) -> DataFrame:
+        """The jobs that ended as drops."""
+        return frames.concat((frames.from_arrow(commit.drops) for _, commit in self.shards), Drop)
+
+    @property
+    def rows(self) -> DataFrame:
+        """The jobs that ended as rows, all together."""
+        return frames.concat(self.parts(), Row)
+
+    def parts(self) -> Iterator[DataFrame]:
+        """The same, about as many rows at a time as a row group of a manifest has."""
+        for start in range(0, len(self.shards), self._shards_at_a_time):
+            shards = self.shards[start : start + self._shards_at_a_time]
+            fills = frames.stacked([commit.fills for _, commit in shards])
+            kept = np.concatenate([self._kept(shard, commit) for shard, commit in shards])
+            yield frames.as_kind(frames.from_arrow(self.plan.table(kept, fills=fills)), Row)
+
+    def _kept(self, shard: Shard, commit: Commit) -> NDArray[np.int64]:
+        """Positions in the plan of the jobs of a shard that ended as rows."""
+        at = np.arange(shard.start, shard.stop)
+        if not len(commit.drops):
+            return at
+        return at[commit.kept(self.plan.table(at, ("id",)).column("id").to_pylist())]
+
+    @cached_property
+    def _shards_at_a_time(self) -> int:
+        return max(1, len(self.shards) * _ROWS_AT_A_TIME // max(1, len(self.plan)))
 
 
-def run(
-    stage: Stage,
-    options: Options,
-    plan: Table,
-    setting: Setting,
-    progress: Progress,
-    before: Callable[[Table], None] | None = None,
-) -> Ended:
-    """Rows and drops of the plan: shards that are committed already are taken, the others made.
+def run(stage: Stage, options: Options, plan: Plan, setting: Setting, progress: Progress) -> Result:
+    """Rows and drops of the plan: shards that are committed already are taken, the others are made.
 
-    before: called with the jobs that are to be done, where there are any.
-
-    Unfinished where the setting is a slice of a run and the other
-    slices are not done yet; PrepError where the disk is too small.
+    Unfinished where the setting is a slice of a run and the other slices are not done yet; PrepError where the disk is too small.
     """
-    plan = in_order(plan)
-    shards = cut(stage, options, plan, setting.shard_clips)
-    done = {
-        shard.name: outcome
+    plan = plan.ordered(IN_ORDER)
+    name = stage.NAME if stage.NAME != "ingest" else f"ingest {plan.jobs['corpus'].iloc[0]}" if len(plan) else "ingest"
+    shards, seconds = cut(stage, options, plan, setting.shard_clips), durations(plan)
+    commits = {
+        shard.name: commit
         for shard in shards
-        if (outcome := commits.read(setting.folder, shard.name, stage.Made, settled=True))
+        if (commit := cache.read(setting.folder, shard.name, stage, settled=True)) is not None
     }
-    part, seconds = _part(stage, plan), durations(plan)
-    _begin(part, shards, done, setting)
-    old = [shard for shard in shards if shard.name in done]
-    progress(Step(_clips(old), sum(float(seconds[s.start : s.stop].sum()) for s in old), True))
-    damaged = sum(
-        commits.commit_path(setting.folder, shard.name).exists() for shard in shards if shard.name not in done
-    )
-    mine = [shard for n, shard in enumerate(shards) if shard.name not in done and _falls_to(n, setting.slice)]
+    old = [shard for shard in shards if shard.name in commits]
+    missing = [(number, shard) for number, shard in enumerate(shards) if shard.name not in commits]
+    damaged = sum(cache.commit_path(setting.folder, shard.name).exists() for _, shard in missing)
+    index, count = setting.slice
+    mine = [shard for number, shard in missing if count > 0 and number % count == index - 1]
+    if setting.status:
+        setting.status.begin(name, [shard.name for shard in shards], len(plan), _clips(old))
+    progress(Step(_clips(old), _seconds(old, seconds), done_before=True))
     if stage.stores(options):
-        _check_disk(setting.folder, sum(float(seconds[s.start : s.stop].sum()) for s in mine))
-    if before is not None and mine:
-        before(plan.take(np.concatenate([np.arange(shard.start, shard.stop) for shard in mine])))
-    far = setting.crew.remote
-    tasks = (
-        Task(
-            stage.NAME,
-            options,
-            s.name,
-            plan.part(s.start, s.stop),
-            setting.folder,
-            setting.roots,
-            far,
-            corpora.loaded(),
-        )
-        for s in mine
-    )
-    for _, step in crew.results(tasks, make, setting.crew):
+        audio_s = _seconds(mine, seconds)
+        files.check_room(setting.folder, audio_s * STORED_BYTES_A_SECOND, f"{audio_s / 3600:.1f} h of audio")
+    _decode_noise(plan, mine, setting)
+    for _, step in parallel.results(_tasks(stage, options, plan, mine, setting), make_shard, setting.workers):
         progress(step)
-        if setting.ledger:
-            setting.ledger.advance(part, step.clips)
-    return Ended(*_gathered(stage, plan, shards, done, setting), _notes(len(old), len(mine), damaged))
+        if setting.status:
+            setting.status.advance(name, step.clips)
+    for _, shard in missing:
+        if (commit := cache.read(setting.folder, shard.name, stage)) is not None:
+            commits[shard.name] = commit
+    left = [shard for shard in shards if shard.name not in commits]
+    if left:
+        raise Unfinished(
+            f"{name}: {len(shards) - len(left)} of {len(shards)} shards are there, {_clips(left):,} clips are left to other "
+            "slices. When they are done, run the same command again; without --shard it does what is left, too"
+        )
+    for pool in plan.pools:  # large, and quickly made again
+        pool_path(setting.folder, pool).unlink(missing_ok=True)
+    gathered = [(shard, commits[shard.name]) for shard in shards]
+    rows, drops = sum(len(commit.fills) for _, commit in gathered), sum(len(commit.drops) for _, commit in gathered)
+    if rows + drops != len(plan):
+        raise AssertionError(f"{stage.NAME}: {len(plan)} jobs, {rows} rows, {drops} drops")
+    return Result(plan, gathered, _notes(len(old), len(mine), damaged))
 
 
 def _notes(old: int, made: int, damaged: int) -> list[str]:
-    again = (
-        f", {damaged} of them again: their audio or their commit was lost or damaged, or recordings could not be read"
-        if damaged
-        else ""
-    )
+    lost = "their audio or their commit was lost or damaged, or recordings could not be read"
+    again = f", {damaged} of them again: {lost}" if damaged else ""
     return [f"{old} of {old + made} shards were done before, {made} made now{again}"] if old or damaged else []
-
-
-def _part(stage: Stage, plan: Table) -> str:
-    """`ingest aihub`, `mix`: what a ledger calls the run of a stage."""
-    corpora = [str(name) for name in plan.codes("corpus")[1]] if stage.NAME == "ingest" else []
-    return " ".join([stage.NAME, *corpora])
-
-
-def _begin(part: str, shards: Sequence[Shard], done: Mapping[str, Outcome], setting: Setting) -> None:
-    if setting.ledger:
-        clips = _clips(shards)
-        setting.ledger.begin(
-            part, [shard.name for shard in shards], clips, _clips([shard for shard in shards if shard.name in done])
-        )
 
 
 def _clips(shards: Sequence[Shard]) -> int:
     return sum(shard.stop - shard.start for shard in shards)
 
 
-def _falls_to(number: int, share: tuple[int, int]) -> bool:
-    index, count = share
-    return count > 0 and number % count == index - 1
+def _seconds(shards: Sequence[Shard], seconds: NDArray[np.float64]) -> float:
+    return sum(float(seconds[shard.start : shard.stop].sum()) for shard in shards)
 
 
-def durations(plan: Table) -> NDArray[np.float64]:
-    """Seconds of each job's audio as far as they are known, float64 [jobs]; before ingest they are not, and count as 0."""
-    if {"frames", "rate_hz"} <= set(plan.names):
-        return np.nan_to_num(plan.numbers("frames") / plan.numbers("rate_hz"))
-    return np.zeros(len(plan))
+def _decode_noise(plan: Plan, shards: Sequence[Shard], setting: Setting) -> None:
+    """Decodes the noise that these shards are mixed with, once, for all workers to share."""
+    if not plan.pools:
+        return
+    names = {
+        name
+        for s in shards
+        for name in plan.table(np.arange(s.start, s.stop), ("at_pool",)).column("at_pool").unique().to_pylist()
+    }
+    pools = [
+        (setting.folder, name, *plan.pools[name])
+        for name in sorted(names)
+        if not pool_path(setting.folder, name).exists()
+    ]
+    files.check_room(
+        setting.folder, 2 * sum(size for *_, clips in pools for _, size in clips), "noise while it is mixed"
+    )
+    for _ in parallel.results(iter(pools), _decode_pool, setting.workers):
+        pass
 
 
-def _check_disk(folder: Path, seconds: float) -> None:
-    """PrepError where the audio to store will not fit on the disk."""
-    files.check_room(folder, seconds * STORED_BYTES_A_SECOND, f"{seconds / 3600:.1f} h of audio")
+def _decode_pool(pool: tuple[Path, str, str, Sequence[tuple[int, int]]]) -> None:
+    decode_pool(*pool)
 
 
-def _gathered(
-    stage: Stage, plan: Table, shards: Sequence[Shard], done: Mapping[str, Outcome], setting: Setting
-) -> tuple[Table, Table]:
-    rows, drops, missing = [], [], []
+def _tasks(stage: Stage, options: Options, plan: Plan, shards: Sequence[Shard], setting: Setting) -> Iterator[Task]:
     for shard in shards:
-        outcome = done.get(shard.name) or commits.read(setting.folder, shard.name, stage.Made)
-        if outcome is None:
-            missing.append(shard)
-            continue
-        rows.append(completed(plan.part(shard.start, shard.stop), outcome))
-        drops.append(outcome.drops)
-    if missing:
-        raise Unfinished(
-            f"{_part(stage, plan)}: {len(shards) - len(missing)} of {len(shards)} shards are there, {_clips(missing):,} clips are left "
-            "to other slices. When they are done, run the same command again; without --shard it does what is left, too"
+        part = plan.table(np.arange(shard.start, shard.stop))
+        yield Task(
+            stage.NAME,
+            options,
+            shard.name,
+            part,
+            setting.folder,
+            setting.roots,
+            setting.workers.remote,
+            corpora.loaded(),
         )
-    held = Table.joined(rows, Row), Table.joined(drops, Drop)
-    if len(held[0]) + len(held[1]) != len(plan):
-        raise AssertionError(f"{stage.NAME}: {len(plan)} jobs, {len(held[0])} rows, {len(held[1])} drops")
-    return held
 
 
-def make(task: Task) -> Step:
-    """Does the jobs of one shard and commits it. Runs in a worker."""
+def make_shard(task: Task) -> Step:
+    """Does the jobs of one shard and commits their results. Runs in a worker."""
     for adapter in task.corpora:
         corpora.load(adapter)
-    stage = find(task.stage)
-    begun = time.monotonic()
-    roots = task.roots.on_this_machine() if task.far else task.roots
+    stage, begun = find(task.stage), time.monotonic()
+    roots = task.roots.on_this_machine() if task.remote else task.roots
+    path = cache.audio_path(task.folder, task.shard)
+    results: list[Row | Drop] = []
+    unread = 0
     with ExitStack() as stack:
-        path = audio_path(task.folder, task.shard)
         writer = stack.enter_context(writing(path)) if stage.stores(task.options) else None
         store = Store(task.folder, roots, path.name, writer)
-        results = [_result(stage, job, task.options, store) for job in stage.jobs(task.plan)]
-    # ingest's drops hold as long as the bytes do; later ones say that the corpus is not what it was, and it may be again
-    settled = stage.NAME == "ingest" or not any(isinstance(result, _Fault) for result in results)
-    drops = Table.of([result for result in results if isinstance(result, Drop)], Drop)
-    outcome = Outcome(Table.of([result for result in results if not isinstance(result, Drop)], stage.Made), drops)
-    seconds = _heard(task.plan, outcome)
-    effort = commits.Effort(
-        task.stage, task.options.model_dump(mode="json", exclude=stage.PLANNED), seconds, time.monotonic() - begun
+        for job in jobs(task.plan, stage):
+            try:
+                results.append(stage.work(job, task.options, store))
+            except CorruptMember as error:
+                results.append(Drop(job.row.id, stage.NAME, error.reason, error.detail))
+                unread += 1
+    rows = [row for row in results if isinstance(row, Row)]
+    seconds = (
+        sum((row.frames or 0) / (row.rate_hz or 1) for row in rows)
+        if "frames" in stage.FILLS
+        else float(_durations(task.plan).sum())
     )
-    commits.write(task.folder, task.shard, outcome, writer.crc if writer else None, effort, settled)
+    options = task.options.model_dump(mode="json", exclude=set(stage.PLANNED))
+    effort = cache.Effort(task.stage, options, seconds, time.monotonic() - begun)
+    # drops of ingest hold as long as the bytes do; later ones say that the corpus is not what it was, and it may be again
+    settled = stage.NAME == "ingest" or not unread
+    cache.write(task.folder, task.shard, stage, results, writer.crc if writer else None, effort, settled)
     return Step(len(task.plan), seconds)
 
 
-def _heard(plan: Table, outcome: Outcome) -> float:
-    """Seconds of audio that a shard's work went through."""
-    made = outcome.made
-    if {"frames", "rate_hz"} <= set(made.names):
-        return float((made.numbers("frames") / made.numbers("rate_hz")).sum())
-    return float(durations(plan).sum())
+def durations(plan: Plan) -> NDArray[np.float64]:
+    """Seconds of audio of each job, float64 [jobs], as far as they are known: before ingest they are not, and count as 0."""
+    return _durations(plan.table(names=("frames", "rate_hz")))
 
 
-class _Fault(Drop):
-    """A drop because a recording could not be read."""
-
-    __slots__ = ()
-
-
-def _result(stage: Stage, job: Any, options: Options, store: Store) -> Any:
-    try:
-        return stage.work(job, options, store)
-    except CorruptMember as error:
-        return _Fault(job.id, stage.NAME, error.reason, error.detail)
+def _durations(table: Any) -> NDArray[np.float64]:
+    counts, rates = (np.asarray(table.column(name).to_numpy(), dtype=np.float64) for name in ("frames", "rate_hz"))
+    return np.nan_to_num(counts / rates)
 
 
-def cut(stage: Stage, options: Options, plan: Table, mean: int) -> list[Shard]:
-    """The plan in shards of half to one and a half times `mean` jobs, each of one corpus.
+def cut(stage: Stage, options: Options, plan: Plan, mean: int) -> list[Shard]:
+    """The plan, whose jobs are IN_ORDER, in shards of half to one and a half times `mean` jobs, each of one corpus.
 
     Where it is cut depends on the recordings near the cut alone, so a recording more or less changes one shard or two,
     not all that come after it; what is made of one recording stays together.
     """
+    version = (stage.NAME, stage.VERSION, options.model_dump(mode="json", exclude=set(stage.PLANNED)))
+    shards = []
+    for start, stop in pairwise(_bounds(plan, mean)):
+        depends = plan.table(np.arange(start, stop), stage.DEPENDS).select(list(stage.DEPENDS))
+        digits = keys.fingerprint(*version, frames.logical_hash(depends))[:NAME_DIGITS]
+        shards.append(Shard(f"{stage.NAME}-{digits}", start, stop))
+    return shards
+
+
+def _bounds(plan: Plan, mean: int) -> list[int]:
     if not len(plan):
-        return []
-    version = (stage.NAME, stage.VERSION, options.model_dump(mode="json", exclude=stage.PLANNED))
-    hashed = plan.only(stage.DEPENDS)
-    bounds = _bounds(plan, mean)
-    return [
-        Shard(
-            f"{stage.NAME}-{keys.fingerprint(*version, hashed.part(start, stop).digest())[:NAME_DIGITS]}", start, stop
-        )
-        for start, stop in pairwise(bounds)
-    ]
-
-
-def _bounds(plan: Table, mean: int) -> list[int]:
-    codes, sources = plan.codes("source")
-    kinds = plan.codes("corpus")[0] * 8 + plan.codes("kind")[0]
-    firsts = np.flatnonzero(np.diff(codes, prepend=-1))
-    order = keys.words(0, "cut", [str(source) for source in sources])[codes[firsts], 0]
+        return [0]
+    columns = frames.from_arrow(plan.table(names=("corpus", "kind", "source")))
+    corpus, kind, source = (_changes(columns[name]) for name in ("corpus", "kind", "source"))
+    firsts = np.flatnonzero(source)
+    order = keys.words(0, "cut", frames.each(columns["source"][source]))[:, 0]
     bounds = [0]
-    for stop in [*(np.flatnonzero(np.diff(kinds)) + 1).tolist(), len(plan)]:
+    for stop in [*np.flatnonzero(corpus | kind)[1:].tolist(), len(plan)]:
         while stop - bounds[-1] > mean + mean // 2:
             low, high = np.searchsorted(firsts, [bounds[-1] + max(1, mean // 2), bounds[-1] + mean + mean // 2])
             if low == len(firsts) or firsts[low] >= stop:
@@ -303,36 +312,6 @@ def _bounds(plan: Table, mean: int) -> list[int]:
     return bounds
 
 
-def prepare(pools: Mapping[str, tuple[str, list[tuple[int, int]]]], setting: Setting) -> None:
-    """Decodes the noise that a mix draws from, once, for all workers to share."""
-    missing = [
-        Pool(setting.folder, name, shard, clips)
-        for name, (shard, clips) in pools.items()
-        if not pool_path(setting.folder, name).exists()
-    ]
-    files.check_room(
-        setting.folder, 2 * sum(size for pool in missing for _, size in pool.clips), "noise while it is mixed"
-    )
-    for _ in crew.results(iter(missing), decode, setting.crew):
-        pass
-
-
-def discard(pools: Iterable[str], setting: Setting) -> None:
-    """Removes the decoded noise when a mix is whole: large, and quickly made again."""
-    for name in pools:
-        pool_path(setting.folder, name).unlink(missing_ok=True)
-
-
-@dataclass(frozen=True, slots=True)
-class Pool:
-    """Noise clips of one shard, at (offset, bytes), to decode."""
-
-    folder: Path
-    name: str
-    shard: str
-    clips: list[tuple[int, int]]
-
-
-def decode(pool: Pool) -> None:
-    """Runs in a worker."""
-    decode_pool(pool.folder, pool.name, pool.shard, pool.clips)
+def _changes(column: Any) -> NDArray[np.bool_]:
+    """bool [rows]: where the column has another value than in the row before; true for the first row."""
+    return np.concatenate([[True], frames.differs(column.iloc[1:], column.iloc[:-1])])

@@ -7,22 +7,25 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from pipeline import corpora
+from pipeline.core import frame as frames
 from pipeline.core import keys
 from pipeline.core.errors import PrepError
 from pipeline.core.row import Drop, Row
-from pipeline.core.table import Table
 from pipeline.corpora import recordings
 from pipeline.corpora.lexicon import Lexicon
 from pipeline.engine import run as engine
 from pipeline.engine.recipe import Recipe
 from pipeline.engine.run import Progress, Setting
-from pipeline.stages import Options, Stage, filter, find, ingest, mix, resample
+from pipeline.stages import Options, Plan, Stage, filter, find, ingest, mix, resample, splits
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 Start = Callable[[str, int], Progress]  # (name of the step, how many jobs it has) -> what is called as they end
 SOUNDS = {"resample": "pcm_hash", "mix": "speech_pcm_hash"}  # what may not be in two splits after a stage
@@ -39,21 +42,18 @@ class Step:
     """One stage of a build: what it will do, and, once `run` was called, what came out of it.
 
     name: `ingest aihub`, `filter`, `resample` or `mix`. count: rows that come in; as many rows and drops come out.
-    jobs: the work, one job a line. kept: rows that pass without work. drops: rows that end here; `run` adds those of the
-    work. notes: sentences for a person. pools: noise that is decoded before the work. rows: what came out; None until
-    the step was run.
+    plan: the jobs, and the rows that pass without work. drops: rows that end here; `run` adds those of the work. notes:
+    sentences for a person. rows: what came out; None until the step was run.
     """
 
     name: str
     count: int
-    jobs: Table
-    kept: Table
-    drops: Table
+    plan: Plan
+    drops: DataFrame
     notes: list[str]
     options: Options = field(default_factory=Options)
-    pools: Mapping[str, Any] = field(default_factory=dict)
     inventory: Any = None
-    rows: Table | None = None
+    rows: DataFrame | None = None
 
     @property
     def stage(self) -> Stage:
@@ -62,7 +62,7 @@ class Step:
 
     def reasons(self) -> dict[str, int]:
         """How many rows were dropped for which reason, the most frequent reason first."""
-        counts = Counter(self.drops.column("reason"))
+        counts = Counter(frames.values(self.drops["reason"]))
         return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
 
     def line(self) -> str:
@@ -92,21 +92,23 @@ def steps(recipe: Recipe, setting: Setting, limit: int | None = None) -> Iterato
     # Each utterance that is mixed is decoded once and never stored without noise; the mixtures are the same as those of
     # the stages one by one. Virtual mixtures need the speech stored.
     (rows,) = _rows_of([filtered])
-    at_once = rows.equal("kind", "speech") & ~rows.among("corpus", recipe.mix.keep if recipe.mix else ())
+    at_once = frames.equal(rows["kind"], "speech")
     if recipe.mix is None or recipe.mix.virtual:
         at_once[:] = False
-    speech, rows = rows.where(at_once), rows.where(~at_once)
+    else:
+        at_once &= ~frames.among(rows["corpus"], recipe.mix.keep)
+    speech, rows = frames.pick(rows, at_once), frames.pick(rows, ~at_once)
     resampled = resample_step(rows, recipe.resample, setting, None, recipe.seed)
     yield resampled
     if recipe.mix is None or resampled.rows is None:
         return
     (rows,) = _rows_of([resampled])
     if len(speech):
-        rows = Table.joined([rows, mix.unrendered(speech, recipe.resample, places(speech, setting))], Row)
+        rows = frames.concat([rows, resample.expected(speech, recipe.resample, places(speech, setting))], Row)
     yield mix_step(rows, recipe.mix, recipe.resample.model_dump(mode="json"), None, recipe.seed)
 
 
-def _rows_of(done: Iterable[Step]) -> Iterator[Table]:
+def _rows_of(done: Iterable[Step]) -> Iterator[DataFrame]:
     """The rows of steps that were run; the steps give them up."""
     for step in done:
         rows, step.rows = step.rows, None
@@ -124,68 +126,60 @@ def ingest_step(corpus: str, setting: Setting, limit: int | None, seed: int, for
             f"--from {form}: only recordings are read from another tool's manifest: prep ingest recordings DIR --from {form}"
         )
     root = setting.roots[corpus]
-    claims = recordings.clips_from(root, form=form) if form is not None else corpora.find(corpus).clips(root)
-    jobs = limited(ingest.plan(corpus, claims.clips), limit, seed)
-    drops = Table.of(claims.drops, Drop)
-    count = len(jobs) + len(drops)
-    return Step(
-        f"ingest {corpus}",
-        count,
-        jobs,
-        Table.of([], Row),
-        drops,
-        list(claims.notes),
-        ingest.Options(),
-        inventory=claims.inventory,
-    )
+    listing = recordings.clips_from(root, form=form) if form is not None else corpora.find(corpus).clips(root)
+    plan = ingest.plan(corpus, listing.clips)
+    plan = replace(plan, jobs=limited(plan.jobs, limit, seed))
+    drops = frames.from_rows(listing.drops, Drop)
+    count, notes = len(plan) + len(drops), list(listing.notes)
+    return Step(f"ingest {corpus}", count, plan, drops, notes, ingest.Options(), listing.inventory)
 
 
 def filter_step(
-    tables: Iterable[Table], options: filter.Options, lexicon: Lexicon, limit: int | None, seed: int
+    parts: Iterable[DataFrame], options: filter.Options, lexicon: Lexicon, limit: int | None, seed: int
 ) -> Step:
-    """The rows of all tables that meet the rules. PrepError where two tables share a row."""
-    rows = Table.joined(tables, Row)
-    if twice := rows.repeated("id"):
+    """The rows of all parts that meet the rules. PrepError where two parts share a row."""
+    rows = frames.concat(parts, Row)
+    if twice := frames.duplicated_value(rows["id"]):
         raise PrepError(f"these manifests share rows, {twice} for one: name each corpus once")
     rows = limited(rows, limit, seed)
-    plan = filter.apply(rows, options, lexicon, seed)
-    return Step(filter.NAME, len(rows), Table.of([], Row), plan.rows, plan.drops, list(plan.notes), options)
+    plan = filter.plan(rows, options, seed, lexicon)
+    return Step(filter.NAME, len(rows), plan, plan.drops, list(plan.notes), options)
 
 
-def resample_step(rows: Table, options: resample.Options, setting: Setting, limit: int | None, seed: int) -> Step:
+def resample_step(rows: DataFrame, options: resample.Options, setting: Setting, limit: int | None, seed: int) -> Step:
     """The audio of every row, to be stored at the new rate."""
     rows = limited(rows, limit, seed)
-    jobs, drops = resample.plan(rows, places(rows, setting))
-    return Step(resample.NAME, len(rows), jobs, Table.of([], Row), drops, [], options)
+    plan = resample.plan(rows, places(rows, setting))
+    return Step(resample.NAME, len(rows), plan, plan.drops, list(plan.notes), options)
 
 
-def mix_step(rows: Table, options: mix.Options, resampled: Mapping[str, Any], limit: int | None, seed: int) -> Step:
+def mix_step(rows: DataFrame, options: mix.Options, resampled: Mapping[str, Any], limit: int | None, seed: int) -> Step:
     """Every utterance, to be mixed with noise; noise and kept rows pass as they are.
 
     resampled: the options of resample, as a manifest's provenance has them.
     """
     rendering = keys.fingerprint(resample.NAME, resample.VERSION, dict(resampled))
     plan = mix.plan(limited(rows, limit, seed), options, seed, rendering)
-    count = len(plan.jobs) + len(plan.kept) + len(plan.drops)
-    return Step(mix.NAME, count, plan.jobs, plan.kept, plan.drops, list(plan.notes), options, plan.pools)
+    count = len(plan) + len(plan.kept) + len(plan.drops)
+    return Step(mix.NAME, count, plan, plan.drops, list(plan.notes), options)
 
 
-def places(rows: Table, setting: Setting) -> dict[str, Any]:
+def places(rows: DataFrame, setting: Setting) -> dict[str, Any]:
     """Row.source -> place, of every corpus that the rows come from."""
     where: dict[str, Any] = {}
-    for corpus in sorted(str(name) for name in rows.codes("corpus")[1]):
+    for corpus in sorted(frames.codes(rows["corpus"])[1]):
         where |= corpora.find(corpus).places(setting.roots[corpus])
     return where
 
 
-def limited(rows: Table, limit: int | None, seed: int) -> Table:
+def limited(rows: DataFrame, limit: int | None, seed: int) -> DataFrame:
     """At most `limit` rows of each kind (speech, noise), a keyed sample: a larger limit adds rows and changes none."""
     if limit is None or not len(rows):
         return rows
-    order = keys.order(seed, "limit", rows.strings("id"))
-    codes, kinds = rows.codes("kind")
+    order = keys.order(seed, "limit", frames.each(rows["id"]))
+    codes, kinds = frames.codes(rows["kind"])
     chosen = [order[codes[order] == code][:limit] for code in range(len(kinds))]
-    return rows.take(np.sort(np.concatenate(chosen)))
+    return frames.pick(rows, np.sort(np.concatenate(chosen)))
 
 
 def run(step: Step, setting: Setting | None = None, start: Start = silent) -> Step:
@@ -194,34 +188,26 @@ def run(step: Step, setting: Setting | None = None, start: Start = silent) -> St
     setting: not needed for filter, which is done when it is planned. Unfinished where the setting is a slice of a run
     and other slices are not done yet.
     """
-    made = Table.of([], Row)
-    if setting is not None and step.name != filter.NAME:
-        made = _work(step, setting, start(step.name, len(step.jobs)))
-    step.rows = Table.joined([made, step.kept], Row)
-    step.jobs = step.kept = Table.of([], Row)
-    return step
-
-
-def _work(step: Step, setting: Setting, progress: Progress) -> Table:
-    """The rows that a step makes; its drops and notes are added to the step's."""
-
-    def prepare(jobs: Table) -> None:
-        pools = {str(name): step.pools[str(name)] for name in jobs.codes("at_pool")[1]} if step.pools else {}
-        engine.prepare(pools, setting)
-
-    ended = engine.run(step.stage, step.options, step.jobs, setting, progress, prepare)
-    engine.discard(step.pools, setting)
-    if step.name == mix.NAME and len(step.jobs) and not len(ended.rows):
-        example = ended.drops.column("detail")[0]
+    if setting is None or step.name == filter.NAME:
+        step.rows, step.plan = step.plan.kept, Plan(frames.from_rows([], Row))
+        return step
+    count = len(step.plan)
+    result = engine.run(step.stage, step.options, step.plan, setting, start(step.name, count))
+    kept, rows = step.plan.kept, result.rows
+    step.plan = Plan(frames.from_rows([], Row))
+    if step.name == mix.NAME and count and not len(rows):
+        example = result.drops["detail"].iloc[0]
         raise PrepError(
-            f"mix: not one of {len(step.jobs):,} mixtures could be made; for example: {example}. Nothing was written"
+            f"mix: not one of {count:,} mixtures could be made; for example: {example}. Nothing was written"
         )
-    made, leaks = ended.rows, Table.of([], Drop)
+    step.drops = frames.concat([step.drops, result.drops], Drop)
+    step.notes += result.notes
     if column := SOUNDS.get(step.name):  # 16 bits and 24, mono and stereo may hold the same sound
-        made, leaks = filter.apart(made, column, step.name)
-    step.drops = Table.joined([step.drops, ended.drops, leaks], Drop)
-    step.notes += ended.notes
-    return made
+        apart, leaks = splits.apart(rows, column, step.name)
+        rows = frames.pick(rows, apart)
+        step.drops = frames.concat([step.drops, leaks], Drop)
+    step.rows = frames.concat([rows, kept], Row) if len(kept) else rows
+    return step
 
 
 def run_all(

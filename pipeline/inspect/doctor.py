@@ -7,7 +7,7 @@ import shutil
 import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -22,9 +22,8 @@ from pipeline.audio import dsp
 from pipeline.audio.codec import Recording, flac, library, pcm_crc, pcm_hash, unflac
 from pipeline.core import keys
 from pipeline.core.errors import PrepError, to_install
-from pipeline.core.row import Drop, Place
-from pipeline.stages import ingest, mix, resample
-from pipeline.stages.mix.work import Job, Mixture, Unstored
+from pipeline.core.row import Drop, Place, Row
+from pipeline.stages import Job, Noise, ingest, mix
 from pipeline.stages.store import Store
 
 PROJECT = "call-for-help-prep"
@@ -209,26 +208,16 @@ def pace(processes: int, clock: Callable[[], float]) -> Pace:
     pcm = _bursts(TRIAL_S * 44_100)
     recording = Recording(pcm[:, None], 44_100, "WAV PCM_16")
     store = _InMemory(recording, reference()[: 10 * 1600] // 64)
-    known = resample.Known("trial", "@trial", 44_100, 1, len(pcm), "WAV PCM_16", pcm_crc(pcm))
     place = Place("trial", "", 0, 0, 0, -1)
-    chosen, plain = mix.Options.model_validate({}), resample.Options.model_validate({})
+    noise = Noise("", 0, 0, "", 0, len(store.noise), (0,) * 4)
+    trial = Row("", "recordings", "", "", "speech", "@trial", snr_db=20.0, snr_definition="active")
+    trial = replace(trial, rate_hz=16_000, frames=TRIAL_S * 16_000, source_rate_hz=44_100, source_channels=1)
+    trial = replace(trial, source_frames=len(pcm), source_format="WAV PCM_16", source_pcm_crc=pcm_crc(pcm))
     begun = clock()
     for number in range(TRIAL_CLIPS):
-        ingest.work(ingest.Job(str(number), "recordings", None, {}, place), ingest.Options(), store)
-        mixture = Mixture(
-            str(number),
-            str(number),
-            16_000,
-            TRIAL_S * 16_000,
-            "noise",
-            20.0,
-            "active",
-            (0,) * 4,
-            "",
-            0,
-            len(store.noise),
-        )
-        made = mix.work(Job(mixture, Unstored(known, place, plain)), chosen, store)
+        row = replace(trial, id=str(number), speech_id=str(number))
+        ingest.work(Job(row, place), ingest.Options(), store)
+        made = mix.work(Job(row, place, noise, "HQ"), mix.Options.model_validate({}), store)
         if isinstance(made, Drop):
             raise AssertionError(made.detail)
     return Pace(TRIAL_CLIPS * TRIAL_S / (clock() - begun), processes)

@@ -22,7 +22,6 @@ from pipeline.core import frame, manifest, sql
 from pipeline.core.errors import ManifestError, PrepError, SourceError
 from pipeline.core.manifest import Provenance
 from pipeline.core.row import Drop, Row
-from pipeline.core.table import Table
 from pipeline.corpora import lexicon as lexicons
 from pipeline.corpora import rights
 from pipeline.corpora.lexicon import Lexicon
@@ -222,7 +221,7 @@ def _chapters(entry: Entry, entries: Sequence[Entry], lexicon: Lexicon) -> Itera
         elif entry.recording:
             of_stage = {"ingest": _ingested, "resample": _resampled, manifest.EDITED: _edited}
             facts = of_stage[stage](entry, entry.recording) if stage in of_stage else iter(())
-        chapter = {"facts": _as_json(facts), "rules": [asdict(rule) for rule in rules], "ends": ends}
+        chapter = {"facts": _as_json(facts), "rules": [_rule_as_json(rule) for rule in rules], "ends": ends}
         if any(chapter.values()):
             yield {"stage": stage, "manifest": str(entry.path)} | chapter
 
@@ -260,6 +259,10 @@ def _ingested(entry: Entry, row: Row) -> Facts:
     yield "group", f"{row.group}{unknown}"
 
 
+def _rule_as_json(verdict: Verdict) -> dict[str, object]:
+    return {"rule": verdict.rule, "value": verdict.value, "asked": verdict.required, "met": verdict.met}
+
+
 def _as_ingested(entry: Entry, entries: Sequence[Entry]) -> Row | None:
     """The clip's row as ingest left it; filter changes none of its columns that the rules look at, but the split."""
     rows = [other.row for other in entries if other.made.stage == "ingest" and other.row]
@@ -271,11 +274,11 @@ def _verdicts(entry: Entry, entries: Sequence[Entry]) -> list[Verdict]:
     options = filter.Options.model_validate(entry.made.recipe.get("filter") or {})
     row = _as_ingested(entry, entries)
     if row or entry.recording is None:
-        return filter.verdicts(Table.of([row], Row), options) if row else []
+        return filter.verdicts(row, options) if row else []
     row = entry.recording
     kind = "noise" if row.noise_label == "noise" else "speech"
     row = replace(row, kind=kind, frames=row.source_frames, rate_hz=row.source_rate_hz)
-    verdicts = filter.verdicts(Table.of([row], Row), options)
+    verdicts = filter.verdicts(row, options)
     return [verdict for verdict in verdicts if verdict.rule not in filter.OF_LEVEL]
 
 
@@ -350,7 +353,7 @@ def _mixture(entry: Entry, row: Row) -> Facts:
     options = mix.Options.model_validate(entry.made.recipe.get("mix") or {})
     try:
         noise = manifest.picked(entry.path, "kind", "noise")
-        drawn = mix.redrawn(Table.of([row], Row), noise, options, entry.made.seed)
+        drawn = mix.draw_of(row, noise.frame, options, entry.made.seed)
     except PrepError:  # the manifest lacks the noise from which the options draw
         drawn = None
     same = drawn is not None and drawn.noise_id == row.noise_id

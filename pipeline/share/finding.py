@@ -12,8 +12,9 @@ import numpy as np
 from pipeline import corpora
 from pipeline.archives import Roots
 from pipeline.archives.names import suffix
+from pipeline.core import frame as frames
 from pipeline.core.errors import RecipeError, SourceError, sample
-from pipeline.core.row import Drop, Place
+from pipeline.core.row import Drop, Place, Row
 from pipeline.core.table import Table
 from pipeline.corpora import rights
 from pipeline.engine import run as engine
@@ -149,15 +150,15 @@ def remembering(setting: Setting, start: Start) -> Look:
         if not len(plan):
             return {}
         ended = engine.run(find(seek.NAME), seek.Options(), plan, setting, start(what, len(plan)))
-        seen = {made.id: seen_of(made) for made in ended.rows.rows(seek.Made)}
-        return seen | {drop.id: Seen(fault=drop.detail) for drop in ended.drops.rows(Drop)}
+        seen = {row.id: seen_of(row) for row in frames.rows(ended.rows, Row)}
+        return seen | {drop.id: Seen(fault=drop.detail) for drop in frames.rows(ended.drops, Drop)}
 
     return look
 
 
-def seen_of(made: seek.Made) -> Seen:
+def seen_of(row: Row) -> Seen:
     """What was found at a place."""
-    return Seen(made.source_pcm_hash, (made.source_frames, made.source_rate_hz, made.source_channels))
+    return Seen(row.source_pcm_hash, (row.source_frames or 0, row.source_rate_hz or 0, row.source_channels or 0))
 
 
 def _candidates(lost: Sequence[Wanted], roots: Mapping[str, Readable], opened: set[str]) -> list[Place]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from pipeline.archives import Roots
 from pipeline.archives.tars import PLAIN
 from pipeline.core.errors import CorruptMember, SourceError
-from pipeline.core.row import Place
+from pipeline.core.row import Place, Row
 from pipeline.engine import workers as crews
 from pipeline.engine.run import Step
 from pipeline.engine.workers import Crew
@@ -56,7 +56,7 @@ def opened(opening: Opening) -> dict[str, Seen]:
     for place in opening.places:
         spot = seek.spot(place)
         try:
-            seen[spot] = seen_of(seek.seen(spot, store.recording(place)))
+            seen[spot] = seen_of(seek.seen(Row(spot, place.root, "", "", "", ""), store.recording(place)))
         except (CorruptMember, SourceError) as error:
             seen[spot] = Seen(fault=str(error))
     return seen

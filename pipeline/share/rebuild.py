@@ -16,8 +16,7 @@ from pipeline.engine.run import Setting
 from pipeline.share.finding import Found, Start, found, readable_roots, remembering, wanted
 from pipeline.share.pack import Pack
 from pipeline.share.rejoin import rejoined
-from pipeline.stages import Options, find, rebuild, recompute, resample
-from pipeline.stages.places import located
+from pipeline.stages import Options, Plan, find, rebuild, recompute, resample, with_places
 
 NAME = rebuild.NAME
 _AT = {"shard": "at_noise_shard", "offset": "at_noise_offset", "bytes": "at_noise_bytes"}
@@ -103,11 +102,12 @@ class _Rendering:
 
     def _run(self, name: str, options: Options, rows: Table) -> Table:
         """What a stage makes of the rows; what it drops of the pack's own is noted down."""
-        plan = located(rows, [self._told.where[source] for source in rows.strings("source")])
+        plan = Plan(with_places(rows.frame, [self._told.where[source] for source in rows.strings("source")]))
         ended = engine.run(find(name), options, plan, self._setting, self._start(name, len(plan)))
-        own = ended.drops.places_in(self._pack.manifest.table, "id") >= 0
-        self.drops.append(ended.drops.where(own).filled(stage=NAME))
-        return ended.rows
+        drops = Table.of_frame(ended.drops)
+        own = drops.places_in(self._pack.manifest.table, "id") >= 0
+        self.drops.append(drops.where(own).filled(stage=NAME))
+        return Table.of_frame(ended.rows)
 
     def _no_noise(self, lost: Table) -> Table:
         """Drops of mixtures whose noise is not there."""

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.archives import Roots
+from pipeline.audio import render
 from pipeline.audio.codec import pcm_hash
 from pipeline.audio.dsp import Pcm16
 from pipeline.audio.shards import Reader
@@ -20,9 +21,8 @@ from pipeline.engine import workers as crews
 from pipeline.engine.run import Progress, Step
 from pipeline.engine.workers import Crew
 from pipeline.share.verdicts import DIFFERENT, WITHIN, Finding
-from pipeline.stages.rebuild import known_sound
-from pipeline.stages.recompute import Mixture, summed
-from pipeline.stages.resample import Known, Options
+from pipeline.stages.rebuild import resampled
+from pipeline.stages.resample import Options
 from pipeline.stages.store import Store
 
 CHUNK = 100
@@ -105,11 +105,10 @@ class _Desk:
         speech = self._store.once(row.source, lambda: self._sound(row))
         if row.noise_id is None:
             return speech
-        numbers = (row.noise_start, row.gain_db, row.noise_gain_db)
-        if None in numbers or row.rate_hz is None:
+        try:
+            return render.mixture(row, speech, self._heard(row.noise_id))
+        except ValueError:
             return None
-        mixture = Mixture(row.id, "", "", row.noise_id, row.rate_hz, *numbers, "", "", 0, 0)  # type: ignore[arg-type]
-        return summed(mixture, speech, self._heard(row.noise_id))
 
     def _heard(self, noise_id: str) -> Pcm16:
         if noise_id not in self._noise:
@@ -119,8 +118,7 @@ class _Desk:
         return self._noise[noise_id]
 
     def _sound(self, row: Row) -> Pcm16:
-        known = Known(*(getattr(row, name) for name in Known.__dataclass_fields__))
-        return known_sound(known, self.task.where[row.source], self.task.options, self._store)
+        return resampled(row, self.task.where[row.source], self.task.options, self._store)
 
 
 def _held_against(row: Row, pcm: Pcm16 | None, desk: _Desk) -> Finding:

@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, field_validator
 
-from pipeline.core import keys
+from pipeline.core import frame as frames
+from pipeline.core import keys, sql
 from pipeline.core.errors import did_you_mean
-from pipeline.core.row import Drop
-from pipeline.core.table import Table, release
+from pipeline.core.row import Drop, Row
 from pipeline.corpora.aihub import CLASSES, class_of
 from pipeline.corpora.lexicon import Lexicon
 from pipeline.stages import Options as StageOptions
+from pipeline.stages import Plan
+from pipeline.stages.splits import SPLITS, apart
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 NAME = "filter"
 VERSION = 1
-SPLITS = ("train", "dev", "test")  # least protected first: of a leak, the copy in the later split stays
 PAPER_SCENARIOS = ("강도범죄", "절도범죄", "폭력범죄", "화재", "갇힘", "도움요청")
 
 
@@ -49,7 +54,13 @@ class Options(StageOptions):
     @classmethod
     def _known_scenarios(cls, names: tuple[str, ...]) -> tuple[str, ...]:
         """Canonical names; aliases are accepted."""
-        return tuple(_scenario(name) for name in names)
+        canonical = []
+        for name in names:
+            scenario = class_of(name)
+            if scenario is None:
+                raise ValueError(f'unknown scenario "{name}"{did_you_mean(name, CLASSES)}')
+            canonical.append(scenario)
+        return tuple(canonical)
 
     @field_validator("splits")
     @classmethod
@@ -60,24 +71,20 @@ class Options(StageOptions):
         return names
 
 
-def _scenario(name: str) -> str:
-    found = class_of(name)
-    if found is None:
-        raise ValueError(f'unknown scenario "{name}"{did_you_mean(name, CLASSES)}')
-    return found
+OF_LEVEL = ("silent", "too_quiet")  # rules on a level that later stages measure anew, of other samples
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
     """A rule that rows must meet. keep: SQL condition; value: SQL expression of what decides, as a person reads it.
 
-    asked: what is asked of the value. broken: what follows the value in the sentence that a drop gets.
+    required: what the value must be. broken: what follows the value in the sentence that a drop gets.
     """
 
     reason: str
     keep: str
     value: str
-    asked: str
+    required: str
     broken: str
 
     @property
@@ -88,210 +95,135 @@ class Rule:
 
 def rules(options: Options) -> list[Rule]:
     """The rules in the order in which they are tried; a row is dropped by the first that it breaks."""
-    seconds = "(frames / rate_hz)"
+
+    def least(reason: str, column: str, bound: float, unit: str, value: str, word: str) -> Rule:
+        limit = f"{bound} {unit}"
+        return Rule(reason, f"{column} >= {bound}", value, f"at least {limit}", f", {word} than {limit}")
+
+    def most(reason: str, column: str, bound: float, what: str) -> Rule:
+        value = f"printf('%.4f of the samples {what}', {column})"
+        return Rule(reason, f"{column} <= {bound}", value, f"at most {bound}", f", more than {bound}")
+
+    def one_of(names: Iterable[str]) -> str:
+        return ", ".join(f"'{name}'" for name in names) or "''"
+
+    seconds, longest = "(frames / rate_hz)", f"{options.max_s} s"
     length, level = f"printf('%.3f s', {seconds})", "printf('level %.1f dBFS', level_full_dbfs)"
-    scenarios, splits = (
-        ", ".join(f"'{name}'" for name in names) or "''" for names in (options.scenarios, options.splits)
-    )
+    scenario = "coalesce(printf('scenario %s', scenario), 'no scenario')"
+    scenarios = f"scenario IS NULL OR scenario IN ({one_of(options.scenarios)})"
+    short = f"kind = 'noise' OR {seconds} <= {options.max_s}"
+    transcript = "CASE WHEN transcript IS NOT NULL THEN 'a transcript' ELSE printf('%s without a transcript', kind) END"
     listed = [
         Rule(
             "split",
-            f"split IN ({splits})",
+            f"split IN ({one_of(options.splits)})",
             "printf('split %s', split)",
             f"one of {', '.join(options.splits)}",
             " is not kept",
         ),
-        Rule(
-            "scenario",
-            f"scenario IS NULL OR scenario IN ({scenarios})",
-            "coalesce(printf('scenario %s', scenario), 'no scenario')",
-            f"one of {', '.join(options.scenarios)}, or none",
-            " is not kept",
-        ),
-        Rule(
-            "too_short",
-            f"{seconds} >= {options.min_s}",
-            length,
-            f"at least {options.min_s} s",
-            f", shorter than {options.min_s} s",
-        ),
-        Rule(
-            "too_long",
-            f"kind = 'noise' OR {seconds} <= {options.max_s}",
-            length,
-            f"at most {options.max_s} s, but for noise",
-            f", longer than {options.max_s} s",
-        ),
-        Rule(
-            "low_rate",
-            f"source_rate_hz >= {options.min_rate_hz}",
-            "printf('%d Hz', source_rate_hz)",
-            f"at least {options.min_rate_hz} Hz",
-            f", lower than {options.min_rate_hz} Hz",
-        ),
+        Rule("scenario", scenarios, scenario, f"one of {', '.join(options.scenarios)}, or none", " is not kept"),
+        least("too_short", seconds, options.min_s, "s", length, "shorter"),
+        Rule("too_long", short, length, f"at most {longest}, but for noise", f", longer than {longest}"),
+        least("low_rate", "source_rate_hz", options.min_rate_hz, "Hz", "printf('%d Hz', source_rate_hz)", "lower"),
         Rule("silent", "level_full_dbfs IS NOT NULL", f"coalesce({level}, 'no signal at all')", "a signal", ""),
+        least("too_quiet", "level_full_dbfs", options.min_level_dbfs, "dBFS", level, "lower"),
+        most("clipped", "clipped_share", options.max_clipped, "at full scale"),
+        most("digital_zero", "zero_share", options.max_zero, "digital zero"),
         Rule(
-            "too_quiet",
-            f"level_full_dbfs >= {options.min_level_dbfs}",
-            level,
-            f"at least {options.min_level_dbfs} dBFS",
-            f", lower than {options.min_level_dbfs} dBFS",
+            "no_transcript",
+            "kind <> 'speech' OR transcript IS NOT NULL",
+            transcript,
+            "a transcript, where it is speech",
+            " (kept with --no-transcript, or transcript = false)",
         ),
     ]
-    return listed + _shares(options) + ([_TRANSCRIPT] if options.transcript else [])
-
-
-def _shares(options: Options) -> list[Rule]:
-    return [
-        Rule(
-            reason,
-            f"{column} <= {most}",
-            f"printf('%.4f of the samples {what}', {column})",
-            f"at most {most}",
-            f", more than {most}",
-        )
-        for reason, column, most, what in (
-            ("clipped", "clipped_share", options.max_clipped, "at full scale"),
-            ("digital_zero", "zero_share", options.max_zero, "digital zero"),
-        )
-    ]
-
-
-_TRANSCRIPT = Rule(
-    "no_transcript",
-    "kind <> 'speech' OR transcript IS NOT NULL",
-    "CASE WHEN transcript IS NOT NULL THEN 'a transcript' ELSE printf('%s without a transcript', kind) END",
-    "a transcript, where it is speech",
-    " (kept with --no-transcript, or transcript = false)",
-)
-
-
-OF_LEVEL = ("silent", "too_quiet")  # rules on a level that later stages measure anew, of other samples
+    return listed if options.transcript else listed[:-1]
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What a rule says of a row: the value that decides, what is asked of it, whether it is met."""
+    """What a rule says of a row: the value that decides, what is required of it, whether it is met."""
 
     rule: str
     value: str
-    asked: str
+    required: str
     met: bool
 
 
-def verdicts(row: Table, options: Options) -> list[Verdict]:
-    """What each rule, `where` included, says of a row as ingest left it. row: a table of one."""
-    tried = rules(options)
-    told = row.derived(
-        **{f"v{n}": f"[{rule.value}, CAST(coalesce({rule.keep}, false) AS VARCHAR)]" for n, rule in enumerate(tried)}
+def verdicts(row: Row, options: Options) -> list[Verdict]:
+    """What each rule, `where` included, says of a row as ingest left it."""
+    tried, frame = rules(options), frames.from_rows([row], Row)
+    answers = sql.derive(
+        frame,
+        **{f"v{n}": f"[{rule.value}, CAST(coalesce({rule.keep}, false) AS VARCHAR)]" for n, rule in enumerate(tried)},
     )
-    found = [(rule, *told.column(f"v{n}")[0]) for n, rule in enumerate(tried)]
-    listed = [Verdict(rule.reason, value or "unknown", rule.asked, met == "true") for rule, value, met in found]
+    listed = []
+    for n, rule in enumerate(tried):
+        value, met = frames.values(answers[f"v{n}"])[0]
+        listed.append(Verdict(rule.reason, value or "unknown", rule.required, met == "true"))
     if options.where is not None:
-        listed.append(Verdict("where", "the row's columns", options.where, bool(row.select(options.where)[0])))
+        listed.append(Verdict("where", "the row's columns", options.where, bool(sql.where(frame, options.where)[0])))
     return listed
 
 
-def dev_draw(seed: int, corpus: str, groups: Sequence[str]) -> NDArray[np.float64]:
+def dev_draw(seed: int, corpus: str, groups: Iterable[str]) -> NDArray[np.float64]:
     """float64 [groups] in [0, 1): the draw of each group of a corpus without a dev split; below `dev_share` it becomes dev."""
     return keys.draws(seed, f"dev {corpus}", groups)[:, 0]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Filtered:
-    """The rows kept, the drops, and sentences for a person."""
+def plan(rows: DataFrame, options: Options, seed: int, lexicon: Lexicon) -> Plan:
+    """The rows that meet every rule, with keyword and dev split; drops of the others and of what would be in two splits.
 
-    rows: Table
-    drops: Table
-    notes: list[str]
-
-
-def apply(rows: Table, options: Options, lexicon: Lexicon, seed: int) -> Filtered:
-    """The rows that meet every rule, with keyword and dev split; drops of the others and of what would leak between splits.
-
-    RecipeError where `where` does not run.
+    There are no jobs: columns decide, no audio is opened. RecipeError where `where` does not run.
     """
-    drops, kept = _ruled(rows.ordered(), options)
-    del rows  # a table of millions of rows
-    release()
-    if options.where is not None:
-        meets = kept.select(options.where)
-        drops.append(_drops(kept.where(~meets), "where", f"does not meet: {options.where}"))
-        kept = kept.where(meets)
-    kept, notes = _dev_carved(kept, options, seed)
-    for column in ("group", "source_pcm_hash"):
-        kept, lost = apart(kept, column, NAME)
-        drops.append(lost)
-    return Filtered(_with_keyword(kept, lexicon), Table.joined(drops, Drop), notes)
-
-
-def _ruled(rows: Table, options: Options) -> tuple[list[Table], Table]:
+    rows = frames.ordered(rows)
     tried = rules(options)
     reasons = " ".join(f"WHEN NOT coalesce({rule.keep}, false) THEN '{rule.reason}'" for rule in tried)
     details = " ".join(f"WHEN NOT coalesce({rule.keep}, false) THEN {rule.detail}" for rule in tried)
-    verdicts = rows.derived(reason=f"CASE {reasons} END", detail=f"CASE {details} END")
-    broken = verdicts.present("reason")
-    drops = rows.only(["id"]).where(broken).filled(stage=NAME).beside(verdicts.where(broken))
-    return [drops.as_kind(Drop)], rows.where(~broken)
+    broken = sql.derive(rows, reason=f"CASE {reasons} END", detail=f"CASE {details} END")
+    keep = ~frames.present(broken, "reason")
+    drops = [_drops(rows, ~keep, frames.pick(broken, ~keep))]
+    if options.where is not None:
+        meets = np.zeros(len(rows), dtype=np.bool_)
+        meets[keep] = sql.where(rows, options.where, keep)
+        drops.append(_drops(rows, keep & ~meets, {"reason": "where", "detail": f"does not meet: {options.where}"}))
+        keep &= meets
+    split, notes = _with_dev(rows, keep, options, seed)
+    deciding = frames.with_columns(rows[["id", "corpus", "group", "source_pcm_hash"]], split=split)
+    for column in ("group", "source_pcm_hash"):
+        stays, lost = apart(frames.pick(deciding, keep), column, NAME)
+        drops.append(lost)
+        keep[np.flatnonzero(keep)[~stays]] = False
+    kept = frames.pick(frames.with_columns(rows, split=split), keep)
+    transcripts, texts = frames.codes(kept["transcript"])
+    keywords = frames.spread(transcripts, [lexicon.keyword(text) for text in texts])
+    kept = frames.with_columns(kept, keyword=keywords)
+    return Plan(frames.from_rows([], Row), kept=kept, drops=frames.concat(drops, Drop), notes=notes)
 
 
-def _drops(rows: Table, reason: str, detail: str | Sequence[str]) -> Table:
-    table = rows.only(["id"])
-    return table.filled(stage=NAME, reason=reason, detail=detail if isinstance(detail, str) else list(detail)).as_kind(
-        Drop
-    )
+def _drops(rows: DataFrame, where: NDArray[np.bool_], why: Any) -> DataFrame:
+    """Drops of the rows where the mask is true. why: reason and detail, of each or of all."""
+    columns = {"stage": NAME, "reason": why["reason"], "detail": why["detail"]}
+    return frames.with_columns(frames.pick(rows[["id"]], where), **columns)
 
 
-def _with_keyword(rows: Table, lexicon: Lexicon) -> Table:
-    codes, transcripts = rows.codes("transcript")
-    return rows.spread("keyword", codes, [lexicon.keyword(transcript) for transcript in transcripts])
-
-
-def _dev_carved(rows: Table, options: Options, seed: int) -> tuple[Table, list[str]]:
-    """A keyed share of the groups of `train` moved to `dev`, in each corpus that has none of its own."""
-    notes, split_codes, splits = [], *rows.codes("split")
+def _with_dev(rows: DataFrame, keep: NDArray[np.bool_], options: Options, seed: int) -> tuple[Any, list[str]]:
+    """(the column `split` with a keyed share of the groups of `train` moved to `dev`, in each corpus without a dev split; notes)."""
+    notes = []
+    codes, splits = frames.codes(rows["split"])
+    corpora = sorted(set(frames.codes(rows["corpus"][keep])[1]))
     moved = np.zeros(len(rows), dtype=np.bool_)
-    for corpus in (
-        sorted(set(rows.codes("corpus")[1]), key=str) if options.dev_share and "dev" in options.splits else []
-    ):
-        own = rows.equal("corpus", str(corpus))
-        if (own & rows.equal("split", "dev")).any() or not (own & rows.equal("split", "train")).any():
+    for corpus in corpora if options.dev_share and "dev" in options.splits else []:
+        own = keep & frames.equal(rows["corpus"], corpus)
+        train = own & frames.equal(rows["split"], "train")
+        if (own & frames.equal(rows["split"], "dev")).any() or not train.any():
             continue
-        own &= rows.equal("split", "train")
-        codes, groups = rows.where(own).codes("group")
-        drawn = dev_draw(seed, str(corpus), [str(group) for group in groups]) < options.dev_share
-        moved[own] = drawn[codes]
+        group_codes, groups = frames.codes(rows["group"][train])
+        drawn = dev_draw(seed, corpus, groups) < options.dev_share
+        moved[train] = drawn[group_codes]
         notes.append(
             f"{corpus}: {int(drawn.sum())} of {len(groups)} groups of train became dev (dev_share {options.dev_share})"
         )
         if not drawn.any():
             notes[-1] += ": its dev split is empty; raise dev_share if you need one"
-    names = [*[str(split) for split in splits], "dev"]
-    return rows.spread("split", np.where(moved, len(names) - 1, split_codes), names), notes
-
-
-def apart(rows: Table, column: str, stage: str) -> tuple[Table, Table]:
-    """(the rows of which no value of this column is in two splits, drops of the others, which the less protected split loses).
-
-    column: `group`, or a hash of samples.
-    """
-    leaks, sentences = _leaks(rows, column)
-    reason = "group_in_two_splits" if column == "group" else "audio_in_two_splits"
-    return rows.where(~leaks), rows.where(leaks).only(["id"]).filled(
-        stage=stage, reason=reason, detail=sentences
-    ).as_kind(Drop)
-
-
-def _leaks(rows: Table, column: str) -> tuple[NDArray[np.bool_], list[str]]:
-    """(where a row shares this column's value with a row of a more protected split, what to say of each such row)."""
-    codes = rows.classes(column)
-    if column == "group":  # a group is one of its corpus
-        corpus_codes, corpus_names = rows.codes("corpus")
-        codes = codes * len(corpus_names) + corpus_codes
-    split_codes, splits = rows.codes("split")
-    rank = np.array([SPLITS.index(str(split)) for split in splits] or [0], dtype=np.int64)[split_codes]
-    highest = np.zeros(int(codes.max()) + 1 if len(codes) else 0, dtype=np.int64)
-    np.maximum.at(highest, codes, rank)
-    leaks = rank < highest[codes]
-    what = "group" if column == "group" else "identical audio"
-    return leaks, [f"its {what} is in {SPLITS[split]} too, where it stays" for split in highest[codes[leaks]]]
+    return frames.spread(np.where(moved, len(splits), codes), [*splits, "dev"]), notes

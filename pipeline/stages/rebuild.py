@@ -2,74 +2,52 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
+from pipeline.audio import render
 from pipeline.audio.codec import pcm_hash
 from pipeline.audio.dsp import Pcm16
 from pipeline.core.errors import CorruptMember
-from pipeline.core.row import Place
-from pipeline.core.table import Table
-from pipeline.stages import resample
-from pipeline.stages.places import places
-from pipeline.stages.resample import Known, Options
+from pipeline.core.row import Place, Row
+from pipeline.stages import Job, resample
+from pipeline.stages.resample import Options
 from pipeline.stages.store import Store
 
-__all__ = ["DEPENDS", "NAME", "PLANNED", "VERSION", "Job", "Made", "Options", "jobs", "known_sound", "stores", "work"]
+__all__ = ["DEPENDS", "FILLS", "NAME", "PLANNED", "READS", "VERSION", "Options", "resampled", "stores", "work"]
 
 NAME = "rebuild"
 VERSION = 1
-PLANNED: set[str] = set()
+PLANNED: frozenset[str] = frozenset()
 DEPENDS = ("id", "source_pcm_hash", "rate_hz", "pcm_hash")
+READS = (*resample.READS, "pcm_hash")
+FILLS = ("shard", "offset", "bytes")
 DIFFERENT = "rendered_differently"
 
 
-@dataclass(frozen=True, slots=True)
-class Job:
-    """One recording to store, and the hash that its samples should have at the new rate."""
-
-    id: str
-    known: Known
-    place: Place
-    pcm_hash: str
-
-
-@dataclass(frozen=True, slots=True)
-class Made:
-    """Where the audio lies now; all else is in the row already."""
-
-    id: str
-    shard: str
-    offset: int
-    bytes: int
-
-
 def stores(options: Options) -> bool:
-    """Whether the work stores audio."""
+    """Rebuild stores audio."""
     return True
 
 
-def jobs(plan: Table) -> Iterator[Job]:
-    """The plan's lines."""
-    for known, place, digest in zip(plan.rows(Known), places(plan), plan.strings("pcm_hash"), strict=True):
-        yield Job(known.id, known, place, digest)
-
-
-def work(job: Job, options: Options, store: Store) -> Made:
+def work(job: Job, options: Options, store: Store) -> Row:
     """The recording stored at the new rate. CorruptMember where it comes out with other samples."""
-    pcm = known_sound(job.known, job.place, options, store)
-    found = pcm_hash(pcm, options.rate_hz)
-    if found != job.pcm_hash:
+    row = job.row
+    pcm = resampled(row, job.place, options, store)
+    digest = pcm_hash(pcm, options.rate_hz)
+    if digest != row.pcm_hash:
         raise CorruptMember(
-            DIFFERENT, f"{job.known.source} at {options.rate_hz} Hz has the hash {found}, in the set {job.pcm_hash}"
+            DIFFERENT, f"{row.source} at {options.rate_hz} Hz has the hash {digest}, in the set {row.pcm_hash}"
         )
-    return Made(job.id, *store.put(job.id, pcm, options.rate_hz))
+    shard, offset, size = store.put(row.id, pcm, options.rate_hz)
+    return replace(row, shard=shard, offset=offset, bytes=size)
 
 
-def known_sound(known: Known, place: Place, options: resample.Options, store: Store) -> Pcm16:
+def resampled(row: Row, place: Place | None, options: resample.Options, store: Store) -> Pcm16:
     """A recording at the new rate, whatever container and encoding it lies in here; int16 [frames].
 
     CorruptMember where it has other samples than the row's.
     """
+    if place is None:
+        raise ValueError(f"{row.id}: the plan does not say where its recording lies")
     recording = store.recording(place)
-    return resample.unmeasured(replace(known, source_format=recording.format), recording, options)[0]
+    return render.speech(replace(row, source_format=recording.format), recording, options.rate_hz, options.quality)[0]

@@ -2,27 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from pydantic import Field
 
 from pipeline.audio import dsp, render
 from pipeline.audio.codec import Recording, pcm_hash
-from pipeline.audio.dsp import DB_DIGITS, SHARE_DIGITS, decibels
+from pipeline.core import frame as frames
 from pipeline.core.errors import PrepError
-from pipeline.core.row import Drop, Place
-from pipeline.core.table import Table
+from pipeline.core.row import Drop, Place, Row
+from pipeline.stages import Job, Plan, with_places
 from pipeline.stages import Options as StageOptions
-from pipeline.stages.places import located, places
 from pipeline.stages.store import Store
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 NAME = "resample"
 VERSION = 1
-PLANNED: set[str] = set()
-DEPENDS = ("id", "source_pcm_hash", "source_rate_hz", "source_channels", "source_frames", "source_format")
+PLANNED: frozenset[str] = frozenset()
+_RECORDING = ("source_rate_hz", "source_channels", "source_frames", "source_format")
+DEPENDS = ("id", "source_pcm_hash", *_RECORDING)
+READS = (
+    "id",
+    "source",
+    "source_pcm_crc",
+    *_RECORDING,
+)  # source is only named in messages, the crc is one of the same samples
+FILLS = (
+    "shard",
+    "offset",
+    "bytes",
+    "rate_hz",
+    "frames",
+    "pcm_hash",
+    "level_full_dbfs",
+    "level_active_dbfs",
+    "activity",
+    "peak_dbfs",
+    "gain_db",
+)
 
 
 class Options(StageOptions):
@@ -34,127 +56,67 @@ class Options(StageOptions):
     quality: Literal["QQ", "LQ", "MQ", "HQ", "VHQ"] = Field("HQ", description="soxr quality")
 
 
-@dataclass(frozen=True, slots=True)
-class Known:
-    """What ingest saw of a recording."""
-
-    id: str
-    source: str
-    source_rate_hz: int | None
-    source_channels: int | None
-    source_frames: int | None
-    source_format: str | None
-    source_pcm_crc: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """One recording to store at the new rate."""
-
-    id: str
-    known: Known
-    place: Place
-
-
-@dataclass(frozen=True, slots=True)
-class Made:
-    """The columns that resample fills."""
-
-    id: str
-    shard: str
-    offset: int
-    bytes: int
-    rate_hz: int
-    frames: int
-    pcm_hash: str
-    level_full_dbfs: float | None
-    level_active_dbfs: float | None
-    activity: float | None
-    peak_dbfs: float | None
-    gain_db: float
-
-
-def plan(rows: Table, where: Mapping[str, Place]) -> tuple[Table, Table]:
-    """(one job a row whose recording was found, drops of those whose was not); where: Row.source -> place."""
-    if rows.equal("kind", "mixture").any():
+def plan(rows: DataFrame, places: Mapping[str, Place]) -> Plan:
+    """One job for each row whose recording is there, a drop for each other. places: where a source lies on this machine."""
+    if frames.equal(rows["kind"], "mixture").any():
         raise PrepError(
             "these are mixtures already: resample takes what prep filter wrote (manifests/filtered.parquet)"
         )
-    rows = rows.ordered()
-    sources = rows.column("source")
-    found = np.array([source in where for source in sources], dtype=np.bool_)
-    lost = rows.where(~found)
+    rows = frames.ordered(rows)
+    is_there = np.fromiter((source in places for source in frames.each(rows["source"])), np.bool_, len(rows))
+    missing = frames.pick(rows[["id", "source"]], ~is_there)
+    detail = "is nowhere under its root any more: was the corpus moved or changed since ingest?"
     drops = [
-        Drop(
-            row_id,
-            NAME,
-            "not_found",
-            f"{source} is nowhere under its root any more: was the corpus moved or changed since ingest?",
-        )
-        for row_id, source in zip(lost.column("id"), lost.column("source"), strict=True)
+        Drop(row_id, NAME, "not_found", f"{source} {detail}")
+        for row_id, source in zip(frames.each(missing["id"]), frames.each(missing["source"]), strict=True)
     ]
-    return located(rows.where(found), [where[source] for source in sources if source in where]), Table.of(drops, Drop)
+    there = frames.pick(rows, is_there)
+    jobs = with_places(there, [places[source] for source in frames.each(there["source"])])
+    return Plan(jobs, drops=frames.from_rows(drops, Drop))
+
+
+def expected(rows: DataFrame, options: Options, places: Mapping[str, Place]) -> DataFrame:
+    """Rows of speech as resample would leave them, without its work: they are to be resampled as they are mixed.
+
+    rows: as ingest or filter left them. Those whose recording is not there are left out.
+    """
+    is_there = np.fromiter((source in places for source in frames.each(rows["source"])), np.bool_, len(rows))
+    rows = frames.pick(rows, is_there)
+    ends = dsp.frames_at(frames.integers(rows["frames"]), frames.integers(rows["rate_hz"]), options.rate_hz)
+    rows = frames.with_columns(rows, frames=ends, rate_hz=options.rate_hz, at_quality=options.quality)
+    return with_places(rows, [places[source] for source in frames.each(rows["source"])])
 
 
 def stores(options: Options) -> bool:
-    """Whether the work stores audio."""
+    """Resample stores audio."""
     return True
 
 
-def jobs(plan: Table) -> Iterator[Job]:
-    """The plan's lines."""
-    for known, place in zip(plan.rows(Known), places(plan), strict=True):
-        yield Job(known.id, known, place)
+def work(job: Job, options: Options, store: Store) -> Row:
+    """The row of the recording stored at the new rate, and measured as stored."""
+    if job.place is None:
+        raise ValueError(f"{job.row.id}: the plan does not say where its recording lies")
+    pcm, row = rendered(job.row, store.recording(job.place), options.rate_hz, options.quality)
+    shard, offset, size = store.put(row.id, pcm, options.rate_hz)
+    return replace(row, shard=shard, offset=offset, bytes=size)
 
 
-def work(job: Job, options: Options, store: Store) -> Made | Drop:
-    """The recording stored at the new rate, and measured as stored."""
-    sound = rendered(job.known, store.recording(job.place), options)
-    shard, offset, size = store.put(job.id, sound.pcm, options.rate_hz)
-    return Made(
-        id=job.id,
-        shard=shard,
-        offset=offset,
-        bytes=size,
-        rate_hz=options.rate_hz,
-        frames=len(sound.pcm),
-        pcm_hash=pcm_hash(sound.pcm, options.rate_hz),
-        level_full_dbfs=sound.level_full_dbfs,
-        level_active_dbfs=sound.level_active_dbfs,
-        activity=sound.activity,
-        peak_dbfs=decibels(dsp.peak(sound.pcm) ** 2),
-        gain_db=sound.gain_db,
-    )
+def rendered(row: Row, recording: Recording, rate_hz: int, quality: str) -> tuple[dsp.Pcm16, Row]:
+    """(a recording at this rate, int16 [frames]; the row with what is true of these samples).
 
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Sound:
-    """A recording at the new rate: samples int16 [frames], and their levels."""
-
-    pcm: dsp.Pcm16
-    gain_db: float
-    level_full_dbfs: float | None
-    level_active_dbfs: float | None
-    activity: float | None
-
-
-def rendered(known: Known, recording: Recording, options: Options) -> Sound:
-    """A decoded recording at the new rate. CorruptMember where it is not the one that ingest saw.
-
-    One that would pass full scale on its way (resampling overshoots) is attenuated to full scale minus 0.1 dB.
+    CorruptMember where it is not the recording that ingest opened.
     """
-    pcm, gain_db = unmeasured(known, recording, options)
+    pcm, gain_db = render.speech(row, recording, rate_hz, quality)
     moments = dsp.moments(pcm)
-    active = dsp.active_level(pcm, options.rate_hz, moments)
-    return Sound(
-        pcm,
-        gain_db,
-        decibels(dsp.power(pcm, moments)),
-        round(active.level_dbfs, DB_DIGITS) if active else None,
-        round(active.activity, SHARE_DIGITS) if active else None,
+    active = dsp.active_level(pcm, rate_hz, moments)
+    return pcm, replace(
+        row,
+        rate_hz=rate_hz,
+        frames=len(pcm),
+        pcm_hash=pcm_hash(pcm, rate_hz),
+        level_full_dbfs=dsp.decibels(dsp.power(pcm, moments)),
+        level_active_dbfs=round(active.level_dbfs, dsp.DB_DIGITS) if active else None,
+        activity=round(active.activity, dsp.SHARE_DIGITS) if active else None,
+        peak_dbfs=dsp.decibels(dsp.peak(pcm) ** 2),
+        gain_db=gain_db,
     )
-
-
-def unmeasured(known: Known, recording: Recording, options: Options) -> tuple[dsp.Pcm16, float]:
-    """(samples of a decoded recording at the new rate, their gain in dB): what `rendered` gives, before its levels are taken."""
-    return render.speech(known, recording, options.rate_hz, options.quality)  # type: ignore[arg-type]

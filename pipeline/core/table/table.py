@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, BinaryIO, TypeVar
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pv
@@ -16,6 +15,9 @@ from pipeline.core import frame as frames
 from pipeline.core import sql
 from pipeline.core.row import Row
 from pipeline.core.table import packed
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 T = TypeVar("T")
 _AT_A_TIME = 65_536
@@ -106,7 +108,7 @@ class Table:
 
     def classes(self, name: str) -> NDArray[np.int64]:
         """int64 [rows]: equal where the column's values are equal. `codes` without a list of the values."""
-        return np.asarray(pd.factorize(self._series(name), use_na_sentinel=False)[0], dtype=np.int64)
+        return np.asarray(self._series(name).factorize(use_na_sentinel=False)[0], dtype=np.int64)
 
     def equal(self, name: str, value: str) -> NDArray[np.bool_]:
         """bool [rows]: where the column has this value."""
