@@ -28,6 +28,7 @@ from pipeline import corpora
 from pipeline.archives import Roots, roots
 from pipeline.core import frame as frames
 from pipeline.core import manifest as manifests
+from pipeline.core import measures
 from pipeline.core.errors import PrepError, RecipeError, did_you_mean
 from pipeline.core.manifest import Manifest, Provenance
 from pipeline.core.row import Drop
@@ -138,7 +139,12 @@ def filter(
     words = lexicon if isinstance(lexicon, Lexicon) else lexicons.read(Path(lexicon)) if lexicon else lexicons.shipped()
     sources = [source] if isinstance(source, Manifest | str | Path) else list(source)
     step = steps.filter_step(
-        (_opened(each).frame for each in sources), rules, words, work.get("limit"), work.get("seed") or 0
+        (_opened(each).frame for each in sources),
+        rules,
+        words,
+        work.get("limit"),
+        work.get("seed") or 0,
+        measures.read_all(_path(each) for each in sources),
     )
     steps.run(step)
     work.get("report", _report)(step)

@@ -6,12 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from command import done
+from command import done, prep
 from conftest import Built
 
 from pipeline.core import frame as frames
 from pipeline.core import manifest, measures
+from pipeline.core.measures import Measures
 from pipeline.inspect.measure import RATE_HZ, clip_measures
+from pipeline.stages.filter import PAPER_SCENARIOS
 
 pytest.importorskip("librosa")
 SECONDS = np.arange(2 * RATE_HZ) / RATE_HZ
@@ -81,3 +83,29 @@ def test_a_manifest_is_measured_once_and_its_hash_stays(built: Built, tmp_path: 
     assert frames.present(joined, "noise_floor_dbfs").all()
     changed = frames.with_columns(few.frame, pcm_hash="0" * 32, source_pcm_hash="0" * 32, speech_pcm_hash="0" * 32)
     assert not frames.present(measures.beside(changed, table), "noise_floor_dbfs").any()
+
+
+def test_filter_knows_measures_as_columns_and_says_where_there_are_none(built: Built, tmp_path: Path) -> None:
+    (tmp_path / "manifests").mkdir()
+    for path in sorted(built.path("aihub").parent.glob("aihub*.parquet")):
+        (tmp_path / "manifests" / path.name).write_bytes(path.read_bytes())
+    typed = (
+        "filter",
+        "manifests/aihub.parquet",
+        "--where",
+        "noise_floor_dbfs > -200 AND flatness IS NOT NULL",
+        "--jobs",
+        1,
+    )
+    assert "prep measure" in prep(tmp_path, *typed).err
+    source = manifest.read(tmp_path / "manifests/aihub.parquet")
+    rows = list(source.rows())
+    loud = next(
+        row for row in rows if row.scenario in PAPER_SCENARIOS and row.transcript and (row.frames or 0) > 30_000
+    )
+    rest = [row for row in rows if row is not loud]
+    table = [Measures(loud.id, loud.source_pcm_hash or "", flatness=0.5, noise_floor_dbfs=-40.0)]
+    table += [Measures(row.id, "changed", flatness=0.5, noise_floor_dbfs=-40.0) for row in rest]
+    measures.write(source.path, frames.from_rows(table, Measures), {})
+    done(tmp_path, *typed, "--dev-share", 0)
+    assert list(manifest.read(tmp_path / "manifests/filtered.parquet").frame["id"]) == [loud.id]

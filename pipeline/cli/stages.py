@@ -15,7 +15,7 @@ from pipeline.cli.corpora import inventory_text
 from pipeline.cli.emit import emit
 from pipeline.cli.fields import field_options, flag, typed
 from pipeline.cli.options import ALL, MANIFESTS, NONE, STAGE, find_roots, work_options
-from pipeline.core import manifest
+from pipeline.core import manifest, measures
 from pipeline.core.errors import ManifestError, RecipeError
 from pipeline.core.manifest import Manifest
 from pipeline.corpora import FORMS, lexicon
@@ -122,7 +122,9 @@ def filter(manifests: tuple[Path, ...], words: Path | None, dry_run: bool, as_js
         run_stage(lambda **work: api.filter(sources, lexicon=spellings, **work), as_json, options)
         return
     tables = (manifest.read(path).frame for path in sources)
-    emit_step(steps.run(steps.filter_step(tables, rules, spellings, options["limit"], options["seed"])), as_json)
+    measured = measures.read_all(sources)
+    step = steps.filter_step(tables, rules, spellings, options["limit"], options["seed"], measured)
+    emit_step(steps.run(step), as_json)
 
 
 @click.command()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -63,6 +64,12 @@ def read(path: Path) -> pd.DataFrame | None:
             f"{place}: measures of version {metadata.get('measures')}, this prep has {VERSION}: prep measure {path} makes them again"
         )
     return table
+
+
+def read_all(paths: Iterable[Path]) -> pd.DataFrame | None:
+    """The measures of several manifests together; None where none of them was measured."""
+    parts = [part for path in paths if (part := read(path)) is not None]
+    return frames.concat(parts, Measures) if parts else None
 
 
 def beside(rows: pd.DataFrame, measures: pd.DataFrame) -> pd.DataFrame:

@@ -14,7 +14,7 @@ import numpy as np
 
 from pipeline import corpora
 from pipeline.core import frame as frames
-from pipeline.core import keys
+from pipeline.core import keys, measures
 from pipeline.core.errors import PrepError
 from pipeline.core.row import Drop, Row
 from pipeline.corpora import recordings
@@ -85,7 +85,8 @@ def steps(recipe: Recipe, setting: Setting, limit: int | None = None) -> Iterato
         yield ingests[-1]
     if any(step.rows is None for step in ingests):
         return
-    filtered = filter_step(_rows_of(ingests), recipe.filter, recipe.lexicon, None, recipe.seed)
+    measured = measures.read_all(setting.folder / f"{corpus}.parquet" for corpus in recipe.ingest.corpora)
+    filtered = filter_step(_rows_of(ingests), recipe.filter, recipe.lexicon, None, recipe.seed, measured)
     yield filtered
     if recipe.resample is None or filtered.rows is None:
         return
@@ -135,14 +136,19 @@ def ingest_step(corpus: str, setting: Setting, limit: int | None, seed: int, for
 
 
 def filter_step(
-    parts: Iterable[DataFrame], options: filter.Options, lexicon: Lexicon, limit: int | None, seed: int
+    parts: Iterable[DataFrame],
+    options: filter.Options,
+    lexicon: Lexicon,
+    limit: int | None,
+    seed: int,
+    measured: DataFrame | None = None,
 ) -> Step:
-    """The rows of all parts that meet the rules. PrepError where two parts share a row."""
+    """The rows of all parts that meet the rules. measured: of `prep measure`. PrepError where two parts share a row."""
     rows = frames.concat(parts, Row)
     if twice := frames.duplicated_value(rows["id"]):
         raise PrepError(f"these manifests share rows, {twice} for one: name each corpus once")
     rows = limited(rows, limit, seed)
-    plan = filter.plan(rows, options, seed, lexicon)
+    plan = filter.plan(rows, options, seed, lexicon, measured)
     return Step(filter.NAME, len(rows), plan, plan.drops, list(plan.notes), options)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -11,8 +12,8 @@ from numpy.typing import NDArray
 from pydantic import Field, field_validator
 
 from pipeline.core import frame as frames
-from pipeline.core import keys, sql
-from pipeline.core.errors import did_you_mean
+from pipeline.core import keys, measures, sql
+from pipeline.core.errors import RecipeError, did_you_mean
 from pipeline.core.row import Drop, Row
 from pipeline.corpora.aihub import CLASSES, class_of
 from pipeline.corpora.lexicon import Lexicon
@@ -151,7 +152,7 @@ class Verdict:
 
 
 def verdicts(row: Row, options: Options) -> list[Verdict]:
-    """What each rule, `where` included, says of a row as ingest left it."""
+    """What each rule says of a row as ingest left it; `where` too, unless it names measures, which lie beside the manifest."""
     tried, frame = rules(options), frames.from_rows([row], Row)
     answers = sql.derive(
         frame,
@@ -161,7 +162,7 @@ def verdicts(row: Row, options: Options) -> list[Verdict]:
     for n, rule in enumerate(tried):
         value, met = frames.values(answers[f"v{n}"])[0]
         listed.append(Verdict(rule.reason, value or "unknown", rule.required, met == "true"))
-    if options.where is not None:
+    if options.where is not None and not any(name in options.where for name in measures.NAMES):
         listed.append(Verdict("where", "the row's columns", options.where, bool(sql.where(frame, options.where)[0])))
     return listed
 
@@ -171,10 +172,11 @@ def dev_draw(seed: int, corpus: str, groups: Iterable[str]) -> NDArray[np.float6
     return keys.draws(seed, f"dev {corpus}", groups)[:, 0]
 
 
-def plan(rows: DataFrame, options: Options, seed: int, lexicon: Lexicon) -> Plan:
+def plan(rows: DataFrame, options: Options, seed: int, lexicon: Lexicon, measured: DataFrame | None = None) -> Plan:
     """The rows that meet every rule, with keyword and dev split; drops of the others and of what would be in two splits.
 
-    There are no jobs: columns decide, no audio is opened. RecipeError where `where` does not run.
+    There are no jobs: columns decide, no audio is opened. measured: what `prep measure` measured of the rows, whose columns
+    `where` may name as well. RecipeError where `where` does not run.
     """
     rows = frames.ordered(rows)
     tried = rules(options)
@@ -185,7 +187,7 @@ def plan(rows: DataFrame, options: Options, seed: int, lexicon: Lexicon) -> Plan
     drops = [_drops(rows, ~keep, frames.pick(broken, ~keep))]
     if options.where is not None:
         meets = np.zeros(len(rows), dtype=np.bool_)
-        meets[keep] = sql.where(rows, options.where, keep)
+        meets[keep] = sql.where(_with_measures(rows, options.where, measured), options.where, keep)
         drops.append(_drops(rows, keep & ~meets, {"reason": "where", "detail": f"does not meet: {options.where}"}))
         keep &= meets
     split, notes = _with_dev(rows, keep, options, seed)
@@ -199,6 +201,16 @@ def plan(rows: DataFrame, options: Options, seed: int, lexicon: Lexicon) -> Plan
     keywords = frames.spread(transcripts, [lexicon.keyword(text) for text in texts])
     kept = frames.with_columns(kept, keyword=keywords)
     return Plan(frames.from_rows([], Row), kept=kept, drops=frames.concat(drops, Drop), notes=notes)
+
+
+def _with_measures(rows: DataFrame, condition: str, measured: DataFrame | None) -> DataFrame:
+    """The rows with the columns of their measures, if the condition names one. RecipeError where nobody measured them."""
+    named = [name for name in measures.NAMES if re.search(rf"\b{name}\b", condition)]
+    if not named:
+        return rows
+    if measured is None:
+        raise RecipeError([f"where: {', '.join(named)}: nobody measured these clips yet: prep measure MANIFEST"])
+    return measures.beside(rows, measured)
 
 
 def _drops(rows: DataFrame, where: NDArray[np.bool_], why: Any) -> DataFrame:
