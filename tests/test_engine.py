@@ -143,7 +143,7 @@ def test_ctrl_c_says_that_the_same_command_goes_on(tmp_path: Path, corpus: Path)
         run_on.wait(timeout=0.7)
     os.killpg(run_on.pid, signal.SIGINT)
     out, error = run_on.communicate(timeout=30)
-    assert run_on.returncode in (0, 130), out + error
+    assert run_on.returncode in (0, 130, -signal.SIGINT), out + error  # by the signal where it came within an import
     assert run_on.returncode == 0 or "the same command goes on from here" in error
     assert "KeyboardInterrupt" not in error
 
@@ -235,11 +235,11 @@ def test_a_second_run_waits_for_the_first(tmp_path: Path, corpus: Path) -> None:
             stderr=subprocess.PIPE,
             text=True,
         )
-        with pytest.raises(subprocess.TimeoutExpired):
-            second.wait(timeout=2)
-    out, error = second.communicate(timeout=60)
+        assert second.stderr is not None
+        assert "is at work here; waiting for it to end" in second.stderr.readline()
+        assert second.poll() is None
+    out, error = second.communicate(timeout=120)
     assert second.returncode == 0, error
-    assert "is at work here; waiting for it to end" in error
     assert "-> manifests" in out
 
 
