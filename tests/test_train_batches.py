@@ -12,11 +12,11 @@ import pytest
 import torch
 from train_samples import Clip, made, noise, usual
 
+from pipeline.core import frame as frames
 from pipeline.core import keys, manifest
 from pipeline.core.errors import ManifestError, PrepError
 from pipeline.core.manifest import Provenance
 from pipeline.core.row import Drop, Row
-from pipeline.core.table import Table
 from train import data
 from train.augment import Waves, spans
 from train.batches import Batches, loader
@@ -278,7 +278,7 @@ def test_a_damaged_shard_is_one_clear_fault(tmp_path: Path, tokenizer: Tokenizer
 def test_a_manifest_that_was_not_resampled_is_refused(tmp_path: Path) -> None:
     path = made(tmp_path, [Clip("a")])
     row = replace(next(data.read(path).rows()), rate_hz=44_100)
-    manifest.write(path, Table.of([row], Row), Table.of([], Drop), Provenance("ingest", {}, 0))
+    manifest.write(path, frames.from_rows([row], Row), frames.from_rows([], Drop), Provenance("ingest", {}, 0))
     with pytest.raises(PrepError, match=r"a is at 44100 Hz, expected 16000: run prep resample \(and prep mix\) first"):
         data.rows(data.read(path), "train")
     with pytest.raises(ManifestError):

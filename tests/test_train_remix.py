@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from train_samples import Clip, made, noise
 
+from pipeline.core import frame as frames
 from pipeline.core import manifest
 from pipeline.core.errors import PrepError
 from pipeline.core.manifest import Provenance
 from pipeline.core.row import Drop, Row
-from pipeline.core.table import Table
 from pipeline.stages import mix
 from train import data
 from train.data import Sounds
@@ -35,7 +35,7 @@ def parts(folder: Path, speech: int = 3, noises: int = 5) -> Path:
             strict=True,
         )
     ]
-    manifest.write(path, Table.of(rows, Row), Table.of([], Drop), Provenance("resample", {}, 0))
+    manifest.write(path, frames.from_rows(rows, Row), frames.from_rows([], Drop), Provenance("resample", {}, 0))
     return path
 
 
@@ -59,8 +59,8 @@ def mixed(folder: Path, resampled: Path) -> Path:
     held = [*speech, *(row for row in rows if row.kind == "noise")]
     manifest.write(
         folder / "mixed.parquet",
-        Table.of(held, Row),
-        Table.of([], Drop),
+        frames.from_rows(held, Row),
+        frames.from_rows([], Drop),
         Provenance("mix", {"mix": OPTIONS.model_dump(mode="json")}, 0),
     )
     return folder / "mixed.parquet"

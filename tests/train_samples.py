@@ -22,7 +22,6 @@ from pipeline.core import frame as frames
 from pipeline.core import keys, manifest
 from pipeline.core.manifest import Provenance
 from pipeline.core.row import Drop, Row
-from pipeline.core.table import Table
 from pipeline.corpora import lexicon as lexicons
 from train import cli, data
 from train.data import Prediction
@@ -86,7 +85,7 @@ def made(folder: Path, clips: Sequence[Clip], name: str = "mixed", recipe: dict[
             offset, size = shard.put(clip.id.replace("/", "-"), flac(pcm, RATE_HZ))
             rows.append(_row(clip, pcm, lexicon.keyword(clip.transcript), f"{name}.tar", offset, size))
     options = {"lexicon": lexicons.identity(lexicon)} | (recipe or {})
-    manifest.write(folder / f"{name}.parquet", Table.of(rows, Row), Table.of([], Drop), Provenance("mix", options, 0))
+    manifest.write(folder / f"{name}.parquet", frames.from_rows(rows, Row), frames.from_rows([], Drop), Provenance("mix", options, 0))
     return folder / f"{name}.parquet"
 
 

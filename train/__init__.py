@@ -1,4 +1,4 @@
-"""Training and judging a call-for-help detector: multitask Whisper, its gated cascade, and the same cascade on a stream.
+"""Training and judging a call-for-help detector: multitask Whisper, its gated cascade, the cascade on a stream.
 
 Never here: how recordings become manifests, which is `pipeline`.
 """

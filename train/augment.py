@@ -1,4 +1,4 @@
-"""Changes to a clip that keep its labels true: audiomentations on the waveform, SpecAugment on the log-mel. All are keyed."""
+"""Keyed changes to a clip that keep its labels true: audiomentations on the waveform, SpecAugment on the log-mel."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Waves:
 
 
 def spans(samples: int, bands: int, seed: int, *names: object) -> NDArray[np.int64]:
-    """What SpecAugment masks in a clip of so many samples: int64 [4, 4], rows of first frame, frames, first band, bands."""
+    """What SpecAugment masks in a clip of so many samples: int64 [4, 4] of first frame, frames, first band, bands."""
     chance = keys.rng(seed, "spec_augment", *names)
     frames = max(1, samples // HOP)
     longest = min(TIME_FRAMES, frames // 10)

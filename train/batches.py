@@ -28,8 +28,7 @@ from train.text import Tokenizer
 class Totals:
     """What the parts and shares of a step have in common.
 
-    clips, tokens: how many clips of the step have a noise class and how many target tokens it has. Losses are means over
-    them.
+    clips, tokens: clips of the step with a noise class, and its target tokens. Losses are means over them.
     """
 
     step: int
@@ -43,7 +42,7 @@ class Batch:
     """The share of one process in one part of a step.
 
     samples: float32 [clips, window]; sizes: int64 [clips], samples of each clip; noise_class: int64 [clips].
-    text_index: int64 [texts], the clips that have targets; inputs, labels: int64 [texts, tokens], UNTAUGHT where padded.
+    text_index: int64 [texts], the clips with targets; inputs, labels: int64 [texts, tokens], UNTAUGHT where padded.
     spans: int64 [clips, n, 4] for SpecAugment. clips: how many clips the part has over all processes. A process without
     a share gets a clip that teaches nothing.
     """
@@ -75,7 +74,7 @@ class Batch:
 class Batches(Dataset["list[Batch] | PrepError"]):
     """The number of a step -> the parts of its batch, the same for every caller and at any time.
 
-    bands: of the log-mel. rank, world: which share of each part this process takes. part_cost_s: see `sampler.parts_of`.
+    bands: of the log-mel. rank, world: the share of each part that this process takes. part_cost_s: of `parts_of`.
     A fault of the data is an item, because an exception loses its message on the way out of a worker.
     """
 
@@ -137,7 +136,7 @@ class Batches(Dataset["list[Batch] | PrepError"]):
         )
 
     def _share(self, index: int, turn: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        """(samples of a clip, what SpecAugment masks in them); turn: how often the clip came before in the same step."""
+        """(samples of a clip, what SpecAugment masks in them); turn: how often the clip came before in this step."""
         row, options, epoch = self.examples[index].row, self.options, self._epoch.number
         pcm = self.remix.pcm(row, epoch) if self.remix is not None and row.kind == "mixture" else None
         start, frames = self._epoch.stretches[index].tolist()
@@ -150,7 +149,7 @@ class Batches(Dataset["list[Batch] | PrepError"]):
 
 
 def _targets(examples: Sequence[Example], tokenizer: Tokenizer) -> dict[str, Tensor]:
-    """noise_class, text_index, inputs and labels of a Batch; inputs are the labels shifted by one, after the start token."""
+    """noise_class, text_index, inputs, labels of a Batch; inputs are labels shifted by one, after the start token."""
     index = [place for place, example in enumerate(examples) if example.targets is not None]
     targets = [examples[place].targets or () for place in index]
     shape = max(1, len(targets)), max((len(target) for target in targets), default=1)

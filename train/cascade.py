@@ -1,4 +1,4 @@
-"""The cascade of the paper's Fig. 2: log-mel, encoder once, noise head, gate; what passes is decoded and given a keyword."""
+"""The cascade of the paper's Fig. 2: log-mel, encoder, noise head, gate; what passes is decoded and gets a keyword."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ from train.text import NOISE, KeywordMatcher, Tokenizer
 class Output:
     """What the cascade makes of a clip.
 
-    transcription: None where the gate stopped the clip. ungated: the transcription without the gate, None where that was
-    not asked for. encode_s, decode_s: the share of the clip in the time of its batch.
+    transcription: None where the gate stopped the clip. ungated: the transcription without the gate, if asked for.
+    encode_s, decode_s: the share of the clip in the time of its batch.
     """
 
     p_speech: float | None
@@ -74,7 +74,7 @@ class Cascade:
         self._log_mel = LogMel(self.detector.whisper.config.num_mel_bins).to(self.device)
 
     def predictions(self, rows: Sequence[Row], sounds: Sounds, batch: int) -> Iterator[Prediction]:
-        """The prediction for each row, in order of window and length: a clip's window depends on its own length alone."""
+        """The prediction for each row, in order of length: the window of a clip depends on its own length alone."""
         frames = {row.id: min(row.frames or 0, LONGEST) for row in rows}
         by_length = sorted(rows, key=lambda row: (frames[row.id], row.id))
         for _, group in groupby(by_length, key=lambda row: window_of(frames[row.id], self.window)):

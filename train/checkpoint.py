@@ -1,4 +1,4 @@
-"""Checkpoints: plain transformers folders with the head, the lexicon and what they were made from beside the weights."""
+"""Checkpoints: folders of transformers with the head, the lexicon and what they were made from beside the weights."""
 
 from __future__ import annotations
 

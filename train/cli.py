@@ -105,7 +105,7 @@ class _Evaluate(click.Group):
 @click.option("--json", "as_json", is_flag=True, help="print metrics.json instead of tables")
 @click.pass_context
 def evaluate_command(ctx: click.Context, /, as_json: bool, **values: Any) -> None:
-    r"""Judge the gated cascade on a split: tables on the screen, and report.html, metrics.json, predictions.parquet, figures.
+    r"""Judge the gated cascade on a split: tables, report.html, metrics.json, predictions.parquet, figures.
 
     The threshold of the gate and the operating points are chosen on the dev split and written down, never on the split
     that is judged.

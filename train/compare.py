@@ -49,8 +49,8 @@ def compare(folders: Sequence[Path], seed: int, out: Path | None = None, *, as_j
             if run.answer[key] != runs[0].answer[key]:
                 raise PrepError(
                     f"{runs[0].folder} and {run.folder} were judged on different {word} ({runs[0].answer[key]},"
-                    f" {run.answer[key]}): only evaluations of the same clips can be compared; run evaluate again on one"
-                    " manifest"
+                    f" {run.answer[key]}): only evaluations of the same clips can be compared;"
+                    " run evaluate again on one manifest"
                 )
     comparison = {
         "runs": [_row(run) for run in runs],

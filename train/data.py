@@ -1,4 +1,4 @@
-"""Manifests as training sees them: rows, their samples, and predictions. The only module of train that opens such files."""
+"""Manifests as training sees them: rows, samples, predictions. The only module of train that opens such files."""
 
 from __future__ import annotations
 
@@ -20,7 +20,6 @@ from pipeline.core import parquet
 from pipeline.core.errors import CorruptMember, ManifestError, PrepError
 from pipeline.core.manifest import Manifest
 from pipeline.core.row import Row
-from pipeline.core.table import Table
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -77,7 +76,7 @@ def read(path: str | Path) -> Manifest:
 
 def frame_of(manifest: Manifest, split: str) -> DataFrame:
     """The rows of one split as a frame."""
-    frame = manifest.table.frame
+    frame = manifest.frame
     return frames.pick(frame, frames.equal(frame["split"], split))
 
 
@@ -94,7 +93,7 @@ def rows(manifest: Manifest, split: str, purpose: str = "") -> list[Row]:
                 " run prep resample (and prep mix) first"
             )
     if purpose and not split_rows:
-        splits = Counter(frames.each(manifest.table.frame["split"]))
+        splits = Counter(frames.each(manifest.frame["split"]))
         counts = ", ".join(f"{name} {count}" for name, count in sorted(splits.items())) or "none"
         raise PrepError(f"{manifest.path}: no rows in the split {split} (rows by split: {counts}): {purpose}")
     return split_rows
@@ -114,7 +113,7 @@ class Sounds:
         return Sounds, (self.folder,)
 
     def pcm(self, row: Row) -> NDArray[np.int16]:
-        """The samples of a row, int16 [frames], stored or rendered. ManifestError where they are not those of the row."""
+        """The samples of a row, int16 [frames], stored or rendered. ManifestError where they are others."""
         pcm = self._reader.pcm(row)
         if len(pcm) != row.frames or (row.pcm_hash is not None and pcm_hash(pcm, RATE_HZ) != row.pcm_hash):
             where = f"shard {row.shard}" if row.shard else "its recipe"
@@ -172,23 +171,23 @@ def recording(path: Path) -> NDArray[np.int16]:
 
 
 def write_predictions(path: Path, predictions: Sequence[Prediction], origin: Mapping[str, Any]) -> None:
-    """Predictions as Parquet; the same predictions make the same bytes. origin: what they depend on, kept in the file."""
-    parquet.write(path, Table(frames.table_of(predictions, Prediction)), origin)
+    """Writes predictions as Parquet; the same make the same bytes. origin: what they depend on, kept in the file."""
+    parquet.write(path, frames.table_of(predictions, Prediction), origin)
 
 
 def predictions(path: str | Path) -> DataFrame:
     """The predictions of an evaluation as a frame, with the columns of `Prediction`.
 
-    path: the folder that evaluate wrote, or its predictions.parquet. ManifestError where the file is missing, damaged or
-    of another version.
+    path: the folder that evaluate wrote, or its predictions.parquet. ManifestError where the file is missing,
+    damaged or of another version.
 
     Example:
         train.predictions("runs/paper/evaluate-test").groupby("truth")["passed"].mean()
 
     """
     place = Path(path) / PREDICTIONS if Path(path).is_dir() else Path(path)
-    table = parquet.read(place)[0]
+    frame = parquet.read_frame(place)[0]
     try:
-        return frames.as_kind(table.frame, Prediction)
+        return frames.as_kind(frame, Prediction)
     except ManifestError as error:
         raise ManifestError(f"{place}: no predictions of this version ({error}): run evaluate again") from None

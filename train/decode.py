@@ -26,9 +26,9 @@ def decode(
 ) -> list[Transcription]:
     """The transcription of each clip; hidden: [clips, positions, width], the output of the encoder.
 
-    Starts from the control tokens and takes the likeliest token until <|endoftext|> or max_tokens. The suppress_tokens of
-    the checkpoint, special tokens but the end, and padding of the vocabulary are never taken. Unlike in `generate`, the
-    end may come first: silence has no text.
+    Starts from the control tokens and takes the likeliest token until <|endoftext|> or max_tokens. The checkpoint's
+    suppress_tokens, special tokens but the end, and padding of the vocabulary are never taken. Unlike in `generate`,
+    the end may come first: silence has no text.
     """
     clips, device, end = hidden.shape[0], hidden.device, tokenizer.end
     never = torch.zeros(whisper.config.vocab_size, dtype=torch.bool, device=device)

@@ -151,7 +151,8 @@ def microphone() -> Iterator[Pcm]:
         sound: Any = import_module("sounddevice")
     except (ModuleNotFoundError, OSError):  # OSError: the package is there, the library PortAudio is not
         raise PrepError(
-            "--mic needs the package sounddevice and PortAudio: pip install sounddevice; or pipe a recorder into --stdin"
+            "--mic needs the package sounddevice and PortAudio: pip install sounddevice;"
+            " or pipe a recorder into --stdin"
         ) from None
     blocks: queue.Queue[Pcm] = queue.Queue()
 

@@ -1,4 +1,4 @@
-"""One evaluation: the threshold of the gate from dev, the cascade over a split, scores, predictions, figures, a page."""
+"""One evaluation: the gate's threshold from dev, the cascade over a split, scores, predictions, figures, a page."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Options:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class System:
-    """What is evaluated: a checkpoint of `train`, or a Whisper without a head. origin: what its weights are, for JSON."""
+    """What is evaluated: a checkpoint of `train`, or a Whisper without a head. origin: which weights it has."""
 
     name: str
     detector: Detector
@@ -117,7 +117,8 @@ def _system(options: Options) -> System:
     """The system to evaluate. PrepError unless exactly one of checkpoint and model is named."""
     if (options.checkpoint is None) == (options.model is None):
         raise PrepError(
-            "who is to be judged? give --checkpoint runs/NAME/best, or --model openai/whisper-tiny for one without a head"
+            "who is to be judged? give --checkpoint runs/NAME/best,"
+            " or --model openai/whisper-tiny for one without a head"
         )
     if options.checkpoint is None:
         whisper, tokenizer = load_whisper(str(options.model), "pretrained", 0)

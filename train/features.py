@@ -1,7 +1,7 @@
 """Log-mel spectrograms of batches, on the device of the model: what WhisperFeatureExtractor computes, to within 1e-4.
 
-A window is the stretch of audio that the encoder sees. A window of 30 s is Whisper's own. The log-mel of a shorter window
-equals the first part of the log-mel at 30 s, because only padding is left out.
+A window is the stretch of audio that the encoder sees. A window of 30 s is Whisper's own. The log-mel of a shorter
+window equals the first part of the log-mel at 30 s, because only padding is left out.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class LogMel(nn.Module):
 
 
 def masked(mel: Tensor, spans: Tensor) -> Tensor:
-    """The log-mel with spans set to 0 (SpecAugment); spans: int64 [clips, n, 4]: first frame, frames, first band, bands."""
+    """The log-mel with spans set to 0; spans: int64 [clips, n, 4] of first frame, frames, first band, bands."""
     time, band = torch.arange(mel.shape[2], device=mel.device), torch.arange(mel.shape[1], device=mel.device)
     frame, frames, low, bands = (spans[..., n, None] for n in range(4))
     in_time = ((time >= frame) & (time < frame + frames)).any(dim=1)

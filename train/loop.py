@@ -24,7 +24,7 @@ MOST_WORKERS = 8
 def start(
     manifest: Path, out: Path, options: Options, lexicon: Path | None, workers: int | None, say: Callable[[str], None]
 ) -> None:
-    """Trains, or goes on training, in the folder `out`. accelerate chooses the device: a GPU with bf16 where there is one.
+    """Trains, or goes on training, in the folder `out`; on a GPU with bf16 where there is one.
 
     workers: processes that prepare batches, None for as many as suit the device.
     """
@@ -46,9 +46,8 @@ def start(
 def train(run: Run, accelerator: Accelerator) -> None:
     """Trains from where the run stands to its last step; it can be resumed from every checkpoint on the way.
 
-    A batch goes through the model in parts of similar length; with several processes each takes its share of every part.
-    Losses are sums over a share, divided by the totals of the whole batch, so that the gradients add up to those of one
-    pass.
+    A batch goes through the model in parts of similar length; of every part each process takes its share. Losses are
+    sums over a share, divided by the totals of the whole batch, so that the gradients add up to those of one pass.
     """
     options, detector, last = run.options, run.detector.to(accelerator.device), run.total
     learnable = [parameter for parameter in detector.parameters() if parameter.requires_grad]

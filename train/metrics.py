@@ -1,4 +1,4 @@
-"""Scores as pure functions of counts. Counts add up over clips, so an interval is the same function of resampled groups."""
+"""Scores as functions of counts. Counts add up over clips, so an interval is the same function of resampled groups."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Interval:
 
 
 def confusion(truth: Sequence[str], decisions: Sequence[str], labels: Sequence[str]) -> Counts:
-    """float64 [clips, labels, labels]: one 1 for each clip, at (truth, decision). ValueError for a word that is no label."""
+    """float64 [clips, labels, labels]: a 1 for each clip at (truth, decision). ValueError for an unknown label."""
     place = {label: index for index, label in enumerate(labels)}
     unknown = sorted((set(truth) | set(decisions)) - set(labels))
     if unknown:
@@ -46,7 +46,7 @@ def accuracy(counts: Counts) -> Counts:
 
 
 def f1(counts: Counts) -> Counts:
-    """F1 of each label, [..., labels]: 2 TP / (true + decided); NaN where a label is neither true nor decided anywhere."""
+    """F1 of each label, [..., labels]: 2 TP / (true + decided); NaN where a label is neither true nor decided."""
     right = np.diagonal(counts, axis1=-2, axis2=-1)
     with np.errstate(invalid="ignore"):
         return 2 * right / (counts.sum(-1) + counts.sum(-2))
@@ -74,9 +74,9 @@ def ratio(counts: Counts) -> Counts:
 def interval(counts: Counts, groups: Sequence[Hashable], statistic: Statistic, seed: int, name: str) -> Interval:
     """The statistic of all clips, and its percentile bootstrap interval over groups.
 
-    counts: [clips, ...], what each clip adds. Groups (speakers, submissions) are drawn with replacement, as many as there
-    are, REPLICATES times, because clips of one group are no independent evidence. A replicate without a score is left
-    out. Where all groups agree (all right, all wrong) the interval has no width, whatever the number of groups.
+    counts: [clips, ...], what each clip adds. Groups (speakers, submissions) are drawn with replacement, as many as
+    there are, REPLICATES times, because clips of one group are no independent evidence. A replicate without a score is
+    left out. Where all groups agree (all right, all wrong) the interval has no width, whatever the number of groups.
     """
     if not len(counts):
         return Interval(None, None, None)

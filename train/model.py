@@ -1,4 +1,4 @@
-"""Whisper with a noise head, a linear layer on the mean over time of the encoder's output; its two losses; its loading."""
+"""Whisper with a noise head, a linear layer on the mean over time of the encoder's output; losses; loading."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Detector(nn.Module):
         return self.noise_logits(hidden, sizes), self.whisper.proj_out(decoded.last_hidden_state)
 
     def encoded(self, mel: Tensor) -> Tensor:
-        """The output of the encoder, [clips, frames / 2, width]; mel: [clips, bands, frames], frames even, at most 3000.
+        """The encoder's output, [clips, frames / 2, width]; mel: [clips, bands, frames], frames even, at most 3000.
 
         Whisper's own encoder refuses any length but 30 s. A shorter one has the same positions, from the first on.
         """

@@ -34,7 +34,7 @@ RESAMPLED = "resampled.parquet"
 
 @dataclass(slots=True)
 class Run:
-    """A run at the step where it stands. best: the best dev score so far, None before the first or without a dev split."""
+    """A run at the step where it stands. best: the best dev score so far, None before the first or without dev."""
 
     options: Options
     folder: Path

@@ -36,7 +36,7 @@ def plan(examples: Sequence[Example], epoch: int, options: Options) -> Epoch:
 
 
 def _balanced(examples: Sequence[Example], chance: NDArray[np.float64]) -> NDArray[np.int64]:
-    """As many indices as there are examples, shared evenly among the labels; each clip of a label is equally frequent."""
+    """As many indices as examples, shared evenly among the labels; each clip of a label is equally frequent."""
     labels = np.array([example.label for example in examples])
     names = sorted(set(labels.tolist()))
     places = np.arange(len(examples))
@@ -51,8 +51,8 @@ def _balanced(examples: Sequence[Example], chance: NDArray[np.float64]) -> NDArr
 def stretches(examples: Sequence[Example], epoch: int, options: Options) -> NDArray[np.int64]:
     """The stretch that the model hears of each clip in this epoch, int64 [examples, 2]: first sample, samples.
 
-    It is the whole clip, at most 30 s. With crop_noise it is a stretch of each noise clip as long as some utterance; place
-    and length are drawn by row and epoch.
+    It is the whole clip, at most 30 s. With crop_noise it is a stretch of each noise clip as long as some utterance;
+    place and length are drawn by row and epoch.
     """
     frames = np.array([example.frames for example in examples], np.int64)
     whole = np.stack([np.zeros_like(frames), frames], axis=1)
@@ -68,9 +68,9 @@ def stretches(examples: Sequence[Example], epoch: int, options: Options) -> NDAr
 def parts_of(windows: Sequence[int], part_cost_s: float) -> list[list[int]]:
     """The places of a batch's clips in parts of similar length, so that padding is least; each part is one pass.
 
-    windows: the samples that each clip needs. A part costs its clips times its longest window, and part_cost_s seconds of
-    audio besides, because a pass has a cost of its own. Batches are not made of similar clips instead: noise and speech
-    differ in length, and a batch of noise alone would teach the head to answer noise.
+    windows: the samples that each clip needs. A part costs its clips times its longest window, and part_cost_s seconds
+    of audio besides, because a pass has a cost of its own. Batches are not made of similar clips instead: noise and
+    speech differ in length, and a batch of noise alone would teach the head to answer noise.
     """
     by_length = sorted(range(len(windows)), key=lambda place: (windows[place], place))
     best: list[tuple[float, int]] = [(0.0, 0)]  # least cost of the first clips, and where their last part begins

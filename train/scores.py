@@ -114,8 +114,8 @@ def four_class_macro_f1(clips: Sequence[Prediction], keywords: Sequence[str]) ->
 def noise(clips: Sequence[Prediction], scorer: Scorer) -> dict[str, Any]:
     """How well the gate tells noise from speech: in the corpus of training, and out of it with speech-like kinds apart.
 
-    accuracy: share of the noise clips that the gate stopped (the paper's Table III). f1: of noise, against all speech of
-    the split. Without a head both have no value.
+    accuracy: share of the noise clips that the gate stopped (the paper's Table III). f1: of noise, against all speech
+    of the split. Without a head both have no value.
     """
     speech = [clip for clip in clips if clip.truth != NOISE]
     all_noise = [clip for clip in clips if clip.truth == NOISE]

@@ -31,7 +31,7 @@ class Tokenizer:
 
     @classmethod
     def of(cls, hf: Any, source: str) -> Tokenizer:
-        """The tokenizer of a checkpoint. PrepError where it lacks control tokens, as that of an English-only one does."""
+        """The tokenizer of a checkpoint. PrepError where it lacks control tokens, as an English-only one does."""
         ids = hf.get_vocab()
         missing = [token for token in (*CONTROL, "<|endoftext|>") if token not in ids]
         if missing:
@@ -41,7 +41,7 @@ class Tokenizer:
         return cls(hf, tuple(ids[token] for token in CONTROL), ids["<|endoftext|>"])
 
     def targets(self, transcript: str) -> list[int]:
-        """The tokens that the decoder should emit after <|startoftranscript|>: other control tokens, text, <|endoftext|>.
+        """What the decoder should emit after <|startoftranscript|>: the other control tokens, the text, <|endoftext|>.
 
         The control tokens are targets too, as in the plain fine-tuning recipe of transformers.
         """
@@ -57,8 +57,8 @@ class Tokenizer:
 class KeywordMatcher:
     """Decoded text to a decision: a keyword of the lexicon, its keyword for any other text, or noise for no text.
 
-    tolerance: the largest edit distance in jamo to a spelling, as a share of the jamo of the spelling, that still counts
-    as a match; 0 matches exactly.
+    tolerance: the largest edit distance in jamo to a spelling that still counts as a match, as a share of the jamo of
+    the spelling; 0 matches exactly.
     """
 
     lexicon: Lexicon

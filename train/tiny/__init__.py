@@ -1,1 +1,1 @@
-"""A Whisper of a few hundred thousand parameters, for the demonstration and the tests: configuration and tokenizer, no weights."""
+"""A Whisper of a few hundred thousand parameters, for demo and tests: configuration and tokenizer, no weights."""

@@ -1,4 +1,7 @@
-"""Writes the files beside it: `python -m train.tiny.make`. A byte-level tokenizer without merges, so any text has tokens."""
+"""Writes the files beside this one: `python -m train.tiny.make`.
+
+The tokenizer works on bytes and has no merges, so any text has tokens.
+"""
 
 from __future__ import annotations
 
@@ -12,14 +15,14 @@ BYTES = 256
 
 
 def byte_letters() -> list[str]:
-    """The letter that stands for each byte in a byte-level vocabulary: itself where it prints, else one from 256 on."""
+    """The letter for each byte in a byte-level vocabulary: itself if it is printable, else a letter from 256 on."""
     plain = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
     spare = iter(range(BYTES, 2 * BYTES))
     return [chr(byte) if byte in plain else chr(next(spare)) for byte in range(BYTES)]
 
 
 def tokenizer() -> WhisperTokenizer:
-    """Bytes, then the special tokens in Whisper's order; its languages only as far as Korean, which must be the sixth."""
+    """Bytes, then Whisper's special tokens in their order, with its languages as far as Korean, the sixth."""
     languages = [f"<|{code}|>" for code in list(LANGUAGES)[: list(LANGUAGES).index("ko") + 1]]
     special = [
         "<|endoftext|>",
@@ -31,17 +34,17 @@ def tokenizer() -> WhisperTokenizer:
         "<|notimestamps|>",
     ]
     vocabulary = {letter: index for index, letter in enumerate(byte_letters())} | {special[0]: BYTES}
-    made = WhisperTokenizer(vocab=vocabulary, merges=[], pad_token=special[0])
-    made.add_special_tokens({"additional_special_tokens": special[1:]})
-    return made
+    tokens = WhisperTokenizer(vocab=vocabulary, merges=[], pad_token=special[0])
+    tokens.add_special_tokens({"additional_special_tokens": special[1:]})
+    return tokens
 
 
-def config(words: WhisperTokenizer) -> WhisperConfig:
+def config(tokens: WhisperTokenizer) -> WhisperConfig:
     """Two layers of width 64 on either side."""
-    ids = {name: words.convert_tokens_to_ids(f"<|{name}|>") for name in ("endoftext", "startoftranscript")}
+    ids = {name: tokens.convert_tokens_to_ids(f"<|{name}|>") for name in ("endoftext", "startoftranscript")}
     end = ids["endoftext"]
     return WhisperConfig(
-        vocab_size=len(words),
+        vocab_size=len(tokens),
         d_model=64,
         encoder_layers=2,
         decoder_layers=2,
@@ -61,12 +64,12 @@ def config(words: WhisperTokenizer) -> WhisperConfig:
 
 def main() -> None:
     """Writes configuration, tokenizer and feature extractor."""
-    words = tokenizer()
-    made = config(words)
-    words.save_pretrained(HERE)
-    made.save_pretrained(HERE)
-    GenerationConfig.from_model_config(made).save_pretrained(HERE)
-    WhisperFeatureExtractor(feature_size=made.num_mel_bins).save_pretrained(HERE)
+    tokens = tokenizer()
+    whisper = config(tokens)
+    tokens.save_pretrained(HERE)
+    whisper.save_pretrained(HERE)
+    GenerationConfig.from_model_config(whisper).save_pretrained(HERE)
+    WhisperFeatureExtractor(feature_size=whisper.num_mel_bins).save_pretrained(HERE)
 
 
 if __name__ == "__main__":
