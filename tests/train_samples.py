@@ -85,7 +85,12 @@ def made(folder: Path, clips: Sequence[Clip], name: str = "mixed", recipe: dict[
             offset, size = shard.put(clip.id.replace("/", "-"), flac(pcm, RATE_HZ))
             rows.append(_row(clip, pcm, lexicon.keyword(clip.transcript), f"{name}.tar", offset, size))
     options = {"lexicon": lexicons.identity(lexicon)} | (recipe or {})
-    manifest.write(folder / f"{name}.parquet", frames.from_rows(rows, Row), frames.from_rows([], Drop), Provenance("mix", options, 0))
+    manifest.write(
+        folder / f"{name}.parquet",
+        frames.from_rows(rows, Row),
+        frames.from_rows([], Drop),
+        Provenance("mix", options, 0),
+    )
     return folder / f"{name}.parquet"
 
 
