@@ -52,7 +52,7 @@ def decode(data: bytes) -> Recording:
             kind = "int16" if file.subtype in _INT16 else "int32" if file.subtype in _INT32 else "float32"
             lying = _as_they_lie(data, file) if kind == "int16" else None
             pcm = file.read(dtype=kind, always_2d=True) if lying is None else lying
-            found = Recording(pcm, file.samplerate, f"{file.format} {file.subtype}")
+            recording = Recording(pcm, file.samplerate, f"{file.format} {file.subtype}")
             promised = file.frames
     except sf.LibsndfileError as error:  # its text holds an address in memory, error_string does not
         raise _undecodable(data, error.error_string) from None
@@ -67,10 +67,10 @@ def decode(data: bytes) -> Recording:
     if not len(pcm) and _never_closed(data):
         return decode(data[:4] + _UNCLOSED_RIFF + data[8:])
     if not len(pcm):
-        raise CorruptMember("empty", f"{found.format} without a single frame")
+        raise CorruptMember("empty", f"{recording.format} without a single frame")
     if kind == "float32" and not np.isfinite(pcm).all():
-        raise CorruptMember("not_finite", f"{found.format} holds NaN or infinite samples")
-    return found
+        raise CorruptMember("not_finite", f"{recording.format} holds NaN or infinite samples")
+    return recording
 
 
 def cut(recording: Recording, begin_s: float, end_s: float | None) -> Recording:
@@ -81,9 +81,10 @@ def cut(recording: Recording, begin_s: float, end_s: float | None) -> Recording:
     rate_hz, frames = recording.rate_hz, len(recording.pcm)
     begin, end = round(begin_s * rate_hz), frames if end_s is None else round(end_s * rate_hz)
     if not 0 <= begin < min(end, frames) or end - frames > ROUNDED_S * rate_hz:
-        told = "its end" if end_s is None else f"{end_s:g} s"
+        until = "its end" if end_s is None else f"{end_s:g} s"
         raise CorruptMember(
-            "outside", f"the piece from {begin_s:g} s to {told} does not lie in a recording of {frames / rate_hz:.3f} s"
+            "outside",
+            f"the piece from {begin_s:g} s to {until} does not lie in a recording of {frames / rate_hz:.3f} s",
         )
     return Recording(recording.pcm[begin : min(end, frames)], rate_hz, recording.format)
 
@@ -157,10 +158,10 @@ def pcm_hash(pcm: NDArray[Any], rate_hz: int) -> str:
 
     The rate, channel count and sample type follow the samples as ASCII: `16000 1 int16`.
     """
-    held = np.ascontiguousarray(pcm)
-    channels = 1 if held.ndim == 1 else held.shape[1]
-    digest = blake2b(held.data if held.size else b"", digest_size=16)
-    digest.update(f"{rate_hz} {channels} {held.dtype.name}".encode())
+    samples = np.ascontiguousarray(pcm)
+    channels = 1 if samples.ndim == 1 else samples.shape[1]
+    digest = blake2b(samples.data if samples.size else b"", digest_size=16)
+    digest.update(f"{rate_hz} {channels} {samples.dtype.name}".encode())
     return digest.hexdigest()
 
 

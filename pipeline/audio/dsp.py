@@ -91,9 +91,9 @@ def peak(samples: NDArray[Any]) -> float:
 def moments(samples: NDArray[Any]) -> tuple[float, float]:
     """(sum, sum of squares) of the samples as they are, [frames]; exact for int16 up to 2**23 frames."""
     total = squares = 0.0
-    held = np.empty(min(_CHUNK, samples.size))
+    buffer = np.empty(min(_CHUNK, samples.size))
     for start in range(0, samples.size, _CHUNK):
-        part = held[: min(_CHUNK, samples.size - start)]
+        part = buffer[: min(_CHUNK, samples.size - start)]
         np.copyto(part, samples[start : start + _CHUNK])
         total += float(np.dot(part, _ONES[: part.size]))
         squares += float(np.dot(part, part))
@@ -147,10 +147,10 @@ def active_level(samples: NDArray[Any], rate_hz: int, sums: tuple[float, float] 
     if energy <= 0.0:
         return None
     envelope = _envelope(samples, total / samples.size, rate_hz) / scale
-    found = _crossing(envelope, energy / _BLOCK, math.ceil(P56_HANGOVER_S * rate_hz / _BLOCK))
-    if found is None:
+    level_dbfs = _crossing(envelope, energy / _BLOCK, math.ceil(P56_HANGOVER_S * rate_hz / _BLOCK))
+    if level_dbfs is None:
         return None
-    return ActiveLevel(found, min(1.0, energy / samples.size / 10 ** (found / 10)))
+    return ActiveLevel(level_dbfs, min(1.0, energy / samples.size / 10 ** (level_dbfs / 10)))
 
 
 def _crossing(envelope: NDArray[np.float64], energy: float, hangover: int) -> float | None:

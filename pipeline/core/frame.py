@@ -340,18 +340,18 @@ def _cast(column: Any, kind: pa.DataType | None) -> pa.ChunkedArray:
         cells = each(column) if isinstance(getattr(column, "dtype", None), pd.ArrowDtype) else iter(column)
         pieces = iter(lambda: list(islice(cells, _ROWS_AT_A_TIME)), [])
         return pa.chunked_array([_labels(piece) for piece in pieces], LABELS)
-    found = _arrow(column)
-    if pa.types.is_dictionary(found.type):
-        found = found.cast(found.type.value_type)
-    if pa.types.is_floating(found.type) and pc.any(pc.is_nan(found)).as_py():
-        found = pc.if_else(pc.is_nan(found), pa.scalar(None, found.type), found)
+    arrow = _arrow(column)
+    if pa.types.is_dictionary(arrow.type):
+        arrow = arrow.cast(arrow.type.value_type)
+    if pa.types.is_floating(arrow.type) and pc.any(pc.is_nan(arrow)).as_py():
+        arrow = pc.if_else(pc.is_nan(arrow), pa.scalar(None, arrow.type), arrow)
     if kind is None:
-        return found.cast(pa.string()) if _family(found.type) == "text" else found
-    if found.null_count == len(found):
-        return pa.chunked_array([_nothing(len(found), kind)])
-    if _family(found.type) != _family(kind):
-        raise TypeError(f"{found.type} values in a column of {kind}")
-    return found.cast(kind)
+        return arrow.cast(pa.string()) if _family(arrow.type) == "text" else arrow
+    if arrow.null_count == len(arrow):
+        return pa.chunked_array([_nothing(len(arrow), kind)])
+    if _family(arrow.type) != _family(kind):
+        raise TypeError(f"{arrow.type} values in a column of {kind}")
+    return arrow.cast(kind)
 
 
 def _family(kind: pa.DataType) -> str:
@@ -486,8 +486,8 @@ def spread(codes: NDArray[np.int64], values: Sequence[str | None]) -> pd.Series[
 
 def position_of(column: pd.Series[Any], among: pd.Series[Any]) -> NDArray[np.int64]:
     """int64 [rows]: the first position in `among` of the column's value; -1 where there is none, and for null."""
-    found = pc.index_in(_arrow(column), value_set=_arrow(among).combine_chunks(), skip_nulls=True)
-    return np.asarray(found.fill_null(-1).to_numpy(), dtype=np.int64)
+    positions = pc.index_in(_arrow(column), value_set=_arrow(among).combine_chunks(), skip_nulls=True)
+    return np.asarray(positions.fill_null(-1).to_numpy(), dtype=np.int64)
 
 
 def duplicated_value(column: pd.Series[Any]) -> str | None:

@@ -69,8 +69,8 @@ def choose(word: NDArray[np.uint64], candidates: list[str]) -> NDArray[np.int64]
     steps = np.arange(1, POINTS + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
     ring = _mixed(own[:, None] + steps[None, :]).ravel()
     order = np.argsort(ring, kind="stable")
-    found = np.searchsorted(ring[order], word, side="left") % len(ring)
-    return (order[found] // POINTS).astype(np.int64)
+    places = np.searchsorted(ring[order], word, side="left") % len(ring)
+    return (order[places] // POINTS).astype(np.int64)
 
 
 POINTS = 64  # places a candidate: its share of the draws is even within about 1/sqrt(POINTS) = 12 %

@@ -94,14 +94,14 @@ def write_csv(file: BinaryIO, frame: pd.DataFrame, heading: bool) -> None:
 
 def read_frame(path: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
     """The frame of whatever was written here, and its metadata. ManifestError as `read`."""
-    table, found = read(path)
-    return table.frame, found
+    table, metadata_of_file = read(path)
+    return table.frame, metadata_of_file
 
 
 def read(path: Path) -> tuple[Table, dict[str, Any]]:
     """Whatever table was written here, and its metadata. ManifestError where the file is absent, damaged or not ours."""
-    table, held = read_arrow(path)
-    return Table(table), held
+    table, values = read_arrow(path)
+    return Table(table), values
 
 
 def read_arrow(path: Path) -> tuple[pa.Table, dict[str, Any]]:

@@ -54,19 +54,19 @@ def shipped() -> Lexicon:
     return read(SHIPPED / LEXICON)
 
 
-def identity(held: Lexicon) -> str:
+def identity(lexicon: Lexicon) -> str:
     """32 hex digits that tell one lexicon from another."""
-    text = "\n".join(f"{spelling}\t{keyword}" for spelling, keyword in sorted(held.spellings.items()))
-    return blake2b(f"{held.other}\n{text}".encode(), digest_size=16).hexdigest()
+    text = "\n".join(f"{spelling}\t{keyword}" for spelling, keyword in sorted(lexicon.spellings.items()))
+    return blake2b(f"{lexicon.other}\n{text}".encode(), digest_size=16).hexdigest()
 
 
 def read(path: Path) -> Lexicon:
     """The lexicon in a TOML file: `other = "others"` and a table [keywords] of spellings. RecipeError names every fault."""
     try:
-        held = presets.read(path)
+        values = presets.read(path)
     except FileNotFoundError:
         raise RecipeError([f"{path}: no such lexicon"]) from None
-    keywords, other = held.get("keywords"), held.get("other")
+    keywords, other = values.get("keywords"), values.get("other")
     if not isinstance(keywords, dict) or not keywords or not isinstance(other, str):
         raise RecipeError(
             [f'{path}: expected `other = "others"` and a table [keywords] such as `saveme = ["살려주세요"]`']

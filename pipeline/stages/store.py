@@ -51,8 +51,8 @@ class Store:
         """What `make` gives, made once for jobs in a row that have the same key."""
         if self._last[0] != key:
             self._last = key, make()
-        held: T = self._last[1]
-        return held
+        value: T = self._last[1]
+        return value
 
     def put(self, row_id: str, pcm: NDArray[np.int16], rate_hz: int) -> tuple[str, int, int]:
         """Stores a clip; says its shard, offset and bytes."""

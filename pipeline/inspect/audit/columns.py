@@ -116,12 +116,12 @@ def leaks(frame: DataFrame, check: str) -> Outcome:
     for value, split, times, first in sorted(listed, key=lambda use: rank(use[1])):
         examples[value].append(f"{split} {counted(times, 'row')} ({first})")
     what = f"{counted(number, leak.one, leak.many)} {'is' if number == 1 else 'are'} in more than one split"
-    found = f"{what} ({', '.join(sorted(splits, key=rank))}), in {counted(concerned, 'row')}."
+    what_is_wrong = f"{what} ({', '.join(sorted(splits, key=rank))}), in {counted(concerned, 'row')}."
     return Finding(
         check,
         False,
         concerned,
-        f"{found}\n{leak.meaning}\n{leak.remedy}",
+        f"{what_is_wrong}\n{leak.meaning}\n{leak.remedy}",
         tuple(f"{value}: {', '.join(uses)}" for value, uses in examples.items()),
         {"leaking": number},
     )

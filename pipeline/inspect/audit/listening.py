@@ -70,12 +70,12 @@ def sounds(rows: Iterable[Row], folder: Path) -> Iterator[tuple[Row, Samples]]:
 
 def fingerprints(rows: Sequence[Row], folder: Path, sieve: int) -> list[tuple[NDArray[np.uint32], NDArray[np.int32]]]:
     """`fingerprint` of each recording; of the prints only those that `sieve` divides: the same ones in every recording."""
-    found = []
+    picked = []
     for row, samples in sounds(rows, folder):
         words, frames = fingerprint(lowered(samples, row.rate_hz or 0))
         kept = words % sieve == 0
-        found.append((words[kept], frames[kept]))
-    return found
+        picked.append((words[kept], frames[kept]))
+    return picked
 
 
 def overlaps(pairs: Sequence[tuple[Row, Row, int]], folder: Path) -> list[Overlap]:

@@ -122,8 +122,13 @@ def measures(frame: DataFrame) -> list[dict[str, Any]]:
         frame, f"SELECT {GROUP} AS source, count(*), {rates}, {quantiles} FROM rows GROUP BY 1 ORDER BY 2 DESC, 1"
     )
     return [
-        {"source": source, "rows": count, "rates_hz": rates_hz, "quantiles": dict(zip(MEASURES, found, strict=True))}
-        for source, count, rates_hz, *found in lines
+        {
+            "source": source,
+            "rows": count,
+            "rates_hz": rates_hz,
+            "quantiles": dict(zip(MEASURES, quantiles, strict=True)),
+        }
+        for source, count, rates_hz, *quantiles in lines
     ]
 
 
