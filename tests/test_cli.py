@@ -461,3 +461,32 @@ def test_the_help_lists_every_command_once() -> None:
     assert [
         line.split()[0] for line in told if line.startswith("  ") and line.split()[0] in COMMANDS and line[2] != " "
     ] == list(COMMANDS)
+
+
+# ---- a corpus from outside
+
+
+def test_a_corpus_of_ones_own_is_named_by_its_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In every stage, in worker processes, and by a recipe; without the file the corpus is unknown."""
+    adapter = tmp_path / "my_corpus.py"
+    adapter.write_text((REPOSITORY / "examples/my_corpus.py").read_text("utf-8"), encoding="utf-8")
+    monkeypatch.setattr("pipeline.corpora._loaded", {})
+    folder = corpus(tmp_path / "mine", {f"{name}.wav": encoded(voice(1.0, seed=n)) for n, name in enumerate("ab")})
+    (folder / "noise.wav").write_bytes(encoded(hiss(2.0)))
+    table = "id,words,speaker,split\na,살려주세요,s1,test\nb,불이야,s2,test\nnoise,,,test\n"
+    (folder / "clips.csv").write_text(table, encoding="utf-8")
+    own = ("--corpus", adapter)
+    done(tmp_path, "ingest", "my-corpus", folder, "--jobs", 2, "--shard-clips", 1, *own)
+    done(tmp_path, "filter", *own)
+    done(tmp_path, "resample", "--jobs", 1, *own)
+    done(tmp_path, "mix", "--jobs", 1, *own)
+    assert {row.corpus for row in rows(tmp_path, "mixed").values()} == {"my-corpus"}
+    recipe = '[ingest]\ncorpora = ["my-corpus"]\n[resample]\n[mix]\n'
+    (tmp_path / "mine.toml").write_text(recipe, encoding="utf-8")
+    done(tmp_path, "run", "mine.toml", "--jobs", 1, "--root", f"my-corpus={folder}", *own)
+    assert rows(tmp_path, "mine").keys() == rows(tmp_path, "mixed").keys()
+    assert "my-corpus" in done(tmp_path, "corpora", *own).out
+    monkeypatch.setattr("pipeline.corpora._loaded", {})
+    assert 'unknown corpus "my-corpus"' in prep(tmp_path, "ingest", "my-corpus", folder).err
+    assert prep(tmp_path, "ingest", "my-corpus", folder, "--corpus", "none.py").code == 1
+    done(tmp_path, "show", "manifests/mixed.parquet")

@@ -49,7 +49,7 @@ def run(path: str, dry_run: bool, as_json: bool, **options: Any) -> None:
 
 @click.command()
 @click.argument("path", metavar="RECIPE", type=click.Path())
-@work_options("out recipe_seed limit json root")
+@work_options("out recipe_seed limit json root corpus")
 def gather(path: str, as_json: bool, **options: Any) -> None:
     """Write the manifest of RECIPE from what the slices of `prep run RECIPE --shard I/N` have done; do no work.
 
@@ -93,7 +93,7 @@ def check(path: str, as_json: bool) -> None:
 
 @click.command()
 @click.argument("path", metavar="RECIPE", type=click.Path())
-@work_options("out jobs recipe_seed limit json root")
+@work_options("out jobs recipe_seed limit json root corpus")
 def plan(path: str, as_json: bool, **options: Any) -> None:
     """Say what `prep run RECIPE` would do: shards done, stale (and why) and new; time and disk. Does no work.
 

@@ -11,12 +11,13 @@ import click
 from pipeline import corpora as known
 from pipeline.archives import Roots
 from pipeline.cli.emit import table
-from pipeline.cli.options import AS_JSON, ROOT, find_roots
+from pipeline.cli.options import AS_JSON, CORPUS, ROOT, find_roots
 
 
 @click.command()
 @AS_JSON
 @ROOT
+@CORPUS
 def corpora(as_json: bool, roots: dict[str, str]) -> None:
     """List the corpora: licence, what may be shared, and where their roots are.
 

@@ -1,4 +1,4 @@
-"""How an answer is printed: as JSON for machines, as sentences and tables for a person. All commands print through it."""
+"""How commands print their answers: as JSON for machines, or as sentences and tables for a person."""
 
 from __future__ import annotations
 

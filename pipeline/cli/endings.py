@@ -1,4 +1,4 @@
-"""How a command of any of the project's programs speaks and ends: UTF-8, and one message for what a person can mend."""
+"""How the commands of the project end: one message for a fault that a person can mend. And they write UTF-8."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ KEPT = " What is done is kept: the same command goes on from here."
 
 
 def speak_utf8() -> None:
-    """Korean names must come out whatever the locale says."""
+    """Lets Korean names be printed whatever the locale says."""
     for stream in (sys.stdout, sys.stderr):
         with suppress(AttributeError, ValueError):
             stream.reconfigure(encoding="utf-8", errors="replace")  # type: ignore[union-attr]
@@ -23,7 +23,10 @@ def speak_utf8() -> None:
 
 @contextmanager
 def endings(program: str, kept: str = "") -> Iterator[None]:
-    """Faults that a person can mend are one message and exit 1. kept: what is said after a file that could not be read or written."""
+    """Turns faults that a person can mend into one message and exit code 1.
+
+    kept: is added to the message where a file could not be read or written.
+    """
     try:
         yield
     except PrepError as error:

@@ -1,4 +1,7 @@
-"""A model's fields as options of a command, each told apart from its default, so that a recipe or preset can stand between."""
+"""The fields of a model as options of a command.
+
+What was typed and what was left to the default stay apart, so that a recipe or preset can stand between them.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def field_options(model: type[BaseModel]) -> Callable[[F], F]:
-    """A command-line option for each field of the model; its help tells the model's default."""
+    """Adds an option to a command for each field of the model; the help says the default of the field."""
 
     def decorate(command: F) -> F:
         for name, info in reversed(model.model_fields.items()):
@@ -31,7 +34,7 @@ def typed(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def flag(name: str, info: FieldInfo) -> str:
-    """What is typed for a field: `--max-s` for `max_s`, unless the field says another."""
+    """The option of a field: `--max-s` for `max_s`, unless the field names another."""
     extra = info.json_schema_extra if isinstance(info.json_schema_extra, dict) else {}
     return str(extra.get("flag", f"--{name.replace('_', '-')}"))
 

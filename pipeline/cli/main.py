@@ -27,7 +27,7 @@ SECTIONS = {  # of the help: name of a command -> (module in pipeline.cli, one l
     "Make it by a recipe": {
         "run": ("builds", "Run every stage of a recipe."),
         "check": ("builds", "Find every fault of a recipe before any work."),
-        "plan": ("builds", "Say what a recipe's run would do, and why; time and disk."),
+        "plan": ("builds", "Say what the run of a recipe would do, and why; time and disk."),
         "gather": ("builds", "Write a recipe's manifest from the slices of a run."),
         "status": ("builds", "Say how far the builds in a folder are."),
         "clean": ("builds", "Remove what no manifest and no unfinished build refers to."),
@@ -37,7 +37,7 @@ SECTIONS = {  # of the help: name of a command -> (module in pipeline.cli, one l
         "measure": ("measure", "Measure voice, pitch, spectrum and noise floor of each clip."),
         "report": ("report", "Write a page to look at: one HTML file of a manifest."),
         "audit": ("audit", "Look for leaks between splits, and for classes that the recording chain tells."),
-        "explain": ("questions", "Tell one clip's life, from its archive to its mixtures, or why it was dropped."),
+        "explain": ("questions", "Explain one clip, from its archive to its mixtures, or why it was dropped."),
         "diff": ("questions", "Say how two manifests or packs differ: rows, columns, options."),
         "paper-counts": ("questions", "Compare AI-Hub's counts with the paper's, and list the classes that fit."),
     },
@@ -58,7 +58,7 @@ SECTIONS = {  # of the help: name of a command -> (module in pipeline.cli, one l
         "doctor": ("doctor", "Look at this machine: packages, encodings, disk, roots, pace."),
     },
 }
-COMMANDS = {name: told for section in SECTIONS.values() for name, told in section.items()}
+COMMANDS = {name: entry for section in SECTIONS.values() for name, entry in section.items()}
 
 
 class Commands(click.Group):
@@ -90,7 +90,7 @@ class Commands(click.Group):
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(__version__, prog_name="prep")
 def prep() -> None:
-    """Prepare corpora for call-for-help detection: from the archives as downloaded to a mixed 16 kHz set and its manifest.
+    """Prepare corpora for call-for-help detection: from the downloaded archives to a mixed 16 kHz set and its manifest.
 
     \b
     Example:
@@ -102,7 +102,7 @@ def prep() -> None:
 
 
 def main() -> None:
-    """Entry point: faults that a person can mend are one message and exit 1, Ctrl-C is 130."""
+    """Entry point. Faults that a person can mend end with one message and exit code 1, Ctrl-C with 130."""
     _read_utf8()
     speak_utf8()
     with endings("prep", KEPT):
@@ -110,13 +110,13 @@ def main() -> None:
 
 
 def _read_utf8() -> None:
-    """Starts again in Python's UTF-8 mode where the locale would read file names as something else: EUC-KR, or ASCII."""
+    """Starts Python again in its UTF-8 mode where the locale reads file names as something else: EUC-KR, or ASCII."""
     if sys.getfilesystemencoding().lower() not in ("utf-8", "utf8"):
         os.execv(sys.executable, [sys.executable, "-P", "-X", "utf8", "-m", "pipeline", *sys.argv[1:]])
 
 
 def _ended() -> int:
-    """The exit code of what was typed."""
+    """Runs the command that was typed, and returns its exit code."""
     try:
         return int(prep(prog_name="prep", standalone_mode=False) or 0)
     except click.exceptions.Exit as ended:

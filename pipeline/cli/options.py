@@ -32,6 +32,11 @@ def _roots(context: click.Context, parameter: click.Parameter, values: tuple[str
     return dict(value.split("=", 1) for value in values)
 
 
+def _load_corpora(context: click.Context, parameter: click.Parameter, paths: tuple[Path, ...]) -> None:
+    for path in paths:
+        corpora.load(path)
+
+
 def _slice(context: click.Context, parameter: click.Parameter, value: str | None) -> tuple[int, int]:
     """`3/8` as (3, 8)."""
     if value is None:
@@ -51,6 +56,17 @@ ROOT = click.option(
     callback=_roots,
     help="where a corpus lies; else PREP_ROOT_NAME says so, else prep.toml",
 )
+CORPUS = click.option(
+    "--corpus",
+    "adapters",
+    multiple=True,
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    callback=_load_corpora,
+    expose_value=False,
+    is_eager=True,  # the other options may name the corpus
+    help="Python file of a corpus of your own (docs/add-a-corpus.md)",
+)
 JOBS = click.option(
     "--jobs", type=click.IntRange(1), default=cores(), show_default=True, help="how many processes do the work"
 )
@@ -66,6 +82,7 @@ _WORK = {  # in the order of the help
     "dry_run": click.option("--dry-run", is_flag=True, help="say what would be done; write nothing"),
     "json": AS_JSON,
     "root": ROOT,
+    "corpus": CORPUS,
     "shard": click.option(
         "--shard",
         metavar="I/N",
@@ -82,8 +99,8 @@ _WORK = {  # in the order of the help
         help="mean number of clips in a file of audio  [default: 1000]",
     ),
 }
-STAGE = "out jobs limit dry_run json root shard scheduler seed shard_clips"
-RECIPE = "out jobs recipe_seed limit dry_run json root shard scheduler"
+STAGE = "out jobs limit dry_run json root corpus shard scheduler seed shard_clips"
+RECIPE = "out jobs recipe_seed limit dry_run json root corpus shard scheduler"
 
 
 def work_options(names: str) -> Callable[[F], F]:

@@ -98,7 +98,7 @@ def ingest(corpus: str, folder: Path | None, form: str | None, dry_run: bool, as
     type=click.Path(path_type=Path),
     help="TOML file of keywords and their spellings  [default: the shipped one]",
 )
-@work_options("out jobs limit dry_run json seed")
+@work_options("out jobs limit dry_run json corpus seed")
 def filter(manifests: tuple[Path, ...], words: Path | None, dry_run: bool, as_json: bool, **options: Any) -> None:
     """Keep the rows that meet the rules; label keywords; carve a dev split. Opens no audio.
 

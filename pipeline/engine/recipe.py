@@ -1,8 +1,8 @@
-"""Recipes: a TOML file to a frozen Recipe; every fault reported at once, examples executed."""
+"""Recipes: TOML files that say all options of a build. Every fault is reported at once, and examples are executed."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,7 +15,7 @@ from pipeline.core import presets, sql
 from pipeline.core.errors import PrepError, RecipeError, did_you_mean
 from pipeline.core.presets import SHIPPED
 from pipeline.core.row import Row
-from pipeline.corpora import lexicon
+from pipeline.corpora import lexicon as lexicons
 from pipeline.corpora.lexicon import LEXICON, Lexicon
 from pipeline.stages import Options, filter, mix, resample
 
@@ -57,12 +57,12 @@ TABLES: dict[str, type[Options]] = {
     "mix": mix.Options,
     "store": Shards,
 }
-SCALARS = {"seed": int, "lexicon": str}
+KEYS = (*TABLES, "seed", "lexicon", "example")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Recipe:
-    """A whole build. A stage whose table is missing is not run; `filter` is always."""
+    """All options of a build. A stage whose table is missing is not run; `filter` always is."""
 
     name: str
     ingest: Ingest
@@ -75,90 +75,64 @@ class Recipe:
     examples: list[Example]
 
     def canonical(self) -> dict[str, Any]:
-        """Every option with its value, defaults spelled out, as manifests carry it."""
-        stages = {
-            "ingest": self.ingest,
-            "filter": self.filter,
-            "resample": self.resample,
-            "mix": self.mix,
-            "store": self.store,
-        }
-        told = {name: options.model_dump(mode="json") for name, options in stages.items() if options is not None}
-        return told | {"lexicon": lexicon.identity(self.lexicon)}
+        """Every option with its value, defaults included, as manifests carry them."""
+        tables = {name: getattr(self, name) for name in TABLES}
+        values = {name: options.model_dump(mode="json") for name, options in tables.items() if options is not None}
+        return values | {"lexicon": lexicons.identity(self.lexicon)}
 
 
 def find(path: str) -> Path:
-    """The recipe file: the path as given, else one of the shipped ones by that name. RecipeError where there is none."""
+    """The recipe file at this path, else the shipped one of this name. RecipeError where there is none."""
     known = [item.stem for item in sorted(SHIPPED.glob("*.toml")) if item.name != LEXICON]
     return presets.find(path, "recipe", known)
 
 
 def read(path: Path) -> Recipe:
-    """The recipe in a TOML file. RecipeError holds every fault found, examples that fail included."""
-    told = presets.read(path)
-    faults: list[str] = []
-    _check_keys(told, faults)
-    seed = _scalar(told, "seed", 0, faults)
-    words = _lexicon(path, _scalar(told, "lexicon", "", faults), faults)
-    tables = {name: _table(name, kind, told.get(name), faults) for name, kind in TABLES.items()}
-    listed = told.get("example", [])
-    examples = [
-        _options(f"example {n}", Example, item, faults)
-        for n, item in enumerate(listed if isinstance(listed, list) else [], 1)
-    ]
-    _check_corpora(tables["ingest"], tables["mix"], faults)
-    if tables["mix"] is not None and tables["resample"] is None and "resample" not in told:
+    """The recipe in a TOML file. RecipeError holds every fault, those of its examples included."""
+    values = presets.read(path)
+    faults = [f'unknown key "{key}"{did_you_mean(key, KEYS)}' for key in values if key not in KEYS]
+    if "ingest" not in values:
+        faults.append('[ingest] is missing: expected, for example, corpora = ["aihub", "cochlscene"]')
+    seed, words = values.get("seed", 0), values.get("lexicon", "")
+    if type(seed) is not int:
+        faults.append(f"seed: found {seed!r}, expected a whole number")
+        seed = 0
+    lexicon = None
+    if not isinstance(words, str):
+        faults.append(f"lexicon: found {words!r}, expected text in quotes")
+    else:
+        try:
+            lexicon = lexicons.read(path.parent / words if words else SHIPPED / LEXICON)
+        except RecipeError as error:
+            faults += error.faults
+    tables = {name: _options(name, kind, values.get(name), faults) for name, kind in TABLES.items()}
+    for name in ("filter", "store"):
+        if name not in values:
+            tables[name] = TABLES[name]()
+    if tables["mix"] is not None and "resample" not in values:
         faults.append("[mix] needs [resample]: an empty table [resample] takes the defaults")
-    condition = _condition(told.get("filter"))
-    columns = _columns(examples)
-    faults += [*condition, *columns]
-    rules = tables["filter"]
-    if isinstance(rules, filter.Options) and words is not None and not condition and not columns:
-        faults += _tried_all(examples, rules, words, seed)
-    if faults or words is None:
+    faults += _corpora_faults(tables["ingest"], tables["mix"])
+    listed = values.get("example", [])
+    if not isinstance(listed, list):
+        faults.append("example: expected tables written [[example]]")
+        listed = []
+    examples = [_options(f"example {number}", Example, item, faults) for number, item in enumerate(listed, 1)]
+    faults += _example_faults(examples, values.get("filter"), tables["filter"], lexicon, seed)
+    if faults or lexicon is None:
         raise RecipeError([f"{path}: {fault}" for fault in faults])
     kept = [example for example in examples if example is not None]
-    return Recipe(path.stem, lexicon=words, seed=seed, examples=kept, **tables)  # type: ignore[arg-type]
+    return Recipe(path.stem, lexicon=lexicon, seed=seed, examples=kept, **tables)  # type: ignore[arg-type]
 
 
-def _check_keys(told: Mapping[str, Any], faults: list[str]) -> None:
-    known = [*TABLES, *SCALARS, "example"]
-    faults += [f'unknown key "{key}"{did_you_mean(key, known)}' for key in told if key not in known]
-    if "ingest" not in told:
-        faults.append('[ingest] is missing: expected, for example, corpora = ["aihub", "cochlscene"]')
-    if not isinstance(told.get("example", []), list):
-        faults.append("example: expected tables written [[example]]")
-
-
-def _scalar(told: Mapping[str, Any], key: str, default: Any, faults: list[str]) -> Any:
-    value = told.get(key, default)
-    if type(value) is SCALARS[key]:
-        return value
-    faults.append(f"{key}: found {value!r}, expected {'a whole number' if SCALARS[key] is int else 'text in quotes'}")
-    return default
-
-
-def _lexicon(path: Path, name: str, faults: list[str]) -> Lexicon | None:
-    place = SHIPPED / LEXICON if not name else path.parent / name
-    try:
-        return lexicon.read(place)
-    except RecipeError as error:
-        faults += error.faults
+def _options(name: str, kind: type[M], values: object, faults: list[str]) -> M | None:
+    """A table of a recipe as options; None where it is not there, or has faults, which are added to the others."""
+    if values is None:
         return None
-
-
-def _table(name: str, kind: type[Options], told: object, faults: list[str]) -> Options | None:
-    if told is None:
-        return None if name in ("ingest", "resample", "mix") else kind()
-    return _options(name, kind, told, faults)
-
-
-def _options(name: str, kind: type[M], told: object, faults: list[str]) -> M | None:
-    if not isinstance(told, dict):
-        faults.append(f"[{name}]: found {told!r}, expected a table")
+    if not isinstance(values, dict):
+        faults.append(f"[{name}]: found {values!r}, expected a table")
         return None
     try:
-        return kind.model_validate(told)
+        return kind.model_validate(values)
     except ValidationError as error:
         faults += [f"[{name}] {fault}" for fault in readable(error, kind)]
         return None
@@ -180,24 +154,24 @@ def readable(error: ValidationError, kind: type[BaseModel]) -> list[str]:
     return list(dict.fromkeys(faults))
 
 
-def _check_corpora(ingest: Options | None, mixing: Options | None, faults: list[str]) -> None:
+def _corpora_faults(ingest: Options | None, mixing: Options | None) -> Iterator[str]:
+    """Corpora that are unknown, named twice, or give noise without being ingested."""
+    ingested = ingest.corpora if isinstance(ingest, Ingest) else None
+    noise = [mix.weight_of(item)[0] for item in mixing.noise or ()] if isinstance(mixing, mix.Options) else []
     known = corpora.names()
-    named = {"ingest] corpora": ingest.corpora if isinstance(ingest, Ingest) else ()}
-    if isinstance(mixing, mix.Options):
-        named["mix] noise"] = tuple(mix.weight_of(item)[0] for item in mixing.noise or ())
-    for where, names in named.items():
-        faults += [
-            f'[{where}: unknown corpus "{name}"{did_you_mean(name, known)}' for name in names if name not in known
-        ]
-        faults += [
-            f'[{where}: "{name}" is named more than once' for name in sorted(set(names)) if names.count(name) > 1
-        ]
-    if isinstance(ingest, Ingest):
-        lacking = [name for name in named.get("mix] noise", ()) if name in known and name not in ingest.corpora]
-        faults += [f'[mix] noise: "{name}" is not among [ingest] corpora' for name in lacking]
+    for where, names in (("[ingest] corpora", ingested or ()), ("[mix] noise", noise)):
+        yield from (
+            f'{where}: unknown corpus "{name}"{did_you_mean(name, known)}' for name in names if name not in known
+        )
+        yield from (
+            f'{where}: "{name}" is named more than once' for name in sorted(set(names)) if names.count(name) > 1
+        )
+    if ingested is not None:
+        absent = [name for name in noise if name in known and name not in ingested]
+        yield from (f'[mix] noise: "{name}" is not among [ingest] corpora' for name in absent)
 
 
-_ORDINARY: dict[str, Any] = {
+_ORDINARY: dict[str, Any] = {  # what a row of an example has where it says nothing
     "id": "example",
     "corpus": "aihub",
     "split": "test",
@@ -220,50 +194,45 @@ _ORDINARY: dict[str, Any] = {
 }
 
 
-def _condition(told: object) -> list[str]:
-    """What is wrong with the SQL condition of [filter], if there is one, whatever else is wrong with that table."""
-    where = told.get("where") if isinstance(told, dict) else None
+def _example_faults(
+    examples: Sequence[Example | None], table: object, rules: Options | None, lexicon: Lexicon | None, seed: int
+) -> list[str]:
+    """Examples that do not hold. The SQL condition of [filter] is checked first, whatever else is wrong with that table."""
+    where = table.get("where") if isinstance(table, dict) else None
     try:
         sql.where(frames.from_rows([], Row), where if isinstance(where, str) else "true")
     except RecipeError as error:
         return [f"[filter] {fault}" for fault in error.faults]
-    return []
-
-
-def _columns(examples: Sequence[Example | None]) -> list[str]:
-    """Columns in examples that no row has."""
-    known = [f.name for f in fields(Row)]
-    return [
-        f'[[example]] {number}: unknown column "{name}"{did_you_mean(name, known)}'
-        for number, example in enumerate(examples, 1)
-        if example is not None
+    columns = [field.name for field in fields(Row)]
+    numbered = [(number, example) for number, example in enumerate(examples, 1) if example is not None]
+    faults = [
+        f'[[example]] {number}: unknown column "{name}"{did_you_mean(name, columns)}'
+        for number, example in numbered
         for name in example.row
-        if name not in known
+        if name not in columns
     ]
-
-
-def _tried_all(examples: Sequence[Example | None], rules: filter.Options, words: Lexicon, seed: int) -> list[str]:
+    if faults or not isinstance(rules, filter.Options) or lexicon is None:
+        return faults
     return [
         f"[[example]] {number}: {fault}"
-        for number, example in enumerate(examples, 1)
-        if example is not None
-        for fault in _tried(example, rules, words, seed)
+        for number, example in numbered
+        for fault in _example_fault(example, rules, lexicon, seed)
     ]
 
 
-def _tried(example: Example, rules: filter.Options, words: Lexicon, seed: int) -> list[str]:
-    """What is wrong with an example: values of another type than its columns, or another verdict than it says."""
+def _example_fault(example: Example, rules: filter.Options, lexicon: Lexicon, seed: int) -> list[str]:
+    """What is wrong with an example: values of another type than its columns, or another result than it says."""
     try:
-        found = filter.plan(frames.from_rows([Row(**(_ORDINARY | example.row))], Row), rules, seed, words)
+        plan = filter.plan(frames.from_rows([Row(**(_ORDINARY | example.row))], Row), rules, seed, lexicon)
     except PrepError as error:
         return str(error).splitlines()
     except (TypeError, ValueError, OverflowError) as error:
         return [f"row {example.row}: {error}"]
-    dropped, keyword = next(frames.each(found.drops["reason"]), None), next(frames.each(found.kept["keyword"]), None)
+    dropped, keyword = next(frames.each(plan.drops["reason"]), None), next(frames.each(plan.kept["keyword"]), None)
     if dropped != example.dropped:
-        said = f'dropped "{example.dropped}"' if example.dropped else "kept"
-        detail = f" ({found.drops['detail'][0]})" if dropped else ""
-        return [f"{example.row} was {f'dropped {dropped!r}' if dropped else 'kept'}{detail}, expected {said}"]
+        wanted = f'dropped "{example.dropped}"' if example.dropped else "kept"
+        detail = f" ({plan.drops['detail'][0]})" if dropped else ""
+        return [f"{example.row} was {f'dropped {dropped!r}' if dropped else 'kept'}{detail}, expected {wanted}"]
     if example.keyword is not None and keyword != example.keyword:
         return [f'{example.row} has keyword "{keyword}", expected "{example.keyword}"']
     return []

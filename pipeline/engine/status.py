@@ -1,4 +1,4 @@
-"""What a build consists of and how far it is: one small JSON file for each, beside the commits. For plan, status, clean."""
+"""What a build consists of and how far it is: a small JSON file of each, beside the commits. For plan, status, clean."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Build:
-    """A manifest that was made or is being made. recipe: the options it was begun with. parts: name of a stage -> Part."""
+    """A manifest that was made or is being made. recipe: its options when it began. parts: name of a stage -> Part."""
 
     name: str
     recipe: Mapping[str, Any] = field(default_factory=dict)

@@ -124,7 +124,8 @@ def ingest_step(corpus: str, setting: Setting, limit: int | None, seed: int, for
     """
     if form is not None and corpus != recordings.NAME:
         raise PrepError(
-            f"--from {form}: only recordings are read from another tool's manifest: prep ingest recordings DIR --from {form}"
+            f"--from {form}: only recordings are read from another tool's manifest: "
+            f"prep ingest recordings DIR --from {form}"
         )
     root = setting.roots[corpus]
     listing = recordings.clips_from(root, form=form) if form is not None else corpora.find(corpus).clips(root)
@@ -189,7 +190,7 @@ def limited(rows: DataFrame, limit: int | None, seed: int) -> DataFrame:
 
 
 def run(step: Step, setting: Setting | None = None, start: Start = silent) -> Step:
-    """Does the work of a step that is not done yet, and sets what came out of it: rows, drops and notes. Returns the step.
+    """The step itself, after its work is done that was not done yet; its rows, drops and notes are set.
 
     setting: not needed for filter, which is done when it is planned. Unfinished where the setting is a slice of a run
     and other slices are not done yet.
