@@ -1,4 +1,4 @@
-"""Corpora from outside the package: loaded from a file or installed, in worker processes too, and on machines without them."""
+"""Corpora from outside the package: from a file or installed, in worker processes too, and on machines without them."""
 
 from __future__ import annotations
 
@@ -83,7 +83,6 @@ def test_a_path_that_is_no_file_is_refused(path: str, tmp_path: Path) -> None:
 
 
 def test_an_installed_package_names_its_corpora_by_entry_points(tmp_path: Path) -> None:
-    """An installed adapter is found without being loaded, and loaded by its name; one that is broken says where it is from."""
     adapter(tmp_path, "installed").rename(tmp_path / "their_adapter.py")
     entry_points = f"[{corpora.ENTRY_POINTS}]\ninstalled = their_adapter\nbroken = not_there\n"
     metadata = b"Metadata-Version: 2.1\nName: their-corpora\nVersion: 1.0\n"

@@ -1,4 +1,4 @@
-"""Recordings from other tools' manifests: there and back again, and manifests that Lhotse, NeMo and Kaldi users have."""
+"""Recordings from other tools' manifests: there and back again, and manifests as users of those tools have them."""
 
 from __future__ import annotations
 

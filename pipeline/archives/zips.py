@@ -348,38 +348,38 @@ def data_at(spans: Spans, offset: int) -> int:
 
 def member_bytes(spans: Spans, place: Place) -> bytes:
     """The member's bytes, size and CRC-32 checked; header and data in one read. CorruptMember where they are wrong."""
-    member = f"a member of {place.container}"
-    at = f"{member} at byte {place.offset:,}"
     block = spans.pread(place.offset, _USUAL_HEADER_BYTES + place.packed)
     if len(block) < _LOCAL.size:
-        raise CorruptMember(
-            "truncated", f"{member} starts at byte {place.offset:,}, but the archive has {spans.size:,}"
-        )
+        raise _corrupt(place, "truncated", f"should be there, but the archive has {spans.size:,} bytes")
     mark, flags, method, name_n, extra_n = _LOCAL.unpack_from(block)
     if mark != _LOCAL_MARK:
-        raise CorruptMember("corrupt", f"{member}: no member starts at byte {place.offset:,}")
+        raise _corrupt(place, "corrupt", f"should be there, but no member starts at byte {place.offset:,}")
     if flags & _ENCRYPTED:
-        raise CorruptMember("encrypted", f"{at} is encrypted; repack the archive without a password")
+        raise _corrupt(place, "encrypted", "is encrypted; repack the archive without a password")
     start = _LOCAL.size + name_n + extra_n
     if start + place.packed > len(block):
         block += spans.pread(place.offset + len(block), start + place.packed - len(block))
     data = block[start : start + place.packed]
     if len(data) < place.packed:
-        raise CorruptMember("truncated", f"{at} runs past the end of the archive")
+        raise _corrupt(place, "truncated", "runs past the end of the archive")
     if method != place.method:
-        raise CorruptMember("corrupt", f"{at}: header and central directory name different methods")
+        raise _corrupt(place, "corrupt", "has different methods in its header and in the central directory")
     if method == DEFLATED:
         if place.size > _LARGEST_EXPANSION * (len(data) + 1):
-            raise CorruptMember("corrupt", f"{at} cannot hold the {place.size:,} bytes it claims")
+            raise _corrupt(place, "corrupt", f"cannot hold the {place.size:,} bytes it claims")
         try:
             data = isal_zlib.decompressobj(-15).decompress(data, place.size + 1)
         except isal_zlib.error as error:  # type: ignore[misc]  # isal's stubs call the class an instance
-            raise CorruptMember("corrupt", f"{at} does not inflate: {error}") from error
+            raise _corrupt(place, "corrupt", f"does not inflate: {error}") from error
     elif method != STORED:
         name = _METHODS.get(method, f"method {method}")
-        raise CorruptMember("unsupported", f"{at} is packed with {name}; repack with deflate or stored")
+        raise _corrupt(place, "unsupported", f"is packed with {name}; repack with deflate or stored")
     if len(data) != place.size:
-        raise CorruptMember("corrupt", f"{at} has not the {place.size:,} bytes it should have")
+        raise _corrupt(place, "corrupt", f"has not the {place.size:,} bytes it should have")
     if isal_zlib.crc32(data) != place.crc:
-        raise CorruptMember("corrupt", f"{at} fails its CRC-32 check")
+        raise _corrupt(place, "corrupt", "fails its CRC-32 check")
     return data
+
+
+def _corrupt(place: Place, reason: str, what: str) -> CorruptMember:
+    return CorruptMember(reason, f"a member of {place.container} at byte {place.offset:,} {what}")

@@ -1,4 +1,4 @@
-"""The corpora, one file each: what a corpus says of its recordings, what its licence allows, and how it is found by name.
+"""The corpora, one file each: what a corpus says of its recordings, and what its licence allows.
 
 An adapter reads listings, labels and tables; it never opens a recording. Write another one by writing another file, in
 this package or outside it (`examples/my_corpus.py`); `tests/test_corpora.py` tests each for being there.
@@ -67,7 +67,7 @@ class Corpus(Protocol):
     DOWNLOAD: str
 
     def clips(self, root: Root) -> Listing:
-        """Every recording of the corpus, and every file that is none. SourceError where the root holds another corpus."""
+        """Every recording of the corpus, and every other file. SourceError where the root holds another corpus."""
 
     def places(self, root: Root) -> dict[str, Place]:
         """Clip.source -> where the recording lies. Without this function it is taken from `clips`.
@@ -129,7 +129,7 @@ def _find(name: str) -> Corpus:
 
 
 def load(path: str | Path) -> Corpus:
-    """The adapter in this file, which `find` and `names` know from now on; a file that was loaded before is not run again.
+    """The adapter in this file, which `find` and `names` know from now on; a file that is loaded is not run again.
 
     PrepError: the file cannot be run, is no adapter, or has the name of another corpus.
     """
@@ -159,7 +159,7 @@ def loaded() -> tuple[str, ...]:
 
 
 def _checked(module: ModuleType, where: str) -> Corpus:
-    """The module as an adapter, with the usual `places` and `flags` where it has none. PrepError names all that is wrong."""
+    """The module as an adapter, with the default `places` and `flags` where it has none. PrepError names all faults."""
     content = vars(module)
     faults = [
         f"{name} (a text)" for name in _TEXTS if not isinstance(content.get(name), str) or not content[name].strip()

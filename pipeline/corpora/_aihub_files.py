@@ -1,4 +1,4 @@
-"""Files of the AI-Hub emergency corpus: what their names say, which are recordings, which labels, which belong together.
+"""Files of the AI-Hub emergency corpus: what their names say, which are recordings or labels, which belong together.
 
 Numbers of classes differ between releases, so they say nothing; a class is known by its Korean name.
 """
@@ -75,13 +75,13 @@ def class_of(text: str) -> str | None:
     ('도움요청', '강제추행(성범죄)', None)
     """
     letters = _NOT_HANGUL.sub("", text)
-    found = {canonical for name, canonical in _CANONICAL.items() if name in letters}
-    return found.pop() if len(found) == 1 else None
+    classes = {canonical for name, canonical in _CANONICAL.items() if name in letters}
+    return classes.pop() if len(classes) == 1 else None
 
 
 @lru_cache(maxsize=65536)
 def class_of_folder(folder: str) -> str | None:
-    """The class that the deepest telling part of a folder's path names."""
+    """The class in the deepest part of a folder's path that names one."""
     return next((name for part in reversed(folder.split("/")) if (name := class_of(part))), None)
 
 

@@ -63,7 +63,7 @@ _TYPE_NAMES = {
 class Node:
     """Running counts of one place in the JSON, and the places below it; visited for each leaf of each label.
 
-    label: what a scalar found here is called among a clip's labels, None where it is none.
+    label: the name of a scalar that stands here among a clip's labels, None where it is none.
     """
 
     __slots__ = ("below", "items", "label", "path", "types", "uncounted", "values")
@@ -158,9 +158,9 @@ class BadLabel(Exception):
 class Label:
     """What one label file says.
 
-    text: the first annotation's transcript that is not blank, NFC, else as written (trailing spaces kept); None where all
-    are missing, null or blank. labels: every other scalar as text, blanks left out; those of a second annotation end in
-    `_2`. annotations: how many there were.
+    text: the first transcript of an annotation that is not blank, in NFC, else as written (trailing spaces too); None
+    where all are missing, null or blank. labels: every other scalar as text, without blank ones; those of a second
+    annotation end in `_2`. annotations: how many there were.
     """
 
     text: str | None

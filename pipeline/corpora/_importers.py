@@ -134,7 +134,7 @@ def _line(record: Record, key: str, paths: Sequence[str], values: Mapping[str, A
 
 
 def _piece(line: Line, piece: Piece) -> Line:
-    """The same line, of a piece of the recording; labels say where it lies, none says a length: the piece has its own."""
+    """The same line, of a piece of the recording. Labels say where it lies; none states the length."""
     begin_s, end_s = piece
     labels = {name: value for name, value in line.labels.items() if name != "stated_s"}
     labels |= {"piece_of": line.paths[0].lstrip("/"), "begin_s": f"{begin_s:g}"}
@@ -350,7 +350,7 @@ def _lhotse_lines(root: Root) -> Iterator[Line]:
 
 
 def _parsed(parse: Callable[..., Line], record: Record, *more: Any) -> Line:
-    """The line that `parse` makes of the record, or one with a fault where the record has another shape than Lhotse's."""
+    """The line that `parse` makes of the record, or a line with a fault where the record is not of Lhotse's form."""
     try:
         return parse(record, *more)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
@@ -374,7 +374,7 @@ def _cut(record: Record) -> Line:
 
 
 def _supervision(record: Record, name: str, of: Record | None) -> Line:
-    """A supervision of the recording of that name; where it is the recording itself, the whole recording without words."""
+    """A supervision, with the record of its recording; where both are one record, the whole recording without words."""
     value, recording = record.value or {}, (of.value if of else None) or {}
     if not recording:
         fault: Fault | None = ("no_recording", f"no recording {name} is in the recordings' manifest")

@@ -67,7 +67,7 @@ class Line:
 
 
 def read(root: Root, corpus: str) -> tuple[str, list[Line]]:
-    """(name of the one table under the root, its lines). SourceError: there is none, or several, or it cannot be read."""
+    """(name of the one table under the root, its lines). SourceError: none, several, or it is unreadable."""
     texts = {entry.name: _text(root, entry, corpus) for entry in _possible(root)}
     tables = {name: heading for name, text in texts.items() if (heading := _heading(text))}
     if not tables and texts:
@@ -129,7 +129,7 @@ def _heading(text: str) -> tuple[str, tuple[str, ...]] | None:
 
 
 def _columns(headings: Sequence[str]) -> tuple[str, ...]:
-    """A role for each heading that is the likeliest for it, the heading itself for the rest, `column_3` for a blank one."""
+    """For each heading its role, if it is the likeliest for one, else itself; `column_3` for a blank heading."""
     plain = [_plain(heading) for heading in headings]
     columns = [heading.strip() or f"column_{n}" for n, heading in enumerate(headings, 1)]
     for role, spellings in COLUMNS.items():
@@ -158,7 +158,7 @@ def _lines(name: str, text: str, delimiter: str, columns: tuple[str, ...], corpu
 
 
 def _line(name: str, number: int, row: list[str], columns: tuple[str, ...]) -> Line:
-    """A short line ends in blank cells; a long one holds an unquoted delimiter, and which cell is which is not known."""
+    """A short line ends in blank cells; in a long one a delimiter is not quoted, so the cells cannot be told apart."""
     given = {column: cell.strip() for column, cell in zip(columns, row, strict=False) if cell.strip()}
     cells = {role: given[role] for role in COLUMNS if role in given}
     labels = {column: text for column, text in given.items() if column not in COLUMNS}
@@ -167,8 +167,8 @@ def _line(name: str, number: int, row: list[str], columns: tuple[str, ...]) -> L
     path = cells.pop("file", "")
     fault = None
     if len(row) > len(columns):
-        detail = f"{len(row)} cells where {len(columns)} were expected: put quotation marks around text with delimiters in it"
-        fault = ("bad_line", detail)
+        remedy = "put quotation marks around text with delimiters in it"
+        fault = ("bad_line", f"{len(row)} cells where {len(columns)} were expected: {remedy}")
     elif not path:
         fault = ("bad_line", "no file is named")
     elif cells.get("split", "test").casefold() not in SPLITS:

@@ -58,9 +58,8 @@ def clips(root: Root) -> Listing:
     """Recordings joined with their labels, which are all read once; the rest as drops."""
     files = files_of(root)
     if not files.labels:
-        raise SourceError(
-            f"{NAME}: found recordings but no label (.json) whose name gives a split and an id under the root; {EXPECTED}"
-        )
+        what = "found recordings but no label (.json) whose name gives a split and an id under the root"
+        raise SourceError(f"{NAME}: {what}; {EXPECTED}")
     tally = Tally()
     labels, drops = _read_labels(root, files, tally)
     kept: list[Clip] = []
@@ -80,7 +79,7 @@ def clips(root: Root) -> Listing:
 
 
 def flags(labels: Mapping[str, str], frames: int, rate_hz: int) -> dict[str, str]:
-    """`area_past_end`: the marked area ends after the recording; `longer_than_area`: the recording is over 0.5 s longer.
+    """`area_past_end`: the marked area ends after the recording; `longer_than_area`: the recording is 0.5 s longer.
 
     Each is "yes" or absent; both are absent where `area_start_s` or `area_end_s` is no number.
     """
@@ -101,7 +100,7 @@ def _number(text: str) -> float | None:
 
 
 def _read_labels(root: Root, files: Files, tally: Tally) -> tuple[dict[str, Label], list[Drop]]:
-    """The label of each key that also has a recording, read in the order in which they lie on disk; drops of bad ones."""
+    """The label of each key that has a recording, read in the order in which labels lie on disk; bad ones as drops."""
     labels: dict[str, Label] = {}
     drops: list[Drop] = []
     wanted = [several[0] for key, several in files.labels.items() if key in files.audio]
@@ -152,7 +151,8 @@ def _orphans(files: Files) -> list[Drop]:
 def _repeats(files: Files) -> list[Drop]:
     """A Drop for each further recording and each further label of one key, numbered through."""
     drops: list[Drop] = []
-    for key in files.audio.keys() | files.labels.keys():
+    several = {key for of_key in (files.audio, files.labels) for key, some in of_key.items() if len(some) > 1}
+    for key in several:
         audio = [file.entry for file in files.audio.get(key, [])]
         labels = [file.entry for file in files.labels.get(key, [])]
         drops += duplicates(f"{NAME}/{key}", audio)

@@ -1,7 +1,7 @@
 """CochlScene: thirteen everyday scenes, ten seconds each, recorded by 831 people.
 
-`CochlScene/Train/Park/Park_user0807_14976869_001.wav`: scene, user, submission, segment. Segments of one submission are all
-but the same recording, so the group is the user.
+`CochlScene/Train/Park/Park_user0807_14976869_001.wav`: scene, user, submission, segment. Segments of one submission are
+nearly the same recording, so the group is the user.
 """
 
 from __future__ import annotations
@@ -24,7 +24,10 @@ TITLE = "CochlScene, acoustic scenes"
 HOMEPAGE = "https://zenodo.org/records/7080122"
 LICENCE = "CC BY-SA 3.0"
 LICENCE_URL = "https://creativecommons.org/licenses/by-sa/3.0/"
-ATTRIBUTION = "CochlScene: Acquisition of acoustic scene data using crowdsourcing (Il-Young Jeong and Jeongsoo Park, 2022), CC BY-SA 3.0."
+ATTRIBUTION = (
+    "CochlScene: Acquisition of acoustic scene data using crowdsourcing (Il-Young Jeong and Jeongsoo Park, 2022), "
+    "CC BY-SA 3.0."
+)
 SHARE_AUDIO = True
 SHARE_TRANSCRIPTS = True
 SHARE_LABELS = True

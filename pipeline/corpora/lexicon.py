@@ -55,34 +55,32 @@ def shipped() -> Lexicon:
 
 
 def identity(lexicon: Lexicon) -> str:
-    """32 hex digits that tell one lexicon from another."""
+    """32 hex digits: the hash of the lexicon's spellings and keywords."""
     text = "\n".join(f"{spelling}\t{keyword}" for spelling, keyword in sorted(lexicon.spellings.items()))
     return blake2b(f"{lexicon.other}\n{text}".encode(), digest_size=16).hexdigest()
 
 
 def read(path: Path) -> Lexicon:
-    """The lexicon in a TOML file: `other = "others"` and a table [keywords] of spellings. RecipeError names every fault."""
+    """The lexicon in a TOML file: `other = "others"` and a table [keywords] of spellings. RecipeError: all faults."""
     try:
-        values = presets.read(path)
+        content = presets.read(path)
     except FileNotFoundError:
         raise RecipeError([f"{path}: no such lexicon"]) from None
-    keywords, other = values.get("keywords"), values.get("other")
+    keywords, other = content.get("keywords"), content.get("other")
     if not isinstance(keywords, dict) or not keywords or not isinstance(other, str):
         raise RecipeError(
             [f'{path}: expected `other = "others"` and a table [keywords] such as `saveme = ["살려주세요"]`']
         )
     spellings: dict[str, str] = {}
-    faults = [fault for keyword, listed in keywords.items() for fault in _add(spellings, keyword, listed)]
-    if faults:
-        raise RecipeError([f"{path}: {fault}" for fault in faults])
-    return Lexicon(spellings, other)
-
-
-def _add(spellings: dict[str, str], keyword: str, listed: object) -> list[str]:
-    if not isinstance(listed, list) or not all(isinstance(item, str) and normalised(item) for item in listed):
-        return [f"[keywords] {keyword}: expected a list of spellings, found {listed!r}"]
     faults = []
-    for item in listed:
-        if spellings.setdefault(normalised(item), keyword) != keyword:
-            faults.append(f'[keywords] "{item}" stands under both {spellings[normalised(item)]} and {keyword}')
-    return faults
+    for keyword, listed in keywords.items():
+        if not isinstance(listed, list) or not all(isinstance(item, str) and normalised(item) for item in listed):
+            faults.append(f"{path}: [keywords] {keyword}: expected a list of spellings, found {listed!r}")
+            continue
+        for item in listed:
+            before = spellings.setdefault(normalised(item), keyword)
+            if before != keyword:
+                faults.append(f'{path}: [keywords] "{item}" stands under both {before} and {keyword}')
+    if faults:
+        raise RecipeError(faults)
+    return Lexicon(spellings, other)

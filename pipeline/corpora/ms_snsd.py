@@ -21,7 +21,10 @@ if TYPE_CHECKING:
 NAME = "ms-snsd"
 TITLE = "MS-SNSD, Microsoft scalable noisy speech dataset"
 HOMEPAGE = "https://github.com/microsoft/MS-SNSD"
-LICENCE = "noise: CC0 1.0 (Freesound), CC BY-SA 3.0 (DEMAND); clean speech: ODbL 1.0 (PTDB-TUG), terms of Edinburgh's 56 speakers"
+LICENCE = (
+    "noise: CC0 1.0 (Freesound), CC BY-SA 3.0 (DEMAND); "
+    "clean speech: ODbL 1.0 (PTDB-TUG), terms of Edinburgh's 56 speakers"
+)
 LICENCE_URL = "https://github.com/microsoft/MS-SNSD#dataset-licenses"
 ATTRIBUTION = (
     "A scalable noisy speech dataset and online subjective test framework (Reddy et al., Interspeech 2019); "
@@ -53,7 +56,7 @@ class _File(NamedTuple):
 
 
 def clips(root: Root) -> Listing:
-    """Recordings, and what their names say of them. Mixtures made from them lie in other folders and are passed over."""
+    """Recordings, and what their names say of them. Mixtures of them lie in other folders and are passed over."""
     read: list[_File] = []
     ignored: list[str] = []
     for entry in root.entries():

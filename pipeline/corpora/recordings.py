@@ -4,8 +4,9 @@
     wav/rec 000.wav,살려주세요,saveme,spk0,test,office
     wav/rec 001.wav,,noise,,test,restroom
 
-Only the column for the file is needed. A recording is noise where its `kind` or its label says so, or where nothing (neither
-transcript nor label) says that somebody speaks; else speech. Without a split it is test: nothing is trained on by oversight.
+Only the column for the file is needed. A recording is noise where its `kind` or its label says so, or where nothing
+(neither transcript nor label) says that somebody speaks; else it is speech. Without a split it is test, so that nothing
+is trained on by oversight.
 
 Where there is no such table, a manifest of Lhotse, NeMo or Kaldi serves as one (_importers.py). Its lines may also mean
 pieces of longer recordings: pieces of one recording, where no speaker is known, are a group.
@@ -58,13 +59,13 @@ def places(root: Root) -> dict[str, Place]:
     of_root = forms(root)
     if not of_root:
         return {clip.source: clip.place for clip in _of_table(root, []).clips}
-    found: dict[str, Place] = {}
-    for form in of_root:
+    places: dict[str, Place] = {}
+    for form in reversed(of_root):  # where two name the same recording, the first counts, and the table before all
         with suppress(SourceError):
-            found |= {clip.source: clip.place for clip in clips_from(root, form).clips}
+            places |= {clip.source: clip.place for clip in clips_from(root, form).clips}
     with suppress(SourceError):
-        found |= {clip.source: clip.place for clip in _of_table(root, []).clips}
-    return found
+        places |= {clip.source: clip.place for clip in _of_table(root, []).clips}
+    return places
 
 
 def clips(root: Root) -> Listing:
@@ -73,9 +74,8 @@ def clips(root: Root) -> Listing:
     if not of_root or _table.is_there(root):
         return _of_table(root, [f"a manifest of {form} is there too: --from {form} reads that" for form in of_root])
     if len(of_root) > 1:
-        raise SourceError(
-            f"{NAME}: manifests of {' and of '.join(of_root)} are under the root; expected one: type --from {of_root[0]}"
-        )
+        what = f"manifests of {' and of '.join(of_root)} are under the root"
+        raise SourceError(f"{NAME}: {what}; expected one: type --from {of_root[0]}")
     return clips_from(root, of_root[0])
 
 
@@ -112,12 +112,13 @@ def _listing(root: Root, manifests: Sequence[str], lines: Sequence[Line], notes:
     """
     recordings = [entry for entry in root.entries() if is_audio(entry.name)]
     kept, drops, used = _matched(lines, recordings)
-    names, found = sample(manifests), sample(entry.name for entry in recordings)
+    names = sample(manifests)
     if not used:
         wanted = sample(path for line in lines for path in line.paths)
+        there = sample(entry.name for entry in recordings) or "no recordings"
         raise SourceError(
-            f"{NAME}: none of {len(lines):,} files that {names} names lies under the root: it names {wanted or 'nothing'}; "
-            f"found {found or 'no recordings'}; expected paths from its folder, or the same folders under the root"
+            f"{NAME}: none of {len(lines):,} files that {names} names lies under the root: it names "
+            f"{wanted or 'nothing'}; found {there}; expected paths from its folder, or the same folders under the root"
         )
     folder = manifests[0].rpartition("/")[0] if len(manifests) == 1 else ""
     for name in sorted({entry.name for entry in recordings} - used):
@@ -165,7 +166,7 @@ def _matched(lines: Iterable[Line], recordings: Iterable[Entry]) -> tuple[list[C
 
 
 def _fault(line: Line, names: Sequence[str], before: str | None) -> tuple[str, str] | None:
-    """Reason and detail of the Drop that a line ends in, if it does; before: the line that named the recording before."""
+    """Reason and detail of the Drop that a line ends in, if it does; before: an earlier line with this recording."""
     if not names:
         return "no_audio", f"no recording is called {line.paths[0]}, from its folder or under the root"
     if len(names) > 1:
@@ -201,8 +202,8 @@ def _bare(name: str) -> str:
     return _SUFFIX.sub("", name).casefold()
 
 
-# How a line may spell a name (of the path, of the file), the strictest first: exactly, in other case, without its suffix,
-# with another suffix.
+# How a line may spell a name, the strictest way first: exactly, in other case, without its suffix, with another suffix.
+# Each is a pair: what is compared of the path in the line, and of the file's name.
 _SPELLINGS: tuple[tuple[Callable[[str], str], Callable[[str], str]], ...] = (
     (str, str),
     (str.casefold, str.casefold),
@@ -212,7 +213,7 @@ _SPELLINGS: tuple[tuple[Callable[[str], str], Callable[[str], str]], ...] = (
 
 
 class _Names:
-    """Recordings by name. A path from another machine is matched by its end, the longest that is a name under the root."""
+    """Recordings by name. Of a path from another machine the end counts, the longest that is a name under the root."""
 
     def __init__(self, recordings: Iterable[Entry]) -> None:
         self.entries: dict[str, list[Entry]] = defaultdict(list)
@@ -221,7 +222,7 @@ class _Names:
         self._spelled: list[dict[str, list[str]]] = [{name: [name] for name in self.entries}]
 
     def meant(self, folder: str, path: str) -> list[str]:
-        """Names that a path of a manifest in this folder may mean, sorted: those of the strictest spelling that gives any."""
+        """Names that a path may mean, sorted: those of the strictest spelling that fits any. folder: of the line."""
         path = nfc(path.replace("\\", "/"))
         for number, (of_path, of_name) in enumerate(_SPELLINGS):
             if number == len(self._spelled):
@@ -230,8 +231,8 @@ class _Names:
                     names[of_name(name)].append(name)
                 self._spelled.append(names)
             for candidate in _candidates(folder, path):
-                if found := self._spelled[number].get(of_path(candidate)):
-                    return found
+                if spelled := self._spelled[number].get(of_path(candidate)):
+                    return spelled
         return []
 
 

@@ -64,11 +64,11 @@ def terms(rows: pd.DataFrame) -> list[Terms]:
 
 
 def terms_of(name: str, rows: int = 0) -> Terms:
-    """The terms of a corpus. One that has no adapter on this machine has an unknown licence: nothing may be passed on."""
+    """The terms of a corpus. Without an adapter on this machine its licence is unknown: nothing may be passed on."""
     try:
         c = corpora.find(name)
     except corpora.UnknownCorpus:
-        why = "this machine has no adapter of it, so nothing of it may be passed on; its adapter is loaded by --corpus FILE"
+        why = "this machine has no adapter of it, so nothing of it may be passed on; --corpus FILE loads an adapter"
         no = UNKNOWN
         return Terms(
             name, f"{name} {no}", no, no, no, no, why, no, audio=False, transcripts=False, labels=False, rows=rows
