@@ -33,7 +33,7 @@ LINK = re.compile(r"\[[^\]]*\]\(([^)#\s]+)(?:#[^)]*)?\)")
 
 def _train(name: str) -> click.Command:
     pytest.importorskip("torch")
-    command: click.Command = getattr(import_module("train.cli"), name)
+    command: click.Command = getattr(import_module("train.cli"), f"{name}_command")
     return command
 
 
