@@ -25,9 +25,10 @@ from conftest import ROOTS, Built
 from fontTools.ttLib import TTFont
 
 from pipeline.audio.shards import Reader
-from pipeline.core import manifest
+from pipeline.core import manifest, measures
 from pipeline.core.frame import from_rows
 from pipeline.core.manifest import Provenance
+from pipeline.core.measures import Measures
 from pipeline.core.row import Drop, Row
 from pipeline.inspect.report import charts
 
@@ -483,3 +484,20 @@ def test_a_note_of_the_baseline_names_files_and_no_letters(built: Built, tmp_pat
     notes = re.findall(r'<p class="note">([^<]*of the rows removed[^<]*)</p>', page)
     assert notes
     assert all("mixed.parquet" in note and not re.search(r"\b[AB]\b", note) for note in notes)
+
+
+def test_what_prep_measure_measured_is_on_the_page_source_by_source(built: Built, tmp_path: Path) -> None:
+    shutil.copytree(built.folder / "manifests", tmp_path / "manifests", ignore=shutil.ignore_patterns(".work", "audio"))
+    path = tmp_path / "manifests/resampled.parquet"
+    rows = list(manifest.read(path).rows())
+    pitches = {row.id: 100.0 + n for n, row in enumerate(rows) if row.kind == "speech"}
+    table = from_rows([Measures(row.id, str(row.pcm_hash), pitch_hz=pitches.get(row.id)) for row in rows], Measures)
+    before = done(tmp_path, "report", path, "--json").json()
+    measures.write(path, table, {})
+    after = done(tmp_path, "report", path, "--json").json()
+    assert "pitch" not in before["measured"][0]["quantiles"]
+    quantiles = {part["source"]: part["quantiles"]["pitch"] for part in after["measured"]}
+    own = [pitches[row.id] for row in rows if (row.corpus, row.kind) == ("aihub", "speech")]
+    assert quantiles["aihub · speech"] == pytest.approx(np.quantile(own, [0.05, 0.5, 0.95]))
+    assert quantiles["cochlscene · noise"] is None
+    assert "Pitch, Hz" in (tmp_path / "manifests/resampled.html").read_text(encoding="utf-8")

@@ -1,7 +1,8 @@
-"""What is wrong with a set that a model is judged on: leaks between splits, and labels that more than the sound gives away.
+"""Audits a set on which a model is judged: leaks between splits, and labels that can be guessed without the words.
 
-Here are the options of an audit and the answers of its checks; `checks.audit` runs the checks. A check opens no audio (`columns`)
-or listens to the audio beside the manifest (`near`, `chain`, by what `listening` measures). Nothing here changes a set.
+Here are the options of an audit and the answers of its checks; `checks.audit` runs the checks. Some checks read columns
+alone (`columns`), others open the audio beside the manifest (`near`, `chain`, with what `listening` measures).
+Nothing here changes a set.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ FAIL_ON = ("group", "source", "noise", "pcm")
 class Finding:
     """A check that found something. fails: whether the audit fails because of it. rows: how many rows it concerns.
 
-    detail: three lines: what was found; what it means; what to do. examples: a few cases by name. figures: the same as numbers.
+    detail: three lines: what was found; what it means; what to do. examples: a few cases by name. figures: the numbers.
     """
 
     check: str
@@ -75,8 +76,9 @@ def no_progress(what: str, steps: int) -> Callable[[int], object]:
 class Options:
     """checks: which checks to run. fail_on: the checks that fail the audit when they find something.
 
-    sample: the most recordings that a check opens, 0 for all, None for each check's own number. workers: who listens.
-    progress: called with the name of a part and the number of its steps; what it returns is called with each number of steps done.
+    sample: the most recordings that a check opens, 0 for all, None for each check's own number. workers: to open them.
+    progress: is called with the name of a part and the number of its steps, and returns a function that is called with
+    the number of steps done since the last call.
     """
 
     fail_on: Collection[str] = FAIL_ON

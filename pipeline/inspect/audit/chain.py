@@ -1,7 +1,9 @@
 """Source confound: whether speech and noise, or the keywords, can be told apart from the recording chain alone.
 
-A detector trained on speech of one corpus and noise of another may learn the microphone instead of the cry. A probe says how well it
-could: a classifier that is given only what a chain leaves in a clip (`listening.traces`), in folds that keep groups together.
+A detector that is trained on speech of one corpus and noise of another may learn the microphone instead of the cry. A
+probe shows how well it could: a classifier that sees only what a chain leaves in a clip (`listening.traces`), trained
+and tested on different groups. It is a ridge classifier of scikit-learn's kind, in NumPy: the same accuracy on the same
+folds (tested), without an import of 2 s and without an extra to install.
 """
 
 from __future__ import annotations
@@ -41,7 +43,8 @@ _MEANING = {name: what for name, (what, _) in TRACES.items()}
 _MEANING["clipping"] = "share of the recording's samples at full scale"
 _REMEDIES = {
     "length": "Cut or pad both classes to one length before training.",
-    "floor": "Vary the level of the noise rows in training, and mix at more than one SNR: only noise under speech is lowered.",
+    "floor": "Vary the level of the noise rows in training, and mix at more than one SNR: only noise under speech is"
+    " lowered.",
     "band": "Vary low and high cut in training (band-limit augmentation), or bring all to the narrowest band.",
     "dc": "Remove DC from every clip before training.",
     "steps": "Requantise all clips alike, or leave out the coarse ones (prep filter --where with source_format).",
@@ -52,7 +55,7 @@ _REMEDIES = {
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """Balanced accuracy (mean of the classes' recalls), the bounds of its 95 % interval (bootstrap over groups), and chance."""
+    """Balanced accuracy (mean of the classes' recalls), its 95 % interval (bootstrap over groups), and chance."""
 
     accuracy: float
     low: float
@@ -69,8 +72,8 @@ class Score:
 class Probes:
     """How well the classes of a label are told apart.
 
-    whole: by all groups of traces but those that belong to the label itself. by_kind: by each group alone, best first. without_best: by
-    all but the best group. header: by what the header of the source file says, which no model hears.
+    whole: by all groups of traces but those that belong to the label itself. by_kind: by each group alone, best first.
+    without_best: by all but the best group. header: by the header of the source file, which no model hears.
     """
 
     whole: Score
@@ -80,7 +83,10 @@ class Probes:
 
 
 def check(frame: DataFrame, folder: Path, options: Options) -> list[Outcome]:
-    """For each label whether the chain alone tells its classes apart. folder: of the manifest."""
+    """For each label, whether the chain alone tells its classes apart. folder: of the manifest.
+
+    ManifestError where a shard is missing or damaged.
+    """
     frame = frames.pick(frame, frames.present(frame, "shard") | frames.present(frame, "noise_shard"))
     if not len(frame):
         why = "what the chain left in it can be heard after prep resample"
@@ -105,9 +111,12 @@ def check(frame: DataFrame, folder: Path, options: Options) -> list[Outcome]:
 
 
 def sampled(frame: DataFrame, label: str, most: int) -> DataFrame | None:
-    """A keyed sample of the rows with this label, as many of each class (0: all); None where fewer than two classes have enough."""
+    """A keyed sample of at most so many rows with this label (0: all), as many of each class.
+
+    None where fewer than two classes have enough rows and groups.
+    """
     frame = frames.pick(frame, frames.present(frame, label))
-    order = keys.order(0, "audit chain", frames.values(frame["id"]))
+    order = keys.order(0, "audit chain", frames.each(frame["id"]))
     classes, names = frames.codes(frame[label])
     large = [code for code in range(len(names)) if np.count_nonzero(classes == code) >= LEAST_ROWS]
     share = max(LEAST_ROWS, most // max(1, len(large))) if most else len(frame)
@@ -158,7 +167,10 @@ def probe(frame: DataFrame, label: str, features: NDArray[np.float64]) -> Probes
 
 
 def binned(features: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Each feature [rows, features] as BINS columns of 0 and 1, cut at its quantiles; features of one value give no column."""
+    """Each feature [rows, features] as BINS columns of 0 and 1, cut at its quantiles.
+
+    A feature of one value gives no column. Equal values stay together: a trace that is 0 in most clips still counts.
+    """
     columns = []
     for values in features.T:
         edges = np.unique(np.quantile(values, np.linspace(0, 1, BINS + 1)[1:-1]))

@@ -36,8 +36,8 @@ MANY_SNRS = 12  # with more distinct SNRs than this they are counted by 5 dB
 class Leak:
     """What must not be in two splits.
 
-    names: the names that such a thing goes by, each as SQL expressions whose values (null: none) are compared with each other.
-    one, many: what it is called. meaning: what a leak of it does. remedy: what to do.
+    names: the names that such a thing goes by, each as SQL expressions whose values are compared with each other; null
+    is no value. one, many: what it is called. meaning: what a leak of it does. remedy: what to do.
     """
 
     names: tuple[tuple[str, ...], ...]
@@ -65,7 +65,7 @@ LEAKS = {
         "source clip",
         "source clips",
         _LEARNED,
-        "Mix from one manifest whose splits are apart (prep filter), rather than join manifests that were split differently.",
+        "Mix from one manifest whose splits are apart (prep filter); join no manifests that were split differently.",
     ),
     "noise": Leak(
         (("noise_source", _OF_NOISE), ("coalesce(noise_id, CASE WHEN kind = 'noise' THEN id END)",)),
@@ -87,7 +87,7 @@ LEAKS = {
 def leaks(frame: DataFrame, check: str) -> Outcome:
     """Whether something of this kind (a key of LEAKS) is in two splits, and where.
 
-    A thing has two names or two hashes and may leak by one of them alone: those by which most leak are counted and listed.
+    A thing has two names or two hashes and may leak by one of them alone; the one by which most leak is counted.
     """
     leak = LEAKS[check]
     sql = {f"name{n}_{m}": sql for n, expressions in enumerate(leak.names) for m, sql in enumerate(expressions)}
@@ -116,12 +116,12 @@ def leaks(frame: DataFrame, check: str) -> Outcome:
     for value, split, times, first in sorted(listed, key=lambda use: rank(use[1])):
         examples[value].append(f"{split} {counted(times, 'row')} ({first})")
     what = f"{counted(number, leak.one, leak.many)} {'is' if number == 1 else 'are'} in more than one split"
-    what_is_wrong = f"{what} ({', '.join(sorted(splits, key=rank))}), in {counted(concerned, 'row')}."
+    summary = f"{what} ({', '.join(sorted(splits, key=rank))}), in {counted(concerned, 'row')}."
     return Finding(
         check,
         False,
         concerned,
-        f"{what_is_wrong}\n{leak.meaning}\n{leak.remedy}",
+        f"{summary}\n{leak.meaning}\n{leak.remedy}",
         tuple(f"{value}: {', '.join(uses)}" for value, uses in examples.items()),
         {"leaking": number},
     )
@@ -153,7 +153,8 @@ def transcripts(frame: DataFrame) -> Outcome:
         examples.append(f"{first[n]}: " + ", ".join(f"{names[c]} {counts[n, c]:,}" for c in order if counts[n, c]))
     where = ", ".join(f"{100 * share:.0f} % of the rows of {name}" for name, share in shares.items())
     detail = (
-        f"{number:,} of {counted(len(place), 'transcript')} (without spacing and punctuation) are in more than one split: {where}.\n"
+        f"{number:,} of {counted(len(place), 'transcript')} (without spacing and punctuation) are in more than one"
+        f" split: {where}.\n"
         "Calls for help repeat by nature; it means that the test is of known sentences in other voices.\n"
         "For unknown sentences, report the scores of the other rows apart."
     )
@@ -205,9 +206,9 @@ def crosstabs(frame: DataFrame) -> list[Crosstab]:
 
 
 def cramers_v(counts: NDArray[np.int64]) -> float:
-    """Cramer's V with Bergsma's correction for chance (2013): 0 where label and value are independent, 1 where one tells the other.
+    """Cramer's V with Bergsma's correction for chance (2013), 0 to 1.
 
-    counts: [labels, values], no empty row or column.
+    0: label and value are independent; 1: one tells the other. counts: [labels, values], no empty row or column.
 
     >>> cramers_v(np.array([[50, 0], [0, 50]])), cramers_v(np.array([[25, 25], [25, 25]]))
     (1.0, 0.0)
@@ -260,14 +261,15 @@ def balance(frame: DataFrame) -> Outcome:
     detail = (
         f"Labels are not spread alike over scenes and SNRs. {what}{far}\n"
         "A model may learn the scene or the SNR for the label, and scores by scene or SNR compare different words.\n"
-        "More --copies in prep mix even out chance; a scene that only one label has needs noise of it in prep mix --noise, or none of it."
+        "More --copies in prep mix even out chance; a scene that only one label has needs noise of it in prep mix"
+        " --noise, or none of it."
     )
     concerned = sum(int(table.counts.sum()) for table, _ in uneven)
     return Finding("balance", False, concerned, detail, tuple(text for _, text in cells[:CELLS]), figures)
 
 
 def _odd_cells(table: Crosstab) -> list[tuple[float, str]]:
-    """(how many rows are too few or too many, sentence): values that only one label has, and cells far from their expected count."""
+    """(rows too few or too many, sentence) of cells far from their expected count, and of values of one label."""
     cells, expected = [], _expected(table.counts)
     alone = (table.counts > 0).sum(axis=0) == 1
     for i, label in enumerate(table.labels):
@@ -280,6 +282,7 @@ def _odd_cells(table: Crosstab) -> list[tuple[float, str]]:
         count, even = int(table.counts[i, j]), float(expected[i, j])
         is_certain = abs(count - even) / np.sqrt(even) > CERTAIN
         if is_certain and (count * TIMES <= even or count >= even * TIMES):
-            what = f"{table.split}: {table.labels[i]} with {table.by} {table.values[j]}: {count:,} where {even:,.0f} would be even"
+            what = f"{table.split}: {table.labels[i]} with {table.by} {table.values[j]}: {count:,}"
+            what += f" where {even:,.0f} would be even"
             cells.append((abs(count - even), what))
     return cells

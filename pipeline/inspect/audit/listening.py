@@ -1,8 +1,8 @@
 """What an audit measures of sound: fingerprints, how alike two sounds are, traces of the recording chain.
 
-The functions that run in workers are here, so nothing here handles frames. Fingerprints are after Haitsma and Kalker (ISMIR 2002),
-for clips of seconds: the sign of how the energy difference of neighbouring bands changes in time, 32 bits every 16 ms. A gain cancels,
-an offset shifts them, another rate or sample format leaves most of them as they were.
+The functions that run in workers are here, so nothing here handles frames. Fingerprints are after Haitsma and Kalker
+(ISMIR 2002), for clips of seconds: the sign of how the energy difference of neighbouring bands changes in time, 32 bits
+every 16 ms. A gain cancels, an offset shifts them, another rate or sample format leaves most of them as they were.
 """
 
 from __future__ import annotations
@@ -49,10 +49,11 @@ EDGE_DB = 30.0  # a band ends where it is so far below the strongest half kHz
 
 
 def sounds(rows: Iterable[Row], folder: Path) -> Iterator[tuple[Row, Samples]]:
-    """Each row and the samples of its recording alone, float32 [frames] of full scale 2**15, read beside the manifest in `folder`.
+    """Each row and the samples of its recording alone, float32 [frames], full scale 2**15.
 
-    A mixture gives its speech: that of a virtual one is stored, out of another the noise is taken where `noise_shard` says that it
-    is stored (true to one part in 2**16). ManifestError where a shard is missing or damaged.
+    A mixture gives its speech: that of a virtual one is stored; out of another the noise is taken, where `noise_shard`
+    says that it is stored (exact to one part in 2**16). folder: of the manifest. ManifestError where a shard is missing
+    or damaged.
     """
     reader = Reader(folder)
     place, noise = ("", 0), np.zeros(0, np.int16)  # rows with the same noise follow each other
@@ -69,17 +70,17 @@ def sounds(rows: Iterable[Row], folder: Path) -> Iterator[tuple[Row, Samples]]:
 
 
 def fingerprints(rows: Sequence[Row], folder: Path, sieve: int) -> list[tuple[NDArray[np.uint32], NDArray[np.int32]]]:
-    """`fingerprint` of each recording; of the prints only those that `sieve` divides: the same ones in every recording."""
-    picked = []
+    """The `fingerprint` of each recording, of its prints those that `sieve` divides: the same in all recordings."""
+    prints = []
     for row, samples in sounds(rows, folder):
         words, frames = fingerprint(lowered(samples, row.rate_hz or 0))
         kept = words % sieve == 0
-        picked.append((words[kept], frames[kept]))
-    return picked
+        prints.append((words[kept], frames[kept]))
+    return prints
 
 
 def overlaps(pairs: Sequence[tuple[Row, Row, int]], folder: Path) -> list[Overlap]:
-    """`overlap` of each pair of recordings; the third value is the lag in samples at 4 kHz."""
+    """The `overlap` of each pair of recordings; the third value is the lag in samples at 4 kHz."""
     rows = {row.id: row for one, other, _ in pairs for row in (one, other)}
     order = sorted(rows.values(), key=lambda row: (row.noise_shard or "", row.noise_offset or 0))
     low = {row.id: lowered(samples, row.rate_hz or 0) for row, samples in sounds(order, folder)}
@@ -87,7 +88,7 @@ def overlaps(pairs: Sequence[tuple[Row, Row, int]], folder: Path) -> list[Overla
 
 
 def traces_of(rows: Sequence[Row], folder: Path) -> list[NDArray[np.float64]]:
-    """`traces` of each clip as it is stored."""
+    """The `traces` of each clip as it is stored."""
     reader = Reader(folder)
     return [traces(reader.pcm(row), row.rate_hz or 0) for row in rows]
 
@@ -125,8 +126,8 @@ def _window_and_bands() -> tuple[Samples, Samples]:
 class Overlap:
     """How alike two sounds are where they overlap.
 
-    agreement: normalised cross-correlation, -1 to 1; 0 where nothing can be said. seconds: of the overlap. offset_s: how much later
-    the second begins in the first. gain_db: level of the second minus that of the first.
+    agreement: normalised cross-correlation, -1 to 1; 0 where nothing can be said. seconds: length of the overlap.
+    offset_s: how much later the second begins in the first. gain_db: level of the second minus that of the first.
     """
 
     agreement: float
@@ -153,9 +154,9 @@ def overlap(one: Samples, other: Samples, lag: int) -> Overlap:
 
 
 def _peak(a: Samples, b: Samples) -> tuple[float, float, float]:
-    """(by how many samples a is later than b, at most two hops; the cross-correlation there; the next highest, 2 ms or more away).
+    """(by how many samples a is later than b, at most two hops; the cross-correlation there; the next highest).
 
-    To a quarter of a sample.
+    The lag is exact to a quarter of a sample; the next highest is at least 2 ms away.
     """
     size = 1 << (2 * len(a) - 1).bit_length()
     cross = np.fft.rfft(a, size) * np.conj(np.fft.rfft(b, size))
@@ -172,13 +173,13 @@ def _peak(a: Samples, b: Samples) -> tuple[float, float, float]:
 def traces(pcm: NDArray[np.int16], rate_hz: int) -> NDArray[np.float64]:
     """What a recording chain leaves in a clip, whatever sounds before the microphone: float64 [TRACE_NAMES].
 
-    None of it is a feature of speech: the floor and the band are read in the clip's quietest moments, where nobody speaks.
+    None of it is a feature of speech: floor and band are read in the clip's quietest moments, where nobody speaks.
     """
     samples = pcm.astype(np.float32)
     blocks = pcm[: len(pcm) // (rate_hz // 100) * (rate_hz // 100)].reshape(-1, rate_hz // 100)
     zero_share = float((~blocks.any(axis=1)).mean()) if len(blocks) else 0.0  # any soft sound has single zeros
 
-    # multiples of 16 among the samples that are not small: near 1 where 8 or 12 bits were stored as 16, 1 in 16 by chance
+    # multiples of 16 among larger samples: all of them where 8 or 12 bits were stored as 16, 1 in 16 by chance
     large = pcm[(pcm >= 64) | (pcm <= -64)]
     coarse_share = np.count_nonzero(large & 15 == 0) / len(large) if len(large) > 100 else 0.0
     coarse_share = coarse_share if coarse_share > 0.2 else 0.0
@@ -195,7 +196,10 @@ def traces(pcm: NDArray[np.int16], rate_hz: int) -> NDArray[np.float64]:
 
 
 def _of_quietest(samples: Samples, rate_hz: int) -> tuple[float, ...]:
-    """Of the quietest frames that are not digital silence: level in dBFS; low cut, tilt, upper and top band in dB; edge in kHz."""
+    """Of the quietest frames that are not digital silence: level in dBFS; four bands in dB; upper edge in kHz.
+
+    The bands are low cut, tilt, upper and top band, each against 300 to 1,000 Hz.
+    """
     size = round(FRAME_S * rate_hz)
     frames = samples[: len(samples) // size * size].reshape(-1, size)
     energy = np.einsum("ij,ij->i", frames, frames)
@@ -216,6 +220,7 @@ def _of_quietest(samples: Samples, rate_hz: int) -> tuple[float, ...]:
     halves = np.array([level(low, low + 500) for low in np.arange(0.0, top, 500.0)])
     edge_khz = 0.5 * (1 + int(np.flatnonzero(halves > halves.max() - EDGE_DB)[-1]))
     middle = level(300, 1_000)
-    bands = [level(*band) - middle for band in ((0, 100), (1_000, 3_000), (4_000, 6_000), (0.9 * top, 0.98 * top))]
+    edges = ((0, 100), (1_000, 3_000), (4_000, 6_000), (0.9 * top, 0.98 * top))
+    bands = [level(low, high) - middle for low, high in edges]
     floor_db = 10 * np.log10(float(energy[chosen].mean()) / size) - 20 * np.log10(2.0**15)
     return (float(floor_db), *bands, edge_khz)

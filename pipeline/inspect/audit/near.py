@@ -1,13 +1,13 @@
-"""Near-duplicates across splits: the same recording at another level, offset, rate or sample format, found by listening.
+"""Near-duplicates across splits: the same recording at another level, offset, rate or sample format.
 
-Every recording is fingerprinted (listening.py); those that share fingerprints at one offset are aligned and correlated, and pairs
-that agree to 0.9 or more where they overlap are one recording. Two takes of one phrase by one voice are not.
+Every recording is fingerprinted (listening.py); those that share fingerprints at one offset are aligned and correlated,
+and pairs that agree to 0.9 or more where they overlap are one recording. Two takes of one phrase by one voice are not.
 
-Measured on 360 utterances (3.6 s on average) and 60 noises with a copy each: every copy was found that was 20 dB softer, 6 dB louder,
-padded, at 8, 22.05 or 44.1 kHz and back, mu-law or with noise at 30 dB; of utterances trimmed by up to 2 s 355 of 360; of those trimmed,
-padded, softer, at 8 kHz, mu-law and noisy at once 327 of 360 (of such noises 57 of 60); of noise in 8 bits 52 of 60. Not found: copies
-filtered so that phases turn (a high-pass at 300 Hz, a room) or played at another speed, and short extracts within other sound.
-About 1,000 times real time a core, reading included.
+Measured on 360 utterances (3.6 s on average) and 60 noises with a copy each. Every copy was found that was 20 dB
+softer, 6 dB louder, padded, at 8, 22.05 or 44.1 kHz and back, mu-law or with noise at 30 dB; of utterances trimmed by
+up to 2 s 355 of 360; of those trimmed, padded, softer, at 8 kHz, mu-law and noisy at once 327 of 360 (of such noises 57
+of 60); of noise in 8 bits 52 of 60. Not found were copies filtered so that phases turn (a high-pass at 300 Hz, a room)
+or played at another speed, and short extracts within other sound. A core does about 1,000 times real time with reading.
 """
 
 from __future__ import annotations
@@ -50,7 +50,10 @@ Prints = tuple[NDArray[np.uint32], NDArray[np.int32]]  # of a recording: (words,
 
 
 def check(frame: DataFrame, folder: Path, options: Options) -> Outcome:
-    """Whether a recording is in two splits, changed in level, offset, rate or sample format. folder: of the manifest."""
+    """Whether a recording is in two splits, changed in level, offset, rate or sample format.
+
+    folder: of the manifest. ManifestError where a shard is missing or damaged.
+    """
     every = recordings(frame)
     if not len(every.frame):
         return Unable(
@@ -86,20 +89,24 @@ def check(frame: DataFrame, folder: Path, options: Options) -> Outcome:
         looked += f" Of {len(pairs):,} pairs that sound alike, the {PAIRS:,} most alike were compared."
     described = [_described(*pair) for pair in same]
     figures: dict[str, Any] = {"heard": len(chosen), "of": len(every.frame), "compared": min(PAIRS, len(pairs))}
-    figures |= {"pairs": [numbers for numbers, _ in described]}
+    figures["pairs"] = [numbers for numbers, _ in described]
     if not same:
         return Clear("near", f"no recording is in two splits at another level, offset or rate. {looked}", figures)
     concerned = len({row.speech_id or row.id for one, other, _ in same for row in (one, other)})
     detail = (
-        f"{counted(len(same), 'pair')} of recordings in two splits are one recording at another level, offset, rate or sample format, "
-        f"{concerned:,} recordings in all. {looked}\nWhat was learned in one split is asked for in another, so scores are too good.\n"
+        f"{counted(len(same), 'pair')} of recordings in two splits are one recording at another level, offset, rate or"
+        f" sample format, {concerned:,} recordings in all. {looked}\n"
+        "What was learned in one split is asked for in another, so scores are too good.\n"
         "Listen to them; leave out one of each (prep filter --where), or put both into one group before prep filter."
     )
     return Finding("near", False, concerned, detail, tuple(text for _, text in described[:EXAMPLES]), figures)
 
 
 def _described(one: Row, other: Row, overlap: listening.Overlap) -> tuple[dict[str, Any], str]:
-    """A pair that is one recording, in numbers and as `train aihub/1 = test aihub/2: 0.99 alike over 3.2 s, 0.40 s later, -6.0 dB`."""
+    """A pair that is one recording, as numbers and as a sentence.
+
+    `train aihub/1 = test aihub/2: 0.99 alike over 3.2 s, 0.40 s later, -6.0 dB`
+    """
     names = [row.speech_id or row.id for row in (one, other)]
     figures = {
         "ids": names,
@@ -118,8 +125,8 @@ def _described(one: Row, other: Row, overlap: listening.Overlap) -> tuple[dict[s
 class Recordings:
     """The recordings of a set, each once. frame: a row for each, as `listening.sounds` takes them.
 
-    Counts: stored clips; utterances taken out of mixtures; utterances with the noise of their mixture in them; rows without audio;
-    noise recordings that are in mixtures alone.
+    stored: clips. unmixed: utterances that are taken out of mixtures. noisy: utterances with the noise of their mixture
+    in them. missing: rows without audio. hidden: noise recordings that are in mixtures alone.
     """
 
     frame: DataFrame
@@ -144,10 +151,10 @@ class Recordings:
 
 
 def recordings(frame: DataFrame) -> Recordings:
-    """Each recording of the set once: rows that are no mixtures, and of each utterance that is only in mixtures one mixture.
+    """Each recording of the set once: rows that are no mixtures, and one mixture of each utterance without such a row.
 
-    That is the mixture with the least noise. Where its noise is stored as a row of the set, the mixture's noise_shard, noise_offset and
-    noise_bytes say where, so that the noise can be taken out.
+    That is the mixture with the least noise. Where its noise is a row of the set, the noise_shard, noise_offset and
+    noise_bytes of the mixture say where it is stored, so that it can be taken out.
     """
     frame = frame[list(COLUMNS)]
     is_mixture, is_stored = frames.equal(frame["kind"], "mixture"), frames.present(frame, "shard")
@@ -178,7 +185,7 @@ def sampled(frame: DataFrame, most: int) -> DataFrame:
     """At most so many of the rows, a keyed sample, half of them of the splits that are not train; 0 for all."""
     if not most or len(frame) <= most:
         return frame
-    order = keys.order(0, "audit near", frames.values(frame["id"]))
+    order = keys.order(0, "audit near", frames.each(frame["id"]))
     train = frames.equal(frame["split"], "train")[order]
     others = min(int((~train).sum()), max(most // 2, most - int(train.sum())))
     return frames.pick(frame, np.sort(np.concatenate([order[~train][:others], order[train][: most - others]])))
@@ -193,7 +200,8 @@ def _pairs_across(frame: DataFrame) -> float:
 def candidates(prints: Sequence[Prints], splits: NDArray[np.int64]) -> NDArray[np.int64]:
     """Pairs of recordings of two splits that share HITS fingerprints at one offset or more, those with most hits first.
 
-    int64 [pairs, 3]: position of the one, of the other, lag in samples. prints: of each recording; splits: int64 [recordings].
+    int64 [pairs, 3]: position of the one, of the other, lag in samples. prints: of each recording. splits: int64
+    [recordings].
     """
     words = np.concatenate([words for words, _ in prints])
     owners = np.repeat(np.arange(len(prints), dtype=np.int32), [len(words) for words, _ in prints])

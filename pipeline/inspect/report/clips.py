@@ -1,4 +1,4 @@
-"""The clips that a page shows and plays: a few of each class and the most extreme, as far as licences let them be passed on."""
+"""The clips that a page shows and plays: a few of each class and the most extreme, as far as licences allow."""
 
 from __future__ import annotations
 
@@ -46,9 +46,9 @@ COLOURS = 40
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Allowed:
-    """What of a set a page may show. audio: bool [rows]; frame: the rows, without the values that it may not show.
+    """What of a set a page may show. audio: bool [rows]. frame: the rows, without the values that it may not show.
 
-    corpora: whose audio and transcripts are left out, and why; left_out: columns of them. warned: terms that the page ignores.
+    corpora: whose audio and transcripts are left out, and why. left_out: columns. warned: terms that the page breaks.
     """
 
     audio: NDArray[np.bool_]
@@ -98,9 +98,10 @@ BY_OPTION: Mapping[bool | None, Callable[[DataFrame], Allowed]] = {  # --with-au
 
 
 def cards(folder: Path, allowed: Allowed) -> tuple[list[dict[str, Any]], list[str]]:
-    """(groups of clips, each with a title and cards; sentences about audio that could not be read). folder: of the manifest.
+    """(groups of clips, each with a title and cards; sentences about audio that could not be read).
 
-    Of each utterance one clip: its mixtures sound much alike. The choice depends on ids alone: one row more changes few.
+    Of each utterance one clip, for its mixtures sound alike. The choice depends on ids alone: one row more changes few.
+    folder: of the manifest.
     """
     frame = with_columns(allowed.frame, audible=allowed.audio)
 
@@ -205,7 +206,7 @@ def excerpt(pcm: NDArray[np.int16], rate_hz: int, room: int) -> Sound:
 
 
 def spectrogram(pcm: NDArray[np.int16], rate_hz: int) -> NDArray[np.uint8]:
-    """uint8 [lines, columns], 0 to COLOURS - 1: dB below the loudest, the highest frequency on top, 0 to half the rate."""
+    """uint8 [lines, columns], 0 to COLOURS - 1: dB below the loudest; half the rate on top, 0 Hz at the bottom."""
     size = round(WINDOW_S * rate_hz)
     wave = np.pad(pcm.astype(np.float64), (0, max(0, size - len(pcm))))
     starts = np.linspace(0, len(wave) - size, COLUMNS).astype(np.int64)

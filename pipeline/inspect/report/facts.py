@@ -1,4 +1,4 @@
-"""What a set holds and what was dropped on the way to it, counted in SQL: plain values for the page and for `--json`."""
+"""What a set holds and what was dropped on the way to it, counted in SQL: values for the page and for `--json`."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.core import manifest as manifests
+from pipeline.core import measures
 from pipeline.core.errors import ManifestError
 from pipeline.core.frame import concat
 from pipeline.core.manifest import Manifest, Provenance
@@ -30,12 +31,22 @@ BREAKDOWNS = {
 MOST = 40  # values of one breakdown before the rest are added up
 MOST_SNRS = 12  # more values than that were drawn from a range, and are put together by 5 dB
 GROUP = "concat(corpus, ' · ', kind)"
-MEASURES = {  # what is measured of a clip: (SQL, unit, digits)
+Measures = Mapping[str, tuple[str, str, int]]  # name: (SQL, unit, digits)
+MEASURES: Measures = {
     "duration": ("frames / rate_hz", "s", 2),
     "level": ("level_full_dbfs", "dBFS", 1),
     "active level": ("level_active_dbfs", "dBFS", 1),
     "activity": ("100 * activity", "%", 0),
     "peak": ("peak_dbfs", "dBFS", 1),
+}
+SPECTRAL: Measures = {  # of core.measures
+    "voiced": ("100 * voiced_share", "%", 0),
+    "pitch": ("pitch_hz", "Hz", 0),
+    "centroid": ("centroid_hz", "Hz", 0),
+    "spectral width": ("bandwidth_hz", "Hz", 0),
+    "roll-off": ("rolloff_hz", "Hz", 0),
+    "flatness": ("flatness", "0 to 1", 3),
+    "noise floor": ("noise_floor_dbfs", "dBFS", 1),
 }
 STAGES = ("ingest", "filter", "resample")  # those before mix
 
@@ -68,7 +79,7 @@ def breakdowns(frame: DataFrame) -> list[dict[str, Any]]:
 
 
 def snr_parts(frame: DataFrame) -> tuple[str, str]:
-    """(SQL of the part that an SNR falls into, SQL that sorts the parts): by value, or by 5 dB where it was drawn from a range."""
+    """(SQL of the part that an SNR falls into, SQL that sorts the parts): its value, or 5 dB where there are many."""
     if query(frame, "SELECT count(DISTINCT snr_db) FROM rows")[0][0] <= MOST_SNRS:
         return "printf('%g', snr_db)", "snr_db"
     low = "CAST(floor(snr_db / 5) * 5 AS INTEGER)"
@@ -114,21 +125,27 @@ def heat(frame: DataFrame) -> dict[str, Any] | None:
     return {"snrs": snr_names, "keywords": keywords, "rows": rows, "most": max(count.values()), "empty": empty}
 
 
-def measures(frame: DataFrame) -> list[dict[str, Any]]:
-    """Of each source (corpus and kind): rows, and the 5 %, 50 % and 95 % quantile of all that was measured."""
-    quantiles = ", ".join(f"quantile_cont({sql}, [0.05, 0.5, 0.95])" for sql, _, _ in MEASURES.values())
+def with_measures(manifest: Manifest) -> tuple[DataFrame, Measures]:
+    """(the rows, with what `prep measure` measured of them if it was run; what is measured of a clip).
+
+    ManifestError where the measures are of another version.
+    """
+    measured = measures.read(manifest.path)
+    if measured is None:
+        return manifest.frame, MEASURES
+    return measures.beside(manifest.frame, measured), {**MEASURES, **SPECTRAL}
+
+
+def quantiles(frame: DataFrame, kinds: Measures) -> list[dict[str, Any]]:
+    """Of each source (corpus and kind): rows, and the 5 %, 50 % and 95 % quantile of these measures."""
+    columns = ", ".join(f"quantile_cont({sql}, [0.05, 0.5, 0.95])" for sql, _, _ in kinds.values())
     rates = "list_sort(list(DISTINCT source_rate_hz))"
     lines = query(
-        frame, f"SELECT {GROUP} AS source, count(*), {rates}, {quantiles} FROM rows GROUP BY 1 ORDER BY 2 DESC, 1"
+        frame, f"SELECT {GROUP} AS source, count(*), {rates}, {columns} FROM rows GROUP BY 1 ORDER BY 2 DESC, 1"
     )
     return [
-        {
-            "source": source,
-            "rows": count,
-            "rates_hz": rates_hz,
-            "quantiles": dict(zip(MEASURES, quantiles, strict=True)),
-        }
-        for source, count, rates_hz, *quantiles in lines
+        {"source": source, "rows": count, "rates_hz": rates_hz, "quantiles": dict(zip(kinds, numbers, strict=True))}
+        for source, count, rates_hz, *numbers in lines
     ]
 
 
@@ -139,8 +156,8 @@ def measures(frame: DataFrame) -> list[dict[str, Any]]:
 class Lineage:
     """What was dropped on the way to a manifest, as far as the files in its folder say.
 
-    reasons: stage -> [{stage, reason, rows, example: an id}], most rows first. unmixed: the clips that mixtures which mix dropped were
-    to be made of. missing: names of the files that are not there.
+    reasons: stage -> [{stage, reason, rows, example: an id}], most rows first. unmixed: clips of which mix dropped a
+    mixture. missing: names of the files that are not there.
     """
 
     reasons: dict[str, list[dict[str, Any]]]

@@ -1,6 +1,6 @@
-"""From a template and values to one HTML file: everything escaped, everything embedded, the same values give the same bytes.
+"""One HTML file from a template and values: everything escaped and embedded, the same bytes from the same values.
 
-The letters that a page shows are cut out of NanumGothic (SIL Open Font License) and embedded: Korean needs no font installed.
+The glyphs of a page are cut out of NanumGothic (SIL Open Font License) and embedded: Korean needs no font installed.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ _FACES = "/* faces */"  # the first words of style.css, where the fonts go
 
 
 def page(template: str, values: Mapping[str, Any], folder: Path = FOLDER) -> str:
-    """The template filled in, with styles, script and the glyphs of the font embedded. folder: of the template, if not this room's.
+    """The template filled in, with styles, script and the glyphs of the font embedded.
 
-    jinja2.UndefinedError where the template names a value that is missing.
+    folder: of the template. jinja2.UndefinedError where the template names a value that is missing.
     """
     script = (FOLDER / "page.js").read_text(encoding="utf-8")
     style = (FOLDER / "style.css").read_text(encoding="utf-8")
@@ -58,7 +58,7 @@ def page(template: str, values: Mapping[str, Any], folder: Path = FOLDER) -> str
 
 
 def font_faces(text: str) -> str:
-    """CSS @font-face rules with the glyphs of these characters, each weight as a WOFF2 data URI; same text, same bytes."""
+    """CSS @font-face rules with the glyphs of these letters, each weight as a WOFF2 data URI; same text, same bytes."""
     wanted = sorted({ord(letter) for letter in text + ALWAYS})
     korean = [letter for letter in wanted if 0xAC00 <= letter <= 0xD7A3 or 0x3130 <= letter <= 0x318F]
     faces = [(FAMILY, weight, wanted, "") for weight in WEIGHTS]
@@ -121,7 +121,7 @@ def counted(value: int, what: str) -> str:
 
 
 def hours(value: float, most: float | None = None) -> str:
-    """Hours with as many digits as say something: `186`, `18.4`, `1.55`, `0.012`; in a table, as its largest value has."""
+    """Hours with as many digits as make sense: `186`, `18.4`, `1.55`, `0.012`. most: the largest value of the table."""
     most = value if most is None else most
     digits = 0 if most >= 1000 else 1 if most >= 10 else 2 if most >= 0.1 or not most else 3
     return f"{value:,.{digits}f}"

@@ -69,7 +69,8 @@ def page(manifest: Manifest, options: Options) -> Page:
         allowed = replace(allowed, left_out=(*allowed.left_out, *pack.left_out))
     way = facts.lineage(manifest, pack.dropped if pack else None)
     groups, notes = clips.cards(folder, allowed)
-    measured = facts.measures(frame)
+    measured_frame, measures = facts.with_measures(manifest)
+    measured = facts.quantiles(measured_frame, measures)
     sources = [part["source"] for part in measured]
     recipe = manifest.provenance.recipe
     plain = {
@@ -92,13 +93,13 @@ def page(manifest: Manifest, options: Options) -> Page:
         "listened": options.listen,
         "snr_charts": snr_charts(frame),
         "bands": bands(manifest, sources),
-        "spread": spread(frame, sources),
+        "spread": spread(measured_frame, measures, sources),
         "groups": groups,
         "allowed": allowed,
         "terms": rights.terms(frame),
         "baseline": baseline and changes(baseline, manifest, allowed.is_partial),
         "baseline_name": baseline and baseline.path.name,
-        "measures": facts.MEASURES,
+        "measures": measures,
         "clips_of_a_spectrum": SPECTRUM_CLIPS,
         "dots": DOTS,
         "floor_db": FLOOR_DB,
@@ -120,7 +121,7 @@ def withheld(name: str, value: Any) -> Any:
 
 
 def audited(manifest: Manifest, listen: bool, is_partial: bool) -> Audit:
-    """The outcome of the audit; where the page is partial, without the transcripts and names that a licence forbids to pass on."""
+    """The outcome of the audit; where the page is partial, without transcripts and names that a licence may protect."""
     wanted = [check for check in audit.CHECKS if listen or check not in audit.LISTENING]
     outcome = checks.audit(manifest, audit.Options(checks=wanted))
     findings = [replace(f, examples=()) if is_partial and f.check in QUOTING else f for f in outcome.findings]
@@ -145,13 +146,13 @@ def snr_charts(frame: DataFrame) -> list[Markup]:
     return [dots, charts.ridges(apart, "realised less requested, dB", label)]
 
 
-def spread(frame: DataFrame, sources: list[str]) -> list[tuple[str, Markup]]:
+def spread(frame: DataFrame, measures: facts.Measures, sources: list[str]) -> list[tuple[str, Markup]]:
     """(name, histogram) of every measure that has values, a line a source."""
-    expressions = {f"m{n}": sql for n, (sql, _, _) in enumerate(facts.MEASURES.values())}
+    expressions = {f"m{n}": sql for n, (sql, _, _) in enumerate(measures.values())}
     measured = derive(frame, source=facts.GROUP, **expressions)
     source_of, names = codes(measured["source"])
     drawn = []
-    for n, (name, (_, unit, _)) in enumerate(facts.MEASURES.items()):
+    for n, (name, (_, unit, _)) in enumerate(measures.items()):
         column = numbers(measured[f"m{n}"])
         groups = {source: column[source_of == names.index(source)] for source in sources}
         label = f"How {name} spreads in each source; quantiles are in the table."
@@ -160,7 +161,7 @@ def spread(frame: DataFrame, sources: list[str]) -> list[tuple[str, Markup]]:
 
 
 def bands(manifest: Manifest, sources: list[str]) -> dict[str, Any] | None:
-    """Mean spectrum and bandwidth of each source, from a few of its clips; None where no audio lies beside the manifest."""
+    """Mean spectrum and bandwidth of each source, from a few clips; None where no audio lies beside the manifest."""
     spectra = clips.spectra(manifest.path.parent, manifest.frame, sources, facts.GROUP, SPECTRUM_CLIPS)
     if not spectra:
         return None
@@ -175,7 +176,7 @@ def bands(manifest: Manifest, sources: list[str]) -> dict[str, Any] | None:
 
 
 def changes(baseline: Manifest, manifest: Manifest, is_partial: bool) -> Difference:
-    """What changed since the baseline; where the page is partial, without values that a licence may forbid to pass on."""
+    """What changed since the baseline; where the page is partial, without values that a licence may protect."""
     change = difference(of_manifest(baseline), of_manifest(manifest))
     names = {"A": baseline.path.name, "B": manifest.path.name}
     notes = [re.sub(r"(?<=\bin |\bof )[AB]\b", lambda letter: names[letter[0]], note) for note in change.notes]
