@@ -66,7 +66,7 @@ def export(
       prep export manifests/mixed.parquet --to lhotse --own-use
       prep export manifests/cochlscene.parquet --to csv
     """
-    held = pack.opened(path)
+    held = pack.read_any(path)
     made = plan(held, form, _use(own_use, shareable), audio)
     folder = out or path.with_name(f"{path.stem}.{form}")
     check(made, folder)
