@@ -40,7 +40,7 @@ ALONE = {  # package: the only files that may import it, from the repository's r
     "soundfile": {"pipeline/audio/codec.py"},
     "soxr": {"pipeline/audio/dsp.py"},
     "pyarrow": {name for name in NAMES if name.startswith("pipeline/core/")},
-    "duckdb": {"pipeline/core/sql.py", "pipeline/core/table/sql.py"},
+    "duckdb": {"pipeline/core/sql.py"},
     "random": set(),
     "secrets": {"pipeline/core/files.py"},  # names of temporary files, which no output holds
     "uuid": set(),
@@ -249,7 +249,6 @@ TRAIN_MAY_USE = {  # what training uses of pipeline -> the only files of train t
     "pipeline.core.presets": {"options.py"},
     "pipeline.core.manifest": {"data.py"},  # one door to manifests and to sound
     "pipeline.core.parquet": {"data.py"},
-    "pipeline.core.table": {"data.py", "remix.py", "report.py"},
     "pipeline.audio": {"data.py"},
     "pipeline.corpora.lexicon": None,
     "pipeline.corpora.rights": {"report.py"},

@@ -57,7 +57,7 @@ def test_mlcroissant_finds_no_fault_and_reads_the_rows(
 
 def test_every_field_is_a_column_of_the_file_and_says_what_it_means(beside: Path) -> None:
     told = described(beside)
-    lying = parquet.read(beside / "mixed.pack.parquet")[0].names
+    lying = list(parquet.read(beside / "mixed.pack.parquet")[0].columns)
     listed = told["recordSet"][0]["field"]
     assert {field["source"]["extract"]["column"] for field in listed} <= set(lying)
     assert all(field["description"] for field in listed)

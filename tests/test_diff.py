@@ -15,12 +15,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.cli.emit import table
+from pipeline.core import frame as frames
 from pipeline.core import manifest, parquet
 from pipeline.core.errors import ManifestError
 from pipeline.core.frame import from_rows
 from pipeline.core.manifest import Manifest, Provenance
 from pipeline.core.row import Drop, Row
-from pipeline.core.table import Table
 from pipeline.corpora.rights import LeftOut
 from pipeline.inspect import diff as difference
 from pipeline.inspect.diff import COMPARED, Difference
@@ -44,7 +44,7 @@ ROWS = [
 
 
 def of(rows: list[Row], made: Provenance = MADE, name: str = "m") -> Manifest:
-    return Manifest(Table.of(rows, Row).ordered(), made, Path(f"{name}.parquet"))
+    return Manifest(frames.ordered(frames.from_rows(rows, Row)), made, Path(f"{name}.parquet"))
 
 
 def compared(a: Manifest, b: Manifest) -> Difference:
@@ -72,7 +72,7 @@ def rewritten(built: Built, tmp_path: Path, change: Callable[[list[Row]], list[R
     """The mixed manifest with other rows, as by hand: provenance stays as it was."""
     mixed = held(built.folder, "mixed")
     path = tmp_path / "changed.parquet"
-    rows = Table.of(change(list(mixed.rows())), Row).ordered()
+    rows = frames.ordered(frames.from_rows(change(list(mixed.rows())), Row))
     parquet.write(path, rows, asdict(mixed.provenance))
     parquet.write(manifest.drops_path(path), mixed.drops, asdict(mixed.provenance))
     return path
@@ -187,11 +187,11 @@ def test_a_changed_recipe_and_the_rule_that_dropped_rows_are_named(tmp_path: Pat
 def test_a_mixture_is_gone_where_its_speech_was_dropped(tmp_path: Path) -> None:
     mixed = [replace(row, id=f"{row.id}_snr20_0", kind="mixture", speech_id=row.id) for row in ROWS]
     paths = tmp_path / "a.parquet", tmp_path / "b.parquet"
-    manifest.write(paths[0], Table.of(mixed, Row), Table.of([], Drop), MADE)
+    manifest.write(paths[0], frames.from_rows(mixed, Row), frames.from_rows([], Drop), MADE)
     manifest.write(
         paths[1],
-        Table.of(mixed[1:], Row),
-        Table.of([Drop("aihub/0", "filter", "silent", "no signal at all")], Drop),
+        frames.from_rows(mixed[1:], Row),
+        frames.from_rows([Drop("aihub/0", "filter", "silent", "no signal at all")], Drop),
         MADE,
     )
     told = compared(manifest.read(paths[0]), manifest.read(paths[1]))

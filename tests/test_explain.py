@@ -15,6 +15,7 @@ from command import Ended, done, drops, held, prep, rows
 from conftest import ROOTS, Built
 
 from pipeline.archives import Root
+from pipeline.core import frame as frames
 from pipeline.core import keys, manifest
 from pipeline.core.row import Row
 from pipeline.corpora.aihub import CLASSES
@@ -195,7 +196,7 @@ def test_the_noise_is_drawn_again_and_the_pool_counted(tag: str, built: Built) -
 def test_noise_that_another_set_gave_is_not_said_to_have_been_drawn_here(built: Built, tmp_path: Path) -> None:
     mixed = held(built.folder, "mixed")
     mixture = a_mixture(built)
-    kept = mixed.table.where(~mixed.table.equal("id", str(mixture.noise_id)))
+    kept = frames.pick(mixed.frame, ~frames.equal(mixed.frame["id"], str(mixture.noise_id)))
     manifest.write(tmp_path / "m.parquet", kept, mixed.drops, mixed.provenance)
     assert "from other noise than this manifest holds" in done(tmp_path, "explain", mixture.id, "m.parquet").out
 

@@ -23,7 +23,6 @@ from pipeline.core.errors import ManifestError
 from pipeline.core.manifest import Provenance
 from pipeline.core.row import Drop, Row
 from pipeline.core.sql import query
-from pipeline.core.table import Table
 
 MADE = Provenance("ingest", {"ingest": {"corpora": ["aihub"]}}, 0)
 ROW = Row(
@@ -83,7 +82,7 @@ NAMED = [
 
 
 def written(folder: Path, listed: list[Row] = ROWS) -> Path:
-    manifest.write(folder / "m.parquet", Table.of(listed, Row), Table.of(DROPS, Drop), MADE)
+    manifest.write(folder / "m.parquet", frames.from_rows(listed, Row), frames.from_rows(DROPS, Drop), MADE)
     return folder / "m.parquet"
 
 

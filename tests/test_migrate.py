@@ -18,7 +18,6 @@ from pipeline.core.manifest import SCHEMA_VERSION, Provenance
 from pipeline.core.migrations import Step
 from pipeline.core.row import Drop, Row
 from pipeline.core.sql import query
-from pipeline.core.table import Table
 
 KEPT = Path(__file__).parent / "data/schema-1.parquet"  # made of the small corpora of prep demo, without AI-Hub's part
 ROWS_HASH, DROPS_HASH = "83b49b85a95d716bda8afb97df54b413", "e266e8090e4e951c4c930cb6c3a247f0"
@@ -45,13 +44,13 @@ def test_a_manifest_of_schema_1_opens_for_ever() -> None:
 
 
 def test_its_logical_hash_still_verifies() -> None:
-    assert manifest.as_written(KEPT).digest() == ROWS_HASH
-    assert manifest.drops_of(KEPT).digest() == DROPS_HASH
-    assert manifest.read(KEPT).table.digest() == ROWS_HASH  # as long as later schemas only add columns
+    assert frames.logical_hash_of_file(KEPT) == ROWS_HASH
+    assert frames.logical_hash(manifest.read_drops(KEPT)) == DROPS_HASH
+    assert frames.logical_hash(manifest.read(KEPT).frame) == ROWS_HASH  # as long as later schemas only add columns
 
 
 def test_the_kept_manifest_holds_nothing_of_ai_hub() -> None:
-    assert manifest.read(KEPT).table.codes("corpus")[1] == ["cochlscene", "recordings"]
+    assert frames.codes(manifest.read(KEPT).frame["corpus"])[1] == ["cochlscene", "recordings"]
 
 
 def older(folder: Path, version: int = 0) -> Path:
@@ -60,10 +59,10 @@ def older(folder: Path, version: int = 0) -> Path:
     made = Provenance(
         "ingest", {"ingest": {"corpora": ["recordings"]}}, 7, versions={"numpy": "1.0"}, schema_version=version
     )
-    rows = Table.of([ROW, replace(ROW, id="a/2", source="@recordings/2", scene=None)], Row)
-    lacking = Table(rows.arrow.drop_columns(["source_pcm_crc"])).renamed(scene="place")
-    drops = Table(Table.of([Drop("a/9", "ingest", "truncated", "")], Drop).arrow.drop_columns(["detail"]))
-    told = asdict(replace(made, logical_hash=lacking.digest(), drops_hash=drops.digest()))
+    rows = frames.from_rows([ROW, replace(ROW, id="a/2", source="@recordings/2", scene=None)], Row)
+    lacking = rows.drop(columns="source_pcm_crc").rename(columns={"scene": "place"})
+    drops = frames.from_rows([Drop("a/9", "ingest", "truncated", "")], Drop).drop(columns="detail")
+    told = asdict(replace(made, logical_hash=frames.logical_hash(lacking), drops_hash=frames.logical_hash(drops)))
     parquet.write(path, lacking, told)
     parquet.write(manifest.drops_path(path), drops, told)
     return path
@@ -84,14 +83,14 @@ def test_an_older_manifest_is_read_as_one_of_today(tmp_path: Path) -> None:
     held = manifest.read(older(tmp_path))
     assert list(held.rows()) == [ROW, replace(ROW, id="a/2", source="@recordings/2", scene=None)]
     assert list(frames.rows(held.drops, Drop)) == [Drop("a/9", "ingest", "truncated", "nobody said")]
-    assert manifest.columns(held.path, ["scene"]).column("scene") == ["Park", None]
-    assert manifest.picked(held.path, "id", "a/2").column("scene") == [None]
+    assert frames.values(manifest.read_columns(held.path, ["scene"])["scene"]) == ["Park", None]
+    assert frames.values(manifest.read_rows(held.path, "id", "a/2")["scene"]) == [None]
 
 
 def test_steps_are_taken_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
     steps = {n: Step(lambda rows, n=n: rows.suffixed("id", str(n))) for n in (3, 1, 2)}  # type: ignore[misc]
     monkeypatch.setattr(migrations, "STEPS", steps)
-    assert migrations.raised(Table.of([ROW], Row), "rows", 1, 5).column("id") == ["a/1123"]
+    assert frames.values(migrations.raised(frames.from_rows([ROW], Row), "rows", 1, 5)["id"]) == ["a/1123"]
 
 
 def test_without_its_step_what_an_older_manifest_lacks_is_named(tmp_path: Path) -> None:
@@ -109,7 +108,7 @@ def test_migrate_writes_the_same_rows_and_keeps_who_made_them(tmp_path: Path) ->
     assert (list(held.rows()), list(frames.rows(held.drops, Drop))) == (before, drops)
     assert held.provenance.schema_version == SCHEMA_VERSION
     assert (held.provenance.seed, held.provenance.versions) == (7, {"numpy": "1.0"})
-    assert held.table.digest() == held.provenance.logical_hash == manifest.as_written(path).digest()
+    assert frames.logical_hash(held.frame) == held.provenance.logical_hash == frames.logical_hash_of_file(path)
     assert {"scene", "source_pcm_crc"} <= set(pq.read_schema(path).names)
 
 
@@ -168,7 +167,9 @@ def test_what_is_no_manifest_is_not_migrated(tmp_path: Path) -> None:
 
 
 def test_a_pack_is_no_manifest_and_says_what_to_type(tmp_path: Path) -> None:
-    parquet.write(tmp_path / "a.pack.parquet", Table.of([ROW], Row), {"schema_version": 1, "pack": json.loads("{}")})
+    parquet.write(
+        tmp_path / "a.pack.parquet", frames.from_rows([ROW], Row), {"schema_version": 1, "pack": json.loads("{}")}
+    )
     for read in (manifest.read, manifest.provenance):
         with pytest.raises(ManifestError, match=r"prep rebuild a\.pack\.parquet"):
             read(tmp_path / "a.pack.parquet")

@@ -22,7 +22,6 @@ from pipeline.core import manifest, parquet
 from pipeline.core.errors import ManifestError
 from pipeline.core.manifest import Provenance
 from pipeline.core.row import Drop, Row
-from pipeline.core.table import Table
 from pipeline.share import pack
 from pipeline.share.encode import decode, encode
 
@@ -72,7 +71,10 @@ def written(folder: Path, *rows: Row, recipe: Any = None) -> Path:
     """A manifest of these rows."""
     folder.mkdir(parents=True, exist_ok=True)
     manifest.write(
-        folder / "set.parquet", Table.of(list(rows), Row), Table.of([], Drop), Provenance("mix", recipe or {}, 0)
+        folder / "set.parquet",
+        frames.from_rows(rows, Row),
+        frames.from_rows([], Drop),
+        Provenance("mix", recipe or {}, 0),
     )
     return folder / "set.parquet"
 
@@ -96,7 +98,7 @@ def test_a_public_set_comes_back_whole(built: Built, tmp_path: Path) -> None:
     held = manifest.read(built.path("cochlscene"))
     made = pack.write(held, tmp_path / "cochlscene.pack.parquet")
     again = pack.read(made.path)
-    assert again.manifest.table.digest() == held.provenance.logical_hash
+    assert frames.logical_hash(again.manifest.frame) == held.provenance.logical_hash
     assert (again.manifest.provenance, again.left_out) == (held.provenance, ())
 
 
@@ -105,8 +107,8 @@ def test_all_but_what_is_left_out_comes_back(built: Built, tmp_path: Path) -> No
     again = pack.read(pack.write(held, tmp_path / "m.pack.parquet").path)
     left = {item.column for item in again.left_out}
     assert left == {"transcript", "labels", "scenario", "scene", "group"}
-    for name in set(held.table.names) - left - set(frames.UNHASHED):
-        assert again.manifest.table.column(name) == held.table.column(name)
+    for name in set(held.frame.columns) - left - set(frames.UNHASHED):
+        assert frames.values(again.manifest.frame[name]) == frames.values(held.frame[name])
     assert {item.corpus for item in again.terms} == {"aihub", "cochlscene", "ms-snsd", "recordings"}
     assert all(item.licence and item.attribution for item in again.terms)
 
@@ -193,18 +195,19 @@ def test_a_pack_opens_in_other_libraries_with_the_values_of_the_set(library: str
 def test_no_transcript_no_label_no_path_and_no_speaker_is_in_a_pack(built: Built, tmp_path: Path) -> None:
     said = every_text(pack.write(manifest.read(built.path("mixed")), tmp_path / "m.pack.parquet").path)
     for corpus in ("aihub", "recordings"):
-        held = manifest.read(built.path(corpus)).table
-        texts = {str(text) for text in held.codes("transcript")[1] if text}
+        texts = {str(text) for text in frames.codes(manifest.read(built.path(corpus)).frame["transcript"])[1] if text}
         assert texts
         assert not [text for text in texts if text in said]
     speakers = {
-        str(name) for name in manifest.read(built.path("recordings")).table.codes("group")[1] if len(str(name)) < 32
+        str(name)
+        for name in frames.codes(manifest.read(built.path("recordings")).frame["group"])[1]
+        if len(str(name)) < 32
     }
     assert speakers
     assert not [name for name in speakers if f"\n{name}\n" in said]
-    held = manifest.read(built.path("aihub")).table
-    classes = {str(name) for name in held.codes("scenario")[1]}  # they are in the names of the recordings
-    values = {value for labels in held.labels() for value in labels.values()} - classes
+    held = manifest.read(built.path("aihub")).frame
+    classes = {str(name) for name in frames.codes(held["scenario"])[1]}  # they are in the names of the recordings
+    values = {value for labels in frames.values(held["labels"]) for value in labels.values()} - classes
     telling = {value for value in values if len(value) > 3 and not value[0].isdigit()}
     assert len(telling) > 5
     assert not [value for value in telling if value in said]
@@ -248,7 +251,7 @@ def test_groups_that_may_be_names_go_by_a_hash_and_still_hold_together(tmp_path:
     own = replace(SPEECH, corpus="recordings", id="recordings/1", source="@recordings/1", group="김민지")
     other = replace(own, id="recordings/2", source="@recordings/2", source_pcm_hash="c" * 32)
     alone = replace(own, id="recordings/3", source="@recordings/3", group="d" * 32, source_pcm_hash="d" * 32)
-    groups = pack.read(packed(written(tmp_path, own, other, alone, NOISE))).manifest.table.column("group")
+    groups = frames.values(pack.read(packed(written(tmp_path, own, other, alone, NOISE))).manifest.frame["group"])
     assert groups == ["user1", "a" * 32, "a" * 32, "d" * 32]
     assert "김민지" not in every_text(tmp_path / "set.pack.parquet")
 
@@ -327,7 +330,7 @@ def test_a_manifest_and_a_pack_are_told_apart(tmp_path: Path) -> None:
 def test_a_pack_that_was_changed_or_is_of_a_later_prep_is_refused(tmp_path: Path) -> None:
     made = packed(written(tmp_path, MIXED, NOISE))
     table, held = parquet.read(made)
-    parquet.write(made, table.filled(keyword="helpme"), held)
+    parquet.write(made, frames.with_columns(table, keyword="helpme"), held)
     with pytest.raises(pack.Altered, match="not those that were packed"):
         pack.read(made)
     parquet.write(made, table, {**held, "pack": {**held["pack"], "version": 99}})

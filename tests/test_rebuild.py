@@ -17,9 +17,10 @@ from shared_set import LAYOUTS, flags, laid_out, rebuild, small_set, wav
 
 from pipeline.audio import dsp, render
 from pipeline.audio.shards import Reader
+from pipeline.core import frame as frames
 from pipeline.core import manifest, parquet
 from pipeline.core.row import Drop, Row
-from pipeline.core.table import Table
+from pipeline.core.sql import query
 from pipeline.share import pack
 from pipeline.stages import recompute
 
@@ -52,8 +53,9 @@ def damaged(unpacked: Path, tmp_path: Path) -> Path:
 
 def utterances(folder: Path) -> list[tuple[str, str, Path]]:
     """(id, source, digits) of a few utterances of AI-Hub in the set."""
-    rows = held(folder, "mixed").table.query(
-        "SELECT DISTINCT speech_id, source, split_part(source, '/', 4) FROM rows WHERE corpus = 'aihub' ORDER BY source"
+    rows = query(
+        held(folder, "mixed").frame,
+        "SELECT DISTINCT speech_id, source, split_part(source, '/', 4) FROM rows WHERE corpus = 'aihub' ORDER BY source",
     )
     return [(str(row_id), str(source), digits) for row_id, source, digits in rows]
 
@@ -117,10 +119,10 @@ def test_another_release_with_other_ids_and_other_containers_of_sound_gives_the_
 def test_noise_that_is_no_row_of_the_set_is_told_when_packing_and_when_rebuilding(
     built: Built, unpacked: Path, tmp_path: Path
 ) -> None:
-    rows = held(built.folder, "mixed").table
-    speech = rows.where(rows.equal("kind", "mixture"))
+    rows = held(built.folder, "mixed").frame
+    speech = frames.pick(rows, frames.equal(rows["kind"], "mixture"))
     made = held(built.folder, "mixed").provenance
-    manifest.write(tmp_path / "some.parquet", speech, Table.of([], Drop), made)
+    manifest.write(tmp_path / "some.parquet", speech, frames.from_rows([], Drop), made)
     assert f"{len(speech)} mixtures hold noise that is no row of the set" in done(tmp_path, "pack", "some.parquet").out
     ended = rebuild(tmp_path, tmp_path / "some.pack.parquet", unpacked)
     assert ended.code == 1
@@ -174,9 +176,11 @@ def test_what_is_absent_differs_or_is_damaged_is_listed_exactly(
     assert "has other samples, as many, than the set was made from: restore the original file" in details[flipped]
     assert "the file ends 1000 bytes before its header says it does" in details[cut]
     assert {row_id.split("_snr")[0] for row_id in drops(tmp_path / "there", "mixed")} == {gone, flipped, cut}
-    kept = set(held(tmp_path / "there", "mixed").table.column("id"))
+    kept = set(frames.values(held(tmp_path / "there", "mixed").frame["id"]))
     assert kept == {
-        i for i in held(built.folder, "mixed").table.column("id") if i.split("_snr")[0] not in {gone, flipped, cut}
+        i
+        for i in frames.values(held(built.folder, "mixed").frame["id"])
+        if i.split("_snr")[0] not in {gone, flipped, cut}
     }
     assert not [path for path in (tmp_path,) if str(path) in json.dumps(told["lacking"])]
     assert one not in str(lacking)
@@ -204,12 +208,13 @@ def test_once_what_was_lacking_is_there_the_same_command_ends_in_the_same_set(
 def test_a_noise_recording_that_is_absent_takes_its_mixtures_along_and_no_others(
     built: Built, shared: Path, damaged: Path, tmp_path: Path
 ) -> None:
-    (noise_id,) = held(built.folder, "mixed").table.query("SELECT min(noise_id) FROM rows")[0]
+    (noise_id,) = query(held(built.folder, "mixed").frame, "SELECT min(noise_id) FROM rows")[0]
     path = next(path for path in damaged.rglob("*.wav") if path.stem == noise_id.partition("/")[2])
     path.unlink()
     told = rebuild(tmp_path / "there", shared, damaged).json()
-    expected = held(built.folder, "mixed").table.query(
-        f"SELECT id FROM rows WHERE noise_id = '{noise_id}' OR id = '{noise_id}' ORDER BY id"
+    expected = query(
+        held(built.folder, "mixed").frame,
+        f"SELECT id FROM rows WHERE noise_id = '{noise_id}' OR id = '{noise_id}' ORDER BY id",
     )
     assert sorted(item["id"] for item in told["lacking"]) == [row_id for (row_id,) in expected]
     assert set(told["reasons"]) == {"no_noise", "absent"}
@@ -227,8 +232,9 @@ def test_an_archive_that_cannot_be_read_is_passed_over_and_named(built: Built, s
     told = ended.json()
     assert ended.code == 1
     assert [note for note in told["notes"] if note.startswith("aihub: passed over:") and archive.name in note]
-    lost = held(built.folder, "mixed").table.query(
-        "SELECT id FROM rows WHERE source LIKE '@aihub/Training/도움요청/%' ORDER BY id"
+    lost = query(
+        held(built.folder, "mixed").frame,
+        "SELECT id FROM rows WHERE source LIKE '@aihub/Training/도움요청/%' ORDER BY id",
     )
     assert lost
     assert sorted(item["id"] for item in told["lacking"]) == [row_id for (row_id,) in lost]
@@ -289,7 +295,9 @@ def test_a_mixture_that_does_not_come_out_the_same_is_told_with_what_is_to_blame
     rows = {row.id: row for row in before.rows()}
     gain, speech = [row for row in rows.values() if row.snr_db == 20.0 and row.corpus == "aihub"][:2]
     rows[gain.id] = replace(gain, noise_gain_db=(gain.noise_gain_db or 0.0) - 1)
-    manifest.write(tmp_path / "odd.parquet", Table.of(list(rows.values()), Row), Table.of([], Drop), before.provenance)
+    manifest.write(
+        tmp_path / "odd.parquet", frames.from_rows(rows.values(), Row), frames.from_rows([], Drop), before.provenance
+    )
     done(tmp_path, "pack", "odd.parquet")
     real = render.speech
 
@@ -330,7 +338,7 @@ def test_a_rebuild_that_was_stopped_goes_on_to_the_same_bytes(
     assert not (tmp_path / "there/manifests/mixed.parquet").exists()
     begun = len(made)
     assert rebuild(tmp_path / "there", shared, unpacked).code == 0
-    mixtures = held(undisturbed, "mixed").table.query("SELECT count(*) FROM rows WHERE kind = 'mixture'")[0][0]
+    mixtures = query(held(undisturbed, "mixed").frame, "SELECT count(*) FROM rows WHERE kind = 'mixture'")[0][0]
     assert begun < len(made) < begun + mixtures  # what was committed was not made again
     for path in sorted((undisturbed / "manifests").rglob("*.parquet")) + sorted(
         (undisturbed / "manifests").rglob("*.tar")

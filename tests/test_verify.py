@@ -23,7 +23,6 @@ from pipeline.audio.shards import Reader, writing
 from pipeline.core import frame as frames
 from pipeline.core import manifest, parquet
 from pipeline.core.row import Row
-from pipeline.core.table import Table
 from pipeline.share import pack
 
 
@@ -62,7 +61,7 @@ def changed(folder: Path, change: Callable[[dict[str, Row]], dict[str, Row]], na
     before = held(folder, name)
     rows = change({row.id: row for row in before.rows()})
     sealed = parquet.metadata(before.path)
-    parquet.write(before.path, Table.of(list(rows.values()), Row), sealed)
+    parquet.write(before.path, frames.from_rows(rows.values(), Row), sealed)
 
 
 def mixtures(folder: Path) -> list[Row]:
@@ -167,7 +166,7 @@ def test_a_changed_recipe_is_named_by_its_option(folder: Path) -> None:
 def test_changed_drops_are_noticed(folder: Path) -> None:
     path = manifest.drops_path(folder / "manifests/filtered.parquet")
     table, sealed = parquet.read(path)
-    parquet.write(path, table.where(np.arange(len(table)) > 0), sealed)
+    parquet.write(path, frames.pick(table, np.arange(len(table)) > 0), sealed)
     code, findings = verify(folder, "schema", of="filtered.parquet")
     assert (code, [(item["what"], item["verdict"]) for item in findings]) == (1, [("drops", "changed")])
 
@@ -337,7 +336,7 @@ def test_what_cannot_be_checked_is_exit_code_2_with_what_is_needed(whole: Path, 
 
 def test_a_pack_that_was_changed_is_a_finding(whole: Path, tmp_path: Path) -> None:
     table, sealed = parquet.read(whole / "manifests/mixed.pack.parquet")
-    parquet.write(tmp_path / "m.pack.parquet", table.filled(keyword="helpme"), sealed)
+    parquet.write(tmp_path / "m.pack.parquet", frames.with_columns(table, keyword="helpme"), sealed)
     assert pack.is_pack(tmp_path / "m.pack.parquet")
     ended = prep(tmp_path, "verify", "m.pack.parquet")
     assert (ended.code, "m.pack.parquet: changed: " in ended.out, "not those that were packed" in ended.out) == (

@@ -186,7 +186,7 @@ def predictions(path: str | Path) -> DataFrame:
 
     """
     place = Path(path) / PREDICTIONS if Path(path).is_dir() else Path(path)
-    frame = parquet.read_frame(place)[0]
+    frame = parquet.read(place)[0]
     try:
         return frames.as_kind(frame, Prediction)
     except ManifestError as error:

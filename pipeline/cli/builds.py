@@ -16,6 +16,7 @@ from pipeline.cli.emit import emit, table
 from pipeline.cli.fields import typed
 from pipeline.cli.options import ALL, AS_JSON, MANIFESTS, NONE, RECIPE, find_roots, say, work_options
 from pipeline.cli.stages import emit_step, slices
+from pipeline.core import frame as frames
 from pipeline.core import manifest
 from pipeline.core.errors import ManifestError, RecipeError
 from pipeline.engine import cache, lock, recipe
@@ -221,11 +222,11 @@ def _named(folder: Path) -> set[str]:
         if path.name.endswith(".drops.parquet"):
             continue
         try:
-            rows = manifest.columns(path, columns)
+            rows = manifest.read_columns(path, columns)
         except ManifestError:
             continue
         for column in columns:
-            names |= {str(name).removesuffix(".tar") for name in rows.codes(column)[1] if name}
+            names |= {str(name).removesuffix(".tar") for name in frames.codes(rows[column])[1] if name}
     return names
 
 

@@ -27,7 +27,6 @@ from pipeline.core import frame as frames
 from pipeline.core import migrations, parquet
 from pipeline.core.errors import ManifestError, sample
 from pipeline.core.row import Drop, Row
-from pipeline.core.table import Table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -66,8 +65,8 @@ class Manifest:
     provenance: a Provenance. path: the manifest's file; the audio of its rows lies in `audio/` beside it.
     """
 
-    def __init__(self, rows: pd.DataFrame | Table, provenance: Provenance, path: Path) -> None:
-        self._rows = rows.frame if isinstance(rows, Table) else rows
+    def __init__(self, rows: pd.DataFrame, provenance: Provenance, path: Path) -> None:
+        self._rows = rows
         self.provenance = provenance
         self.path = path
 
@@ -87,11 +86,6 @@ class Manifest:
     def drops(self) -> pd.DataFrame:
         """The rows that ended before this manifest: id, stage, reason, detail. ManifestError where their file is missing."""
         return self._drops.copy(deep=False)
-
-    @property
-    def table(self) -> Table:
-        """The rows as a Table, for rooms that are not on frames yet."""
-        return Table.of_frame(self._rows)
 
     def rows(self) -> Iterator[Row]:
         """The rows as Row values, in the manifest's order."""
@@ -224,34 +218,6 @@ def read_drops(path: Path) -> pd.DataFrame:
     return _read(drops_path(path), Drop)
 
 
-def read_as_written(path: Path) -> pd.DataFrame:
-    """The rows with the columns that the file has, of whatever schema: what `logical_hash` is the hash of."""
-    try:
-        return frames.from_arrow(pq.read_table(path, partitioning=None))
-    except (pa.ArrowException, ValueError, OSError) as error:
-        raise ManifestError(f"{path}: cannot be read ({str(error).splitlines()[0]})") from None
-
-
-def columns(path: Path, names: Sequence[str]) -> Table:
-    """`read_columns` as a Table, for rooms that are not on frames yet."""
-    return Table.of_frame(read_columns(path, names))
-
-
-def picked(path: Path, column: str, value: str) -> Table:
-    """`read_rows` as a Table, for rooms that are not on frames yet."""
-    return Table.of_frame(read_rows(path, column, value))
-
-
-def as_written(path: Path) -> Table:
-    """`read_as_written` as a Table, for rooms that are not on frames yet."""
-    return Table.of_frame(read_as_written(path))
-
-
-def drops_of(path: Path) -> Table:
-    """`read_drops` as a Table, for rooms that are not on frames yet."""
-    return Table.of_frame(read_drops(path))
-
-
 def migrate(path: Path, out: Path) -> Provenance:
     """Writes a manifest of an earlier schema, and its drops, as one of the newest; returns its provenance.
 
@@ -289,15 +255,15 @@ def drops_path(path: Path) -> Path:
     return path.with_name(f"{path.stem}.drops.parquet")
 
 
-def write(path: Path, rows: pd.DataFrame | Table, drops: pd.DataFrame | Table, made: Provenance) -> Provenance:
+def write(path: Path, rows: pd.DataFrame, drops: pd.DataFrame, made: Provenance) -> Provenance:
     """Writes rows and drops, each in stable order, whole or not at all; returns the provenance with its hashes."""
     return _write(path, rows, drops, replace(made, versions=versions()))
 
 
-def _write(path: Path, rows: pd.DataFrame | Table, drops: pd.DataFrame | Table, made: Provenance) -> Provenance:
+def _write(path: Path, rows: pd.DataFrame, drops: pd.DataFrame, made: Provenance) -> Provenance:
     """The drops are written first: where the manifest is, its drops are."""
-    rows = frames.as_kind(frames.ordered(rows.frame if isinstance(rows, Table) else rows), Row)
-    drops = frames.as_kind(frames.ordered(drops.frame if isinstance(drops, Table) else drops, _DROPS_ORDER), Drop)
+    rows = frames.as_kind(frames.ordered(rows), Row)
+    drops = frames.as_kind(frames.ordered(drops, _DROPS_ORDER), Drop)
     made = replace(made, logical_hash=frames.logical_hash(rows), drops_hash=frames.logical_hash(drops))
     parquet.write(drops_path(path), frames.to_arrow(drops).cast(frames.schema(Drop)), asdict(made))
     parquet.write(path, frames.to_arrow(rows).cast(frames.schema(Row)), asdict(made))

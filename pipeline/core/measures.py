@@ -58,7 +58,7 @@ def read(path: Path) -> pd.DataFrame | None:
     place = measures_path(path)
     if not place.exists():
         return None
-    table, metadata = parquet.read_frame(place)
+    table, metadata = parquet.read(place)
     if metadata.get("measures") != VERSION:
         raise ManifestError(
             f"{place}: measures of version {metadata.get('measures')}, this prep has {VERSION}: prep measure {path} makes them again"

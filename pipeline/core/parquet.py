@@ -16,7 +16,6 @@ from pipeline.core import files
 from pipeline.core import frame as frames
 from pipeline.core.errors import ManifestError
 from pipeline.core.row import Row
-from pipeline.core.table import Table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,14 +28,12 @@ _SPREAD = "BYTE_STREAM_SPLIT"  # first bytes with first bytes: of numbers that a
 
 
 def _arrow(table: Any) -> pa.Table:
-    """An Arrow table, frame or Table as an Arrow table."""
-    if isinstance(table, pa.Table):
-        return table
-    return table.arrow if isinstance(table, Table) else frames.to_arrow(table)
+    """A frame or an Arrow table as an Arrow table."""
+    return table if isinstance(table, pa.Table) else frames.to_arrow(table)
 
 
 def write(path: Path, table: Any, metadata: Mapping[str, Any]) -> None:
-    """A frame, Arrow table or Table as Parquet: zstd, explicit types, metadata as canonical JSON.
+    """A frame or an Arrow table as Parquet: zstd, explicit types, metadata as canonical JSON.
 
     The same rows make the same bytes, however many pieces they came in: each row group is written as one piece.
     """
@@ -94,16 +91,10 @@ def write_csv(file: BinaryIO, frame: pd.DataFrame, heading: bool) -> None:
     pv.write_csv(frames.to_arrow(frame), file, pv.WriteOptions(include_header=heading, quoting_style="needed"))
 
 
-def read_frame(path: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
-    """The frame of whatever was written here, and its metadata. ManifestError as `read`."""
-    table, metadata_of_file = read(path)
-    return table.frame, metadata_of_file
-
-
-def read(path: Path) -> tuple[Table, dict[str, Any]]:
-    """Whatever table was written here, and its metadata. ManifestError where the file is absent, damaged or not ours."""
+def read(path: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """The frame that was written here, and its metadata. ManifestError where the file is missing, damaged or not ours."""
     table, values = read_arrow(path)
-    return Table(table), values
+    return frames.from_arrow(table), values
 
 
 def read_arrow(path: Path) -> tuple[pa.Table, dict[str, Any]]:

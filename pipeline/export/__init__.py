@@ -26,7 +26,6 @@ from pipeline.audio.shards import Reader
 from pipeline.core import files, frame, sql
 from pipeline.core.errors import PrepError, did_you_mean
 from pipeline.core.manifest import Manifest
-from pipeline.core.table import Table
 from pipeline.corpora import rights
 from pipeline.corpora.rights import LeftOut
 from pipeline.export._base import Format, Job
@@ -55,9 +54,10 @@ def find(name: str) -> Format:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Export:
-    """An export to be made. left_out: what the licences keep out of it. links: clips are read in the shards where they lie.
+    """An export to be made.
 
-    size: about how many bytes of audio will be written.
+    left_out: what the licences keep out of it. links: whether clips are read in the shards where they lie, without a
+    copy. size: about how many bytes of audio will be written.
     """
 
     form: str
@@ -88,9 +88,8 @@ def plan(source: Manifest, form: str, use: Use, audio: str | None = None) -> Exp
     chosen, rows = find(form), source.frame
     if audio and not chosen.LINKS:
         alone = [name for name in names() if find(name).LINKS]
-        raise PrepError(
-            f"--audio {audio}: only --to {' and '.join(alone)} has two ways to hold audio; leave --audio out of --to {form}"
-        )
+        remedy = f"leave --audio out of --to {form}"
+        raise PrepError(f"--audio {audio}: only --to {' and '.join(alone)} has two ways to hold audio; {remedy}")
     if audio == "link" and use == "shareable":
         why = "the shards hold clips that may not be passed on; with --shareable those that may are copied"
         raise PrepError(f"--audio link: {why}")
@@ -99,31 +98,31 @@ def plan(source: Manifest, form: str, use: Use, audio: str | None = None) -> Exp
     if chosen.SOUND and silent:
         remedy = "run prep resample, or of a pack prep rebuild, and export what it writes (--to csv needs no audio)"
         raise PrepError(f"{silent:,} of {len(rows):,} rows have no stored audio: {remedy}")
-    kept, left_out = (rows, []) if use == "own" else _allowed(source.table, use, chosen.SOUND)
+    kept, left_out = (rows, []) if use == "own" else _allowed(rows, use, chosen.SOUND)
     if not len(kept):
         why = "; ".join(item.why for item in left_out) or "it has none"
         raise PrepError(f"{source.path}: not one of {len(rows):,} rows can be exported: {why}")
     return Export(form, kept, left_out, use, source, links, chosen.size(kept, links))
 
 
-def _allowed(rows: Table, use: Use, sound: bool) -> tuple[pd.DataFrame, list[LeftOut]]:
-    """The rows that may be passed on, and what is left out of them. PrepError where something is and `use` does not say so."""
-    left_out, kept = [], rows.frame
-    shareable = rights.shareable_audio(rows.frame)
+def _allowed(rows: pd.DataFrame, use: Use, sound: bool) -> tuple[pd.DataFrame, list[LeftOut]]:
+    """(the rows that may be passed on, what is left out of them). PrepError where something is and `use` is empty."""
+    left_out, kept = [], rows
+    shareable = rights.shareable_audio(rows)
     if sound and not np.all(shareable):
-        closed = [t for t in rights.terms(rows.frame) if not t.audio]
+        closed = [t for t in rights.terms(rows) if not t.audio]
         left_out = [LeftOut(t.corpus, "audio", t.rows, t.refusal("audio")) for t in closed]
-        kept = frame.pick(rows.frame, shareable)
+        kept = frame.pick(rows, shareable)
     kept, columns = rights.redacted(kept)
     left_out += columns
     if left_out and not use:
         owners = {item.corpus for item in left_out}
-        terms = [f"{t.corpus}: {t.licence}: {t.restrictions}" for t in rights.terms(rows.frame) if t.corpus in owners]
+        terms = [f"{t.corpus}: {t.licence}: {t.restrictions}" for t in rights.terms(rows) if t.corpus in owners]
         lines = [
             "this set holds what its licences forbid to pass on; say what the export is for:",
             *terms,
-            "--own-use     all of it, to train or judge on your own machines: the folder says that it must not be passed on",
-            "--shareable   only what may be passed on: rows whose audio may not are left out, and so are such transcripts and labels",
+            "--own-use     all of it, for your own machines: the folder says that it must not be passed on",
+            "--shareable   only what may be passed on: without the rows, transcripts and labels that may not",
         ]
         raise PrepError("\n".join(lines))
     return kept, left_out

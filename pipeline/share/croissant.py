@@ -91,7 +91,7 @@ def _addresses(sources: Sequence[Terms], field: str) -> list[str]:
 
 def _fields(pack: Path) -> Iterator[dict[str, Any]]:
     """The columns of the file that lie there as the set has them, or as whole numbers of a small unit."""
-    frame, metadata = parquet.read_frame(pack)
+    frame, metadata = parquet.read(pack)
     forms = metadata["pack"]["codings"]
     units = {name: digits for name, digits in DECIMALS.items() if f"decimals {name}" in forms}
     encoded = {name for form in forms for name in FORMS[form].decode} - set(units)

@@ -86,7 +86,7 @@ def read(path: str | Path) -> Pack:
     path = Path(path)
     if not path.exists():
         raise ManifestError(f"{path}: no such pack")
-    frame, metadata = parquet.read_frame(path)
+    frame, metadata = parquet.read(path)
     if _KEY not in metadata:
         raise ManifestError(f"{path}: not a pack: make one of a manifest with prep pack {path.name}")
     pack = metadata.pop(_KEY)
