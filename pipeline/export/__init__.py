@@ -26,7 +26,6 @@ from pipeline.audio.shards import Reader
 from pipeline.core import files, frame, sql
 from pipeline.core.errors import PrepError, did_you_mean
 from pipeline.core.manifest import Manifest
-from pipeline.core.table import Table
 from pipeline.corpora import rights
 from pipeline.corpora.rights import LeftOut
 from pipeline.export._base import Format, Job
@@ -99,26 +98,26 @@ def plan(source: Manifest, form: str, use: Use, audio: str | None = None) -> Exp
     if chosen.SOUND and silent:
         remedy = "run prep resample, or of a pack prep rebuild, and export what it writes (--to csv needs no audio)"
         raise PrepError(f"{silent:,} of {len(rows):,} rows have no stored audio: {remedy}")
-    kept, left_out = (rows, []) if use == "own" else _allowed(source.table, use, chosen.SOUND)
+    kept, left_out = (rows, []) if use == "own" else _allowed(rows, use, chosen.SOUND)
     if not len(kept):
         why = "; ".join(item.why for item in left_out) or "it has none"
         raise PrepError(f"{source.path}: not one of {len(rows):,} rows can be exported: {why}")
     return Export(form, kept, left_out, use, source, links, chosen.size(kept, links))
 
 
-def _allowed(rows: Table, use: Use, sound: bool) -> tuple[pd.DataFrame, list[LeftOut]]:
+def _allowed(rows: pd.DataFrame, use: Use, sound: bool) -> tuple[pd.DataFrame, list[LeftOut]]:
     """The rows that may be passed on, and what is left out of them. PrepError where something is and `use` does not say so."""
-    left_out, kept = [], rows.frame
-    shareable = rights.shareable_audio(rows.frame)
+    left_out, kept = [], rows
+    shareable = rights.shareable_audio(rows)
     if sound and not np.all(shareable):
-        closed = [t for t in rights.terms(rows.frame) if not t.audio]
+        closed = [t for t in rights.terms(rows) if not t.audio]
         left_out = [LeftOut(t.corpus, "audio", t.rows, t.refusal("audio")) for t in closed]
-        kept = frame.pick(rows.frame, shareable)
+        kept = frame.pick(rows, shareable)
     kept, columns = rights.redacted(kept)
     left_out += columns
     if left_out and not use:
         owners = {item.corpus for item in left_out}
-        terms = [f"{t.corpus}: {t.licence}: {t.restrictions}" for t in rights.terms(rows.frame) if t.corpus in owners]
+        terms = [f"{t.corpus}: {t.licence}: {t.restrictions}" for t in rights.terms(rows) if t.corpus in owners]
         lines = [
             "this set holds what its licences forbid to pass on; say what the export is for:",
             *terms,

@@ -12,7 +12,6 @@ import pandas as pd
 from pipeline.core import frame, parquet, sql
 from pipeline.core.frame import UNHASHED
 from pipeline.core.row import Row
-from pipeline.core.table import Table
 from pipeline.export._base import Job, file_name, stored_bytes
 
 SOUND = True
@@ -43,11 +42,11 @@ def write(job: Job) -> str:
     return job.card("hf", files="\n".join(f"  - split: {name}\n    path: data/{name}-*.parquet" for name in splits))
 
 
-def _groups(job: Job, rows: pd.DataFrame, names: list[str]) -> Iterator[Table]:
+def _groups(job: Job, rows: pd.DataFrame, names: list[str]) -> Iterator[pd.DataFrame]:
     for start in range(0, len(rows), _ROWS_A_GROUP):
         part = frame.pick(rows, np.arange(start, min(start + _ROWS_A_GROUP, len(rows))))
         audio = [{"bytes": job.reader.packed(row), "path": file_name(row.id, ".flac")} for row in frame.rows(part, Row)]
-        yield Table.of_frame(frame.with_columns(part, audio=audio)[["audio", *names]])
+        yield frame.with_columns(part, audio=audio)[["audio", *names]]
         job.advance(len(part))
 
 
