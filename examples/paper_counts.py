@@ -31,13 +31,13 @@ PAPER_TEST_CLIPS = 55_000  # of all classes
 PAPER_SIX = {"train": 186_000, "test": 18_000}
 ROUNDING = 500  # the paper counts in thousands: 17,500 to 18,500 read as 18 K
 KEYWORDS = {"saveme train": 5_250, "saveme test": 338, "helpme train": 2_720, "helpme test": 1_513}
-SURE, NEVER = ("도움요청",), ("실내", "실외")  # a set for calls for help holds the one, and not the ordinary sounds
+SURE, NEVER = ("도움요청",), ("실내", "실외")  # calls for help are in it, ordinary sounds not
 WHOLE = 0.9  # share of the published clips from which on a set's own counts can speak for the corpus
 NEAREST = 10
 
 
 def counts(rows: pd.DataFrame, lexicon: Lexicon, recipe: Sequence[str]) -> dict[str, Any]:
-    """What `prep paper-counts --json` answers: a set's AI-Hub clips by class, and the choices of six that fit the paper.
+    """What `prep paper-counts --json` answers: AI-Hub clips of a set by class, and the choices that fit the paper.
 
     rows: with the columns id, corpus, split, scenario, transcript, speech_id. recipe: the classes that a recipe keeps.
     `own` says whether the set's own counts decided, `unknown` how many choices hold a class whose count nobody
@@ -140,12 +140,12 @@ def _sentences(answer: dict[str, Any]) -> Iterator[str]:
     tolerance, many = f"within {ROUNDING} of 18,000 test clips", len(answer["fits"])
     train, test = answer["train"] / TRAINING_CLIPS, answer["test"] / PAPER_TEST_CLIPS
     if answer["own"]:
-        yield f"This is the whole corpus, or nearly ({train:.1%} of the training clips published): its own counts decide."
-        yield f"{many} choices of six classes fit, {tolerance} and of 186,000 training clips; the best by keywords first."
-        yield f"The paper speaks of 422 K training clips, {TRAINING_CLIPS:,} are known: it does not say what it left out."
+        yield f"This is the whole corpus, or nearly ({train:.1%} of its training clips): its own counts decide."
+        yield f"{many} choices of six fit, {tolerance} and of 186,000 training clips; the best by keywords first."
+        yield f"The paper has 422 K of {TRAINING_CLIPS:,} known training clips, and does not say what it left out."
     else:
-        yield f"This set holds {train:.2%} of the training clips and {test:.2%} of the test clips of the corpus:"
-        yield "neither its own counts nor its keywords can decide anything."
+        small = f"This set holds {train:.2%} of the training clips and {test:.2%} of the test clips of the corpus"
+        yield f"{small}: neither its own counts nor its keywords can decide anything."
         yield f"By the published counts of Validation {many} choices fit, {tolerance}."
         yield f"{answer['unknown']} more cannot be ruled out: they hold {' or '.join(UNCOUNTED)}, which nobody counted."
     yield f"Only choices with {', '.join(SURE)} and without {', '.join(NEVER)} were tried."
@@ -181,8 +181,8 @@ def lines(answer: dict[str, Any]) -> Iterator[str | Sequence[Sequence[Any]]]:
         for choice in answer["fits"] or answer["nearest"]
     ]
     yield from ([("class", "train", "test", "Validation, published", *KEYWORDS), *rows], "")
-    yield f"published: Training {TRAINING_LABELS:,} labels, {TRAINING_CLIPS:,} clips; the paper: 422 K and 55 K, of six classes"
-    yield "186 K and 18 K, saveme 5,250 and 338, helpme 2,720 and 1,513"
+    yield f"published: Training {TRAINING_LABELS:,} labels, {TRAINING_CLIPS:,} clips"
+    yield "the paper: 422 K and 55 K; of six classes 186 K and 18 K, saveme 5,250 and 338, helpme 2,720 and 1,513"
     if choices:
         title = "fits" if answer["fits"] else "none fits; nearest"
         yield from ("", [(title, "train", "test", "misfit of keywords", "recipe"), *choices])

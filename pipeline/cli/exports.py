@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
 from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import click
 from tqdm import tqdm
 
 from pipeline import export as exports
-from pipeline.cli.options import say
+from pipeline.cli.emit import emit
+from pipeline.cli.options import AS_JSON, say
 from pipeline.core.errors import PrepError
-from pipeline.export import Export, Use, check, plan, write
+from pipeline.export import Export, check, plan, write
 from pipeline.share import pack
 
 
@@ -37,7 +35,7 @@ from pipeline.share import pack
     help="webdataset: copy clips, or read them in their shards  [default: link]",
 )
 @click.option("--dry-run", is_flag=True, help="say what would be written, and how much; write nothing")
-@click.option("--json", "as_json", is_flag=True, help="answer in JSON")
+@AS_JSON
 def export(
     path: Path,
     form: str,
@@ -48,7 +46,7 @@ def export(
     dry_run: bool,
     as_json: bool,
 ) -> None:
-    """Write MANIFEST and its audio in the form that another tool reads: a folder with a README.md that says what to type.
+    """Write MANIFEST and its audio in the form that another tool reads: a folder, whose README.md says how to load it.
 
     \b
     lhotse      cuts_<split>.jsonl.gz; virtual mixtures as MixedCut with the SNR that Lhotse means
@@ -58,71 +56,50 @@ def export(
     webdataset  a list of labels for the shards as they are; with --audio copy, tars of .flac and .json
     csv         every column, no audio
 
-    Audio, transcripts and labels of AI-Hub and of recordings of one's own may not be passed on: where a set holds any, an
-    export is refused until one of two options says what it is for.
+    Audio, transcripts and labels of AI-Hub and of your own recordings may not be passed on. If a set holds any, --own-use
+    or --shareable must say what the export is for.
 
     \b
     Example:
       prep export manifests/mixed.parquet --to lhotse --own-use
       prep export manifests/cochlscene.parquet --to csv
     """
-    held = pack.opened(path)
-    made = plan(held, form, _use(own_use, shareable), audio)
+    if own_use and shareable:
+        raise PrepError("--own-use and --shareable: an export is for the one or for the other")
+    made = plan(pack.opened(path), form, "own" if own_use else "shareable" if shareable else "", audio)
     folder = out or path.with_name(f"{path.stem}.{form}")
     check(made, folder)
-    told = _told(made, folder, dry_run)
-    if not as_json:
-        _say(made, folder)
+    hours = made.seconds / 3600
+    if not as_json:  # the size is said before anything is written
+        size = f"about {made.size / 1e9:.2f} GB of audio" if made.size else "no audio copied"
+        click.echo(f"export {form}: {len(made.rows):,} rows, {hours:.2f} h, {size}")
+        for item in made.left_out:
+            say(f"  left out: {item.column} of {item.corpus}, {item.rows:,} rows: {item.why}")
+        if made.use == "own":
+            say(f"  own use: {folder} may hold what licences forbid to pass on; its README.md says what")
     if not dry_run:
         _write(made, folder)
-    click.echo(json.dumps(told, ensure_ascii=False) if as_json else "nothing written" if dry_run else f"  -> {folder}")
+    answer = {
+        "format": form,
+        "rows": len(made.rows),
+        "hours": round(hours, 4),
+        "audio_bytes": made.size,
+        "left_out": [asdict(item) for item in made.left_out],
+        "folder": None if dry_run else str(folder),
+    }
+    emit(answer, as_json, lambda: ["nothing written" if dry_run else f"  -> {folder}"])
 
 
 def _write(made: Export, folder: Path) -> None:
-    """With a progress bar. An export that is broken off leaves nothing, and says that and not that it goes on from there."""
-    with closing(
-        tqdm(total=len(made.rows), desc=f"export {made.form}", unit=" clips", disable=None, leave=False)
-    ) as bar:
+    """With a progress bar. An export that is broken off leaves nothing, and the message says so."""
+    name = f"export {made.form}"
+    with closing(tqdm(total=len(made.rows), desc=name, unit=" clips", disable=None, leave=False)) as bar:
         try:
-            write(made, folder, _counter(bar))
+            write(made, folder, bar.update)
         except KeyboardInterrupt:
             bar.close()
             say(f"prep: stopped; {folder} was not written")
             raise click.exceptions.Exit(130) from None
         except OSError as error:
-            raise PrepError(
-                f"{error.filename or folder}: {error.strerror or error}; {folder} was not written"
-            ) from None
-
-
-def _counter(bar: Any) -> Callable[[int], None]:
-    def advance(rows: int) -> None:
-        bar.update(rows)
-
-    return advance
-
-
-def _use(own_use: bool, shareable: bool) -> Use:
-    if own_use and shareable:
-        raise PrepError("--own-use and --shareable: an export is for the one or for the other")
-    return "own" if own_use else "shareable" if shareable else ""
-
-
-def _told(made: Export, folder: Path, dry_run: bool) -> dict[str, Any]:
-    told = {
-        "format": made.form,
-        "rows": len(made.rows),
-        "hours": round(made.seconds / 3600, 4),
-        "audio_bytes": made.size,
-    }
-    return told | {"left_out": [asdict(item) for item in made.left_out], "folder": None if dry_run else str(folder)}
-
-
-def _say(made: Export, folder: Path) -> None:
-    """The size before anything is written, on stdout; what is left out or must stay here, on stderr."""
-    size = f"about {made.size / 1e9:.2f} GB of audio" if made.size else "no audio copied"
-    click.echo(f"export {made.form}: {len(made.rows):,} rows, {made.seconds / 3600:.2f} h, {size}")
-    for item in made.left_out:
-        say(f"  left out: {item.column} of {item.corpus}, {item.rows:,} rows: {item.why}")
-    if made.use == "own":
-        say(f"  own use: {folder} may hold what licences forbid to pass on; its README.md says what")
+            why = f"{error.filename or folder}: {error.strerror or error}"
+            raise PrepError(f"{why}; {folder} was not written") from None

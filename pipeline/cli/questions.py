@@ -1,21 +1,20 @@
-"""prep diff, explain, rights, paper-counts, migrate: questions that manifests answer."""
+"""prep diff, explain, rights, paper-counts, migrate: questions about manifests."""
 
 from __future__ import annotations
 
-import json
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 import click
+from pandas import DataFrame
 
 from pipeline.cli.demo import example
 from pipeline.cli.emit import emit
 from pipeline.cli.options import AS_JSON, MANIFESTS, ROOT, find_roots, say
 from pipeline.core import manifest
 from pipeline.core.errors import ManifestError, PrepError
-from pipeline.core.table import Table
 from pipeline.corpora import lexicon as spellings
 from pipeline.corpora import rights as licences
 from pipeline.corpora.rights import Terms
@@ -30,10 +29,10 @@ from pipeline.share import pack
 @click.argument("b", type=click.Path(path_type=Path))
 @AS_JSON
 def diff(a: Path, b: Path, as_json: bool) -> None:
-    """Say how B differs from A, two manifests or packs: rows, the columns in which they changed, what they were made by.
+    """Say how B differs from A, two manifests or packs: in which rows and columns, and by which options of what made them.
 
-    Where audio lies in the shards is not compared. What a pack left out is not comparable, and said so. Exit code 0: the same
-    rows; 1: they differ; 2: they could not be compared.
+    Where audio lies in the shards is not compared. Columns that a pack left out are listed as not comparable. Exit code 0:
+    the same rows; 1: they differ; 2: they could not be compared.
 
     \b
     Example:
@@ -81,22 +80,21 @@ def explain(
 
 
 def _all_manifests() -> list[Path]:
-    """Every manifest in manifests/; other files there are told of and passed over."""
-    found = []
+    """Every manifest in manifests/. A sentence on stderr names each other file there, which is passed over."""
+    manifests = []
     for path in sorted(MANIFESTS.glob("*.parquet")):
-        if path.name.endswith((".drops.parquet", ".pack.parquet")):
+        if path.name.endswith((".drops.parquet", ".pack.parquet", ".measures.parquet")):
             continue
         try:
             manifest.provenance(path)
         except ManifestError as error:
             say(f"passed over: {error}")
         else:
-            found.append(path)
-    if not found:
-        raise ManifestError(
-            f"{MANIFESTS}: no manifests here; go to the folder where you ran prep, or name one: prep explain ID MANIFEST"
-        )
-    return found
+            manifests.append(path)
+    if not manifests:
+        remedy = "go to the folder where you ran prep, or name one: prep explain ID MANIFEST"
+        raise ManifestError(f"{MANIFESTS}: no manifests here; {remedy}")
+    return manifests
 
 
 @click.command()
@@ -110,36 +108,27 @@ def rights(path: Path, as_json: bool) -> None:
       prep rights manifests/mixed.parquet
     """
     rows = _columns(path, ("corpus", "kind", "noise_source", "transcript", "labels", "scenario", "scene"))
-    terms, said = licences.terms(rows.frame), licences.sentences(rows.frame)
-    if as_json:
-        free = int(licences.shareable_audio(rows.frame).sum())
-        audio = {"may_be_passed_on": free, "may_not": len(rows) - free}
-        click.echo(
-            json.dumps(
-                {"rows": len(rows), "audio": audio, "sources": [asdict(t) for t in terms], "said": said},
-                ensure_ascii=False,
-            )
-        )
-        return
-    click.echo("\n\n".join([f"{path}: {len(rows):,} rows", "\n".join(said), *map(_terms_text, terms)]))
+    terms, sentences = licences.terms(rows), licences.sentences(rows)
+    free = int(licences.shareable_audio(rows).sum())
+    audio = {"may_be_passed_on": free, "may_not": len(rows) - free}
+    answer = {"rows": len(rows), "audio": audio, "sources": [asdict(t) for t in terms], "said": sentences}
+    emit(answer, as_json, lambda: [f"{path}: {len(rows):,} rows", "", *sentences, *_terms_lines(terms)])
 
 
-def _columns(path: Path, names: Sequence[str]) -> Table:
+def _columns(path: Path, names: Sequence[str]) -> DataFrame:
     """These columns of a manifest or a pack."""
-    return pack.read(path).manifest.table.only(names) if pack.is_pack(path) else manifest.columns(path, names)
+    if pack.is_pack(path):
+        return pack.read(path).manifest.frame[[*names]]
+    return manifest.read_columns(path, names)
 
 
-def _terms_text(terms: Terms) -> str:
-    share = ", ".join(f"{kind} {'yes' if terms.may_share(kind) else 'NO'}" for kind in licences.KINDS)
-    told = {
-        "in": f"{terms.rows:,} rows",
-        "licence": f"{terms.licence}  {terms.licence_url}",
-        "may share": share,
-        "terms": terms.restrictions,
-        "credit": terms.attribution,
-        "homepage": terms.homepage,
-    }
-    return "\n".join([f"{terms.corpus}: {terms.title}", *(f"  {key:<10}{value}" for key, value in told.items())])
+def _terms_lines(terms: Sequence[Terms]) -> Iterator[str]:
+    for t in terms:
+        share = ", ".join(f"{kind} {'yes' if t.may_share(kind) else 'NO'}" for kind in licences.KINDS)
+        yield from ("", f"{t.corpus}: {t.title}")
+        yield from (f"  in        {t.rows:,} rows", f"  licence   {t.licence}  {t.licence_url}")
+        yield from (f"  may share {share}", f"  terms     {t.restrictions}")
+        yield from (f"  credit    {t.attribution}", f"  homepage  {t.homepage}")
 
 
 @click.command("paper-counts")
@@ -153,10 +142,10 @@ def _terms_text(terms: Terms) -> str:
 )
 @AS_JSON
 def paper_counts(path: Path, chosen: str, as_json: bool) -> None:
-    """Compare the AI-Hub clips of MANIFEST with published counts, and list the choices of six classes that fit the paper's.
+    """Compare the AI-Hub clips of MANIFEST with published counts, and list the choices of six classes that fit the paper.
 
-    The paper does not name its six. On the whole corpus the set's own counts and keywords decide; on less, only the published
-    counts of Validation can.
+    The paper does not name its six classes. On the whole corpus the set's own counts and keywords decide; on less, only
+    the published counts of Validation can.
 
     \b
     Example:
@@ -164,7 +153,7 @@ def paper_counts(path: Path, chosen: str, as_json: bool) -> None:
     """
     counts, wanted = example("paper_counts"), recipe.read(recipe.find(chosen))
     rows = _columns(path, ("id", "corpus", "split", "scenario", "transcript", "speech_id"))
-    answer = counts.counts(rows.frame, wanted.lexicon, wanted.filter.scenarios)
+    answer = counts.counts(rows, wanted.lexicon, wanted.filter.scenarios)
     emit(answer, as_json, lambda: counts.lines(answer))
 
 
@@ -186,19 +175,12 @@ def migrate(path: Path, out: Path | None, as_json: bool) -> None:
     if since == manifest.SCHEMA_VERSION:
         manifest.read(path)
         if place != path:
-            raise PrepError(
-                f"--out {place}: not written, for {path} is of the newest schema ({since}) already: use it as it is"
-            )
-        click.echo(
-            _migrated(since, since, place) if as_json else f"{path}: schema version {since}, the newest: nothing to do"
-        )
-        return
-    if place.parent.resolve() != path.parent.resolve():
-        raise PrepError(f"--out {place}: the audio of {path} lies beside it; name a file in {path.parent}")
-    made = manifest.migrate(path, place)
-    told = f"{path}: schema version {since} -> {made.schema_version}\n  -> {place}"
-    click.echo(_migrated(since, made.schema_version, place) if as_json else told)
-
-
-def _migrated(since: int, now: int, place: Path) -> str:
-    return json.dumps({"from": since, "to": now, "manifest": str(place)}, ensure_ascii=False)
+            newest = f"{path} is of the newest schema ({since}) already: use it as it is"
+            raise PrepError(f"--out {place}: not written, for {newest}")
+        now, lines = since, [f"{path}: schema version {since}, the newest: nothing to do"]
+    else:
+        if place.parent.resolve() != path.parent.resolve():
+            raise PrepError(f"--out {place}: the audio of {path} lies beside it; name a file in {path.parent}")
+        now = manifest.migrate(path, place).schema_version
+        lines = [f"{path}: schema version {since} -> {now}", f"  -> {place}"]
+    emit({"from": since, "to": now, "manifest": str(place)}, as_json, lambda: lines)

@@ -54,9 +54,10 @@ def find(name: str) -> Format:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Export:
-    """An export to be made. left_out: what the licences keep out of it. links: clips are read in the shards where they lie.
+    """An export to be made.
 
-    size: about how many bytes of audio will be written.
+    left_out: what the licences keep out of it. links: whether clips are read in the shards where they lie, without a
+    copy. size: about how many bytes of audio will be written.
     """
 
     form: str
@@ -87,9 +88,8 @@ def plan(source: Manifest, form: str, use: Use, audio: str | None = None) -> Exp
     chosen, rows = find(form), source.frame
     if audio and not chosen.LINKS:
         alone = [name for name in names() if find(name).LINKS]
-        raise PrepError(
-            f"--audio {audio}: only --to {' and '.join(alone)} has two ways to hold audio; leave --audio out of --to {form}"
-        )
+        remedy = f"leave --audio out of --to {form}"
+        raise PrepError(f"--audio {audio}: only --to {' and '.join(alone)} has two ways to hold audio; {remedy}")
     if audio == "link" and use == "shareable":
         why = "the shards hold clips that may not be passed on; with --shareable those that may are copied"
         raise PrepError(f"--audio link: {why}")
@@ -106,7 +106,7 @@ def plan(source: Manifest, form: str, use: Use, audio: str | None = None) -> Exp
 
 
 def _allowed(rows: pd.DataFrame, use: Use, sound: bool) -> tuple[pd.DataFrame, list[LeftOut]]:
-    """The rows that may be passed on, and what is left out of them. PrepError where something is and `use` does not say so."""
+    """(the rows that may be passed on, what is left out of them). PrepError where something is and `use` is empty."""
     left_out, kept = [], rows
     shareable = rights.shareable_audio(rows)
     if sound and not np.all(shareable):
@@ -121,8 +121,8 @@ def _allowed(rows: pd.DataFrame, use: Use, sound: bool) -> tuple[pd.DataFrame, l
         lines = [
             "this set holds what its licences forbid to pass on; say what the export is for:",
             *terms,
-            "--own-use     all of it, to train or judge on your own machines: the folder says that it must not be passed on",
-            "--shareable   only what may be passed on: rows whose audio may not are left out, and so are such transcripts and labels",
+            "--own-use     all of it, for your own machines: the folder says that it must not be passed on",
+            "--shareable   only what may be passed on: without the rows, transcripts and labels that may not",
         ]
         raise PrepError("\n".join(lines))
     return kept, left_out

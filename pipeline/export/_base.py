@@ -1,4 +1,4 @@
-"""What every format works with: the job, the facts of a row, names of files, the card that says how to load the export."""
+"""What every format works with: the job, the facts of a row, names of files, the card that says how to load it."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def facts(row: Row) -> dict[str, Any]:
 
 
 def file_name(row_id: str, suffix: str) -> str:
-    """`audio/<id><suffix>`, each part of it fit to be a file's name anywhere and in any list of files; ids that differ stay so."""
+    """`audio/<id><suffix>`, without letters that a file system or a list of files cannot take. Two ids, two names."""
     parts = [_UNSAFE.sub(lambda match: f"%{ord(match[0]):02X}", part) or "%" for part in row_id.split("/")]
     short = [part if len(part.encode()) <= _LONGEST_NAME else keys.fingerprint(part) for part in parts]
     return "/".join([AUDIO, *short]) + suffix

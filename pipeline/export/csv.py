@@ -1,4 +1,4 @@
-"""CSV: one table of every column, UTF-8 with a byte order mark, so that Excel reads Korean as well as pandas does. No audio."""
+"""CSV: one table of every column, no audio. UTF-8 with a byte order mark, so that Excel reads Korean too."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Hugging Face: Parquet with the FLAC bytes in it and an `Audio` feature, in files of some 500 MB, splits named on the card."""
+"""Hugging Face: Parquet files of about 500 MB with FLAC bytes in an `Audio` feature; the card names the splits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Kaldi: a data directory for each split, sorted as in the C locale; audio as 16-bit WAV, for Kaldi reads FLAC through pipes only."""
+"""Kaldi: a data directory for each split, sorted as in the C locale.
+
+Audio is 16-bit WAV, for Kaldi reads FLAC through pipes only.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,6 @@ import json
 import re
 import wave
 from collections import defaultdict
-from collections.abc import Iterable
 
 import pandas as pd
 
@@ -56,13 +58,9 @@ def _directory(job: Job, folder: str, rows: pd.DataFrame) -> None:
             text = re.sub("|".join(_SYMBOLS), " ", row.transcript)
             lines["text"].append(" ".join([utterance, *text.split()]))
     lines["spk2utt"] = [f"{speaker} {' '.join(sorted(own))}" for speaker, own in utterances.items()]
-    for name, listed in lines.items():
-        job.put(f"{folder}/{name}", _sorted(listed))
-
-
-def _sorted(lines: Iterable[str]) -> bytes:
-    """Sorted by the first word: by code point, which in UTF-8 is by byte."""
-    return "".join(f"{line}\n" for line in sorted(lines, key=lambda line: line.split(" ", 1)[0])).encode()
+    for name, listed in lines.items():  # sorted by the first word: by code point, which in UTF-8 is by byte
+        listed.sort(key=lambda line: line.split(" ", 1)[0])
+        job.put(f"{folder}/{name}", "".join(f"{line}\n" for line in listed).encode())
 
 
 def names(row: Row) -> tuple[str, str]:

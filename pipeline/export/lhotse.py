@@ -1,8 +1,8 @@
 """Lhotse: a CutSet for each split. Virtual mixtures become MixedCuts of speech and noise; everything else MonoCuts.
 
-Lhotse scales noise to an SNR over the whole of both signals: power is the mean square of the samples, the mean not removed. The
-`snr` written here is that of the speech and the crop at the gains of the manifest, so what Lhotse mixes is what the manifest
-holds, up to rounding: Lhotse gives float32 that was never rounded to 16 bits.
+Lhotse scales noise to an SNR over the whole of both signals: power is the mean square of the samples, without removing
+the mean. The `snr` written here is that of the speech and the crop at the gains of the manifest, so Lhotse mixes what
+the manifest holds, up to rounding: it gives float32 that was never rounded to 16 bits.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ LINKS = False
 _NOISE_IN_MEMORY = 64  # decoded recordings of noise
 _LEVEL = 6  # of gzip
 _PARTS = """SELECT coalesce(sum(bytes), 0) FROM (
-  SELECT speech_shard AS shard, speech_offset AS at, any_value(speech_bytes) AS bytes FROM rows WHERE speech_shard IS NOT NULL GROUP BY ALL
+  SELECT speech_shard AS shard, speech_offset AS at, any_value(speech_bytes) AS bytes FROM rows GROUP BY ALL
   UNION ALL
-  SELECT noise_shard, noise_offset, any_value(noise_bytes) FROM rows WHERE noise_shard IS NOT NULL GROUP BY ALL)"""
+  SELECT noise_shard, noise_offset, any_value(noise_bytes) FROM rows GROUP BY ALL) WHERE shard IS NOT NULL"""
 
 
 def size(rows: pd.DataFrame, links: bool) -> int:
@@ -108,7 +108,7 @@ class _Cuts:
 
 
 def _cut(name: str, recording: dict[str, Any], start: int, row: Row, with_labels: bool) -> dict[str, Any]:
-    """A MonoCut as long as the row. start: in frames. with_labels: what is spoken is in it, and the facts of the row."""
+    """A MonoCut as long as the row. start: in frames. with_labels: with what is spoken in it, and the row's facts."""
     custom = facts(row)
     text = custom.pop("transcript", None)
     spoken: dict[str, Any] = {"id": row.id, "recording_id": row.speech_id if row.shard is None else row.id}

@@ -28,7 +28,7 @@ def write(job: Job) -> str:
 
 
 def _lines(job: Job, rows: pd.DataFrame) -> Iterator[dict[str, Any]]:
-    """NeMo's own keys first. A path is relative, and NeMo reads it from the manifest's folder; `text` is never missing."""
+    """NeMo's own keys come first. NeMo takes a relative path from the manifest's folder; `text` is never missing."""
     for row in frame.rows(rows, Row):
         path = file_name(row.id, ".flac")
         job.put(path, job.reader.packed(row))

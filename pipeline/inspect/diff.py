@@ -49,11 +49,12 @@ class Side:
 class Difference:
     """How set b differs from set a. added, removed, changed, same: numbers of rows, seen from a.
 
-    columns: `{column, rows, examples}`, an example being `{id, old, new, rows}`, rows: how many changed in the same way.
+    columns: `{column, rows, examples}`; an example is `{id, old, new, rows}`, rows: how many changed in the same way.
     swapped: pairs of clips of which each has the sound that the other had. not_comparable: `{column, rows, pack, why}`,
-    where a pack lacks what the other set has. options: `{name, old, new}` of what the sets were made by, the name as
-    `recipe.mix.snr_db`, `seed`, `versions.numpy`, `inputs.aihub`; None where one has no such option. moved: `{to, stage,
-    reason, rows, example, detail}`, rows of one set that the other dropped; to: `dropped` or `kept`. notes: sentences.
+    where a pack lacks what the other set has. options: `{name, old, new}` of what the sets were made by; names such as
+    `recipe.mix.snr_db`, `seed`, `versions.numpy`, `inputs.aihub`; None where a set has no such option. moved: `{to,
+    stage, reason, rows, example, detail}`, rows of one set that the other dropped; to: `dropped` or `kept`, seen from
+    a. notes: sentences.
     """
 
     a: str
@@ -154,7 +155,7 @@ def _ids(side: Side) -> pd.DataFrame:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Pair:
-    """The rows that both sets have. ids: id and speech_id. in_a, in_b: a mask of each set's rows, or their positions."""
+    """The rows that both sets have. ids: id and speech_id. in_a, in_b: a mask of the rows of each set, or positions."""
 
     a: Side
     b: Side
@@ -170,7 +171,7 @@ class _Pair:
 def _columns(
     pair: _Pair,
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]], int, list[tuple[str, str]]]:
-    """(what changed in each column, what cannot be compared, number of rows that changed, clips that changed places)."""
+    """(what changed in each column, what cannot be compared, how many rows changed, clips that changed places)."""
     columns, not_comparable, swapped = [], [], list[tuple[str, str]]()
     changed = np.zeros(len(pair.ids), dtype=np.bool_)
     for name in COMPARED:

@@ -38,7 +38,7 @@ AIHUB_H, AIHUB_CLIPS, NOISE_H = 891, 422_000, 211  # AI-Hub at a mean of 7.6 s a
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One thing looked at. state: "ok", "note" (works, but you should know) or "fault". remedy: what to type, if anything."""
+    """The result of one check. state: "ok", "note" (works, but you should know) or "fault". remedy: what to type."""
 
     about: str
     state: str
@@ -48,7 +48,7 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """Seconds of audio that one process takes through ingest, resample and mix in a second; how many processes there are."""
+    """How many seconds of audio one process takes through ingest, resample and mix in a second; number of processes."""
 
     times_real_time: float
     processes: int
@@ -65,7 +65,7 @@ class Pace:
 
 
 def checks(roots: Roots, folder: Path) -> Iterator[Check]:
-    """Everything that is looked at, one by one. folder: where manifests would be written."""
+    """The results of all checks, one by one. folder: where manifests would be written."""
     yield from packages()
     yield decoders()
     yield same_bits()

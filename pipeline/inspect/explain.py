@@ -212,16 +212,17 @@ def _chapters(entry: Entry, entries: Sequence[Entry], lexicon: Lexicon) -> Itera
         ends = [asdict(drop) for drop in entry.drops if drop.stage == stage]
         if stage in earlier & {"ingest", "resample"} and not ends:  # filter and mix may have other options here
             continue
-        rules = _verdicts(entry, entries) if stage == "filter" else []
+        verdicts = _verdicts(entry, entries) if stage == "filter" else []
+        rules = [{"rule": v.rule, "value": v.value, "asked": v.required, "met": v.met} for v in verdicts]
         facts: Facts = iter(())
         if stage == "mix":
-            facts = _mixed(entry)
+            facts = mix_facts(entry)
         elif entry.recording and stage == "filter":
-            facts = _filtered(entry, entry.recording, entries, lexicon)
+            facts = filter_facts(entry, entry.recording, entries, lexicon)
         elif entry.recording:
-            of_stage = {"ingest": _ingested, "resample": _resampled, manifest.EDITED: _edited}
+            of_stage = {"ingest": ingest_facts, "resample": resample_facts, manifest.EDITED: edit_facts}
             facts = of_stage[stage](entry, entry.recording) if stage in of_stage else iter(())
-        chapter = {"facts": _as_json(facts), "rules": [_rule_as_json(rule) for rule in rules], "ends": ends}
+        chapter = {"facts": _as_json(facts), "rules": rules, "ends": ends}
         if any(chapter.values()):
             yield {"stage": stage, "manifest": str(entry.path)} | chapter
 
@@ -240,7 +241,7 @@ def _absences(
             yield {"stage": made.stage, "manifest": str(path), "facts": facts, "rules": [], "ends": []}
 
 
-def _ingested(entry: Entry, row: Row) -> Facts:
+def ingest_facts(entry: Entry, row: Row) -> Facts:
     """What the corpus claims, and what ingest measured."""
     claims = {"class": row.scenario, "transcript": row.transcript}
     if row.kind != "mixture":  # there the scene is that of the noise
@@ -259,10 +260,6 @@ def _ingested(entry: Entry, row: Row) -> Facts:
     yield "group", f"{row.group}{unknown}"
 
 
-def _rule_as_json(verdict: Verdict) -> dict[str, object]:
-    return {"rule": verdict.rule, "value": verdict.value, "asked": verdict.required, "met": verdict.met}
-
-
 def _as_ingested(entry: Entry, entries: Sequence[Entry]) -> Row | None:
     """The clip's row as ingest left it; filter changes none of its columns that the rules look at, but the split."""
     rows = [other.row for other in entries if other.made.stage == "ingest" and other.row]
@@ -270,7 +267,7 @@ def _as_ingested(entry: Entry, entries: Sequence[Entry]) -> Row | None:
 
 
 def _verdicts(entry: Entry, entries: Sequence[Entry]) -> list[Verdict]:
-    """What the rules of filter say of the clip; without its row as ingest left it, those that a later row can answer."""
+    """What the rules of filter say of the clip: all of them, or those that can be checked without its row of ingest."""
     options = filter.Options.model_validate(entry.made.recipe.get("filter") or {})
     row = _as_ingested(entry, entries)
     if row or entry.recording is None:
@@ -282,7 +279,7 @@ def _verdicts(entry: Entry, entries: Sequence[Entry]) -> list[Verdict]:
     return [verdict for verdict in verdicts if verdict.rule not in filter.OF_LEVEL]
 
 
-def _filtered(entry: Entry, row: Row, entries: Sequence[Entry], lexicon: Lexicon) -> Facts:
+def filter_facts(entry: Entry, row: Row, entries: Sequence[Entry], lexicon: Lexicon) -> Facts:
     """Why the clip is in its split, and what gave its keyword."""
     recipe = entry.made.recipe
     share = filter.Options.model_validate(recipe.get("filter") or {}).dev_share
@@ -308,7 +305,7 @@ def _filtered(entry: Entry, row: Row, entries: Sequence[Entry], lexicon: Lexicon
             yield "keyword", f'{row.keyword}: "{spelling}" stands {where} in the lexicon'
 
 
-def _resampled(entry: Entry, row: Row) -> Facts:
+def resample_facts(entry: Entry, row: Row) -> Facts:
     """How the clip is stored at the new rate."""
     if entry.row is None:
         how = f"resampled to {row.rate_hz:,} Hz as it was mixed, not stored alone"
@@ -326,11 +323,11 @@ def _resampled(entry: Entry, row: Row) -> Facts:
     yield from _stored(entry, row)
 
 
-def _mixed(entry: Entry) -> Facts:
+def mix_facts(entry: Entry) -> Facts:
     """The mixture that was named, the mixtures of the clip, or how often it was drawn as noise."""
     mixtures, number = entry.mixtures, len(entry.mixtures)
     if entry.mixture:
-        yield from _mixture(entry, entry.mixture)
+        yield from mixture_facts(entry, entry.mixture)
     elif entry.row and not number:
         yield "kept", "as it is, mixed with nothing"
     elif number and entry.recording and entry.recording.kind != "noise":
@@ -348,12 +345,12 @@ def _mixed(entry: Entry) -> Facts:
         yield "for example", ", ".join(mixtures["id"].head(3))
 
 
-def _mixture(entry: Entry, row: Row) -> Facts:
+def mixture_facts(entry: Entry, row: Row) -> Facts:
     """The noise that was drawn, where it was cut, how loud it was made, and what came out."""
     options = mix.Options.model_validate(entry.made.recipe.get("mix") or {})
     try:
-        noise = manifest.picked(entry.path, "kind", "noise")
-        drawn = mix.draw_of(row, noise.frame, options, entry.made.seed)
+        noise = manifest.read_rows(entry.path, "kind", "noise")
+        drawn = mix.draw_of(row, noise, options, entry.made.seed)
     except PrepError:  # the manifest lacks the noise from which the options draw
         drawn = None
     same = drawn is not None and drawn.noise_id == row.noise_id
@@ -391,7 +388,7 @@ def _mixture(entry: Entry, row: Row) -> Facts:
     yield from _stored(entry, row)
 
 
-def _edited(entry: Entry, row: Row) -> Facts:
+def edit_facts(entry: Entry, row: Row) -> Facts:
     """What was changed by hand in the manifest, of this row or of others."""
     edit = entry.made.recipe[manifest.EDITED]
     changes = f"{', '.join(edit['columns'])} in {edit['rows']:,} rows" if edit["columns"] else "no column"
