@@ -46,7 +46,10 @@ class Options(StageOptions):
 
 
 def plan(corpus: str, clips: Sequence[Clip]) -> Plan:
-    """One job for each clip of the corpus; its column `content` changes when the bytes of the recording do."""
+    """One job for each clip of the corpus; its column `content` changes when the bytes of the recording do.
+
+    It also changes with an adapter from outside the package whose flags are among the labels.
+    """
     rows = [
         Row(
             id=f"{corpus}/{clip.key}",
@@ -64,7 +67,9 @@ def plan(corpus: str, clips: Sequence[Clip]) -> Plan:
         for clip in clips
     ]
     places = [clip.place for clip in clips]
-    claims = frames.with_columns(frames.from_rows(rows, Row), content=[_content(place) for place in places])
+    adapter = corpora.identity(corpus)
+    content = [f"{_content(place)} {adapter}".rstrip() for place in places]
+    claims = frames.with_columns(frames.from_rows(rows, Row), content=content)
     return Plan(frames.ordered(with_places(claims, places)))
 
 
