@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
+from functools import cached_property
 from importlib import import_module
 from itertools import repeat
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
@@ -128,7 +129,7 @@ def _parts(plan: Any, columns: dict[str, str], kind: type[T]) -> Iterator[T | No
     return (value if is_known else None for value, is_known in zip(values, known, strict=True))
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class Plan:
     """What a stage will do. No audio was opened for it, and all chance is in it.
 
@@ -154,8 +155,15 @@ class Plan:
         fills: an Arrow table of as many rows, whose columns stand in place of those of the plan.
         """
         at = np.arange(len(self)) if at is None else at
-        parts = [*((frame, positions[at]) for frame, positions in self.beside), (self.jobs, at)]
+        *beside, jobs = self._tables
+        parts = [(table, positions[at]) for table, (_, positions) in zip(beside, self.beside, strict=True)]
+        parts.append((jobs, at))
         return frames.joined(parts if fills is None else [*parts, (fills, np.arange(len(at)))], names)
+
+    @cached_property
+    def _tables(self) -> list[Any]:
+        """The frames beside the jobs, then the jobs, as Arrow tables: their columns are looked up for every shard."""
+        return [frames.to_arrow(frame) for frame in (*(frame for frame, _ in self.beside), self.jobs)]
 
     def ordered(self, by: Sequence[str]) -> Plan:
         """The same with the jobs in the order of these columns."""

@@ -1,4 +1,4 @@
-"""Recompute: a mixture made again from its row: speech from its recording, noise as it was rebuilt, gains of the row."""
+"""Recompute: a mixture made again from its row: speech from its recording, rebuilt noise, the gains of the row."""
 
 from __future__ import annotations
 
