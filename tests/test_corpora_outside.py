@@ -101,7 +101,7 @@ def test_an_installed_package_names_its_corpora_by_entry_points(tmp_path: Path) 
 
 
 def test_workers_load_the_file_too_and_a_machine_without_it_reads_the_manifest(tmp_path: Path) -> None:
-    """`flags` is called in the workers: it shows that they have the adapter."""
+    """`flags` is called in the workers: it shows that they have the adapter. What it gave before a change is not kept."""
     path = adapter(tmp_path)
     flags = '\n\ndef flags(labels, frames, rate_hz):\n    return {"measured_s": f"{frames / rate_hz:g}"}\n'
     path.write_text(path.read_text(encoding="utf-8") + flags, encoding="utf-8")
@@ -111,6 +111,11 @@ def test_workers_load_the_file_too_and_a_machine_without_it_reads_the_manifest(t
     done(tmp_path, "ingest", "other", "set", "--jobs", 2, "--shard-clips", 2)
     made = rows(tmp_path, "other")
     assert {name: row.labels for name, row in made.items()} == {f"other/a{n}": {"measured_s": "1"} for n in range(4)}
+    corpora._loaded.clear()
+    path.write_text(path.read_text(encoding="utf-8").replace("measured_s", "length_s"), encoding="utf-8")
+    corpora.load(path)
+    done(tmp_path, "ingest", "other", "set", "--jobs", 1, "--shard-clips", 2)
+    assert [row.labels for row in rows(tmp_path, "other").values()] == [{"length_s": "1"}] * 4
     corpora._loaded.clear()
     assert len(rows(tmp_path, "other")) == 4
     assert json.loads(done(tmp_path, "show", "manifests/other.parquet", "--json").out)["rows"] == 4

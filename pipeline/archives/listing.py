@@ -175,7 +175,11 @@ class Walk:
         files: list[os.DirEntry[str]] = []
         folders: list[str] = []
         for item in items:
-            if _is_folder(item):
+            try:
+                is_folder = item.is_dir()
+            except OSError:  # a link to itself
+                is_folder = False
+            if is_folder:
                 folders.append(item.name)
             else:
                 files.append(item)
@@ -269,13 +273,6 @@ def _archive_of(name: str) -> str:
         return name
     is_zip = part.kind != "disk" and part.archive.lower().endswith(".zip")
     return without_suffix(part.archive) if is_zip else part.archive
-
-
-def _is_folder(item: os.DirEntry[str]) -> bool:
-    try:
-        return item.is_dir()
-    except OSError:  # a link to itself
-        return False
 
 
 def _below(folder: str, name: str) -> str:

@@ -268,7 +268,7 @@ def find_roots(paths: Mapping[str, str | Path], known: Sequence[str]) -> Roots:
 def remember(name: str, roots: Roots, say: Callable[[str], None]) -> None:
     """Writes where a root lies into prep.toml in the working folder, for later commands, and says so.
 
-    The rest of the file stays as it is. Where the file is written in a way that this cannot edit, it says what to write.
+    The rest of the file stays as it is. Where the file has a form that this cannot edit, it says what to write.
     """
     path, where = Path(FILE_NAME), roots.where(name)
     text = path.read_text(encoding="utf-8-sig") if path.exists() else ""

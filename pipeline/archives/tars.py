@@ -82,7 +82,12 @@ def _headers(spans: Spans) -> Iterator[_Header]:
             continue
         has_ended = False
         if not _sum_is_right(head):
-            raise SourceError(_bad_header(spans, at, head))
+            if at == 0:
+                raise SourceError(f"no archive but {described(spans)}. Download it again.")
+            what = "cut off" if len(head) < _BLOCK else "damaged (wrong checksum)"
+            raise SourceError(
+                f"the tar header at byte {at:,} is {what}: the file is truncated or damaged. Download it again."
+            )
         kind, records = head[156:157], everywhere | pax
         size = _size(head, records if kind not in _BEFORE else {})
         data_at = at + _BLOCK
@@ -177,10 +182,3 @@ def _after_padding(spans: Spans, at: int) -> int:
             return at + filled // _BLOCK * _BLOCK
         at += len(block)
     return spans.size
-
-
-def _bad_header(spans: Spans, at: int, head: bytes) -> str:
-    if at == 0:
-        return f"no archive but {described(spans)}. Download it again."
-    what = "cut off" if len(head) < _BLOCK else "damaged (wrong checksum)"
-    return f"the tar header at byte {at:,} is {what}: the file is truncated or damaged. Download it again."

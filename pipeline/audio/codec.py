@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import struct
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any
@@ -15,30 +14,24 @@ from numpy.typing import NDArray
 
 from pipeline.core.errors import CorruptMember
 
-# libsndfile's encodings of at most 16 bits, and the other integer ones; what is left is read as float32
+# libsndfile's encodings of at most 16 bits, and the other integer ones; all others are read as float32
 _INT16 = frozenset(
     {"PCM_16", "PCM_S8", "PCM_U8", "ULAW", "ALAW", "IMA_ADPCM", "MS_ADPCM", "GSM610", "ALAC_16", "DPCM_8", "DPCM_16"}
 )
 _INT32 = frozenset({"PCM_24", "PCM_32", "ALAC_20", "ALAC_24", "ALAC_32"})
 COMPRESSION = 0.0  # of 0 to 1: as small as 0.5 within 1 % for speech in noise at 16 kHz, and a sixth faster
-ROUNDED_S = 0.1  # how far after its recording's end a piece may end
-HEADER_BYTES = 4096  # the first bytes of a recording, in which `shape` finds what it looks for
-FLAC_HEADER_BYTES = 42  # mark, block header, STREAMINFO (RFC 9639, 8.2)
+ROUNDED_S = 0.1  # how far after the end of its recording a piece may end
 _UNCLOSED_RIFF = (8).to_bytes(4, "little")  # libsndfile then takes all bytes after the header for samples
-_UNTOLD = (
-    0,
-    0xFFFFFFFF,
-    0x7FFFFFFF,
-    0x80000000,
-    0x7FFFF000,
-    0xFFFFF000,
-)  # data sizes that writers to a pipe leave in a WAV header
+# sizes that programs leave in a WAV header when they write to a pipe, and cannot know how much will follow
+_NO_SIZE = (0, 0xFFFFFFFF, 0x7FFFFFFF, 0x80000000, 0x7FFFF000, 0xFFFFF000)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Recording:
-    """A decoded file. pcm: [frames, channels], int16, int32 (24 bits in the upper three bytes) or float32, as the file
-    holds them; format: container and encoding, `WAV PCM_16`.
+    """A decoded file.
+
+    pcm: [frames, channels], int16, int32 (24 bits in the upper three bytes) or float32, whichever the file has. format:
+    container and encoding, `WAV PCM_16`.
     """
 
     pcm: NDArray[Any]
@@ -53,11 +46,11 @@ def decode(data: bytes) -> Recording:
     try:
         with sf.SoundFile(io.BytesIO(data)) as file:
             kind = "int16" if file.subtype in _INT16 else "int32" if file.subtype in _INT32 else "float32"
-            lying = _as_they_lie(data, file) if kind == "int16" else None
-            pcm = file.read(dtype=kind, always_2d=True) if lying is None else lying
+            pcm = _plain_wav(data, file) if kind == "int16" else None
+            pcm = file.read(dtype=kind, always_2d=True) if pcm is None else pcm
             recording = Recording(pcm, file.samplerate, f"{file.format} {file.subtype}")
             promised = file.frames
-    except sf.LibsndfileError as error:  # its text holds an address in memory, error_string does not
+    except sf.LibsndfileError as error:  # its text has an address in memory, error_string has none
         raise _undecodable(data, error.error_string) from None
     except RuntimeError as error:
         raise _undecodable(data, str(error)) from None
@@ -72,14 +65,14 @@ def decode(data: bytes) -> Recording:
     if not len(pcm):
         raise CorruptMember("empty", f"{recording.format} without a single frame")
     if kind == "float32" and not np.isfinite(pcm).all():
-        raise CorruptMember("not_finite", f"{recording.format} holds NaN or infinite samples")
+        raise CorruptMember("not_finite", f"{recording.format} with NaN or infinite samples")
     return recording
 
 
 def cut(recording: Recording, begin_s: float, end_s: float | None) -> Recording:
     """The piece of a recording between two times, to the nearest frame. CorruptMember `outside`: it does not lie in it.
 
-    An end that is up to 0.1 s after the recording's is taken for it: tables of segments are rounded.
+    An end up to 0.1 s after that of the recording is taken for it, for tables of segments are rounded.
     """
     rate_hz, frames = recording.rate_hz, len(recording.pcm)
     begin, end = round(begin_s * rate_hz), frames if end_s is None else round(end_s * rate_hz)
@@ -92,15 +85,13 @@ def cut(recording: Recording, begin_s: float, end_s: float | None) -> Recording:
     return Recording(recording.pcm[begin : min(end, frames)], rate_hz, recording.format)
 
 
-def _as_they_lie(data: bytes, file: sf.SoundFile) -> NDArray[np.int16] | None:
-    """The samples of a plain 16-bit WAV, int16 [frames, channels], without a copy; None where they do not lie there just so."""
-    at, size = _chunk(data, b"data")
-    whole = file.subtype == "PCM_16" and at and size == file.frames * file.channels * 2 and at + size <= len(data)
-    return (
-        np.frombuffer(data, "<i2", file.frames * file.channels, at).reshape(-1, file.channels)
-        if whole and at % 2 == 0
-        else None
-    )
+def _plain_wav(data: bytes, file: sf.SoundFile) -> NDArray[np.int16] | None:
+    """The samples of a plain 16-bit WAV, int16 [frames, channels], without a copy; None for any other file."""
+    at, size = _data_chunk(data)
+    count = file.frames * file.channels
+    if file.subtype != "PCM_16" or not at or at % 2 or size != 2 * count or at + size > len(data):
+        return None
+    return np.frombuffer(data, "<i2", count, at).reshape(-1, file.channels)
 
 
 def _undecodable(data: bytes, error: str) -> CorruptMember:
@@ -116,14 +107,14 @@ def _undecodable(data: bytes, error: str) -> CorruptMember:
 
 
 def _missing_bytes(data: bytes) -> int:
-    """How many bytes a WAV's data chunk promises beyond the end of the file; 0 for other formats."""
-    at, size = _chunk(data, b"data")
-    return 0 if size in _UNTOLD else max(0, at + size - len(data))
+    """How many bytes the data chunk of a WAV promises beyond the end of the file; 0 for other formats."""
+    at, size = _data_chunk(data)
+    return 0 if size in _NO_SIZE else max(0, at + size - len(data))
 
 
 def _never_closed(data: bytes) -> bool:
-    """Whether a WAV's writer stopped before it told the sizes: no samples by its header, and yet bytes follow."""
-    at, size = _chunk(data, b"data")
+    """Whether a WAV was never closed: it has no samples by its header, and yet bytes follow."""
+    at, size = _data_chunk(data)
     return (
         0 < at < len(data)
         and size == 0
@@ -132,31 +123,15 @@ def _never_closed(data: bytes) -> bool:
     )
 
 
-def _chunk(data: bytes, name: bytes) -> tuple[int, int]:
-    """Where a chunk of a WAV begins and how many bytes its header says it has; (0, 0) where there is none of this name."""
+def _data_chunk(data: bytes) -> tuple[int, int]:
+    """(where the samples of a WAV begin, how many bytes they are by its header); (0, 0) where there are none."""
     at = 12
     while data[:4] == b"RIFF" and data[8:12] == b"WAVE" and at + 8 <= len(data):
         size = int.from_bytes(data[at + 4 : at + 8], "little")
-        if data[at : at + 4] == name:
+        if data[at : at + 4] == b"data":
             return at + 8, size
         at += 8 + size + size % 2
     return 0, 0
-
-
-def shape(head: bytes) -> tuple[int, int, int] | None:
-    """(frames, rate in Hz, channels) of a recording by its first bytes; None where they do not say, or are no WAV or FLAC.
-
-    Of our own FLAC FLAC_HEADER_BYTES are enough, of a WAV HEADER_BYTES nearly always.
-    """
-    if head.startswith(b"fLaC") and len(head) >= FLAC_HEADER_BYTES and not head[4] & 0x7F:
-        bits = int.from_bytes(head[18:26], "big")  # 20 of rate, 3 of channels less one, 5 of sample size, 36 of frames
-        frames = bits & ((1 << 36) - 1)
-        return (frames, bits >> 44, (bits >> 41 & 7) + 1) if frames else None
-    (format_at, _), (data_at, size) = _chunk(head, b"fmt "), _chunk(head, b"data")
-    if not format_at or not data_at or size in _UNTOLD:
-        return None
-    _, channels, rate_hz, _, bytes_a_frame = struct.unpack_from("<HHIIH", head, format_at)
-    return (size // bytes_a_frame, rate_hz, channels) if bytes_a_frame else None
 
 
 def library() -> tuple[str, list[str]]:
@@ -173,7 +148,7 @@ def floats(recording: Recording) -> NDArray[np.float32]:
 
 
 def pcm_hash(pcm: NDArray[Any], rate_hz: int) -> str:
-    """32 hex digits, the identity of a sound: BLAKE2b-128 of the little-endian samples, channels interleaved, and the rate.
+    """The identity of a sound, 32 hex digits: BLAKE2b-128 of the little-endian samples, channels interleaved.
 
     The rate, channel count and sample type follow the samples as ASCII: `16000 1 int16`.
     """
@@ -185,8 +160,10 @@ def pcm_hash(pcm: NDArray[Any], rate_hz: int) -> str:
 
 
 def pcm_crc(pcm: NDArray[Any]) -> int:
-    """CRC-32 of the samples, little-endian, channels interleaved: not an identity, but a hundredth of its cost, and
-    enough to notice a recording that was replaced."""
+    """CRC-32 of the samples, little-endian, channels interleaved.
+
+    It is no identity, but it takes a hundredth of the time, and notices a recording that was replaced.
+    """
     return int(isal_zlib.crc32(np.ascontiguousarray(pcm).data))
 
 
@@ -198,7 +175,7 @@ def flac(pcm: NDArray[np.int16], rate_hz: int) -> bytes:
 
 
 def unflac(data: bytes) -> NDArray[np.int16]:
-    """The samples in FLAC bytes of ours, int16 [frames]."""
+    """The samples in FLAC bytes that `flac` made, int16 [frames]. CorruptMember where they are damaged."""
     try:
         pcm, _ = sf.read(io.BytesIO(data), dtype="int16")
     except (sf.LibsndfileError, RuntimeError) as error:

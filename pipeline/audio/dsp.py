@@ -1,4 +1,4 @@
-"""Pure arrays in, arrays and numbers out: resampling, levels, noise crops, mixing. Opens nothing, draws nothing.
+"""Resampling, levels, noise crops, mixing: arrays in, arrays and numbers out. Never files, never chance.
 
 Samples are float32 in [-1, 1), or integers of full scale 2**15 (int16) or 2**31 (int32); levels are dB relative to full
 scale, where 0 dBFS is an RMS of 1.0 (a full-scale sine is -3.01 dBFS). Levels are taken after the mean (DC) is removed.
@@ -31,7 +31,7 @@ P56_SMOOTHING_S = 0.03
 P56_HANGOVER_S = 0.2
 P56_MARGIN_DB = 15.9
 P56_LOWEST_EXPONENT, P56_HIGHEST_EXPONENT = -15, -1  # thresholds 2**k of full scale, as 16-bit meters have
-_BLOCK = 16  # the envelope is looked at once in 16 samples: 1 kHz at 16 kHz, P.56 asks for at least 600 Hz
+_BLOCK = 16  # samples for one value of the envelope: 1 kHz at 16 kHz, where P.56 requires at least 600 Hz
 _GROUP = 64  # blocks a group
 _CHUNK = 16_384  # samples summed at a time: what fits the cache
 _ONES = np.ones(_CHUNK)
@@ -46,7 +46,7 @@ class ActiveLevel:
 
 
 def resample(samples: Samples, rate_hz: int, to_hz: int, quality: str = "HQ") -> Samples:
-    """The samples at another rate, float32 [frames * to_hz / rate_hz, rounded]; soxr of that quality (QQ LQ MQ HQ VHQ)."""
+    """The samples at another rate, float32 [frames * to_hz / rate_hz, rounded]. quality: QQ LQ MQ HQ or VHQ of soxr."""
     if rate_hz == to_hz:
         return samples
     return np.asarray(soxr.resample(samples, rate_hz, to_hz, quality=quality), dtype=np.float32)
@@ -91,9 +91,9 @@ def peak(samples: NDArray[Any]) -> float:
 def moments(samples: NDArray[Any]) -> tuple[float, float]:
     """(sum, sum of squares) of the samples as they are, [frames]; exact for int16 up to 2**23 frames."""
     total = squares = 0.0
-    buffer = np.empty(min(_CHUNK, samples.size))
+    chunk = np.empty(min(_CHUNK, samples.size))
     for start in range(0, samples.size, _CHUNK):
-        part = buffer[: min(_CHUNK, samples.size - start)]
+        part = chunk[: min(_CHUNK, samples.size - start)]
         np.copyto(part, samples[start : start + _CHUNK])
         total += float(np.dot(part, _ONES[: part.size]))
         squares += float(np.dot(part, part))
@@ -133,11 +133,11 @@ def gain(level_db: float) -> float:
 
 
 def active_level(samples: NDArray[Any], rate_hz: int, sums: tuple[float, float] | None = None) -> ActiveLevel | None:
-    """Active speech level by ITU-T P.56, method B, of samples [frames]; None where nothing is active. sums: their moments.
+    """Active speech level by ITU-T P.56, method B, of samples [frames]; None where nothing is active.
 
     The magnitude is smoothed twice (0.03 s), a moment is active at threshold c if the envelope was at or above c
     within the last 0.2 s, and the level is where energy / active time lies 15.9 dB above the threshold, between
-    thresholds 6.02 dB apart interpolated in dB.
+    thresholds 6.02 dB apart interpolated in dB. sums: the moments of the samples, where they are known.
     """
     if not samples.size:
         return None
@@ -147,10 +147,10 @@ def active_level(samples: NDArray[Any], rate_hz: int, sums: tuple[float, float] 
     if energy <= 0.0:
         return None
     envelope = _envelope(samples, total / samples.size, rate_hz) / scale
-    level_dbfs = _crossing(envelope, energy / _BLOCK, math.ceil(P56_HANGOVER_S * rate_hz / _BLOCK))
-    if level_dbfs is None:
+    level_db = _crossing(envelope, energy / _BLOCK, math.ceil(P56_HANGOVER_S * rate_hz / _BLOCK))
+    if level_db is None:
         return None
-    return ActiveLevel(level_dbfs, min(1.0, energy / samples.size / 10 ** (level_dbfs / 10)))
+    return ActiveLevel(level_db, min(1.0, energy / samples.size / 10 ** (level_db / 10)))
 
 
 def _crossing(envelope: NDArray[np.float64], energy: float, hangover: int) -> float | None:
@@ -184,7 +184,7 @@ def _active_values(envelope: NDArray[np.float64], threshold: float, hangover: in
 
 
 def _envelope(samples: NDArray[Any], mean: float, rate_hz: int) -> NDArray[np.float64]:
-    """The distance from the mean smoothed twice with P56_SMOOTHING_S, at the last sample of each block of _BLOCK; float64 [blocks].
+    """The distance from the mean, smoothed twice, at the end of each block of _BLOCK samples; float64 [blocks].
 
     Exact, not an approximation by decimation: two first-order filters in a row have a state of two numbers, so a
     block's end is a linear function of the state before it and of its samples. The recursion then runs over groups
@@ -210,14 +210,18 @@ def _envelope(samples: NDArray[Any], mean: float, rate_hz: int) -> NDArray[np.fl
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Smoothing:
-    """Matrices of two equal first-order low-pass filters in a row, state (once, twice) smoothed."""
+    """Matrices of two equal first-order low-pass filters in a row, whose state is (once, twice) smoothed.
 
-    block: NDArray[np.float64]  # [_BLOCK, 2]: a block's samples to what they add to the state at its end
-    group: NDArray[
-        np.float64
-    ]  # [2 * _GROUP, _GROUP + 2]: those to `twice` at each block's end, and the group's end state
-    carry: NDArray[np.float64]  # [2, _GROUP]: state before a group to `twice` at each block's end
-    step: tuple[float, float]  # decay of the state over a group: own, and of `once` into `twice`
+    block: [_BLOCK, 2], from the samples of a block to what they add to the state at its end. group: [2 * _GROUP, _GROUP
+    + 2], from those to `twice` at the end of each block, and to the state at the end of the group. carry: [2, _GROUP],
+    from the state before a group to `twice` at the end of each block. step: decay of the state over a group, its own
+    and of `once` into `twice`.
+    """
+
+    block: NDArray[np.float64]
+    group: NDArray[np.float64]
+    carry: NDArray[np.float64]
+    step: tuple[float, float]
 
 
 @lru_cache(maxsize=8)
@@ -263,7 +267,7 @@ class Crop:
 
 
 def first_audible(noise: Pcm16, starts: Iterable[int], frames: int, rate_hz: int, floor_dbfs: float) -> Crop | None:
-    """The crop from the first of these starts that is not below the floor; None where all of them are. ValueError as `crop`."""
+    """The crop from the first of these starts that is not below the floor; None where all are. ValueError as `crop`."""
     for start in starts:
         pcm = crop(noise, start, frames, rate_hz)
         square = power(pcm)
@@ -287,8 +291,8 @@ def looped(noise: Pcm16, rate_hz: int) -> Pcm16:
 def mix(speech: Pcm16, noise: Pcm16, gain_db: float, noise_gain_db: float) -> Pcm16:
     """round(gain * speech + noise_gain * noise), int16 [frames]: all that a mixture is.
 
-    Element by element in float32, so the same inputs give the same samples on any machine. ValueError where a sample would
-    pass full scale.
+    Element by element in float32, so the same inputs give the same samples on any machine. ValueError where a sample
+    would pass full scale.
     """
     return _rounded(_weighted_sum(speech, noise, gain_db, noise_gain_db))
 
@@ -298,8 +302,8 @@ def mix_at_snr(
 ) -> tuple[Pcm16, float, float]:
     """(samples of the mixture at this SNR, int16 [frames]; gain of the speech in dB; gain of the noise in dB).
 
-    speech_db, noise_db: levels of the two, by the definition that the SNR is meant in. The speech keeps its level, unless the
-    sum would peak above full scale minus 0.1 dB: then speech and noise are attenuated alike.
+    speech_db, noise_db: levels of the two, by the definition that the SNR is meant in. The speech keeps its level,
+    unless the sum would peak above full scale minus 0.1 dB: then speech and noise are attenuated alike.
     """
     noise_gain_db = round(speech_db - noise_db - snr_db, DB_DIGITS)
     total = _weighted_sum(speech, noise, 0.0, noise_gain_db)

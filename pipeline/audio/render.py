@@ -1,7 +1,7 @@
 """The samples of a row: of a recording at a new rate, of a mixture of speech and noise, and of the speech in a mixture.
 
-Everything that needs samples of a row calls these functions: stages, readers, exports, checks, training. They take arrays
-and never open a file.
+Everything that needs samples of a row calls these functions: stages, readers, exports, checks, training. They take
+arrays and never open a file.
 """
 
 from __future__ import annotations
@@ -16,10 +16,11 @@ from pipeline.core.row import Row
 
 
 def speech(row: Row, recording: Recording, rate_hz: int, quality: str) -> tuple[Pcm16, float]:
-    """(samples of a recording at this rate, int16 [frames], mono; the gain in dB that was applied to them, 0.0 or less).
+    """(samples of a recording at this rate, mono, int16 [frames]; their gain in dB, 0.0 or less).
 
-    row: what ingest wrote down (source_*); CorruptMember `changed` where the recording is not the one that ingest opened.
-    quality: of soxr. A recording that would pass full scale (resampling overshoots) is attenuated to full scale minus 0.1 dB.
+    row: what ingest wrote down (source_*); CorruptMember `changed` where the recording is not the one that ingest
+    opened. quality: of soxr. A recording that would pass full scale (resampling overshoots) is attenuated to full scale
+    minus 0.1 dB.
     """
     shape = recording.rate_hz, *recording.pcm.shape[::-1], recording.format
     expected = row.source_rate_hz, row.source_channels, row.source_frames, row.source_format
@@ -40,8 +41,9 @@ def speech(row: Row, recording: Recording, rate_hz: int, quality: str) -> tuple[
 def mixture(row: Row, speech: Pcm16, noise: Pcm16) -> Pcm16:
     """The samples of a mixture out of its parts, int16 [frames]: round(gain * speech + noise_gain * crop of the noise).
 
-    row: rate_hz, noise_start, gain_db and noise_gain_db. noise: the whole recording, from which the crop begins at noise_start.
-    ValueError where one of these is null, where the noise does not reach that far, or where the sum passes full scale.
+    row: rate_hz, noise_start, gain_db and noise_gain_db. noise: the whole recording, from which the crop begins at
+    noise_start. ValueError where one of these is null, where the noise does not reach that far, or where the sum passes
+    full scale.
     """
     if row.rate_hz is None or row.noise_start is None or row.gain_db is None or row.noise_gain_db is None:
         raise ValueError(f"{row.id}: rate_hz, noise_start, gain_db and noise_gain_db are needed to render a mixture")
@@ -50,9 +52,10 @@ def mixture(row: Row, speech: Pcm16, noise: Pcm16) -> Pcm16:
 
 
 def unmixed(row: Row, mixture: Pcm16, noise: Pcm16) -> Samples:
-    """The speech in a mixture, the inverse of `mixture`: (mixture - noise_gain * crop) / gain; float32 [frames], full scale 2**15.
+    """The speech in a mixture, (mixture - noise_gain * crop) / gain: the inverse of `mixture`.
 
-    True to half a step of 16 bits over the gain of the speech. ValueError as `mixture`.
+    Returns float32 [frames], full scale 2**15.     True to half a step of 16 bits over the gain of the speech.
+    ValueError as `mixture`.
     """
     if row.rate_hz is None or row.noise_start is None or row.gain_db is None or row.noise_gain_db is None:
         raise ValueError(f"{row.id}: rate_hz, noise_start, gain_db and noise_gain_db are needed to take the noise out")

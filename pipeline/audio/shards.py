@@ -1,7 +1,7 @@
 """Shards of clips on disk, and the samples of a row.
 
-A shard is a plain tar of `<id>.flac` members in row order, as WebDataset reads them; a row's `shard, offset, bytes`
-say where its FLAC bytes lie, so one clip is one seek and one read.
+A shard is a plain tar of `<id>.flac` members in the order of rows, as WebDataset reads them. The columns `shard,
+offset, bytes` of a row say where its FLAC bytes lie, so one clip is one seek and one read.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ from pipeline.core.row import Audio, Row
 AUDIO_FOLDER = "audio"  # beside the manifests
 AGAIN = "the command that made it (prep run, resample, mix or rebuild) makes it again"
 _BLOCK = tarfile.BLOCKSIZE
-_OPEN_SHARDS = 16
-_FLAC = b"fLaC"  # how every such file begins
-_NOISE_HELD = 64  # decoded recordings of noise, 20 MB of CochlScene
+_MOST_OPEN = 16  # shards
+_FLAC = b"fLaC"  # how every FLAC file begins
+_MOST_NOISE = 64  # decoded recordings of noise in memory, 20 MB of CochlScene
 
 
 def member_name(row_id: str) -> str:
-    """Name of a row's member in a shard: the id with dots escaped, for WebDataset splits names at the first dot."""
+    """The name of a row in its shard: the id with dots escaped, for WebDataset splits names at the first dot."""
     return row_id.replace("%", "%25").replace(".", "%2E") + ".flac"
 
 
@@ -46,7 +46,7 @@ class ShardWriter:
         self.crc = 0  # CRC-32 of all that was written
 
     def put(self, row_id: str, data: bytes) -> tuple[int, int]:
-        """Appends one member; says offset and length of its data."""
+        """Appends one member; returns offset and length of its data."""
         info = tarfile.TarInfo(member_name(row_id))
         info.size = len(data)
         header = info.tobuf(tarfile.PAX_FORMAT)
@@ -55,7 +55,7 @@ class ShardWriter:
         return offset, len(data)
 
     def close(self) -> None:
-        """The two empty blocks that end a tar."""
+        """Writes the two empty blocks that end a tar."""
         self._append(bytes(2 * _BLOCK))
 
     def _append(self, data: bytes) -> None:
@@ -66,7 +66,7 @@ class ShardWriter:
 
 @contextmanager
 def writing(path: Path) -> Iterator[ShardWriter]:
-    """A shard that appears at `path` when the block ends well, and not at all otherwise."""
+    """Writes a shard, which appears at `path` when the `with` block ends well, and not at all otherwise."""
     with files.replacing(path) as half, open(half, "wb") as file:
         shard = ShardWriter(file)
         yield shard
@@ -74,20 +74,18 @@ def writing(path: Path) -> Iterator[ShardWriter]:
 
 
 class Reader:
-    """Samples of rows, read where they lie: `Reader(manifest.path.parent).pcm(row)`. Not for threads; cheap to make."""
+    """Reads the samples of rows: `Reader(manifest.path.parent).pcm(row)`. One reader is not for several threads."""
 
     def __init__(self, folder: str | Path) -> None:
         self._open: OrderedDict[str, BinaryIO] = OrderedDict()
         self.folder = Path(folder) / AUDIO_FOLDER
-        self._noise: OrderedDict[tuple[str, int], NDArray[np.int16]] = (
-            OrderedDict()
-        )  # the last that virtual mixtures were made of
+        self._noise: OrderedDict[tuple[str, int], NDArray[np.int16]] = OrderedDict()  # of virtual mixtures, decoded
 
     def __del__(self) -> None:
         self.close()
 
     def close(self) -> None:
-        """Closes the shards that are held open; a later read opens them again."""
+        """Closes the shards that are open; a later read opens them again."""
         while self._open:
             self._open.popitem()[1].close()
 
@@ -99,11 +97,11 @@ class Reader:
         if row.shard is not None and row.offset is not None and row.bytes is not None:
             return self.stored(row.shard, row.offset, row.bytes)
         if row.noise_shard is not None:
-            return self._rendered(row)
+            return self._mixture(row)
         raise ManifestError(f"{row.id}: has no stored audio yet: run prep resample")
 
-    def _rendered(self, row: Row) -> NDArray[np.int16]:
-        """A virtual mixture: the same samples that the stored form holds."""
+    def _mixture(self, row: Row) -> NDArray[np.int16]:
+        """The samples of a virtual mixture: the same that a stored one has."""
         parts = (
             row.speech_shard,
             row.speech_offset,
@@ -117,19 +115,19 @@ class Reader:
                 f"{row.id}: it has no columns that say where its parts lie: run prep mix --virtual again"
             )
         speech = self.stored(row.speech_shard, row.speech_offset, row.speech_bytes)  # type: ignore[arg-type]
-        noise = self._remembered(row.noise_shard, row.noise_offset, row.noise_bytes)  # type: ignore[arg-type]
+        noise = self._recent_noise(row.noise_shard, row.noise_offset, row.noise_bytes)  # type: ignore[arg-type]
         try:
             return render.mixture(row, speech, noise)
         except ValueError as error:
             raise ManifestError(f"{error}: run prep mix --virtual again") from None
 
-    def _remembered(self, shard: str, offset: int, size: int) -> NDArray[np.int16]:
-        """Decoded noise: a recording of it is in many mixtures, where there are few."""
+    def _recent_noise(self, shard: str, offset: int, size: int) -> NDArray[np.int16]:
+        """A recording of noise, decoded once where there are few of them, for each is then in many mixtures."""
         if (shard, offset) in self._noise:
             self._noise.move_to_end((shard, offset))
         else:
             self._noise[shard, offset] = self.stored(shard, offset, size)
-        if len(self._noise) > _NOISE_HELD:
+        if len(self._noise) > _MOST_NOISE:
             self._noise.popitem(last=False)
         return self._noise[shard, offset]
 
@@ -169,11 +167,11 @@ class Reader:
             self._open.move_to_end(shard)
             return self._open[shard]
         try:
-            self._open[shard] = file = open(self.folder / shard, "rb")  # noqa: SIM115 - held open, closed by close()
+            self._open[shard] = file = open(self.folder / shard, "rb")  # noqa: SIM115 - closed by close()
         except FileNotFoundError:
             raise ManifestError(
                 f"{self.folder / shard}: no such shard; it belongs beside the manifest, in {AUDIO_FOLDER}/"
             ) from None
-        if len(self._open) > _OPEN_SHARDS:
+        if len(self._open) > _MOST_OPEN:
             self._open.popitem(last=False)[1].close()
         return file

@@ -205,15 +205,15 @@ def joined(
     """
     columns = {}
     for frame, positions in parts:
-        first = int(positions.min(initial=len(frame)))
+        table = frame if isinstance(frame, pa.Table) else to_arrow(frame)
+        first = int(positions.min(initial=len(table)))
         count, local = int(positions.max(initial=first - 1)) + 1 - first, pa.array(positions - first)
-        for name in frame.column_names if isinstance(frame, pa.Table) else frame.columns:
-            if names is None or name in names:
-                arrow = frame.column(name) if isinstance(frame, pa.Table) else _arrow(frame[name])
-                blank = arrow.null_count == len(arrow)
-                columns[str(name)] = (
-                    _nothing(len(positions), arrow.type) if blank else arrow.slice(first, count).take(local)
-                )
+        for name in table.column_names if names is None else [n for n in table.column_names if n in names]:
+            column = table.column(name)
+            if column.null_count == len(column):
+                columns[name] = _nothing(len(positions), column.type)
+            else:
+                columns[name] = column.slice(first, count).take(local)
     return pa.table(columns)
 
 

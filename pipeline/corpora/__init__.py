@@ -158,6 +158,17 @@ def loaded() -> tuple[str, ...]:
     return tuple(path for path, _ in _loaded.values())
 
 
+def identity(name: str) -> str:
+    """A hash of the file of an adapter from outside that has `flags`, whose results are kept with what was measured.
+
+    "" for adapters without flags, and for those of this package, whose flags change with the version of ingest.
+    """
+    corpus = find(name)
+    if name in _own() or corpus.flags is _no_flags:
+        return ""
+    return blake2b(Path(vars(corpus)["__file__"]).read_bytes(), digest_size=8).hexdigest()
+
+
 def _checked(module: ModuleType, where: str) -> Corpus:
     """The module as an adapter, with the default `places` and `flags` where it has none. PrepError names all faults."""
     content = vars(module)

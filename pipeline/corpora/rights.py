@@ -98,7 +98,9 @@ def redacted(
         for column in COLUMNS.get(kind, ()):
             for name, own in sorted(_owners(rows, column).items()):
                 source = terms_of(name)
-                given = own & _says_something(rows, column)
+                given = own & frames.present(rows, column)
+                if column == "labels":
+                    given &= rows[column].list.len().to_numpy(np.int64, na_value=0) > 0
                 if not source.may_share(kind) and given.any():
                     nothing: dict[str, str] | None = {} if column == "labels" else None
                     rows = frames.with_columns(rows, **{column: frames.choose(given, nothing, rows[column])})
@@ -173,12 +175,6 @@ def _on_mixtures(rows: pd.DataFrame) -> Iterator[str]:
 
 def _is_share_alike(source: Terms) -> bool:
     return "BY-SA" in source.licence
-
-
-def _says_something(rows: pd.DataFrame, column: str) -> NDArray[np.bool_]:
-    """bool [rows]: where a column is not null, and labels are not empty."""
-    given = frames.present(rows, column)
-    return given & (rows[column].list.len().to_numpy(np.int64, na_value=0) > 0) if column == "labels" else given
 
 
 def _sources(rows: pd.DataFrame) -> dict[str, NDArray[np.bool_]]:

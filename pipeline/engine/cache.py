@@ -1,6 +1,7 @@
 """Commits: what the work made of one shard, rows and drops, in one file that is whole or absent.
 
-A commit holds the columns that the stage fills (FILLS) and nothing else of its rows. Its name says all that they depend on.
+A commit holds the columns that the stage fills (FILLS) and nothing else of its rows. Its name says all that they depend
+on.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ _READ_BYTES = 1 << 20
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Commit:
-    """What became of the jobs of a shard, as Arrow tables. fills: `id` and the columns that the stage fills, of the rows."""
+    """What the jobs of a shard ended as, Arrow tables. fills: of the rows, `id` and the columns that the stage fills."""
 
     fills: Any
     drops: Any
@@ -88,8 +89,8 @@ def write(
 def read(folder: Path, shard: str, stage: Stage, settled: bool = False) -> Commit | None:
     """The commit of a shard; None where there is none, or where it or its audio was damaged since.
 
-    settled: None also where some recordings could not be read when it was made. Audio is trusted by its size and time of
-    change; where the time differs (a copied folder), its checksum decides.
+    settled: None also where some recordings could not be read when it was made. Audio is trusted by its size and time
+    of change; where the time differs (a copied folder), its checksum decides.
     """
     path = commit_path(folder, shard)
     if not path.exists():

@@ -43,8 +43,9 @@ _ROWS_AT_A_TIME = 65_536
 class Setting:
     """Where and by whom the work is done.
 
-    folder: of the manifests. shard_clips: mean number of clips in a shard. slice: (i, n) to do only every n-th shard, beginning
-    with the i-th of 1 to n; (0, 0) to do none, only gather. status: where the progress of the build is written down.
+    folder: of the manifests. shard_clips: mean number of clips in a shard. slice: (i, n) to do only every n-th shard,
+    beginning with the i-th of 1 to n; (0, 0) to do none, only gather. status: where the progress of the build is
+    written down.
     """
 
     folder: Path
@@ -66,7 +67,7 @@ class Shard:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Task:
-    """One shard to make. plan: its jobs, an Arrow table. remote: perhaps on another machine, where the roots may lie elsewhere.
+    """One shard to make. plan: its jobs, an Arrow table. remote: perhaps on a machine whose roots lie elsewhere.
 
     corpora: files of adapters from outside the package.
     """
@@ -99,7 +100,7 @@ class Unfinished(PrepError):
 
 @dataclass(frozen=True, eq=False)
 class Result:
-    """Rows and drops of a plan, as many together as it has jobs. notes: on shards that were done before, and those made again."""
+    """Rows and drops of a plan, as many together as it has jobs. notes: on shards done before, and made again."""
 
     plan: Plan
     shards: Sequence[tuple[Shard, Commit]]
@@ -138,7 +139,8 @@ class Result:
 def run(stage: Stage, options: Options, plan: Plan, setting: Setting, progress: Progress) -> Result:
     """Rows and drops of the plan: shards that are committed already are taken, the others are made.
 
-    Unfinished where the setting is a slice of a run and the other slices are not done yet; PrepError where the disk is too small.
+    Unfinished where the setting is a slice of a run and the other slices are not done yet; PrepError where the disk is
+    too small.
     """
     plan = plan.ordered(IN_ORDER)
     name = stage.NAME if stage.NAME != "ingest" else f"ingest {plan.jobs['corpus'].iloc[0]}" if len(plan) else "ingest"
@@ -170,8 +172,8 @@ def run(stage: Stage, options: Options, plan: Plan, setting: Setting, progress: 
     left = [shard for shard in shards if shard.name not in commits]
     if left:
         raise Unfinished(
-            f"{name}: {len(shards) - len(left)} of {len(shards)} shards are there, {_clips(left):,} clips are left to other "
-            "slices. When they are done, run the same command again; without --shard it does what is left, too"
+            f"{name}: {len(shards) - len(left)} of {len(shards)} shards are there, {_clips(left):,} clips are left to "
+            "other slices. When they are done, run the same command again; without --shard it does what is left, too"
         )
     for pool in plan.pools:  # large, and quickly made again
         pool_path(setting.folder, pool).unlink(missing_ok=True)
@@ -262,14 +264,14 @@ def make_shard(task: Task) -> Step:
     )
     options = task.options.model_dump(mode="json", exclude=set(stage.PLANNED))
     effort = cache.Effort(task.stage, options, seconds, time.monotonic() - begun)
-    # drops of ingest hold as long as the bytes do; later ones say that the corpus is not what it was, and it may be again
+    # drops of ingest hold as long as the bytes do; later ones say that the corpus is not what it was, and may be again
     settled = stage.NAME == "ingest" or not unread
     cache.write(task.folder, task.shard, stage, results, writer.crc if writer else None, effort, settled)
     return Step(len(task.plan), seconds)
 
 
 def durations(plan: Plan) -> NDArray[np.float64]:
-    """Seconds of audio of each job, float64 [jobs], as far as they are known: before ingest they are not, and count as 0."""
+    """Seconds of audio of each job, float64 [jobs]; 0 where they are not known, as before ingest."""
     return _durations(plan.table(names=("frames", "rate_hz")))
 
 

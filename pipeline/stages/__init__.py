@@ -1,13 +1,14 @@
-"""One file a stage: what it does, its options, the columns that it reads and fills.
+"""A stage is a file here: its plan, its work, its options, the columns that it reads and fills.
 
-A build goes through `ingest`, `filter`, `resample` and `mix`. `seek`, `rebuild` and `recompute` make a set out of a pack.
-This file holds what all stages share: Plan, Job, and how the jobs of a plan lie in columns.
+A build goes through `ingest`, `filter`, `resample` and `mix`. `seek`, `rebuild` and `recompute` make a set out of a
+pack. This file holds what all stages share: Plan, Job, and how the jobs of a plan lie in columns.
 """
 
 from __future__ import annotations
 
 from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
+from functools import cached_property
 from importlib import import_module
 from itertools import repeat
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
@@ -34,11 +35,12 @@ class Options(BaseModel):
 
 
 class Stage(Protocol):
-    """A module that opens audio: its `plan` sees all rows and holds all chance, its `work` does one job and knows no chance.
+    """A module that opens audio: its `plan` sees all rows and draws, its `work` does one job and draws nothing.
 
-    READS: the columns of a row that the work sees. FILLS: the columns that it sets; all others are carried over from the plan, so
-    that a changed label redoes no audio. DEPENDS: the columns of the plan which, with NAME, VERSION and the options, name the
-    result of a shard; they determine all that READS holds. PLANNED: options that shape the plan alone, not the work.
+    READS: the columns of a row that the work sees. FILLS: the columns that it sets; all others are carried over from
+    the plan, so that a changed label redoes no audio. DEPENDS: the columns of the plan which, with NAME, VERSION and
+    the options, name the result of a shard; they determine all that READS holds. PLANNED: options that shape the plan
+    alone, not the work.
     """
 
     NAME: str
@@ -66,8 +68,9 @@ def find(name: str) -> Stage:
 class Noise:
     """Where the noise of a mixture lies, stored and decoded, and where the crops to try begin.
 
-    shard, offset, bytes: of the stored recording. pool: name of the decoded noise of a shard, in which this recording begins at
-    the frame `begin` and has `frames` of them. starts: frames of the recording, in the order in which they are tried.
+    shard, offset, bytes: of the stored recording. pool: name of the decoded noise of a shard, in which this recording
+    begins at the frame `begin` and has `frames` of them. starts: frames of the recording, in the order in which they
+    are tried.
     """
 
     shard: str
@@ -83,8 +86,8 @@ class Noise:
 class Job:
     """One job of a plan: all that the work of a stage sees.
 
-    row: the columns that the stage reads (READS); the others are None. place: where the recording lies, for a stage that opens
-    it. noise: for a mixture. quality: of soxr, for speech that is resampled as it is mixed.
+    row: the columns that the stage reads (READS); the others are None. place: where the recording lies, for a stage
+    that opens it. noise: for a mixture. quality: of soxr, for speech that is resampled as it is mixed.
     """
 
     row: Row
@@ -94,15 +97,8 @@ class Job:
 
 
 _PLACE = {f"at_{f.name}": f.name for f in fields(Place)}  # column of a plan -> field
-_NOISE = {
-    "at_noise_shard": "shard",
-    "at_noise_offset": "offset",
-    "at_noise_bytes": "bytes",
-    "at_pool": "pool",
-    "at_noise": "begin",
-    "at_noise_frames": "frames",
-    "starts": "starts",
-}
+_NOISE = {f"at_noise_{name}": name for name in ("shard", "offset", "bytes", "frames")}
+_NOISE |= {"at_pool": "pool", "at_noise": "begin", "starts": "starts"}
 
 
 def with_places(frame: DataFrame, places: Sequence[Place]) -> DataFrame:
@@ -117,9 +113,8 @@ def jobs(plan: Any, stage: Stage) -> Iterator[Job]:
     quality = plan.column("at_quality").to_pylist() if "at_quality" in plan.column_names else repeat(None)
     rows = frames.rows(plan.select(reads), Row)
     places, noises = _parts(plan, _PLACE, Place), _parts(plan, _NOISE, Noise)
-    for row, place, noise, soxr in zip(
-        rows, places, noises, quality, strict=False
-    ):  # what is not there repeats for ever
+    columns = zip(rows, places, noises, quality, strict=False)  # None for what is not there is repeated for ever
+    for row, place, noise, soxr in columns:
         yield Job(row, place, noise, soxr)
 
 
@@ -134,14 +129,14 @@ def _parts(plan: Any, columns: dict[str, str], kind: type[T]) -> Iterator[T | No
     return (value if is_known else None for value, is_known in zip(values, known, strict=True))
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class Plan:
     """What a stage will do. No audio was opened for it, and all chance is in it.
 
-    jobs: one job a line. beside: frames whose columns stand beside those of the jobs, each with the position of its row for every
-    job, int64 [jobs]; they are joined a part at a time, so that millions of mixtures fit into memory. kept: rows that pass as they
-    are. drops: rows that end here. notes: sentences for a person. pools: noise to decode before the work begins, name ->
-    (shard, (offset, bytes) of its clips).
+    jobs: one job a line. beside: frames whose columns stand beside those of the jobs, each with the position of its row
+    for every job, int64 [jobs]; they are joined a part at a time, so that millions of mixtures fit into memory. kept:
+    rows that pass as they are. drops: rows that end here. notes: sentences for a person. pools: noise to decode before
+    the work begins, name -> (shard, (offset, bytes) of its clips).
     """
 
     jobs: DataFrame
@@ -160,8 +155,15 @@ class Plan:
         fills: an Arrow table of as many rows, whose columns stand in place of those of the plan.
         """
         at = np.arange(len(self)) if at is None else at
-        parts = [*((frame, positions[at]) for frame, positions in self.beside), (self.jobs, at)]
+        *beside, jobs = self._tables
+        parts = [(table, positions[at]) for table, (_, positions) in zip(beside, self.beside, strict=True)]
+        parts.append((jobs, at))
         return frames.joined(parts if fills is None else [*parts, (fills, np.arange(len(at)))], names)
+
+    @cached_property
+    def _tables(self) -> list[Any]:
+        """The frames beside the jobs, then the jobs, as Arrow tables: their columns are looked up for every shard."""
+        return [frames.to_arrow(frame) for frame in (*(frame for frame, _ in self.beside), self.jobs)]
 
     def ordered(self, by: Sequence[str]) -> Plan:
         """The same with the jobs in the order of these columns."""

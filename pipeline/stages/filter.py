@@ -1,4 +1,4 @@
-"""Filter: arithmetic over columns. Scenarios, durations, levels, transcripts, SQL; keywords; the dev split. Opens nothing."""
+"""Filter: rules over columns, such as scenarios, durations and levels; keywords; the dev split. It opens no audio."""
 
 from __future__ import annotations
 
@@ -152,7 +152,7 @@ class Verdict:
 
 
 def verdicts(row: Row, options: Options) -> list[Verdict]:
-    """What each rule says of a row as ingest left it; `where` too, unless it names measures, which lie beside the manifest."""
+    """What each rule says of a row as ingest left it; `where` too, unless it names measures beside the manifest."""
     tried, frame = rules(options), frames.from_rows([row], Row)
     answers = sql.derive(
         frame,
@@ -168,15 +168,15 @@ def verdicts(row: Row, options: Options) -> list[Verdict]:
 
 
 def dev_draw(seed: int, corpus: str, groups: Iterable[str]) -> NDArray[np.float64]:
-    """float64 [groups] in [0, 1): the draw of each group of a corpus without a dev split; below `dev_share` it becomes dev."""
+    """The draw of each group of a corpus without a dev split, float64 [groups] in [0, 1); below dev_share it is dev."""
     return keys.draws(seed, f"dev {corpus}", groups)[:, 0]
 
 
 def plan(rows: DataFrame, options: Options, seed: int, lexicon: Lexicon, measured: DataFrame | None = None) -> Plan:
-    """The rows that meet every rule, with keyword and dev split; drops of the others and of what would be in two splits.
+    """Keeps the rows that meet every rule, with keyword and dev split; drops the others, and what is in two splits.
 
-    There are no jobs: columns decide, no audio is opened. measured: what `prep measure` measured of the rows, whose columns
-    `where` may name as well. RecipeError where `where` does not run.
+    There are no jobs: columns decide, no audio is opened. measured: what `prep measure` measured of the rows, whose
+    columns `where` may name as well. RecipeError where `where` does not run.
     """
     rows = frames.ordered(rows)
     tried = rules(options)
@@ -204,7 +204,7 @@ def plan(rows: DataFrame, options: Options, seed: int, lexicon: Lexicon, measure
 
 
 def _with_measures(rows: DataFrame, condition: str, measured: DataFrame | None) -> DataFrame:
-    """The rows with the columns of their measures, if the condition names one. RecipeError where nobody measured them."""
+    """The rows with their measures, if the condition names one. RecipeError where nobody measured them."""
     named = [name for name in measures.NAMES if re.search(rf"\b{name}\b", condition)]
     if not named:
         return rows
@@ -220,7 +220,7 @@ def _drops(rows: DataFrame, where: NDArray[np.bool_], why: Any) -> DataFrame:
 
 
 def _with_dev(rows: DataFrame, keep: NDArray[np.bool_], options: Options, seed: int) -> tuple[Any, list[str]]:
-    """(the column `split` with a keyed share of the groups of `train` moved to `dev`, in each corpus without a dev split; notes)."""
+    """(the column `split`, with a keyed share of the groups of train in dev where a corpus has no dev split; notes)."""
     notes = []
     codes, splits = frames.codes(rows["split"])
     corpora = sorted(set(frames.codes(rows["corpus"][keep])[1]))

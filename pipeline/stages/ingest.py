@@ -24,21 +24,10 @@ PLANNED: frozenset[str] = frozenset()
 DEPENDS = ("id", "corpus", "group", "content", "labels")
 READS = ("id", "corpus", "group", "labels")
 FILLS = (
-    "group",
-    "labels",
-    "rate_hz",
-    "frames",
-    "source_rate_hz",
-    "source_channels",
-    "source_frames",
-    "source_format",
-    "source_pcm_hash",
-    "source_pcm_crc",
-    "level_full_dbfs",
-    "peak_dbfs",
-    "clipped_share",
-    "zero_share",
-)
+    "group", "labels", "rate_hz", "frames",
+    "source_rate_hz", "source_channels", "source_frames", "source_format", "source_pcm_hash", "source_pcm_crc",
+    "level_full_dbfs", "peak_dbfs", "clipped_share", "zero_share",
+)  # fmt: skip
 
 
 class Options(StageOptions):
@@ -46,7 +35,10 @@ class Options(StageOptions):
 
 
 def plan(corpus: str, clips: Sequence[Clip]) -> Plan:
-    """One job for each clip of the corpus; its column `content` changes when the bytes of the recording do."""
+    """One job for each clip of the corpus; its column `content` changes when the bytes of the recording do.
+
+    It also changes with an adapter from outside the package whose flags are among the labels.
+    """
     rows = [
         Row(
             id=f"{corpus}/{clip.key}",
@@ -64,12 +56,14 @@ def plan(corpus: str, clips: Sequence[Clip]) -> Plan:
         for clip in clips
     ]
     places = [clip.place for clip in clips]
-    claims = frames.with_columns(frames.from_rows(rows, Row), content=[_content(place) for place in places])
+    adapter = corpora.identity(corpus)
+    content = [f"{_content(place)} {adapter}".rstrip() for place in places]
+    claims = frames.with_columns(frames.from_rows(rows, Row), content=content)
     return Plan(frames.ordered(with_places(claims, places)))
 
 
 def _content(place: Place) -> str:
-    # The time counts even where there is a checksum: that is what the archive states, in a damaged copy as in a whole one.
+    # The time counts even where there is a checksum: a damaged archive states the same checksum as a whole one.
     piece = f" {place.begin_s} {place.end_s}" if place.is_piece else ""
     return f"{place.size} {place.crc} {place.stamp}{piece}"
 
@@ -112,7 +106,7 @@ def measured(row: Row, recording: Recording) -> Row:
 
 
 def _clipped(flat: NDArray[Any], least: Any, most: Any) -> int:
-    """How many samples lie at full scale, where a recording that was too loud was cut off. least, most: of the samples."""
+    """How many samples lie at full scale, where loud recordings were cut off. least, most: of the samples."""
     if flat.dtype == np.float32:
         low, high = -1.0, 1.0
     elif flat.dtype == np.int16:

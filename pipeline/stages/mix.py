@@ -33,44 +33,25 @@ NAME = "mix"
 VERSION = 1
 PLANNED = frozenset({"snr_db", "copies", "noise", "definition", "keep"})
 DEPENDS = (
-    "id",
-    "rate_hz",
-    "source_pcm_hash",
-    "resampled",
-    "noise_id",
-    "noise_pcm_hash",
-    "starts",
-    "snr_db",
-    "snr_definition",
-)
-# What is not in DEPENDS follows from it: all that resample fills, from the samples of the source and `resampled`, how it was done.
+    "id", "rate_hz", "source_pcm_hash", "resampled", "noise_id", "noise_pcm_hash", "starts", "snr_db", "snr_definition",
+)  # fmt: skip
+# What is not in DEPENDS follows from it: `resampled` says how the samples of source_pcm_hash were resampled.
 READS = (
-    *("id", "speech_id", "rate_hz", "frames", "noise_id", "snr_db", "snr_definition"),
-    *("shard", "offset", "bytes", "pcm_hash", "level_full_dbfs", "level_active_dbfs", "activity"),
-    *("source", "source_pcm_crc", "source_rate_hz", "source_channels", "source_frames", "source_format"),
-)
-FILLS = (  # levels are of the mixture (full, peak) and of the speech in it (active, activity)
-    "shard",
-    "offset",
-    "bytes",
-    "pcm_hash",
-    "speech_pcm_hash",
-    "noise_start",
-    "gain_db",
-    "noise_gain_db",
-    "level_full_dbfs",
-    "level_active_dbfs",
-    "activity",
-    "peak_dbfs",
-    "snr_active_db",
-    "snr_full_db",
-)
+    "id", "speech_id", "rate_hz", "frames", "noise_id", "snr_db", "snr_definition",
+    "shard", "offset", "bytes", "pcm_hash", "level_full_dbfs", "level_active_dbfs", "activity",
+    "source", "source_pcm_crc", "source_rate_hz", "source_channels", "source_frames", "source_format",
+)  # fmt: skip
+# Levels are those of the mixture (full, peak) and of the speech in it (active, activity).
+FILLS = (
+    "shard", "offset", "bytes", "pcm_hash", "speech_pcm_hash", "noise_start", "gain_db", "noise_gain_db",
+    "level_full_dbfs", "level_active_dbfs", "activity", "peak_dbfs", "snr_active_db", "snr_full_db",
+)  # fmt: skip
 TRIES = 4  # crops drawn before noise counts as silent
 TOLERANCE_DB = 0.1  # a mixture whose realised SNR is further from the request is a Drop
-_NOISE = (
-    *("id", "corpus", "split", "source", "scene", "pcm_hash", "rate_hz", "frames", "level_full_dbfs"),
-    *("shard", "offset", "bytes"),
-)
+_NOISE = [
+    "id", "corpus", "split", "source", "scene", "pcm_hash", "rate_hz", "frames", "level_full_dbfs",
+    "shard", "offset", "bytes",
+]  # fmt: skip
 _RANGE = re.compile(r"\s*(-?\d+(?:\.\d+)?)\s*:\s*(-?\d+(?:\.\d+)?)\s*")
 
 
@@ -86,7 +67,8 @@ class Options(StageOptions):
     copies: int = Field(1, ge=1, le=1000, description="variants of each utterance, each with noise of its own")
     noise: tuple[str, ...] | None = Field(
         None,
-        description="corpora to take noise from, NAME or NAME=WEIGHT (default: cochlscene if there, else all that have noise)",
+        description="corpora to take noise from, NAME or NAME=WEIGHT "
+        "(default: cochlscene if there, else all that have noise)",
     )
     definition: Literal["active", "full"] = Field(
         "active", description="level of speech: ITU-T P.56 active level, or RMS of the whole clip"
@@ -224,7 +206,7 @@ def _noise_corpora(rows: DataFrame, options: Options) -> tuple[dict[str, float],
 
 def _usable_noise(rows: DataFrame, weights: Iterable[str], floor_dbfs: float) -> tuple[DataFrame, list[str]]:
     """(the noise that can be drawn, sentences on what cannot: too quiet throughout, or too short to loop)."""
-    noise = frames.pick(rows[list(_NOISE)], frames.equal(rows["kind"], "noise") & frames.among(rows["corpus"], weights))
+    noise = frames.pick(rows[_NOISE], frames.equal(rows["kind"], "noise") & frames.among(rows["corpus"], weights))
     quiet = ~(frames.numbers(noise["level_full_dbfs"]) >= floor_dbfs)
     short = frames.numbers(noise["frames"]) < 2 * dsp.FADE_S * frames.numbers(noise["rate_hz"])
     notes = [
@@ -287,7 +269,7 @@ def _snrs(words: NDArray[np.uint64], snr: float | str) -> NDArray[np.float64]:
 
 
 def _as_speech(rows: DataFrame, virtual: bool) -> DataFrame:
-    """Rows as the speech of mixtures. virtual: with the columns by which a reader renders a mixture that is not stored."""
+    """Rows as the speech of mixtures. virtual: with the columns by which a reader renders what is not stored."""
     parts = {f"speech_{name}": rows[name] for name in ("shard", "offset", "bytes")} if virtual else {}
     return frames.with_columns(rows, speech_id=rows["id"], **parts)
 
@@ -305,8 +287,8 @@ def _as_noise(noise: DataFrame, virtual: bool) -> DataFrame:
 class Draw:
     """How the noise of a mixture was drawn.
 
-    pool: how many recordings it was drawn from; draw: in [0, 1), where on their ring it fell. starts: frames at which the
-    crops to try begin; snr_draw: in [0, 1), the place in a range of SNR.
+    pool: how many recordings it was drawn from; draw: in [0, 1), where on their ring it fell. starts: frames at which
+    the crops to try begin; snr_draw: in [0, 1), the place in a range of SNR.
     """
 
     noise_id: str
@@ -403,7 +385,7 @@ def work(job: Job, options: Options, store: Store) -> Row | Drop:
 
 
 def _speech(job: Job, store: Store) -> tuple[dsp.Pcm16, Row]:
-    """(samples of the speech, int16 [frames]; the row with their levels and hash): stored by resample, or resampled here."""
+    """(the speech, stored or resampled here, int16 [frames]; the row with its levels and hash)."""
     row = job.row
     if job.place is not None:
         pcm, row = resample.rendered(row, store.recording(job.place), row.rate_hz or 0, job.quality or "")

@@ -1,4 +1,4 @@
-"""Recompute: a mixture made again from its row: the speech from its recording, the noise as it was rebuilt, the gains of the row."""
+"""Recompute: a mixture made again from its row: speech from its recording, rebuilt noise, the gains of the row."""
 
 from __future__ import annotations
 
@@ -60,7 +60,8 @@ def work(job: Job, options: Options, store: Store) -> Row:
         if pcm_hash(speech, row.rate_hz) != row.speech_pcm_hash:
             why = f"its speech {row.speech_id} at {row.rate_hz} Hz has other samples than in the set"
         else:
-            why = "speech and noise are those of the set, their sum is not: check noise_start, gain_db and noise_gain_db of its row"
+            columns = "noise_start, gain_db and noise_gain_db"
+            why = f"speech and noise are those of the set, their sum is not: check {columns} of its row"
         raise CorruptMember(DIFFERENT, f"{row.id}: {why}")
     if options.virtual:
         return replace(row, shard=None, offset=None, bytes=None)

@@ -31,20 +31,11 @@ READS = (
     "source",
     "source_pcm_crc",
     *_RECORDING,
-)  # source is only named in messages, the crc is one of the same samples
+)  # source is for messages; the crc is of the same samples as the hash
 FILLS = (
-    "shard",
-    "offset",
-    "bytes",
-    "rate_hz",
-    "frames",
-    "pcm_hash",
-    "level_full_dbfs",
-    "level_active_dbfs",
-    "activity",
-    "peak_dbfs",
-    "gain_db",
-)
+    "shard", "offset", "bytes", "rate_hz", "frames", "pcm_hash",
+    "level_full_dbfs", "level_active_dbfs", "activity", "peak_dbfs", "gain_db",
+)  # fmt: skip
 
 
 class Options(StageOptions):
@@ -57,7 +48,7 @@ class Options(StageOptions):
 
 
 def plan(rows: DataFrame, places: Mapping[str, Place]) -> Plan:
-    """One job for each row whose recording is there, a drop for each other. places: where a source lies on this machine."""
+    """One job for each row whose recording is there, a drop for each other. places: source -> where it lies here."""
     if frames.equal(rows["kind"], "mixture").any():
         raise PrepError(
             "these are mixtures already: resample takes what prep filter wrote (manifests/filtered.parquet)"

@@ -1,4 +1,4 @@
-"""What is in two splits, and may not be: groups, recordings, identical audio. The one check of filter, mix, verify and audit."""
+"""What is in two splits, and may not be: groups, recordings, identical audio. Filter, mix, verify and audit use it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ SPLITS = ("train", "dev", "test")  # least protected first: where two share some
 
 
 def in_two_splits(frame: DataFrame, by: str) -> NDArray[np.bool_]:
-    """bool [rows]: where the value of this column is in a row of another split too. A `group` is one of its corpus; null is no value."""
+    """bool [rows]: where the row's value of this column is in another split too. Null is in none.
+
+    frame: with the columns `split` and `by`. A value of `group` counts within its corpus alone, and needs `corpus` too.
+    """
     values, splits = _values(frame, by), frames.codes(frame["split"])[0]
     count = int(values.max(initial=-1)) + 1
     lowest, highest = np.full(count, len(frame)), np.full(count, -1)
@@ -29,7 +32,8 @@ def in_two_splits(frame: DataFrame, by: str) -> NDArray[np.bool_]:
 def apart(frame: DataFrame, by: str, stage: str) -> tuple[NDArray[np.bool_], DataFrame]:
     """(bool [rows]: which rows stay so that no value of this column is in two splits, drops of the others).
 
-    frame: needs id, corpus, split and the column. A value stays in its most protected split: test before dev before train.
+    frame: needs id, corpus, split and the column. A value stays in its most protected split: test before dev before
+    train.
     """
     values, (splits, names) = _values(frame, by), frames.codes(frame["split"])
     rank = np.array([SPLITS.index(name) for name in names] or [0], dtype=np.int64)[splits]

@@ -1,4 +1,4 @@
-"""What a stage's work reads and writes by: sources, stored clips, decoded noise, the shard being written."""
+"""Where the work of a stage reads and writes audio: recordings, stored clips, decoded noise, the shard in progress."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _POOL_FOLDER = "noise"
 
 
 class Store:
-    """The store of one folder of manifests, as seen by the work on one shard."""
+    """The audio of one folder of manifests, for the work on one shard."""
 
     def __init__(self, folder: Path, roots: Roots, shard: str | None = None, writer: ShardWriter | None = None) -> None:
         self.folder = folder
@@ -35,7 +35,7 @@ class Store:
         self._whole: tuple[Place, Recording] | None = None
 
     def recording(self, place: Place) -> Recording:
-        """A source recording, or the piece of it that is meant, decoded. CorruptMember where it cannot be."""
+        """A recording of a corpus, or a piece of one, decoded. CorruptMember where it cannot be."""
         if not place.is_piece:
             return decode(self.roots[place.root].read(place))
         whole = replace(place, begin_s=None, end_s=None)
@@ -44,20 +44,20 @@ class Store:
         return cut(self._whole[1], place.begin_s or 0.0, place.end_s)
 
     def stored(self, shard: str, offset: int, size: int) -> NDArray[np.int16]:
-        """Samples of a clip that an earlier stage stored, int16 [frames]."""
+        """The samples of a clip that an earlier stage stored, int16 [frames]."""
         return self._reader.stored(shard, offset, size)
 
     def once(self, key: str, make: Callable[[], T]) -> T:
-        """What `make` gives, made once for jobs in a row that have the same key."""
+        """What `make` returns; it is called once for consecutive jobs that have the same key."""
         if self._last[0] != key:
             self._last = key, make()
         value: T = self._last[1]
         return value
 
     def put(self, row_id: str, pcm: NDArray[np.int16], rate_hz: int) -> tuple[str, int, int]:
-        """Stores a clip; says its shard, offset and bytes."""
+        """Stores a clip; returns its shard, offset and bytes."""
         if self._writer is None or self.shard is None:
-            raise RuntimeError("this store was opened to read")
+            raise RuntimeError("this store is only for reading")
         return self.shard, *self._writer.put(row_id, flac(pcm, rate_hz))
 
     def pool(self, name: str) -> NDArray[np.int16]:
@@ -69,12 +69,12 @@ class Store:
 
 
 def pool_path(folder: Path, name: str) -> Path:
-    """Where a pool of decoded noise lies."""
+    """The file of a pool of decoded noise."""
     return folder / WORK_FOLDER / _POOL_FOLDER / f"{name}.pcm"
 
 
 def decode_pool(folder: Path, name: str, shard: str, clips: Iterable[tuple[int, int]]) -> None:
-    """Makes a pool: the clips at these (offset, bytes) of a shard, decoded once for all the mixtures that use them."""
+    """Writes a pool: the clips at these (offset, bytes) of a shard, decoded once for all mixtures that they are in."""
     path = pool_path(folder, name)
     if path.exists():
         return
