@@ -307,15 +307,15 @@ def rebuild(pack: str | Path, **work: Unpack[Work]) -> Rebuilt:
                 "name another file with --out"
             )
     with _building(out, {"rebuild": wanted}, _roots(work.get("roots", {})), work) as setting:
-        done = rebuilds.rebuilt(packed, setting, bars(work.get("progress", "auto")))
+        done = rebuilds.rebuild(packed, setting, bars(work.get("progress", "auto")))
         if not len(done.rows):
             reasons = ", ".join(f"{reason} {count:,}" for reason, count in done.reasons().items())
             notes = "".join(f"\n{note}" for note in done.notes[:5])
             raise PrepError(
-                f"rebuild: not one of {done.jobs:,} rows could be made ({reasons}). {done.drops.column('detail')[0]}"
+                f"rebuild: not one of {done.jobs:,} rows could be made ({reasons}). {done.drops['detail'].iloc[0]}"
                 f"{notes}\nNothing was written"
             )
-        rebuilds.written(out, done)
+        rebuilds.write(out, done)
     return done
 
 

@@ -14,9 +14,9 @@ from command import done, held
 from conftest import Built
 
 from pipeline.core import parquet
+from pipeline.core.frame import UNHASHED
 from pipeline.core.row import Row
-from pipeline.core.table import UNHASHED
-from pipeline.share import croissant, pack
+from pipeline.share import croissant
 
 CODED = {"stem", "tail", "noise_row"}  # columns of a pack that no manifest has
 
@@ -26,9 +26,7 @@ def beside(built: Built, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the pack of the mixed manifest and what goes beside it."""
     folder = tmp_path_factory.mktemp("pack")
     done(folder, "pack", built.path("mixed"), "--out", folder / "mixed.pack.parquet")
-    packed = pack.read(folder / "mixed.pack.parquet").manifest
-    paths = croissant.written(folder / "mixed.pack.parquet", packed.table, packed.provenance)
-    assert paths == [folder / "LICENSES.md", folder / "mixed.croissant.json"]
+    assert croissant.write(folder / "mixed.pack.parquet") == [folder / "LICENSES.md", folder / "mixed.croissant.json"]
     return folder
 
 
@@ -70,8 +68,8 @@ def test_every_field_is_a_column_of_the_file_and_says_what_it_means(beside: Path
 
 def test_every_column_has_a_meaning_but_for_hashes_and_places() -> None:
     known = {f.name for f in fields(Row)} - UNHASHED
-    assert set(croissant.MEANING) - CODED <= known
-    lacking = known - set(croissant.MEANING)
+    assert set(croissant.COLUMNS) - CODED <= known
+    lacking = known - set(croissant.COLUMNS)
     assert all(name.endswith(("_hash", "_id", "_source")) or name == "labels" for name in lacking)
 
 
@@ -84,8 +82,7 @@ def test_the_file_is_told_by_its_hash(beside: Path) -> None:
 
 def test_the_same_pack_gives_the_same_files(beside: Path) -> None:
     before = {path.name: path.read_bytes() for path in sorted(beside.iterdir())}
-    packed = pack.read(beside / "mixed.pack.parquet").manifest
-    croissant.written(beside / "mixed.pack.parquet", packed.table, packed.provenance)
+    croissant.write(beside / "mixed.pack.parquet")
     assert {path.name: path.read_bytes() for path in sorted(beside.iterdir())} == before
 
 

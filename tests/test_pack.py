@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,9 +17,9 @@ import pytest
 from command import done, prep
 from conftest import Built
 
+from pipeline.core import frame as frames
 from pipeline.core import manifest, parquet
 from pipeline.core.errors import ManifestError
-from pipeline.core.frame import UNHASHED, from_rows, rows
 from pipeline.core.manifest import Provenance
 from pipeline.core.row import Drop, Row
 from pipeline.core.table import Table
@@ -104,7 +105,7 @@ def test_all_but_what_is_left_out_comes_back(built: Built, tmp_path: Path) -> No
     again = pack.read(pack.write(held, tmp_path / "m.pack.parquet").path)
     left = {item.column for item in again.left_out}
     assert left == {"transcript", "labels", "scenario", "scene", "group"}
-    for name in set(held.table.names) - left - set(UNHASHED):
+    for name in set(held.table.names) - left - set(frames.UNHASHED):
         assert again.manifest.table.column(name) == held.table.column(name)
     assert {item.corpus for item in again.terms} == {"aihub", "cochlscene", "ms-snsd", "recordings"}
     assert all(item.licence and item.attribution for item in again.terms)
@@ -130,12 +131,12 @@ def test_all_but_what_is_left_out_comes_back(built: Built, tmp_path: Path) -> No
 )
 def test_unusual_values_survive(odd: Row) -> None:
     given = [odd, NOISE, replace(SPEECH, id="aihub/Training/2")]
-    assert list(rows(decode(*encode(from_rows(given, Row))), Row)) == given
+    assert list(frames.rows(decode(*encode(frames.from_rows(given, Row))), Row)) == given
 
 
 def test_a_set_without_mixtures_survives() -> None:
     for given in ([SPEECH], [NOISE], []):
-        assert list(rows(decode(*encode(from_rows(given, Row))), Row)) == given
+        assert list(frames.rows(decode(*encode(frames.from_rows(given, Row))), Row)) == given
 
 
 def test_a_row_takes_at_most_150_bytes(tmp_path: Path) -> None:
@@ -288,6 +289,20 @@ def test_what_is_public_needs_no_allowing(built: Built, tmp_path: Path) -> None:
     assert "nothing to do" in ended.err
 
 
+def test_an_edit_of_what_is_left_out_is_refused_and_one_of_what_is_not_is_packed(built: Built, tmp_path: Path) -> None:
+    shutil.copytree(built.folder, tmp_path / "set")
+    mixed = manifest.read(tmp_path / "set/manifests/mixed.parquet")
+    spoken = frames.present(mixed.frame, "transcript")
+    for column, packs in (("keyword", True), ("transcript", False)):
+        edited = frames.choose(spoken, "others", mixed.frame[column])
+        saved = mixed.save(
+            mixed.path.with_name(f"{column}.parquet"), frames.with_columns(mixed.frame, **{column: edited})
+        )
+        ended = prep(tmp_path, "pack", saved.path, "--out", f"{column}.pack.parquet")
+        assert (ended.code == 0) == packs == (tmp_path / f"{column}.pack.parquet").exists()
+        assert packs or "transcript was edited by hand and may not be passed on" in ended.err
+
+
 # ---- reading it
 
 
@@ -300,7 +315,7 @@ def test_a_manifest_and_a_pack_are_told_apart(tmp_path: Path) -> None:
         False,
         False,
     )
-    assert [row.id for row in pack.opened(made).rows()] == [row.id for row in pack.opened(path).rows()]
+    assert [row.id for row in pack.read_any(made).rows()] == [row.id for row in pack.read_any(path).rows()]
     with pytest.raises(ManifestError, match="not a pack: make one"):
         pack.read(path)
     with pytest.raises(ManifestError, match="no such pack"):
@@ -330,6 +345,6 @@ def test_the_same_set_packs_to_the_same_bytes(tmp_path: Path) -> None:
 
 def test_drops_are_told_as_counts_alone(built: Built, tmp_path: Path) -> None:
     made = pack.write(manifest.read(built.path("filtered")), tmp_path / "f.pack.parquet").path
-    drops = Table.of_frame(manifest.read(built.path("filtered")).drops)
+    drops = manifest.read(built.path("filtered")).drops
     assert sum(pack.read(made).dropped.values()) == len(drops) > 0
-    assert not [row_id for row_id in drops.column("id") if row_id in json.dumps(parquet.metadata(made))]
+    assert not [row_id for row_id in drops["id"] if row_id in json.dumps(parquet.metadata(made))]

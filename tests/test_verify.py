@@ -18,12 +18,13 @@ from command import done, held, prep
 from conftest import Built
 from shared_set import flags, laid_out, small_set, wav
 
+from pipeline.audio.codec import shape
 from pipeline.audio.shards import Reader, writing
+from pipeline.core import frame as frames
 from pipeline.core import manifest, parquet
 from pipeline.core.row import Row
 from pipeline.core.table import Table
 from pipeline.share import pack
-from pipeline.share.headers import shape
 
 
 @pytest.fixture(scope="module")
@@ -121,6 +122,13 @@ def test_without_a_level_it_goes_as_far_as_it_needs_no_corpora(whole: Path) -> N
     ended = done(whole, "verify", "manifests/mixed.parquet", "--jobs", 1)
     assert "hashes" in ended.out
     assert "recompute" not in ended.out
+
+
+def test_a_manifest_that_was_edited_by_hand_holds(folder: Path, unpacked: Path) -> None:
+    mixed = held(folder, "mixed")
+    few = frames.pick(mixed.frame, ~frames.equal(mixed.frame["id"], mixtures(folder)[0].id))
+    mixed.save(mixed.path.with_name("edited.parquet"), frames.with_columns(few, transcript="물지마", keyword="others"))
+    assert verify(folder, "recompute", *flags(unpacked), of="edited.parquet") == (0, [])
 
 
 # ---- the rows

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import struct
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any
@@ -21,6 +22,8 @@ _INT16 = frozenset(
 _INT32 = frozenset({"PCM_24", "PCM_32", "ALAC_20", "ALAC_24", "ALAC_32"})
 COMPRESSION = 0.0  # of 0 to 1: as small as 0.5 within 1 % for speech in noise at 16 kHz, and a sixth faster
 ROUNDED_S = 0.1  # how far after the end of its recording a piece may end
+HEADER_BYTES = 4096  # the first bytes of a recording, in which `shape` finds what it looks for
+FLAC_HEADER_BYTES = 42  # mark, block header, STREAMINFO (RFC 9639, 8.2)
 _UNCLOSED_RIFF = (8).to_bytes(4, "little")  # libsndfile then takes all bytes after the header for samples
 # sizes that programs leave in a WAV header when they write to a pipe, and cannot know how much will follow
 _NO_SIZE = (0, 0xFFFFFFFF, 0x7FFFFFFF, 0x80000000, 0x7FFFF000, 0xFFFFF000)
@@ -87,7 +90,7 @@ def cut(recording: Recording, begin_s: float, end_s: float | None) -> Recording:
 
 def _plain_wav(data: bytes, file: sf.SoundFile) -> NDArray[np.int16] | None:
     """The samples of a plain 16-bit WAV, int16 [frames, channels], without a copy; None for any other file."""
-    at, size = _data_chunk(data)
+    at, size = _chunk(data, b"data")
     count = file.frames * file.channels
     if file.subtype != "PCM_16" or not at or at % 2 or size != 2 * count or at + size > len(data):
         return None
@@ -108,13 +111,13 @@ def _undecodable(data: bytes, error: str) -> CorruptMember:
 
 def _missing_bytes(data: bytes) -> int:
     """How many bytes the data chunk of a WAV promises beyond the end of the file; 0 for other formats."""
-    at, size = _data_chunk(data)
+    at, size = _chunk(data, b"data")
     return 0 if size in _NO_SIZE else max(0, at + size - len(data))
 
 
 def _never_closed(data: bytes) -> bool:
     """Whether a WAV was never closed: it has no samples by its header, and yet bytes follow."""
-    at, size = _data_chunk(data)
+    at, size = _chunk(data, b"data")
     return (
         0 < at < len(data)
         and size == 0
@@ -123,15 +126,31 @@ def _never_closed(data: bytes) -> bool:
     )
 
 
-def _data_chunk(data: bytes) -> tuple[int, int]:
-    """(where the samples of a WAV begin, how many bytes they are by its header); (0, 0) where there are none."""
+def _chunk(data: bytes, name: bytes) -> tuple[int, int]:
+    """Where a chunk of a WAV begins and how many bytes its header says it has; (0, 0) where there is none of this name."""
     at = 12
     while data[:4] == b"RIFF" and data[8:12] == b"WAVE" and at + 8 <= len(data):
         size = int.from_bytes(data[at + 4 : at + 8], "little")
-        if data[at : at + 4] == b"data":
+        if data[at : at + 4] == name:
             return at + 8, size
         at += 8 + size + size % 2
     return 0, 0
+
+
+def shape(head: bytes) -> tuple[int, int, int] | None:
+    """(frames, rate in Hz, channels) of a recording by its first bytes; None where they do not say, or are no WAV or FLAC.
+
+    Of our own FLAC FLAC_HEADER_BYTES are enough, of a WAV HEADER_BYTES nearly always.
+    """
+    if head.startswith(b"fLaC") and len(head) >= FLAC_HEADER_BYTES and not head[4] & 0x7F:
+        bits = int.from_bytes(head[18:26], "big")  # 20 of rate, 3 of channels less one, 5 of sample size, 36 of frames
+        frames = bits & ((1 << 36) - 1)
+        return (frames, bits >> 44, (bits >> 41 & 7) + 1) if frames else None
+    (format_at, _), (data_at, size) = _chunk(head, b"fmt "), _chunk(head, b"data")
+    if not format_at or not data_at or size in _NO_SIZE:
+        return None
+    _, channels, rate_hz, _, bytes_a_frame = struct.unpack_from("<HHIIH", head, format_at)
+    return (size // bytes_a_frame, rate_hz, channels) if bytes_a_frame else None
 
 
 def library() -> tuple[str, list[str]]:

@@ -100,7 +100,7 @@ def _opened(path: Path) -> Manifest:
     """The manifest or that of a pack, with the columns that the checks read; exit 2 where it cannot be read."""
     try:
         if pack.is_pack(path) or manifest.provenance(path).schema_version < manifest.SCHEMA_VERSION:
-            return pack.opened(path)
+            return pack.read_any(path)
         return Manifest(manifest.read_columns(path, audit_checks.COLUMNS), manifest.provenance(path), path)
     except PrepError as error:
         click.echo(f"prep: {error}", err=True)

@@ -66,7 +66,7 @@ def export(
     """
     if own_use and shareable:
         raise PrepError("--own-use and --shareable: an export is for the one or for the other")
-    made = plan(pack.opened(path), form, "own" if own_use else "shareable" if shareable else "", audio)
+    made = plan(pack.read_any(path), form, "own" if own_use else "shareable" if shareable else "", audio)
     folder = out or path.with_name(f"{path.stem}.{form}")
     check(made, folder)
     hours = made.seconds / 3600

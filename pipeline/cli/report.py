@@ -51,7 +51,7 @@ def report(
         )
     pages = _pages()
     packed = pack.read(path) if pack.is_pack(path) else None
-    before = pack.opened(baseline) if baseline else None
+    before = pack.read_any(baseline) if baseline else None
     opened = packed.manifest if packed else manifest.read(path)
     page = pages.page(opened, pages.Options(audio, before, listen, packed))
     write(place, page.text)

@@ -12,6 +12,7 @@ import click
 from pipeline import api
 from pipeline.cli.fields import typed
 from pipeline.cli.options import MANIFESTS, find_roots, say, work_options
+from pipeline.core import frame as frames
 from pipeline.core import manifest
 from pipeline.core.errors import PrepError
 from pipeline.core.manifest import Provenance
@@ -21,10 +22,10 @@ from pipeline.engine.workers import open_workers
 from pipeline.share import croissant as croissants
 from pipeline.share import pack as packs
 from pipeline.share import rebuild as rebuilding
+from pipeline.share import verify as verifying
 from pipeline.share.pack import Pack, Packed
 from pipeline.share.rebuild import Rebuilt
-from pipeline.share.verdicts import LEVELS, Checked, Finding, Unable
-from pipeline.share.verify import Asked, subject, verified
+from pipeline.share.verify import LEVELS, Checked, Unable
 
 FIRST = 5  # rows listed on the screen for each reason or verdict
 
@@ -59,17 +60,11 @@ def pack(path: Path, out: Path | None, allow: tuple[str, ...], croissant: bool, 
     if out is not None and out.resolve() == path.resolve():
         raise PrepError(f"--out {out}: that is the manifest itself")
     packed = packs.write(manifest.read(path), out or packs.path_of(path))
-    beside = _described(packed.path) if croissant else []
+    beside = croissants.write(packed.path) if croissant else []
     if as_json:
-        click.echo(json.dumps(packs.told(packed) | {"beside": [str(path) for path in beside]}, ensure_ascii=False))
+        click.echo(json.dumps(packed.as_dict() | {"beside": [str(path) for path in beside]}, ensure_ascii=False))
     else:
         click.echo("\n".join([_packed_text(packed), *(f"  -> {path}" for path in beside)]))
-
-
-def _described(path: Path) -> list[Path]:
-    """What Croissant and LICENSES.md say of the pack as it was written."""
-    held = packs.read(path).manifest
-    return croissants.written(path, held.table, held.provenance)
 
 
 def _allow(item: str) -> None:
@@ -143,7 +138,11 @@ def _report(done: Rebuilt, held: Pack, made: Provenance, out: Path, as_json: boo
             "packed_hash": wanted,
             "differing": differing,
         }
-        told |= {"notes": done.notes, "lacking": [asdict(drop) for drop in done.drops.rows(Drop)], "manifest": str(out)}
+        told |= {
+            "notes": done.notes,
+            "lacking": [asdict(drop) for drop in frames.rows(done.drops, Drop)],
+            "manifest": str(out),
+        }
         click.echo(json.dumps(told, ensure_ascii=False))
         return same
     reasons = ", ".join(f"{reason} {count:,}" for reason, count in done.reasons().items())
@@ -165,12 +164,9 @@ def _lacking(done: Rebuilt, out: Path) -> list[str]:
     """The first few rows of each reason, and where the rest are told."""
     lines = []
     for reason, count in done.reasons().items():
-        own = done.drops.where(done.drops.equal("reason", reason))
+        own = frames.pick(done.drops, frames.equal(done.drops["reason"], reason))[:FIRST]
         lines.append(f"{reason} {count:,}:")
-        lines += [
-            f"  {row_id}: {detail}"
-            for row_id, detail in zip(*(own.column(name)[:FIRST] for name in ("id", "detail")), strict=True)
-        ]
+        lines += [f"  {row_id}: {detail}" for row_id, detail in zip(own["id"], own["detail"], strict=True)]
         if count > FIRST:
             lines.append(f"  and {count - FIRST:,} more")
     return [*lines, f"all of them: {manifest.drops_path(out)}"] if lines else []
@@ -213,20 +209,14 @@ def verify(path: Path, level: str | None, sample: int | None, jobs: int, as_json
     Example:
       prep verify manifests/mixed.parquet --level recompute --sample 100
     """
-    asked = Asked(level, sample)
     done: list[Checked] = []
     unable = ""
     try:
         with open_workers(jobs) as workers:
-            of = subject(path, asked, find_roots(roots), workers, api.bars())
-            for checked in verified(of, asked):
+            for checked in verifying.verify(path, find_roots(roots), workers, api.bars(), level, sample):
                 done.append(checked)
                 if not as_json:
                     click.echo("\n".join(_checked_lines(checked)))
-    except packs.Altered as error:
-        done.append(Checked(LEVELS[0], 0, [Finding(path.name, "changed", str(error))]))
-        if not as_json:
-            click.echo("\n".join(_checked_lines(done[0])))
     except Unable as error:
         unable = str(error)
     _conclude(path, done, unable, as_json)

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 from pipeline.core import files
 from pipeline.core import frame as frames
 from pipeline.core.errors import ManifestError
+from pipeline.core.row import Row
 from pipeline.core.table import Table
 
 if TYPE_CHECKING:
@@ -45,11 +46,12 @@ def write(path: Path, table: Any, metadata: Mapping[str, Any]) -> None:
             writer.write_table(arrow.slice(start, _ROWS_A_GROUP).combine_chunks())
 
 
-def write_small(path: Path, table: Any, metadata: Mapping[str, Any], few: Sequence[str]) -> None:
-    """The same in as few bytes as may be, for a file that is sent. few: columns of few different values. Bytes are hashes."""
-    arrow = _arrow(table).replace_schema_metadata(None)  # or the metadata would be there twice
-    hashes = [field.with_type(HASH) if pa.types.is_binary(field.type) else field for field in arrow.schema]
-    arrow = arrow.cast(pa.schema(hashes))
+def write_small(path: Path, frame: pd.DataFrame, metadata: Mapping[str, Any], few: Sequence[str]) -> None:
+    """Rows in as few bytes as may be, for a file that is sent. few: columns of few different values. Bytes are hashes."""
+    arrow = frames.to_arrow(frame)
+    required = [field.name for field in frames.schema(Row) if not field.nullable]
+    fields = [field.with_type(HASH) if pa.types.is_binary(field.type) else field for field in arrow.schema]
+    arrow = arrow.cast(pa.schema([field.with_nullable(field.name not in required) for field in fields]))
     listed = [f.name for f in arrow.schema if f.name in few or pa.types.is_nested(f.type)]
     encodings = {f.name: _encoding(f.type) for f in arrow.schema if f.name not in listed}
     form = {"compression": "zstd", "compression_level": 12, "write_statistics": False}

@@ -1,5 +1,4 @@
-"""Sets passed on without their audio: packs, finding the recordings again, building the same samples, proving it.
+"""Sets passed on without their audio: packed, located on another machine, rebuilt to the same samples, verified.
 
-A pack: `pack`, `columns`. Where its recordings lie on this machine: `listing`, `finding`. The set made again: `rejoin`, `rebuild`.
-The proof: `verify` goes from level to level (`laws`, `stored`, `opening` with `headers`, `recomputed`), `verdicts` are its words.
+Never here: how one clip is decoded, rendered or stored (audio, stages), and formats of other tools (export).
 """

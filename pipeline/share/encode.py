@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 import pandas as pd
 
+from pipeline.core import frame as frames
 from pipeline.core.errors import ManifestError
-from pipeline.core.frame import UNHASHED, as_kind, logical_hash, present, schema, with_columns
 from pipeline.core.row import Row
 from pipeline.core.sql import NUMBER, derive
 
@@ -21,7 +21,7 @@ FEW = (  # columns of few different values
     *("corpus", "split", "kind", "keyword", "noise_label", "transcript", "scenario", "scene", "source_format"),
     *("snr_definition", "tail"),
 )
-_DECIMALS = {
+DECIMALS = {
     **dict.fromkeys(("level_full_dbfs", "level_active_dbfs"), 4),
     "activity": 6,
     "peak_dbfs": 4,
@@ -51,7 +51,7 @@ FORMS = {  # name of the form in a pack -> form, in the order in which they are 
         f"decimals {name}": Form(
             {name: f"TRY_CAST(round({name} * 1e{digits}) AS INTEGER)"}, {name: f"{name} / 1e{digits}"}
         )
-        for name, digits in _DECIMALS.items()
+        for name, digits in DECIMALS.items()
     },
     "frames": Form(  # what the length differs from that of the recording at the row's rate: nothing
         {"frames": f"TRY_CAST(frames - {_RESAMPLED} AS BIGINT)"},
@@ -95,7 +95,9 @@ def encode(frame: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
 
     Columns without any value, and those that say where sound lies, are left out.
     """
-    kept = {field.name for field in schema(Row) if not field.nullable or present(frame, field.name).any()} - UNHASHED
+    kept = {
+        field.name for field in frames.schema(Row) if not field.nullable or frames.present(frame, field.name).any()
+    } - frames.UNHASHED
     frame = frame[[name for name in frame.columns if name in kept]]
     forms: list[str] = []
     for name, form in FORMS.items():
@@ -103,7 +105,7 @@ def encode(frame: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
             encoded = _replaced(frame, form.decode, form.encode)
             decoded = _replaced(encoded, form.encode, form.decode)
             columns = list(form.decode)
-            if logical_hash(decoded[columns]) == logical_hash(frame[columns]):
+            if frames.logical_hash(decoded[columns]) == frames.logical_hash(frame[columns]):
                 frame, forms = encoded, [*forms, name]
     return frame, forms
 
@@ -114,11 +116,11 @@ def decode(frame: pd.DataFrame, forms: Sequence[str]) -> pd.DataFrame:
         if name not in FORMS:
             raise ManifestError(f'the pack holds columns in a form ("{name}") that this prep does not know: upgrade it')
         frame = _replaced(frame, FORMS[name].encode, FORMS[name].decode)
-    return as_kind(frame, Row)
+    return frames.as_kind(frame, Row)
 
 
 def _replaced(frame: pd.DataFrame, columns: Mapping[str, str], by: Mapping[str, str]) -> pd.DataFrame:
     """The frame with other columns in place of these; one that keeps its name and type keeps its place."""
     new = derive(frame, **by)
     gone = [name for name in columns if name not in by or new[name].dtype != frame[name].dtype]
-    return with_columns(frame.drop(columns=gone), **{name: new[name] for name in by})
+    return frames.with_columns(frame.drop(columns=gone), **{name: new[name] for name in by})

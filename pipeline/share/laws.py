@@ -2,102 +2,149 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
+from pipeline.core import frame as frames
 from pipeline.core import manifest
 from pipeline.core.errors import ManifestError
-from pipeline.core.frame import logical_hash
-from pipeline.core.manifest import Manifest
-from pipeline.core.table import Table
+from pipeline.core.manifest import EDITED, Manifest
+from pipeline.core.sql import query
 from pipeline.share import pack as packs
 from pipeline.share.pack import Pack
-from pipeline.share.verdicts import Finding
 
 MOST = 20  # rows named for each law or column
 TOLERANCE_DB = 0.1
-CARRIED = (  # what a stage takes over from the manifest before
-    "group",
-    "source",
-    "transcript",
-    "scenario",
-    "labels",
-    "source_rate_hz",
-    "source_channels",
-    "source_frames",
-    "source_format",
-    "source_pcm_hash",
-    "source_pcm_crc",
-    "clipped_share",
-    "zero_share",
+# What a stage takes over from the manifest before it, and what every stage but filter does.
+_CARRIED = (
+    *("group", "source", "transcript", "scenario", "labels", "source_rate_hz", "source_channels", "source_frames"),
+    *("source_format", "source_pcm_hash", "source_pcm_crc", "clipped_share", "zero_share"),
 )
-_KEPT = ("filter", "lexicon", "resample")  # parts of a recipe that later stages take over as they are
-_RULED = ("split", "keyword")  # what filter decides, and later stages take over
-_APART = {
+_CARRIED_BY_ALL_BUT_FILTER = ("split", "keyword")
+_KEPT_OPTIONS = ("filter", "lexicon", "resample")  # parts of a recipe that later stages take over as they are
+_IN_ONE_SPLIT = {  # column -> what identifies its values
     "group": 'corpus, "group"',
     "source": "source",
     "source_pcm_hash": "source_pcm_hash",
     "noise_source": "noise_source",
 }
-_REFERS = """
+_REALISED = "CASE snr_definition WHEN 'active' THEN snr_active_db ELSE snr_full_db END"
+_LAWS = (  # SQL: id and what is wrong with each row that breaks a law
+    """
 SELECT m.id, CASE WHEN n.id IS NULL THEN concat('its noise ', m.noise_id, ' is no row of the set')
     WHEN n.split <> m.split THEN concat('its noise ', m.noise_id, ' is of ', n.split, ', it is of ', m.split)
     ELSE concat('its noise_pcm_hash is not the pcm_hash of ', m.noise_id) END
 FROM rows m LEFT JOIN (SELECT * FROM rows WHERE kind = 'noise') n ON n.id = m.noise_id
 WHERE m.noise_id IS NOT NULL AND (n.id IS NULL OR n.split <> m.split OR n.pcm_hash IS DISTINCT FROM m.noise_pcm_hash)
-ORDER BY m.id"""
-_SNR = f"""
-SELECT id, concat('asked for ', snr_db, ' dB (', snr_definition, '), realised ',
-    CASE snr_definition WHEN 'active' THEN snr_active_db ELSE snr_full_db END) FROM rows
-WHERE kind = 'mixture' AND NOT coalesce(abs(snr_db - CASE snr_definition WHEN 'active' THEN snr_active_db ELSE snr_full_db END)
-    <= {TOLERANCE_DB} + 1e-9, false) ORDER BY id"""
-_IDS = """
+ORDER BY m.id""",
+    f"""
+SELECT id, concat('asked for ', snr_db, ' dB (', snr_definition, '), realised ', {_REALISED}) FROM rows
+WHERE kind = 'mixture' AND NOT coalesce(abs(snr_db - {_REALISED}) <= {TOLERANCE_DB} + 1e-9, false) ORDER BY id""",
+    """
 SELECT id, concat('its id does not begin with that of its speech, ', speech_id) FROM rows
-WHERE kind = 'mixture' AND NOT coalesce(starts_with(id, speech_id), false) ORDER BY id"""
+WHERE kind = 'mixture' AND NOT coalesce(starts_with(id, speech_id), false) ORDER BY id""",
+)
 
 
-def schema(held: Manifest, pack: Pack | None) -> list[Finding]:
-    """What does not hold of the rows by themselves. pack: the pack that they come from, if they do."""
-    found = [] if pack else [*_rows(held), *_drops(held), *_recipe(held)]
-    return [*found, *_laws(held.table)]
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something that does not hold. what: a row's id, a shard, a column. verdict: a word for counting; because: a sentence.
+
+    digest: hash of the samples that lie there instead, where there are some.
+    """
+
+    what: str
+    verdict: str
+    because: str
+    digest: str = ""
 
 
-def _rows(held: Manifest) -> Iterator[Finding]:
-    """Whether the rows are those of the logical hash, and if not, which columns of which rows were changed, if it can be known."""
-    here = manifest.as_written(held.path).digest()
-    if here == held.provenance.logical_hash:
+def broken_laws(rows: Manifest, pack: Pack | None) -> list[Finding]:
+    """What does not hold of the rows by themselves. pack: the pack that they were read from, if it was one."""
+    findings = list(_laws(rows.frame))
+    return findings if pack else [*_changed_rows(rows), *_changed_drops(rows), *_changed_recipe(rows), *findings]
+
+
+def _changed_rows(rows: Manifest) -> Iterator[Finding]:
+    """Whether the rows have the logical hash of the manifest, and if not, what was changed, as far as other files say."""
+    here, written = frames.logical_hash_of_file(rows.path), rows.provenance.logical_hash
+    if here == written:
         return
-    yield Finding(
-        "rows",
-        "changed",
-        f"{held.path.name} says its rows have the hash {held.provenance.logical_hash}, they have {here}: changed since",
-    )
-    for name, other, columns in _witnesses(held):
-        yield from _changes(held.table, name, other, columns)
+    because = f"{rows.path.name} says its rows have the hash {written}, they have {here}: changed since"
+    yield Finding("rows", "changed", because)
+    if pack := _pack_beside(rows):
+        columns = pack.hashes.keys() - {"id", *(item.column for item in pack.left_out)}
+        yield from _changed_values(rows.frame, pack.manifest, columns)
+    stage, columns = rows.provenance.stage, {*_CARRIED, *_CARRIED_BY_ALL_BUT_FILTER}
+    if stage == "filter":
+        columns = {*_CARRIED}
+    elif stage == EDITED:
+        columns -= {*rows.provenance.recipe[EDITED]["columns"]}
+    for name, digest in sorted(rows.provenance.inputs.items()):
+        path = rows.path.with_name(f"{name}.parquet")
+        if path.exists() and frames.logical_hash_of_file(path) == digest:
+            yield from _changed_values(rows.frame, manifest.read(path), columns)
 
 
-def _recipe(held: Manifest) -> Iterator[Finding]:
-    """Options that are not those which the manifests before this one, or its pack, say: no hash is of them."""
-    beside = packs.path_of(held.path)
-    if packs.is_pack(beside):
-        pack = packs.read(beside)
-        if pack.manifest.provenance.logical_hash == held.provenance.logical_hash and "recipe" not in {
-            i.column for i in pack.left_out
-        }:
-            yield from _options(held, beside.name, pack.manifest.provenance.recipe)
-    for name, digest in sorted(held.provenance.inputs.items()):
-        path = held.path.with_name(f"{name}.parquet")
+def _pack_beside(rows: Manifest) -> Pack | None:
+    """The pack that was made of this manifest and lies beside it."""
+    path = packs.path_of(rows.path)
+    pack = packs.read(path) if packs.is_pack(path) else None
+    return pack if pack and pack.manifest.provenance.logical_hash == rows.provenance.logical_hash else None
+
+
+def _changed_values(frame: pd.DataFrame, other: Manifest, columns: Collection[str]) -> Iterator[Finding]:
+    """The values that are not those of the same clip there: by id, and where there is none, by that of the speech."""
+    there = other.frame
+    speech = np.where(frames.present(frame, "speech_id"), frames.position_of(frame["speech_id"], there["id"]), -1)
+    at = frames.position_of(frame["id"], there["id"])
+    at = np.where(at >= 0, at, speech)
+    mine, its = frames.pick(frame, at >= 0), frames.pick(there, at[at >= 0])
+    for column in sorted(columns):
+        where = frames.differs(mine[column], its[column])
+        if where.any():
+            few = np.flatnonzero(where)[:MOST]
+            cells = zip(
+                *(frames.values(frames.pick(t[[c]], few)[c]) for t, c in ((mine, "id"), (mine, column), (its, column))),
+                strict=True,
+            )
+            for row_id, here, value in cells:
+                yield Finding(row_id, "changed", f"{column} is {here!r}, in {other.path.name} it is {value!r}")
+            if (more := int(where.sum()) - MOST) > 0:
+                yield Finding("rows", "changed", f"{column}: {more:,} rows more")
+
+
+def _changed_drops(rows: Manifest) -> Iterator[Finding]:
+    try:
+        here = frames.logical_hash(rows.drops)
+    except ManifestError as error:
+        yield Finding("drops", "missing", str(error))
+        return
+    if here != rows.provenance.drops_hash:
+        written = f"it says {rows.provenance.drops_hash}"
+        yield Finding("drops", "changed", f"the drops beside {rows.path.name} have the hash {here}, {written}")
+
+
+def _changed_recipe(rows: Manifest) -> Iterator[Finding]:
+    """Options that are not those which the manifests before this one, or its pack, hold: no hash is of them."""
+    pack = _pack_beside(rows)
+    if pack and "recipe" not in {item.column for item in pack.left_out}:
+        yield from _changed_options(rows, pack.manifest.path.name, pack.manifest.provenance.recipe)
+    for name, digest in sorted(rows.provenance.inputs.items()):
+        path = rows.path.with_name(f"{name}.parquet")
         if path.exists() and (before := manifest.provenance(path)).logical_hash == digest:
-            own = {held.provenance.stage, *(("lexicon",) if held.provenance.stage == "filter" else ())}
-            kept = {key: value for key, value in before.recipe.items() if key in _KEPT and key not in own}
-            yield from _options(held, path.name, kept)
+            own = {"filter", "lexicon"} if rows.provenance.stage == "filter" else {rows.provenance.stage}
+            kept = {key: value for key, value in before.recipe.items() if key in _KEPT_OPTIONS and key not in own}
+            yield from _changed_options(rows, path.name, kept)
 
 
-def _options(held: Manifest, name: str, recipe: Mapping[str, Any]) -> Iterator[Finding]:
+def _changed_options(rows: Manifest, name: str, recipe: Mapping[str, Any]) -> Iterator[Finding]:
     for key, there in sorted(recipe.items()):
-        here = held.provenance.recipe.get(key)
+        here = rows.provenance.recipe.get(key)
         pairs = {key: (here, there)}
         if isinstance(here, Mapping) and isinstance(there, Mapping):
             pairs = {f"{key}.{part}": (here.get(part), there.get(part)) for part in sorted({*here, *there})}
@@ -106,60 +153,15 @@ def _options(held: Manifest, name: str, recipe: Mapping[str, Any]) -> Iterator[F
             yield Finding("recipe", "changed", f"not as {name} says: {'; '.join(differ)}")
 
 
-def _drops(held: Manifest) -> Iterator[Finding]:
-    try:
-        here = logical_hash(held.drops)
-    except ManifestError as error:
-        yield Finding("drops", "missing", str(error))
-        return
-    if here != held.provenance.drops_hash:
-        yield Finding(
-            "drops",
-            "changed",
-            f"the drops beside {held.path.name} have the hash {here}, it says {held.provenance.drops_hash}",
-        )
-
-
-def _witnesses(held: Manifest) -> Iterator[tuple[str, Table, Sequence[str]]]:
-    """What lies beside the manifest and tells what its rows were: (name, rows, columns that must be the same)."""
-    beside = packs.path_of(held.path)
-    if packs.is_pack(beside):
-        pack = packs.read(beside)
-        if pack.manifest.provenance.logical_hash == held.provenance.logical_hash:
-            left = {item.column for item in pack.left_out}
-            yield beside.name, pack.manifest.table, [name for name in pack.hashes if name not in {*left, "id"}]
-    for name, digest in sorted(held.provenance.inputs.items()):
-        path = held.path.with_name(f"{name}.parquet")
-        if path.exists() and manifest.as_written(path).digest() == digest:
-            ruled = _RULED if held.provenance.stage != "filter" else ()
-            yield path.name, manifest.read(path).table, (*CARRIED, *ruled)
-
-
-def _changes(rows: Table, name: str, other: Table, columns: Sequence[str]) -> Iterator[Finding]:
-    """The values that are not those of the same clip there: by id, and where there is none by that of the speech."""
-    at = rows.places_in(other, "id")
-    speech = rows.places_in(other, "speech_id", "id")
-    at = np.where(at >= 0, at, np.where(rows.present("speech_id"), speech, -1))
-    known = at >= 0
-    mine, its = rows.where(known), other.take(at[known])
-    for column in columns:
-        differs = mine.differs(its, column)
-        held = ((mine, "id"), (mine, column), (its, column))
-        told = zip(*(table.only([name]).where(differs).column(name) for table, name in held), strict=True)
-        for number, (row_id, here, there) in enumerate(told):
-            if number == MOST:
-                yield Finding("rows", "changed", f"{column}: {int(differs.sum()) - MOST:,} rows more")
-                break
-            yield Finding(str(row_id), "changed", f"{column} is {here!r}, in {name} it is {there!r}")
-
-
-def _laws(rows: Table) -> Iterator[Finding]:
-    if (twice := rows.repeated("id")) is not None:
+def _laws(frame: pd.DataFrame) -> Iterator[Finding]:
+    if (twice := frames.duplicated_value(frame["id"])) is not None:
         yield Finding(twice, "law", "this id is there more than once")
-    for column, by in _APART.items():
-        sql = f"SELECT {by}, string_agg(DISTINCT split, ', ' ORDER BY split) FROM rows WHERE \"{column}\" IS NOT NULL GROUP BY {by}"
-        for *names, splits in rows.query(f"{sql} HAVING count(DISTINCT split) > 1 ORDER BY {by} LIMIT {MOST}"):
-            yield Finding(" ".join(map(str, names)), "law", f"this {column} is in more than one split: {splits}")
-    for sql in (_REFERS, _SNR, _IDS):
-        for row_id, because in rows.query(f"{sql} LIMIT {MOST}"):
+    for column, by in _IN_ONE_SPLIT.items():
+        splits = "string_agg(DISTINCT split, ', ' ORDER BY split)"
+        grouped = f'SELECT {by}, {splits} FROM rows WHERE "{column}" IS NOT NULL GROUP BY {by}'
+        crossed = query(frame, f"{grouped} HAVING count(DISTINCT split) > 1 ORDER BY {by} LIMIT {MOST}")
+        for *names, among in crossed:
+            yield Finding(" ".join(map(str, names)), "law", f"this {column} is in more than one split: {among}")
+    for law in _LAWS:
+        for row_id, because in query(frame, f"{law} LIMIT {MOST}"):
             yield Finding(str(row_id), "law", str(because))

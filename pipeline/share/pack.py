@@ -1,29 +1,30 @@
 """Packs: a set without its audio, in one small file: its rows, how they were made, the terms of every source.
 
-What the licence of a corpus forbids to pass on is left out, and the pack says what and why. So that rows can still be told to
-belong together where a group is a person's name, such groups go by the hash of one of their recordings.
+What the licence of a corpus forbids to pass on is left out, and the pack says what and why. So that rows are still known
+to belong together where a group is a person's name, such groups go by the hash of one of their recordings.
 """
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
+from pipeline.core import frame as frames
 from pipeline.core import manifest, parquet
 from pipeline.core.errors import ManifestError
-from pipeline.core.manifest import Manifest, Provenance
-from pipeline.core.table import UNHASHED, Table
+from pipeline.core.manifest import EDITED, Manifest, Provenance
+from pipeline.core.sql import derive, query
 from pipeline.corpora import rights
 from pipeline.corpora.rights import LeftOut, Terms
-from pipeline.share.encode import FEW, decode, encode
+from pipeline.share.encode import FEW, VERSION, decode, encode
 
-VERSION = 1
 SUFFIX = ".pack.parquet"
-_MARK = "pack"  # the key in a file's metadata by which a pack is known
+_KEY = "pack"  # the key in a file's metadata by which a pack is known
 _WITHHELD = "(left out: it quotes a transcript or label of {corpus})"
 _QUOTES = {  # SQL (`where`) that names such a column and holds a literal
     "transcripts": re.compile(r"(?is)(?=.*\btranscript\b).*['$]"),
@@ -37,10 +38,11 @@ class Altered(ManifestError):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Pack:
-    """A pack in memory. manifest: the rows, what was left out null, and the provenance of the set that was packed.
+    """A pack in memory.
 
-    dropped: stage and reason -> how many rows had ended there. hashes: column -> hash of its values in the set itself, by
-    which a set that was built again is compared column by column.
+    manifest: the rows, null where something was left out, and the provenance of the set that was packed. dropped: stage and
+    reason -> how many rows had been dropped there. hashes: column -> hash of its values in the set that was packed, by which
+    a set that was built again is compared column by column.
     """
 
     manifest: Manifest
@@ -61,135 +63,144 @@ class Packed:
     terms: tuple[Terms, ...]
     noiseless: int
 
+    @property
+    def bytes_per_row(self) -> float:
+        """Bytes of the file for each row."""
+        return self.bytes / max(1, self.rows)
+
+    def as_dict(self) -> dict[str, Any]:
+        """The same as plain values."""
+        return asdict(self) | {"path": str(self.path), "bytes_per_row": round(self.bytes_per_row, 1)}
+
 
 def is_pack(path: str | Path) -> bool:
-    """Whether a pack lies there; by the file's footer alone."""
+    """Whether the file at this path is a pack, by its footer alone."""
     try:
-        return _MARK in parquet.metadata(Path(path))
+        return _KEY in parquet.metadata(Path(path))
     except ManifestError:
         return False
 
 
 def read(path: str | Path) -> Pack:
     """The pack at this path. ManifestError where it is missing, damaged, no pack, or of a later version; Altered."""
-    place = Path(path)
-    if not place.exists():
-        raise ManifestError(f"{place}: no such pack")
-    table, held = parquet.read(place)
-    if _MARK not in held:
-        raise ManifestError(f"{place}: not a pack: make one of a manifest with prep pack {place.name}")
-    told = held[_MARK]
-    if told["version"] > VERSION or held["schema_version"] > manifest.SCHEMA_VERSION:
-        raise ManifestError(f"{place}: a pack of a later prep (version {told['version']}): upgrade this one")
-    rows = Table.of_frame(decode(table.frame, told["codings"]))
-    if rows.digest() != told["rows_hash"]:
-        raise Altered(f"{place}: its rows are not those that were packed: it is damaged or was changed; get it again")
-    made = Provenance(**{key: value for key, value in held.items() if key != _MARK})
-    left, terms = (LeftOut(**item) for item in told["left_out"]), (Terms(**item) for item in told["terms"])
-    return Pack(Manifest(rows, made, place), tuple(left), tuple(terms), told["dropped"], told["hashes"])
+    path = Path(path)
+    if not path.exists():
+        raise ManifestError(f"{path}: no such pack")
+    frame, metadata = parquet.read_frame(path)
+    if _KEY not in metadata:
+        raise ManifestError(f"{path}: not a pack: make one of a manifest with prep pack {path.name}")
+    pack = metadata.pop(_KEY)
+    if pack["version"] > VERSION or metadata["schema_version"] > manifest.SCHEMA_VERSION:
+        raise ManifestError(f"{path}: a pack of a later prep (version {pack['version']}): upgrade this one")
+    rows = decode(frame, pack["codings"])
+    if frames.logical_hash(rows) != pack["rows_hash"]:
+        raise Altered(f"{path}: its rows are not those that were packed: it is damaged or was changed; get it again")
+    left_out = tuple(LeftOut(**item) for item in pack["left_out"])
+    terms = tuple(Terms(**item) for item in pack["terms"])
+    return Pack(Manifest(rows, Provenance(**metadata), path), left_out, terms, pack["dropped"], pack["hashes"])
 
 
-def opened(path: str | Path) -> Manifest:
+def read_any(path: str | Path) -> Manifest:
     """The manifest at this path, or that of the pack, whichever it is."""
     return read(path).manifest if is_pack(path) else manifest.read(path)
 
 
-def path_of(source: Path) -> Path:
+def path_of(path: Path) -> Path:
     """Where the pack of a manifest goes by default: `mixed.parquet` has `mixed.pack.parquet`."""
-    return source.with_name(f"{source.stem}{SUFFIX}")
+    return path.with_name(f"{path.stem}{SUFFIX}")
 
 
-def write(held: Manifest, path: Path) -> Packed:
-    """Packs a manifest: everything but its audio and what the licences of its sources forbid to pass on."""
-    hashes = {name: held.table.only([name]).digest() for name in held.table.names if name not in UNHASHED}
-    terms = tuple(rights.terms(held.frame))
-    recipe, quoted = _recipe(held.provenance.recipe, held.table, terms)
-    rows, named = _pseudonyms(held.table, terms)
-    redacted, left = rights.redacted(rows.frame)
-    rows = Table.of_frame(redacted)
-    left_out = (*left, *named, *quoted)
-    told = {
+def write(whole: Manifest, path: Path) -> Packed:
+    """Packs a manifest: everything but its audio and what the licences of its sources forbid to pass on.
+
+    ManifestError where a column was edited by hand that is left out: whoever rebuilds the set could not have the edit.
+    """
+    frame = whole.frame
+    hashes = {name: frames.logical_hash(frame[[name]]) for name in frame.columns if name not in frames.UNHASHED}
+    terms = tuple(rights.terms(frame))
+    recipe, quotes = _without_quotes(whole.provenance.recipe, frame, terms)
+    frame, names = _without_names(frame, terms)
+    frame, labels = rights.redacted(frame)
+    left_out = (*labels, *names, *quotes)
+    edited = {*whole.provenance.recipe.get(EDITED, {}).get("columns", ())} & {item.column for item in left_out}
+    if edited:
+        raise ManifestError(
+            f"{whole.path}: {', '.join(sorted(edited))} was edited by hand and may not be passed on: whoever rebuilds the set "
+            "takes it from their own copy of the corpora. Pack the manifest as it was before"
+        )
+    try:
+        counted = "SELECT concat(stage, ' ', reason), count(*) FROM rows GROUP BY 1 ORDER BY 1"
+        dropped = dict(query(whole.drops, counted))
+    except ManifestError:  # the drops are not beside the manifest
+        dropped = {}
+    encoded, forms = encode(frame)
+    pack = {
         "version": VERSION,
-        "rows_hash": rows.without(*UNHASHED).digest(),
+        "rows_hash": frames.logical_hash(frame),
         "left_out": [asdict(item) for item in left_out],
         "terms": [asdict(item) for item in terms],
-        "dropped": _dropped(held),
+        "dropped": dropped,
         "hashes": hashes,
+        "codings": forms,
     }
-    encoded, told["codings"] = encode(rows.frame)
-    made = asdict(replace(held.provenance, recipe=recipe))
-    parquet.write_small(path, Table.of_frame(encoded), {**made, _MARK: told}, FEW)
-    noiseless = rows.present("noise_id") & (rows.places_in(rows, "noise_id", "id") < 0)
-    return Packed(path, len(rows), path.stat().st_size, left_out, terms, int(noiseless.sum()))
+    parquet.write_small(path, encoded, {**asdict(replace(whole.provenance, recipe=recipe)), _KEY: pack}, FEW)
+    is_lost = frames.present(frame, "noise_id") & (frames.position_of(frame["noise_id"], frame["id"]) < 0)
+    return Packed(path, len(frame), path.stat().st_size, left_out, terms, int(is_lost.sum()))
 
 
-def _dropped(held: Manifest) -> dict[str, int]:
-    """`filter scenario` -> 240; nothing where the drops are not there."""
-    try:
-        counts = Table.of_frame(held.drops).query(
-            "SELECT concat(stage, ' ', reason), count(*) FROM rows GROUP BY 1 ORDER BY 1"
-        )
-    except ManifestError:
-        return {}
-    return {str(reason): int(count) for reason, count in counts}
-
-
-def _pseudonyms(rows: Table, terms: Iterable[Terms]) -> tuple[Table, list[LeftOut]]:
+def _without_names(frame: pd.DataFrame, terms: Sequence[Terms]) -> tuple[pd.DataFrame, list[LeftOut]]:
     """The rows, groups of corpora whose labels may not be passed on under the hash of one of their recordings."""
-    left = []
-    for name in [item.corpus for item in terms if not item.labels]:
-        told = rows.derived(
-            held='min(source_pcm_hash) OVER (PARTITION BY corpus, "group")', same='"group" = source_pcm_hash'
-        )
-        named = rows.equal("corpus", name) & ~told.flags("same")
+    left_out = []
+    for item in terms:
+        own = frames.equal(frame["corpus"], item.corpus)
+        if item.labels or not own.any():
+            continue
+        named = own & ~frames.equal(derive(frame, same='"group" = source_pcm_hash')["same"], True)
         if named.any():
-            rows = rows.replaced("group", named, told.renamed(held="group"))
-            why = f"a group may be a speaker's name; it goes by the hash of one of its recordings. {rights.terms_of(name).refusal('labels')}"
-            left.append(LeftOut(name, "group", int(named.sum()), why))
-    return rows, left
+            hashes = derive(frame, hash='min(source_pcm_hash) OVER (PARTITION BY corpus, "group")')["hash"]
+            frame = frames.with_columns(frame, group=frames.choose(named, hashes, frame["group"]))
+            why = f"a group may be a speaker's name; it goes by the hash of one of its recordings. {item.refusal('labels')}"
+            left_out.append(LeftOut(item.corpus, "group", int(named.sum()), why))
+    return frame, left_out
 
 
-def _recipe(recipe: Mapping[str, Any], rows: Table, terms: Sequence[Terms]) -> tuple[Mapping[str, Any], list[LeftOut]]:
+def _without_quotes(
+    recipe: Mapping[str, Any], frame: pd.DataFrame, terms: Sequence[Terms]
+) -> tuple[Mapping[str, Any], list[LeftOut]]:
     """The recipe, without texts in it that quote what may not be passed on (`where` may).
 
-    What a rule quotes may stand in no row, for it may be what the rule drops: so a literal beside such a column is enough.
+    What a rule quotes may be in no row, for it may be what the rule drops: so a literal beside such a column is enough.
     """
-    left = []
+    left_out = []
     for item in terms:
-        own = rows.where(rows.equal("corpus", item.corpus))
         for kind in [kind for kind in _QUOTES if not item.may_share(kind)]:
-            spoken = (
-                {text.strip() for text in own.codes("transcript")[1] if text and text.strip()}
-                if kind == "transcripts"
-                else set()
-            )
-            found = [
-                text for text in _texts(recipe) if _QUOTES[kind].match(text) or any(words in text for words in spoken)
+            words: set[str] = set()
+            if kind == "transcripts":
+                own = frames.equal(frame["corpus"], item.corpus)
+                transcripts = frames.codes(frames.pick(frame[["transcript"]], own)["transcript"])[1]
+                words = {text.strip() for text in transcripts if text and text.strip()}
+            texts = [
+                text for text in _texts(recipe) if _QUOTES[kind].match(text) or any(word in text for word in words)
             ]
-            if found:
-                recipe = _without(recipe, set(found), _WITHHELD.format(corpus=item.corpus))
-                left.append(LeftOut(item.corpus, "recipe", len(found), item.refusal(kind)))
-    return recipe, left
+            if texts:
+                recipe = _replaced(recipe, dict.fromkeys(texts, _WITHHELD.format(corpus=item.corpus)))
+                left_out.append(LeftOut(item.corpus, "recipe", len(texts), item.refusal(kind)))
+    return recipe, left_out
 
 
-def _texts(value: Any) -> list[str]:
+def _texts(value: Any) -> Iterator[str]:
     """Every text in nested options."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping | list | tuple):
+        for inner in value.values() if isinstance(value, Mapping) else value:
+            yield from _texts(inner)
+
+
+def _replaced(value: Any, instead: Mapping[str, str]) -> Any:
+    """Nested options with other texts in place of these."""
     if isinstance(value, Mapping):
-        return [text for held in value.values() for text in _texts(held)]
+        return {key: _replaced(inner, instead) for key, inner in value.items()}
     if isinstance(value, list | tuple):
-        return [text for held in value for text in _texts(held)]
-    return [value] if isinstance(value, str) else []
-
-
-def _without(value: Any, texts: set[str], instead: str) -> Any:
-    if isinstance(value, Mapping):
-        return {key: _without(held, texts, instead) for key, held in value.items()}
-    if isinstance(value, list | tuple):
-        return [_without(held, texts, instead) for held in value]
-    return instead if isinstance(value, str) and value in texts else value
-
-
-def told(packed: Packed) -> dict[str, Any]:
-    """What was written, as plain values."""
-    held = asdict(packed) | {"path": str(packed.path), "bytes_per_row": round(packed.bytes / max(1, packed.rows), 1)}
-    return dict(json.loads(json.dumps(held, ensure_ascii=False)))
+        return [_replaced(inner, instead) for inner in value]
+    return instead.get(value, value) if isinstance(value, str) else value

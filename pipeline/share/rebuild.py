@@ -1,161 +1,227 @@
-"""A pack made into a set again, from one's own copy of the corpora: found, joined with their labels, rendered, compared."""
+"""A pack made into a set again, from one's own copies of the corpora: located, labelled, rendered, compared."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
+from pipeline import corpora
+from pipeline.core import frame as frames
 from pipeline.core import manifest
+from pipeline.core.errors import SourceError
 from pipeline.core.manifest import Provenance
-from pipeline.core.row import Drop, Row
-from pipeline.core.table import UNHASHED, Table
+from pipeline.core.row import Clip, Drop, Row
+from pipeline.core.sql import query
+from pipeline.corpora.rights import LeftOut
 from pipeline.engine import run as engine
 from pipeline.engine.run import Setting
-from pipeline.share.finding import Found, Start, found, readable_roots, remembering, wanted
+from pipeline.share.locate import Located, Start, locate, open_roots, recordings_of
 from pipeline.share.pack import Pack
-from pipeline.share.rejoin import rejoined
-from pipeline.stages import Options, Plan, find, rebuild, recompute, resample, with_places
+from pipeline.stages import Options, Plan, find, recompute, resample, with_places
+from pipeline.stages.rebuild import DIFFERENT, NAME
 
-NAME = rebuild.NAME
-_AT = {"shard": "at_noise_shard", "offset": "at_noise_offset", "bytes": "at_noise_bytes"}
+LABELS = ("transcript", "scenario", "scene", "labels", "group")  # columns that say what the labels of a corpus say
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Rebuilt:
-    """What came of a pack. made: the provenance of the set that was packed. moved: recordings that were found under another name."""
+    """What was made of a pack. provenance: of the set that was packed. moved: recordings that lie under another name."""
 
     jobs: int
-    rows: Table
-    drops: Table
-    made: Provenance
+    rows: pd.DataFrame
+    drops: pd.DataFrame
+    provenance: Provenance
     moved: int
     notes: list[str] = field(default_factory=list)
 
     def reasons(self) -> dict[str, int]:
-        """How many rows are not there for which reason, most frequent first."""
-        counts = self.drops.query("SELECT reason, count(*) FROM rows GROUP BY 1 ORDER BY 2 DESC, 1")
-        return {str(reason): int(count) for reason, count in counts}
+        """How many rows are missing for which reason, the most frequent first."""
+        return dict(query(self.drops, "SELECT reason, count(*) FROM rows GROUP BY 1 ORDER BY 2 DESC, 1"))
 
 
-def rebuilt(pack: Pack, setting: Setting, start: Start) -> Rebuilt:
-    """Every row of the pack whose recordings are there, the same samples, and a drop for each that is not."""
-    rows = pack.manifest.table
-    wants = wanted(rows)
-    told = found(wants, readable_roots({want.corpus for want in wants}, setting.roots), remembering(setting, start))
-    there, unlabelled = rejoined(rows.where(rows.among("source", told.where)), pack.left_out, told)
-    work = _Rendering(pack, told, setting, start)
-    made = work.rendered(there).ordered()
-    ended = Table.joined([_lacking(rows, told), Table.of(unlabelled, Drop), *work.drops], Drop)
-    if len(made) + len(ended) != len(rows):
-        raise AssertionError(f"{NAME}: {len(rows)} rows in the pack, {len(made)} rows, {len(ended)} drops")
-    return Rebuilt(len(rows), made, _explained(ended, pack), pack.manifest.provenance, len(told.moved), told.notes)
-
-
-def written(path: Path, done: Rebuilt) -> Provenance:
-    """Writes the rows, and beside them what is lacking and why."""
-    return manifest.write(path, done.rows, done.drops, done.made)
-
-
-def differing(pack: Pack, rows: Table) -> list[str]:
-    """Columns whose values are not those of the set that was packed. To be asked where all rows are there."""
-    return [name for name in rows.names if name not in UNHASHED and rows.only([name]).digest() != pack.hashes.get(name)]
-
-
-def _lacking(rows: Table, told: Found) -> Table:
-    lost = rows.where(rows.among("source", told.lacks)).only(["id", "source"])
-    lacks = [told.lacks[source] for source in lost.column("source")]
-    drops = [
-        Drop(row_id, NAME, lack.reason, lack.detail) for row_id, lack in zip(lost.column("id"), lacks, strict=True)
-    ]
-    return Table.of(drops, Drop)
-
-
-class _Rendering:
-    """The rows of a pack rendered again; `drops` gathers those that could not be."""
-
-    def __init__(self, pack: Pack, told: Found, setting: Setting, start: Start) -> None:
-        self.drops: list[Table] = []
-        self._pack, self._told, self._setting, self._start = pack, told, setting, start
-
-    def rendered(self, rows: Table) -> Table:
-        """The rows with their audio, where the set has any."""
-        if not rows.present("pcm_hash").any():
-            return rows
-        recipe = self._pack.manifest.provenance.recipe
-        options = resample.Options(**recipe.get("resample", {}))
-        virtual = bool((recipe.get("mix") or {}).get("virtual", False))
-        mixed = rows.equal("kind", "mixture")
-        mixtures, others = rows.where(mixed), rows.where(~mixed)
-        stored = self._run(rebuild.NAME, options, Table.joined([others, _speech(mixtures)], Row) if virtual else others)
-        own = stored.where(stored.places_in(others, "id") >= 0)
-        if not len(mixtures):
-            return own
-        ready, lost = _with_noise(mixtures, stored)
-        self.drops.append(self._no_noise(lost))
-        if virtual:
-            ready = _with_speech(ready, stored)
-        return Table.joined(
-            [own, self._run(recompute.NAME, recompute.Options(**options.model_dump(), virtual=virtual), ready)], Row
-        )
-
-    def _run(self, name: str, options: Options, rows: Table) -> Table:
-        """What a stage makes of the rows; what it drops of the pack's own is noted down."""
-        plan = Plan(with_places(rows.frame, [self._told.where[source] for source in rows.strings("source")]))
-        ended = engine.run(find(name), options, plan, self._setting, self._start(name, len(plan)))
-        drops = Table.of_frame(ended.drops)
-        own = drops.places_in(self._pack.manifest.table, "id") >= 0
-        self.drops.append(drops.where(own).filled(stage=NAME))
-        return Table.of_frame(ended.rows)
-
-    def _no_noise(self, lost: Table) -> Table:
-        """Drops of mixtures whose noise is not there."""
-        own = lost.places_in(self._pack.manifest.table, "noise_id", "id") >= 0
-        why = {True: "is not there: see its own line", False: "is no row of the pack"}
-        details = [
-            f"its noise {name} {why[there]}" for name, there in zip(lost.column("noise_id"), own.tolist(), strict=True)
-        ]
-        return lost.only(["id"]).filled(stage=NAME, reason="no_noise", detail=details).as_kind(Drop)
-
-
-def _speech(mixtures: Table) -> Table:
-    """A row for each utterance of virtual mixtures, as resample left it: the reader renders them from it."""
-    _, first = np.unique(mixtures.classes("speech_id"), return_index=True)
-    rows = mixtures.take(first).copied(id="speech_id", pcm_hash="speech_pcm_hash").filled(kind="speech")
-    nothing = np.ones(len(rows), dtype=np.bool_)
-    for name in ("speech_id", "noise_id", "noise_source"):
-        rows = rows.blanked(name, nothing)
-    return rows
-
-
-def _with_noise(mixtures: Table, stored: Table) -> tuple[Table, Table]:
-    """(mixtures beside where their noise lies now, mixtures whose noise is not there)."""
-    at = mixtures.places_in(stored, "noise_id", "id")
-    there = at >= 0
-    noise = stored.only(list(_AT)).take(at[there]).renamed(**_AT)
-    return mixtures.where(there).beside(noise), mixtures.where(~there)
-
-
-def _with_speech(mixtures: Table, stored: Table) -> Table:
-    """Virtual mixtures with where their speech and noise lie; those whose speech is not stored stay without, and drop as they are made."""
-    at = mixtures.places_in(stored, "speech_id", "id")
-    parts = stored.only(list(_AT)).take(np.maximum(at, 0))
-    held = mixtures.beside(parts.renamed(shard="speech_shard", offset="speech_offset", bytes="speech_bytes"))
-    return held.copied(noise_shard="at_noise_shard", noise_offset="at_noise_offset", noise_bytes="at_noise_bytes")
-
-
-def _explained(drops: Table, pack: Pack) -> Table:
-    """What was rendered differently, with the versions that are to blame where they differ."""
-    which = drops.equal("reason", rebuild.DIFFERENT)
-    if not which.any():
-        return drops
-    differ = [
-        f"{name} {here} here, {there} there" for name, here, there in manifest.other_versions(pack.manifest.provenance)
-    ]
-    told = (
-        f"; {', '.join(differ)}: install the same"
-        if differ
-        else "; the packages are the same: another processor, or another pack"
+def rebuild(pack: Pack, setting: Setting, start: Start) -> Rebuilt:
+    """Every row of the pack whose recordings are there, with the same samples, and a drop for every other row."""
+    frame = pack.manifest.frame
+    recordings = recordings_of(frame)
+    roots = open_roots({row.corpus for row in recordings}, setting.roots)
+    located = locate(recordings, roots, setting.workers, start, cache=setting)
+    here, unlabelled = with_labels(
+        frames.pick(frame, frames.among(frame["source"], located.places)), pack.left_out, located
     )
-    return drops.replaced("detail", which, drops.suffixed("detail", told))
+    rendered, drops = _rendered(here, pack, located, setting, start)
+    lost = frames.pick(frame[["id", "source"]], frames.among(frame["source"], located.missing))
+    missing = [
+        replace(located.missing[source], id=row_id)
+        for row_id, source in zip(frames.values(lost["id"]), frames.values(lost["source"]), strict=True)
+    ]
+    drops = frames.concat([frames.from_rows([*missing, *unlabelled], Drop), drops], Drop)
+    if len(rendered) + len(drops) != len(frame):
+        raise AssertionError(f"{NAME}: {len(frame)} rows in the pack, {len(rendered)} rows, {len(drops)} drops")
+    return Rebuilt(
+        len(frame), frames.ordered(rendered), drops, pack.manifest.provenance, len(located.moved), located.notes
+    )
+
+
+def write(path: Path, rebuilt: Rebuilt) -> Provenance:
+    """Writes the rows, and beside them what is missing and why; returns the provenance with the hash of the rows."""
+    return manifest.write(path, rebuilt.rows, rebuilt.drops, rebuilt.provenance)
+
+
+def differing(pack: Pack, frame: pd.DataFrame) -> list[str]:
+    """The columns whose values are not those of the set that was packed. frame: rows, of which none is missing."""
+    names = [name for name in frame.columns if name not in frames.UNHASHED]
+    return [name for name in names if frames.logical_hash(frame[[name]]) != pack.hashes.get(name)]
+
+
+# ---- labels
+
+
+def with_labels(frame: pd.DataFrame, left_out: Sequence[LeftOut], located: Located) -> tuple[pd.DataFrame, list[Drop]]:
+    """(the rows with what was left out of the pack, drops of those whose label is not there).
+
+    frame: the rows whose recordings were located. The labels are those of the collaborator's own copies.
+    """
+    columns = sorted({(item.corpus, item.column) for item in left_out if item.column in LABELS})
+    drops: list[Drop] = []
+    for corpus in sorted({corpus for corpus, _ in columns}):
+        own = frames.equal(frame["corpus"], corpus)
+        labelled, reasons = _labelled(corpus, recordings_of(frames.pick(frame, own)), located)
+        labels = frames.from_rows(labelled, Row)
+        at = frames.position_of(frame["source"], labels["source"])
+        known = own & (at >= 0)
+        labels = frames.pick(labels, np.maximum(at, 0)) if labelled else frame
+        where = {
+            "scene": known & ~frames.equal(frame["kind"], "mixture"),  # of a mixture: below, by its noise
+            "group": known
+            & ~frames.equal(labels["group"], ""),  # without a speaker it is the recording, as the pack says
+        }
+        for column in [column for name, column in columns if name == corpus]:
+            told = frames.choose(where.get(column, known), labels[column], frame[column])
+            frame = frames.with_columns(frame, **{column: told})
+        lost = frames.pick(frame[["id", "source"]], own & ~known)
+        drops += [
+            Drop(row_id, NAME, "no_label", reasons[source])
+            for row_id, source in zip(frames.values(lost["id"]), frames.values(lost["source"]), strict=True)
+        ]
+        frame = frames.pick(frame, ~own | known)
+    without_scene = [corpus for corpus, column in columns if column == "scene"]
+    noise = frames.pick(frame, frames.equal(frame["kind"], "noise") & frames.among(frame["corpus"], without_scene))
+    if len(noise):  # a mixture has the scene of its noise
+        at = frames.position_of(frame["noise_id"], noise["id"])
+        scene = frames.choose(at >= 0, frames.pick(noise[["scene"]], np.maximum(at, 0))["scene"], frame["scene"])
+        frame = frames.with_columns(frame, scene=scene)
+    return frame, sorted(drops, key=lambda drop: drop.id)
+
+
+def _labelled(corpus: str, recordings: Sequence[Row], located: Located) -> tuple[list[Row], dict[str, str]]:
+    """(the recordings with what the labels of the corpus say of them, source -> why there is no label)."""
+    sources = {row.source for row in recordings}
+    own = {source: place for source, place in sorted(located.moved.items()) if source in sources}
+    clips: dict[str, Clip] = {}
+    why: dict[str, str] = {}
+    general = "its recording is there, its label is not"
+    try:
+        claims = corpora.find(corpus).clips(located.roots[corpus].with_names(own.items()))
+        why = {drop.id: f"{drop.reason}: {drop.detail}" for drop in claims.drops}
+        by_place = {clip.place: clip for clip in claims.clips}
+        clips = {source: by_place[place] for source, place in own.items() if place in by_place}
+        clips |= {clip.source: clip for clip in claims.clips}
+    except SourceError as error:
+        general = str(error)
+    labelled, reasons = [], {}
+    for row in recordings:
+        clip = clips.get(row.source)
+        if clip is None:
+            reason = why.get(row.speech_id or row.id, general)
+            reasons[row.source] = f"{row.source}: {reason}. Get the labels of {corpus} that belong to it"
+            continue
+        flags = corpora.find(corpus).flags(clip.labels, row.source_frames or 0, row.source_rate_hz or 1)
+        labelled.append(
+            replace(
+                row,
+                transcript=clip.text,
+                scenario=clip.scenario,
+                scene=clip.scene,
+                labels={**clip.labels, **flags},
+                group=clip.group or "",
+            )
+        )
+    return labelled, reasons
+
+
+# ---- audio
+
+
+def _rendered(
+    frame: pd.DataFrame, pack: Pack, located: Located, setting: Setting, start: Start
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """(the rows with their audio stored again, where the set has any; drops of those that did not come out the same)."""
+    if not frames.present(frame, "pcm_hash").any():
+        return frame, frames.from_rows([], Drop)
+    recipe, packed = pack.manifest.provenance.recipe, pack.manifest.frame["id"]
+    options = resample.Options(**recipe.get("resample", {}))
+    virtual = bool((recipe.get("mix") or {}).get("virtual", False))
+    drops = []
+
+    def make(stage: str, options: Options, rows: pd.DataFrame) -> pd.DataFrame:
+        plan = Plan(with_places(rows, [located.places[source] for source in frames.values(rows["source"])]))
+        result = engine.run(find(stage), options, plan, setting, start(stage, len(rows)))
+        own = frames.pick(result.drops, frames.position_of(result.drops["id"], packed) >= 0)
+        drops.append(frames.with_columns(own, stage=NAME))
+        return result.rows
+
+    is_mixture = frames.equal(frame["kind"], "mixture")
+    mixtures, others = frames.pick(frame, is_mixture), frames.pick(frame, ~is_mixture)
+    speech = [_speech(mixtures)] if virtual else []  # virtual mixtures are rendered from it by whoever reads them
+    stored = make(NAME, options, frames.concat([others, *speech], Row))
+    rows = [frames.pick(stored, frames.position_of(stored["id"], others["id"]) >= 0)]
+    if len(mixtures):
+        at = frames.position_of(mixtures["noise_id"], stored["id"])
+        lost = frames.pick(mixtures[["id", "noise_id"]], at < 0)
+        known = frames.position_of(lost["noise_id"], packed) >= 0
+        why = ["is not there: see its own line" if is_row else "is no row of the pack" for is_row in known]
+        details = [
+            f"its noise {name} {words}" for name, words in zip(frames.values(lost["noise_id"]), why, strict=True)
+        ]
+        drops.append(frames.with_columns(lost[["id"]], stage=NAME, reason="no_noise", detail=details))
+        ready, noise = frames.pick(mixtures, at >= 0), frames.pick(stored, at[at >= 0])
+        ready = frames.with_columns(ready, **{f"at_noise_{name}": noise[name] for name in ("shard", "offset", "bytes")})
+        if virtual:
+            ready = _with_parts(ready, noise, stored)
+        rows.append(make(recompute.NAME, recompute.Options(**options.model_dump(), virtual=virtual), ready))
+    return frames.concat(rows, Row), _explained(frames.concat(drops, Drop), pack.manifest.provenance)
+
+
+def _speech(mixtures: pd.DataFrame) -> pd.DataFrame:
+    """A row for each utterance of virtual mixtures, as resample made it."""
+    _, first = np.unique(frames.codes(mixtures["speech_id"])[0], return_index=True)
+    rows = frames.pick(mixtures, first)
+    none = dict.fromkeys(("speech_id", "noise_id", "noise_source"))
+    return frames.with_columns(rows, id=rows["speech_id"], pcm_hash=rows["speech_pcm_hash"], kind="speech", **none)
+
+
+def _with_parts(mixtures: pd.DataFrame, noise: pd.DataFrame, stored: pd.DataFrame) -> pd.DataFrame:
+    """Virtual mixtures with where their speech and noise lie. Where the speech is not stored, they drop as they are made."""
+    speech = frames.pick(stored, np.maximum(frames.position_of(mixtures["speech_id"], stored["id"]), 0))
+    parts = {"speech": speech, "noise": noise}
+    return frames.with_columns(
+        mixtures,
+        **{f"{part}_{name}": frame[name] for part, frame in parts.items() for name in ("shard", "offset", "bytes")},
+    )
+
+
+def _explained(drops: pd.DataFrame, made: Provenance) -> pd.DataFrame:
+    """The drops, with the packages to blame for what was rendered differently, where their versions differ."""
+    versions = [f"{name} {here} here, {there} there" for name, here, there in manifest.other_versions(made)]
+    why = "the packages are the same: another processor, or another pack"
+    if versions:
+        why = f"{', '.join(versions)}: install the same"
+    details = [f"{detail}; {why}" for detail in frames.values(drops["detail"])]
+    is_different = frames.equal(drops["reason"], DIFFERENT)
+    return frames.with_columns(
+        drops, detail=frames.choose(is_different, frames.spread(np.arange(len(drops)), details), drops["detail"])
+    )

@@ -58,13 +58,13 @@ def work(job: Job, options: Options, store: Store) -> Row | Drop:
     if job.place is None:
         raise ValueError(f"{job.row.id}: the plan does not say where it lies")
     try:
-        return seen(job.row, store.recording(job.place))
+        return with_recording(job.row, store.recording(job.place))
     except CorruptMember as error:
         return Drop(job.row.id, NAME, error.reason, error.detail)
 
 
-def seen(row: Row, recording: Recording) -> Row:
-    """The row with what a decoded recording is."""
+def with_recording(row: Row, recording: Recording) -> Row:
+    """The row with the columns that say what a decoded recording is."""
     count, channels = recording.pcm.shape
     return replace(
         row,
