@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -21,6 +21,7 @@ from train.examples import UNTAUGHT, Example
 from train.features import window_of
 from train.options import Options
 from train.remix import Remix
+from train.sampler import Epoch
 from train.text import Tokenizer
 
 
@@ -74,8 +75,9 @@ class Batch:
 class Batches(Dataset["list[Batch] | PrepError"]):
     """The number of a step -> the parts of its batch, the same for every caller and at any time.
 
-    bands: of the log-mel. rank, world: the share of each part that this process takes. part_cost_s: of `parts_of`.
-    A fault of the data is an item, because an exception loses its message on the way out of a worker.
+    Each part holds the clips of one window, so that no clip depends on its neighbours. plan: `sampler.shuffled` or
+    `sampler.by_window`. bands: of the log-mel. rank, world: the share of each part that this process takes. A fault of
+    the data is an item, because an exception loses its message on the way out of a worker.
     """
 
     examples: Sequence[Example]
@@ -83,19 +85,15 @@ class Batches(Dataset["list[Batch] | PrepError"]):
     tokenizer: Tokenizer
     options: Options
     bands: int
+    plan: Callable[[Sequence[Example], int, Options], Epoch] = sampler.shuffled
     rank: int = 0
     world: int = 1
     remix: Remix | None = None
     waves: Waves | None = None
-    part_cost_s: float = 2.0
 
     def __post_init__(self) -> None:
-        self._epoch = sampler.Epoch(-1, np.zeros((0, 2), np.int64), [])
-
-    @property
-    def per_epoch(self) -> int:
-        """Steps in an epoch."""
-        return -(-len(self.examples) // self.options.batch)
+        self._epoch = self.plan(self.examples, 0, self.options)
+        self.per_epoch = len(self._epoch.batches)  # steps
 
     def __getitem__(self, step: int) -> list[Batch] | PrepError:
         try:
@@ -107,16 +105,16 @@ class Batches(Dataset["list[Batch] | PrepError"]):
         """The share of this process in the step, part by part."""
         epoch, place = divmod(step, self.per_epoch)
         if self._epoch.number != epoch:
-            self._epoch = sampler.plan(self.examples, epoch, self.options)
+            self._epoch = self.plan(self.examples, epoch, self.options)
         members, earlier = [], Counter[int]()
         for index in self._epoch.batches[place]:  # a balanced step may hold a rare clip twice
             members.append((index, earlier[index]))
             earlier[index] += 1
-        windows = [window_of(int(self._epoch.stretches[index, 1]), self.options.window) for index, _ in members]
         clips = sum(self.examples[index].noise_class != UNTAUGHT for index, _ in members)
         tokens = sum(len(self.examples[index].targets or ()) for index, _ in members)
-        totals, parts = Totals(step, epoch, clips, tokens), sampler.parts_of(windows, self.part_cost_s)
-        return [self._batch([members[n] for n in part], totals) for part in parts]
+        totals = Totals(step, epoch, clips, tokens)
+        windows = [window_of(int(self._epoch.stretches[index, 1]), self.options.window) for index, _ in members]
+        return [self._batch([members[n] for n in part], totals) for part in sampler.alike(windows)]
 
     def _batch(self, part: Sequence[tuple[int, int]], totals: Totals) -> Batch:
         own = part[self.rank :: self.world]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -12,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pipeline.core.errors import PrepError
 from pipeline.core.row import Row
 from train import data
 from train.data import Prediction, Sounds
@@ -82,19 +84,26 @@ class Cascade:
             for start in range(0, len(alike), batch):
                 part = alike[start : start + batch]
                 waves = [data.samples(sounds.pcm(row))[:LONGEST] for row in part]
-                for row, output in zip(part, self.run(waves), strict=True):
+                for row, output in zip(part, self.run(waves, [row.id for row in part]), strict=True):
                     yield self._prediction(row, output)
 
-    def run(self, waves: Sequence[NDArray[np.float32]]) -> list[Output]:
-        """The output for each clip. waves: float32 [frames], at most 30 s each and all of one window."""
+    def run(self, waves: Sequence[NDArray[np.float32]], names: Sequence[str]) -> list[Output]:
+        """The output for each clip. waves: float32 [frames], at most 30 s each and all of one window.
+
+        PrepError with the name of a clip for which the model gives no number.
+        """
         began = self._now()
         hidden, probabilities = self._encoded(waves)
+        for n, shares in enumerate(probabilities):
+            _check_number(names[n], "p_speech", shares[0])
         gate = self.threshold if probabilities else None
         passed = [gate is None or probabilities[n][0] >= gate for n in range(len(waves))]
         encoded = self._now()
         texts = self._decoded(hidden, [n for n, through in enumerate(passed) if through])
         decoded = self._now()
         spared = self._decoded(hidden, [n for n, through in enumerate(passed) if self.ungated and not through])
+        for n, text in (texts | spared).items():
+            _check_number(names[n], "confidence", text.confidence)
         cost = self.cost
         cost.clips += len(waves)
         cost.decoded += len(texts)
@@ -171,4 +180,11 @@ class Cascade:
             ungated_decision=self.matcher.decision(ungated.text) if ungated else None,
             encode_ms=output.encode_s * 1000,
             decode_ms=output.decode_s * 1000,
+        )
+
+
+def _check_number(name: str, score: str, value: float) -> None:
+    if not math.isfinite(value):
+        raise PrepError(
+            f"{name}: the model gives {score} {value}, which is no number: its training diverged, or the copy is damaged"
         )

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+import numpy as np
 import torch
 import transformers
+from pydantic import TypeAdapter, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from transformers import WhisperFeatureExtractor
@@ -20,12 +23,15 @@ from pipeline.core import keys
 from pipeline.core.errors import ManifestError, PrepError
 from pipeline.corpora import lexicon as lexicons
 from pipeline.corpora.lexicon import Lexicon
+from train.data import Recordings
 from train.folder import replacing_folder, settle
-from train.model import Detector, load_whisper
+from train.model import Detector
+from train.pretrained import load_whisper, not_finite, one_line
 from train.text import Tokenizer, lexicon_as_toml
 
 FORMAT = 1
-METADATA, HEAD, LEXICON, STATE = "made.json", "head.safetensors", "lexicon.toml", "state.pt"
+METADATA, LEXICON, STATE = "made.json", "lexicon.toml", "state.pt"
+HEAD, RECORDINGS = "head.safetensors", "recordings.safetensors"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +44,8 @@ class Metadata:
     options: Mapping[str, Any]
     lexicon_hash: str
     classes: Sequence[str]
-    pool: str
-    window: str
+    pool: Literal["real", "all"]
+    window: Literal["auto", "30"]
     step: int = 0
     epoch: float = 0.0
     dev: Mapping[str, Any] = field(default_factory=dict)
@@ -48,15 +54,32 @@ class Metadata:
     versions: Mapping[str, str] = field(default_factory=dict)
     format: int = FORMAT
 
+    def differences(self, other: Metadata) -> list[str]:
+        """What distinguishes the run of another checkpoint from that of this one; empty for checkpoints of one run."""
+        names = sorted(self.options.keys() | other.options.keys())
+        changed = [
+            f"{name} {other.options.get(name)!r}, now {self.options.get(name)!r}"
+            for name in names
+            if self.options.get(name) != other.options.get(name)
+        ]
+        if other.manifest_hash != self.manifest_hash:
+            changed.append(f"manifest {other.manifest_hash[:12]}, now {self.manifest_hash[:12]}")
+        if other.lexicon_hash != self.lexicon_hash:
+            changed.append("another lexicon")
+        if other.code != self.code or dict(other.versions) != dict(self.versions):
+            changed.append(f"code {other.code} {dict(other.versions)}, now {self.code} {dict(self.versions)}")
+        return changed
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Checkpoint:
-    """A checkpoint in memory."""
+    """A checkpoint in memory. recordings: of the splits that it was trained on and chosen by, None if not known."""
 
     detector: Detector
     tokenizer: Tokenizer
     lexicon: Lexicon
     metadata: Metadata
+    recordings: Recordings | None = None
 
 
 def code_version() -> str:
@@ -80,61 +103,108 @@ def weights_hash(detector: torch.nn.Module) -> str:
 
 
 def write(folder: Path, checkpoint: Checkpoint, state: Mapping[str, Any] | None = None) -> None:
-    """Writes a checkpoint as a folder, whole or not at all. state: what a run needs to go on from it."""
-    detector = checkpoint.detector
-    with replacing_folder(folder) as half:
-        detector.whisper.save_pretrained(half)
-        checkpoint.tokenizer.hf.save_pretrained(half)
-        WhisperFeatureExtractor(feature_size=detector.whisper.config.num_mel_bins).save_pretrained(half)
-        if detector.head is not None:
-            tensors = {name: value.contiguous() for name, value in detector.head.state_dict().items()}
-            save_file(tensors, half / HEAD, {"classes": json.dumps(detector.classes)})
-        (half / LEXICON).write_text(lexicon_as_toml(checkpoint.lexicon), encoding="utf-8")
-        metadata = json.dumps(asdict(checkpoint.metadata), ensure_ascii=False, indent=2, sort_keys=True)
-        (half / METADATA).write_text(metadata + "\n", encoding="utf-8")
-        if state is not None:
-            torch.save(dict(state), half / STATE)
+    """Writes a checkpoint as a folder, whole or not at all. state: what a run needs to go on from it.
+
+    PrepError where the disk does not take it; the checkpoint that was there before is whole then.
+    """
+    detector, metadata = checkpoint.detector, checkpoint.metadata
+    try:
+        with replacing_folder(folder) as half:
+            detector.whisper.save_pretrained(half)
+            checkpoint.tokenizer.hf.save_pretrained(half)
+            WhisperFeatureExtractor(feature_size=detector.whisper.config.num_mel_bins).save_pretrained(half)
+            if detector.head is not None:
+                tensors = {name: value.contiguous() for name, value in detector.head.state_dict().items()}
+                save_file(tensors, half / HEAD, {"classes": json.dumps(detector.classes)})
+            if checkpoint.recordings is not None:
+                hashes = {split: torch.from_numpy(values) for split, values in checkpoint.recordings.items()}
+                save_file(hashes, half / RECORDINGS)
+            (half / LEXICON).write_text(lexicon_as_toml(checkpoint.lexicon), encoding="utf-8")
+            text = json.dumps(asdict(metadata), ensure_ascii=False, indent=2, sort_keys=True, allow_nan=False)
+            (half / METADATA).write_text(text + "\n", encoding="utf-8")
+            if state is not None:
+                torch.save(dict(state), half / STATE)
+    except (OSError, SafetensorError, RuntimeError) as error:  # torch and safetensors have errors of their own for a full disk
+        before = "the one before is whole" if folder.exists() else "there is none before it"
+        raise PrepError(
+            f"{folder}: the checkpoint of step {metadata.step} could not be written ({one_line(error)}); {before};"
+            " make room, then the same command goes on"
+        ) from None
 
 
-def read_metadata(folder: Path) -> Metadata:
+def read_metadata(path: Path) -> Metadata:
+    """The metadata in a file made.json or options.json. PrepError where it is not one of this version."""
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        written = values.get("format")
+        if written == FORMAT:
+            return TypeAdapter(Metadata).validate_python(values)
+    except ValidationError as error:
+        fault = error.errors()[0]
+        place = ".".join(map(str, fault["loc"]))
+        raise PrepError(f"{path}: {place}: {fault['msg']}: not as `train` wrote it; copy it again") from None
+    except (OSError, ValueError, AttributeError) as error:
+        raise PrepError(f"{path}: cannot be read ({one_line(error)}): copy it again") from None
+    raise PrepError(
+        f"{path.parent}: written in format {written}, this version reads {FORMAT}: train again, or use that version"
+    )
+
+
+def metadata_of(folder: Path) -> Metadata:
     """The metadata of a checkpoint. PrepError where the folder is not a checkpoint of `train`."""
     settle(folder)
-    try:
-        values = json.loads((folder / METADATA).read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    if not (folder / METADATA).is_file():
         inner = [name for name in ("best", "last") if (folder / name / METADATA).is_file()]
         hint = "; a checkpoint is the folder best/ or last/ of a run of `train`"
         if inner:
             hint = f": did you mean {folder / inner[0]}?"
-        raise PrepError(f"{folder}: no checkpoint ({METADATA} is missing){hint}") from None
-    except (OSError, ValueError) as error:
-        raise PrepError(f"{folder / METADATA}: cannot be read ({error})") from None
-    if values.get("format") != FORMAT:
-        raise PrepError(
-            f"{folder}: written in format {values.get('format')}, this version reads {FORMAT}:"
-            " train again, or use that version"
-        )
-    return Metadata(**values)
+        raise PrepError(f"{folder}: no checkpoint ({METADATA} is missing){hint}")
+    metadata = read_metadata(folder / METADATA)
+    max_tokens, task = metadata.options.get("max_tokens"), metadata.options.get("task")
+    if not isinstance(max_tokens, int) or max_tokens < 1 or task not in ("multi", "single"):
+        raise PrepError(f"{folder / METADATA}: options lack max_tokens or task: not as `train` wrote it; copy it again")
+    return metadata
 
 
 def read(folder: Path) -> Checkpoint:
     """The checkpoint in a folder. PrepError where it is none, or where its weights are not those that were written."""
-    metadata = read_metadata(folder)
+    metadata = metadata_of(folder)
     whisper, tokenizer = load_whisper(str(folder), "pretrained", 0)
     detector = Detector(whisper, metadata.classes, metadata.pool)
     if detector.head is not None:
         try:
-            detector.head.load_state_dict(load_file(folder / HEAD))
-        except (OSError, SafetensorError) as error:
-            raise PrepError(f"{folder / HEAD}: the noise head cannot be read ({error})") from None
+            detector.head.load_state_dict(_tensors(folder / HEAD))
+        except RuntimeError as error:
+            raise PrepError(f"{folder / HEAD}: not the noise head of this checkpoint ({one_line(error)})") from None
     if weights_hash(detector) != metadata.weights_hash:
         raise PrepError(f"{folder}: its weights are not those it was written with: the copy is damaged or was changed")
-    return Checkpoint(detector, tokenizer, lexicons.read(folder / LEXICON), metadata)
+    if bad := not_finite(detector):
+        raise PrepError(f"{folder}: {bad[0]} holds weights that are no numbers: the training diverged; take another")
+    recordings = None
+    if (folder / RECORDINGS).is_file():
+        recordings = {split: values.numpy().astype(np.int64) for split, values in _tensors(folder / RECORDINGS).items()}
+    lexicon = lexicons.read(folder / LEXICON)
+    if lexicons.identity(lexicon) != metadata.lexicon_hash:
+        raise PrepError(f"{folder / LEXICON}: not the lexicon of this checkpoint: it was changed; copy it again")
+    return Checkpoint(detector, tokenizer, lexicon, metadata, recordings)
 
 
-def read_state(folder: Path) -> dict[str, Any]:
-    """What a run needs to go on from a checkpoint. ManifestError where it cannot be read."""
+def _tensors(path: Path) -> dict[str, torch.Tensor]:
     try:
-        return dict(torch.load(folder / STATE, map_location="cpu", weights_only=True))
-    except (OSError, RuntimeError, EOFError) as error:
-        raise ManifestError(f"{folder / STATE}: cannot be read ({error}); give another --out to begin anew") from None
+        return load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise PrepError(f"{path}: cannot be read ({one_line(error)}): copy the checkpoint again") from None
+
+
+def read_state(folder: Path, metadata: Metadata) -> dict[str, Any]:
+    """What a run needs to go on from a checkpoint. ManifestError where it cannot be read or is of another checkpoint."""
+    path, remedy = folder / STATE, "give another --out to begin anew"
+    try:
+        state = dict(torch.load(path, map_location="cpu", weights_only=True))
+    except Exception as error:  # torch raises anything on a file that is damaged or something else
+        raise ManifestError(f"{path}: no state of a run that can be read ({type(error).__name__}); {remedy}") from None
+    best = state.get("best")
+    is_number = isinstance(best, float) and math.isfinite(best)
+    if state.get("weights_hash") != metadata.weights_hash or not (best is None or is_number):
+        raise ManifestError(f"{path}: not the state of the checkpoint of step {metadata.step} beside it; {remedy}")
+    return state

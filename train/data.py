@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +16,7 @@ from pipeline.audio.codec import decode, floats, pcm_hash
 from pipeline.audio.shards import Reader
 from pipeline.core import frame as frames
 from pipeline.core import manifest as manifests
-from pipeline.core import parquet
+from pipeline.core import keys, parquet
 from pipeline.core.errors import CorruptMember, ManifestError, PrepError
 from pipeline.core.manifest import Manifest
 from pipeline.core.row import Row
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 RATE_HZ = 16_000
 SPLITS = ("train", "dev", "test")
+Recordings = Mapping[str, NDArray[np.int64]]  # split -> sorted hashes of the recordings in it
 PREDICTIONS, METRICS = "predictions.parquet", "metrics.json"
 
 
@@ -97,6 +98,30 @@ def rows(manifest: Manifest, split: str, purpose: str = "") -> list[Row]:
         counts = ", ".join(f"{name} {count}" for name, count in sorted(splits.items())) or "none"
         raise PrepError(f"{manifest.path}: no rows in the split {split} (rows by split: {counts}): {purpose}")
     return split_rows
+
+
+def recordings(rows: Iterable[Row]) -> NDArray[np.int64]:
+    """Sorted hashes of the recordings in these rows, speech and noise, int64 [recordings]."""
+    return np.unique(_hashes({name for row in rows for name in _recording_names(row)}))
+
+
+def overlap(rows: Sequence[Row], hashes: NDArray[np.int64]) -> list[Row]:
+    """The rows that hold a recording with one of these hashes, as speech or as noise."""
+    names = [_recording_names(row) for row in rows]
+    is_known = np.isin(_hashes([name for each in names for name in each]), hashes)
+    owners = np.repeat(np.arange(len(rows)), [len(each) for each in names])
+    return [rows[n] for n in np.unique(owners[is_known])]
+
+
+def _recording_names(row: Row) -> list[str]:
+    """What identifies the recordings in a row: hashes of samples; for a row of no known source its own, and its name."""
+    own = [row.source_pcm_hash] if row.source_pcm_hash else [row.pcm_hash, row.source]
+    stored = row.pcm_hash if row.kind != "mixture" else None
+    return [name for name in (*own, stored, row.speech_pcm_hash, row.noise_pcm_hash) if name]
+
+
+def _hashes(names: Collection[str]) -> NDArray[np.int64]:
+    return keys.words(0, "recording", names)[:, 0].view(np.int64) if names else np.zeros(0, np.int64)
 
 
 # ---- samples

@@ -33,7 +33,8 @@ def decode(
     clips, device, end = hidden.shape[0], hidden.device, tokenizer.end
     never = torch.zeros(whisper.config.vocab_size, dtype=torch.bool, device=device)
     never[min([end, *tokenizer.prompt]) :] = True
-    never[list(whisper.generation_config.suppress_tokens or [])] = True
+    suppressed = whisper.generation_config.suppress_tokens or []
+    never[[token for token in suppressed if 0 <= token < len(never)]] = True
     never[end] = False
     cache = EncoderDecoderCache(DynamicCache(), DynamicCache())
     inputs = torch.tensor(tokenizer.prompt, device=device).repeat(clips, 1)

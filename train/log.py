@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 import time
 from collections.abc import Mapping
@@ -28,10 +29,9 @@ class Log:
         self._board: Any = None
         if not quiet:
             path = folder / LOG
-            lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.is_file() else []
-            kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= start]
+            lines = path.read_text(encoding="utf-8", errors="replace").splitlines(True) if path.is_file() else []
             with replacing(path) as half:
-                half.write_text("".join(kept), encoding="utf-8")
+                half.write_text("".join(line for line in lines if _step_of(line) <= start), encoding="utf-8")
             self._file = path.open("a", encoding="utf-8")
             if find_spec("tensorboard") is not None:
                 writer = import_module("torch.utils.tensorboard").SummaryWriter
@@ -53,17 +53,24 @@ class Log:
         if not values:
             return
         self._put({"step": step, **{f"dev_{name}": value for name, value in values.items()}})
+        scores = ", ".join(f"dev {name} {value:.4f}" for name, value in values.items())
+        self.say(f"step {step}: {scores}")
+
+    def say(self, text: str) -> None:
+        """Shows a line above the progress bar, where there is one."""
         if not self._bar.disable:
-            scores = ", ".join(f"dev {name} {value:.4f}" for name, value in values.items())
-            self._bar.write(f"step {step}: {scores}", sys.stderr)
+            self._bar.write(text, sys.stderr)
 
     def _put(self, values: Mapping[str, Any]) -> None:
+        """A line of JSON and events; JSON has no NaN and no infinity, so they are null."""
+        values = {name: value if math.isfinite(value) else None for name, value in values.items()}
         if self._file is not None:
-            self._file.write(json.dumps(values) + "\n")
+            self._file.write(json.dumps(values, allow_nan=False) + "\n")
             self._file.flush()
         if self._board is not None:
             for name, value in values.items():
-                self._board.add_scalar(name, value, values["step"])
+                if value is not None:
+                    self._board.add_scalar(name, value, values["step"])
 
     def __enter__(self) -> Log:
         return self
@@ -75,3 +82,11 @@ class Log:
         for output in (self._file, self._board):
             if output is not None:
                 output.close()
+
+
+def _step_of(line: str) -> float:
+    """The step that a line of the log is of; infinite for one that cannot be read, such as the last of a killed run."""
+    try:
+        return float(json.loads(line)["step"]) if line.endswith("\n") else math.inf
+    except (ValueError, KeyError, TypeError):
+        return math.inf

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
 import torch
@@ -12,13 +13,14 @@ from accelerate import Accelerator
 from pipeline.engine.workers import cores
 from train.batches import loader
 from train.features import LogMel, masked
-from train.log import Log
+from train.folder import locked
+from train.log import LOG, Log
 from train.model import interpolate, losses, seed_torch
 from train.options import Options
 from train.run import Run, setup
 
-PART_COST_S = {False: 2.0, True: 60.0}  # the fixed cost of a pass in seconds of audio: on a CPU, on a GPU
 MOST_WORKERS = 8
+MOST_SKIPPED = 10  # steps in a row without a finite loss and gradient, before the run ends
 
 
 def start(
@@ -34,20 +36,24 @@ def start(
     if workers is None:
         own = max(1, cores() // accelerator.num_processes)
         workers = min(MOST_WORKERS, own) if accelerator.device.type == "cuda" else 0
-    with accelerator.main_process_first():
-        run = setup(manifest, out, options, lexicon, workers, say)
-    if run is None:
-        return
-    train(run, accelerator)
-    say(f"-> {out / 'best'} (by dev {options.best}), {out / 'last'}")
-    accelerator.end_training()
+    with locked(out) if accelerator.is_main_process else nullcontext():
+        with accelerator.main_process_first():
+            run = setup(manifest, out, options, lexicon, workers, say)
+        if run is None:
+            return
+        train(run, accelerator)
+        skipped = f"; {run.skipped:,} of {run.total:,} steps were skipped, see {LOG}" if run.skipped else ""
+        chosen_by = f"by dev {options.best}" if run.dev is not None else "the latest, for lack of a dev split"
+        say(f"-> {out / 'best'} ({chosen_by}), {out / 'last'}{skipped}")
+        accelerator.end_training()
 
 
 def train(run: Run, accelerator: Accelerator) -> None:
     """Trains from where the run stands to its last step; it can be resumed from every checkpoint on the way.
 
-    A batch goes through the model in parts of similar length; of every part each process takes its share. Losses are
-    sums over a share, divided by the totals of the whole batch, so that the gradients add up to those of one pass.
+    A batch goes through the model in parts of one window; of every part each process takes its share. Losses are sums
+    over a share, divided by the totals of the whole batch, so that the gradients add up to those of one pass. A step whose
+    loss or gradient is no number is skipped; after MOST_SKIPPED of them in a row the run ends with a PrepError.
     """
     options, detector, last = run.options, run.detector.to(accelerator.device), run.total
     learnable = [parameter for parameter in detector.parameters() if parameter.requires_grad]
@@ -56,9 +62,9 @@ def train(run: Run, accelerator: Accelerator) -> None:
         optimizer.load_state_dict(dict(run.optimizer_state))
     model = accelerator.prepare(detector)
     log_mel = LogMel(run.train.bands).to(accelerator.device)
-    on_gpu = accelerator.device.type == "cuda"
     run.train.rank, run.train.world = accelerator.process_index, accelerator.num_processes
-    run.train.part_cost_s = PART_COST_S[on_gpu]
+    on_gpu = accelerator.device.type == "cuda"
+    taken = saved = run.step  # the latest step that was not skipped, and that of the latest checkpoint
 
     with Log(run.folder, run.step, last, options.batch, quiet=not accelerator.is_main_process) as log:
         for parts in loader(run.train, range(run.step, last), run.workers, pinned=on_gpu):
@@ -76,26 +82,34 @@ def train(run: Run, accelerator: Accelerator) -> None:
                 # a sum over processes: DDP takes the mean
                 accelerator.backward(loss.total(options) * accelerator.num_processes)
                 sums += torch.stack([loss.noise, loss.text]).detach()
-            norm = torch.nn.utils.clip_grad_norm_(learnable, options.clip_norm or math.inf)
-            before = [parameter.detach().clone() for parameter in learnable]
-            optimizer.step()
-            interpolate(learnable, before, options.interpolation)
-            optimizer.zero_grad(set_to_none=True)
-
+            norm = float(torch.nn.utils.clip_grad_norm_(learnable, options.clip_norm or math.inf))
             noise, text = accelerator.reduce(sums, "sum").tolist()
             total = options.noise_weight * noise + options.text_weight * text
-            if not math.isfinite(total):
-                raise run.diverged(step, total)
             values = {"loss": total, "noise_loss": noise, "text_loss": text}
-            values |= {"lr": optimizer.param_groups[0]["lr"], "grad_norm": float(norm)}
+            values |= {"lr": optimizer.param_groups[0]["lr"], "grad_norm": norm}
+            if math.isfinite(total) and math.isfinite(norm):
+                before = [parameter.detach().clone() for parameter in learnable]
+                optimizer.step()
+                interpolate(learnable, before, options.interpolation)
+                taken = step
+            else:
+                run.skipped += 1
+                values["skipped"] = run.skipped
+            optimizer.zero_grad(set_to_none=True)
             log.step(step, sum(part.clips for part in parts), values)
-
-            if step % run.save_every == 0 or step == last:
+            is_due = step % run.save_every == 0 or step == last
+            if step - taken == MOST_SKIPPED or (is_due and taken <= saved):
+                raise run.diverged(
+                    f"no step could be taken from step {taken + 1} to {step}, for loss or gradient was no number (loss"
+                    f" {total}, norm of the gradient {norm})"
+                )
+            if is_due:
                 scores = run.dev_scores(log_mel, accelerator)
                 if accelerator.is_main_process:
                     log.dev(step, scores)
                     run.save(step, scores, optimizer.state_dict())
                 accelerator.wait_for_everyone()
+                saved = step
 
 
 def rate(step: int, steps: int, options: Options) -> float:

@@ -1,29 +1,20 @@
-"""Whisper with a noise head, a linear layer on the mean over time of the encoder's output; losses; loading."""
+"""Whisper with a noise head, a linear layer on the mean over time of the encoder's output; and the two losses."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from transformers import WhisperConfig, WhisperForConditionalGeneration, WhisperTokenizer
-from transformers.utils import logging as transformers_logging
+from transformers import WhisperForConditionalGeneration
 
 from pipeline.core import keys
-from pipeline.core.errors import PrepError
 from train.batches import Batch
 from train.examples import UNTAUGHT
 from train.features import real_positions
 from train.options import Options
-from train.text import Tokenizer
-
-TINY = Path(__file__).parent / "tiny"  # a configuration and a tokenizer, no weights
-transformers_logging.set_verbosity_error()
-transformers_logging.disable_progress_bar()
 
 
 class Detector(nn.Module):
@@ -123,38 +114,3 @@ def interpolate(parameters: Sequence[Tensor], before: Sequence[Tensor], keep: fl
 def seed_torch(seed: int, *names: object) -> None:
     """Seeds torch's generators by name; what they give then depends on nothing that was drawn before."""
     torch.manual_seed(int(keys.fingerprint(seed, *names)[:12], 16))
-
-
-def build(options: Options, classes: Sequence[str]) -> tuple[Detector, Tokenizer]:
-    """The model to train and its tokenizer. PrepError where the checkpoint cannot be had."""
-    whisper, tokenizer = load_whisper(options.model, options.init, options.seed)
-    seed_torch(options.seed, "head")
-    detector = Detector(whisper, classes if options.task == "multi" else (), options.pool)
-    if options.freeze == "encoder":
-        whisper.model.encoder.requires_grad_(False)
-    return detector, tokenizer
-
-
-def load_whisper(
-    name: str, init: Literal["pretrained", "random"], seed: int
-) -> tuple[WhisperForConditionalGeneration, Tokenizer]:
-    """A Whisper checkpoint by folder or hub name, float32, with its tokenizer. PrepError where it cannot be had."""
-    source = str(TINY) if name == "tiny" else name
-    remedy = (
-        "give a folder in the format of transformers (config.json, model.safetensors, tokenizer.json),"
-        " or a hub name while online"
-    )
-    if name == "tiny" and init == "pretrained":
-        remedy = "tiny has no weights, train it from random ones with --init random"
-    if Path(source).is_dir() and not (Path(source) / "config.json").is_file():
-        raise PrepError(f"{name}: no Whisper checkpoint, for it has no config.json: {remedy}")
-    try:
-        config = WhisperConfig.from_pretrained(source)  # first, because a tokenizer that is not found is an empty one
-        tokenizer = Tokenizer.of(WhisperTokenizer.from_pretrained(source), name)
-        if init == "random":
-            seed_torch(seed, "weights")
-            return WhisperForConditionalGeneration(config), tokenizer
-        return WhisperForConditionalGeneration.from_pretrained(source, dtype=torch.float32), tokenizer
-    except (OSError, ValueError, KeyError) as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise PrepError(f"{name}: no Whisper checkpoint that can be read ({reason}): {remedy}") from None

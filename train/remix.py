@@ -35,7 +35,7 @@ class Remix:
         self._frame = data.frame_of(resampled, "train")
         self._options = mix.Options.model_validate(recipe["mix"])
         self._seed = seed
-        self._rows = {row.id: row for row in data.rows(resampled, "train")}
+        self.rows = {row.id: row for row in data.rows(resampled, "train")}
         self._draw(0)
         mixtures = [row.id for row in data.rows(mixed, "train") if row.kind == "mixture"]
         missing = [name for name in mixtures if name not in self._place]
@@ -50,8 +50,8 @@ class Remix:
         if epoch != self._epoch:
             self._draw(epoch)
         job = next(jobs(self._plan.table(np.array([self._place[row.id]])), mix))
-        mixture, own = job.row, self._rows[job.row.speech_id or ""]
-        noise = self.sounds.pcm(self._rows[mixture.noise_id or ""])
+        mixture, own = job.row, self.rows[job.row.speech_id or ""]
+        noise = self.sounds.pcm(self.rows[mixture.noise_id or ""])
         starts = job.noise.starts if job.noise else ()
         crop = data.noise_crop(noise, starts, mixture.frames or 0, self._options.floor_dbfs)
         level_db = own.level_active_dbfs if mixture.snr_definition == "active" else own.level_full_dbfs

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,27 +15,32 @@ from accelerate.utils import gather_object
 from pipeline.core.errors import PrepError
 from pipeline.corpora import lexicon as lexicons
 from pipeline.corpora.lexicon import Lexicon
-from train import checkpoint, data, examples, model, text
+from train import checkpoint, data, examples, sampler, text
 from train.augment import Waves
 from train.batches import Batches, loader
 from train.cascade import Cascade
 from train.checkpoint import Checkpoint, Metadata
-from train.data import Manifest, Sounds
+from train.data import Manifest, Recordings, Sounds
 from train.features import LogMel
-from train.folder import clean
-from train.model import Detector, losses
+from train.folder import clean, write_json
+from train.model import Detector, losses, seed_torch
 from train.options import Options
+from train.pretrained import check_tokens, load_whisper, not_finite
 from train.remix import Remix
 from train.scores import four_class_macro_f1
 from train.text import KeywordMatcher, Tokenizer
 
 Say = Callable[[str], None]
-RESAMPLED = "resampled.parquet"
+RESAMPLED, OPTIONS = "resampled.parquet", "options.json"
 
 
 @dataclass(slots=True)
 class Run:
-    """A run at the step where it stands. best: the best dev score so far, None before the first or without dev."""
+    """A run at the step where it stands.
+
+    best: the best dev score so far, None before the first or without dev. skipped: steps that were not taken, because a
+    loss or a gradient was no number.
+    """
 
     options: Options
     folder: Path
@@ -42,6 +48,7 @@ class Run:
     tokenizer: Tokenizer
     lexicon: Lexicon
     metadata: Metadata
+    recordings: Recordings
     train: Batches
     dev: Batches | None
     total: int
@@ -50,6 +57,7 @@ class Run:
     step: int = 0
     best: float | None = None
     optimizer_state: Mapping[str, Any] | None = None
+    skipped: int = 0
 
     def dev_scores(self, log_mel: LogMel, accelerator: Accelerator) -> dict[str, float]:
         """Scores on dev over all processes: the losses, and macro F1 if it chooses the best. Empty without dev."""
@@ -59,7 +67,7 @@ class Run:
         rank, world = accelerator.process_index, accelerator.num_processes
         self.dev.rank, self.dev.world = rank, world
         scores = _dev_losses(self.dev, self.detector, log_mel, accelerator, self.options)
-        if self.options.best == "macro_f1":
+        if self.options.best == "macro_f1" and math.isfinite(scores["loss"]):
             matcher, options = KeywordMatcher(self.lexicon), self.options
             cascade = Cascade(
                 self.detector, self.tokenizer, matcher, options.window, 0.5, options.max_tokens, accelerator.device
@@ -70,13 +78,20 @@ class Run:
         return scores
 
     def save(self, step: int, scores: Mapping[str, float], optimizer: Mapping[str, Any]) -> None:
-        """Writes `last/`, and `best/` if these are the best scores so far, or if there is no dev split."""
+        """Writes `last/`, and `best/` if these are the best scores so far, or if there is no dev split.
+
+        PrepError for scores or weights that are no numbers: nothing is written then.
+        """
+        for name, value in scores.items():
+            if not math.isfinite(value):
+                raise self.diverged(f"the {name} on dev is {value} at step {step}")
+        if bad := not_finite(self.detector):
+            raise self.diverged(f"{bad[0]} holds weights that are no numbers at step {step}")
         score = scores.get(self.options.best)
         if score is None or self.best is None:
             better = True
         else:
             better = score < self.best if self.options.best == "loss" else score > self.best
-        self.step, self.best = step, score if better else self.best
         metadata = replace(
             self.metadata,
             step=step,
@@ -84,16 +99,19 @@ class Run:
             dev={"best_by": self.options.best, **scores},
             weights_hash=checkpoint.weights_hash(self.detector),
         )
-        current = Checkpoint(self.detector, self.tokenizer, self.lexicon, metadata)
+        current = Checkpoint(self.detector, self.tokenizer, self.lexicon, metadata, self.recordings)
+        best = score if better else self.best
         if better:
             checkpoint.write(self.folder / "best", current)
-        checkpoint.write(self.folder / "last", current, {"optimizer": optimizer, "best": self.best})
+        state = {"optimizer": optimizer, "best": best, "skipped": self.skipped, "weights_hash": metadata.weights_hash}
+        checkpoint.write(self.folder / "last", current, state)
+        self.step, self.best = step, best
 
-    def diverged(self, step: int, loss: float) -> PrepError:
-        """The error for a loss that is no number."""
+    def diverged(self, fault: str) -> PrepError:
+        """The error for a training that leaves the numbers. fault: what is no number, and at which step."""
+        last = f"last/ holds the weights of step {self.step}" if self.step else "no checkpoint was written before"
         return PrepError(
-            f"{self.folder}: the loss is {loss} at step {step}: lower --lr (now {self.options.lr:g}), or give --warmup;"
-            f" last/ holds the weights of step {self.step}"
+            f"{self.folder}: {fault}: lower lr (now {self.options.lr:g}) or give warmup, with another --out; {last}"
         )
 
 
@@ -121,42 +139,59 @@ def setup(
 ) -> Run | None:
     """The run in this folder: a new one, or the one that was interrupted. None where it is complete.
 
-    PrepError where the manifest cannot teach what the options ask for, or where the folder holds another run.
+    PrepError where the manifest cannot teach what the options ask for, or where the folder holds another run. The options
+    of a new run are in the folder before its first step.
     """
     manifest, lexicon = data.read(manifest_path), text.read_lexicon(lexicon_path)
     text.check_lexicon(lexicon, manifest.provenance.recipe.get("lexicon"), manifest_path)
     rows = data.rows(manifest, "train", "there is nothing to learn from")
     classes = examples.noise_classes(rows, options.noise_classes) if options.task == "multi" else []
     metadata = _metadata(manifest, options, lexicon, classes)
-    clean(folder, ("last", "best"))
-    is_begun = _is_begun(folder, metadata)
-    detector, tokenizer = model.build(options, classes)
+    _check_folder(folder, metadata)
+    whisper, tokenizer = load_whisper(options.model, options.init, options.seed)
+    check_tokens(options.model, whisper, options.max_tokens)
+    seed_torch(options.seed, "head")
+    detector = Detector(whisper, classes, options.pool)
+    if options.freeze == "encoder":
+        whisper.model.encoder.requires_grad_(False)
 
     selection = examples.select(rows, tokenizer, classes, options)
     say(selection.summary("train"))
     examples.check(selection.examples, options, "train")
-    bands = int(detector.whisper.config.num_mel_bins)
+    bands = int(whisper.config.num_mel_bins)
     train = Batches(selection.examples, Sounds(manifest_path.parent), tokenizer, options, bands)
+    learnt = [example.row for example in selection.examples]
     if options.remix:
         train.remix = Remix(manifest, Path(options.speech or manifest_path.parent / RESAMPLED), options.seed)
+        learnt += train.remix.rows.values()
     if options.augment:
         train.waves = Waves(options.augment, options.impulse_responses)
 
     plain = options.model_copy(update={"balance": False, "spec_augment": False, "crop_noise": False})
     selection = examples.select(data.rows(manifest, "dev"), tokenizer, classes, plain)
     say(selection.summary("dev"))
-    dev: Batches | None = Batches(selection.examples, train.sounds, tokenizer, plain, bands)
+    dev: Batches | None = None
     try:
         examples.check(selection.examples, plain, "dev")
+        dev = Batches(selection.examples, train.sounds, tokenizer, plain, bands, sampler.by_window)
     except PrepError as error:
         say(f"dev     no score: {error}; best/ will be the latest checkpoint")
-        dev = None
+    recordings = {
+        "train": data.recordings(learnt),
+        "dev": data.recordings(example.row for example in selection.examples),
+    }
 
     total = options.steps or max(1, round(options.epochs * train.per_epoch))
     save_every = options.save_every or train.per_epoch
-    run = Run(options, folder, detector, tokenizer, lexicon, metadata, train, dev, total, save_every, workers)
+    run = Run(
+        options, folder, detector, tokenizer, lexicon, metadata, recordings, train, dev, total, save_every, workers
+    )
     _say_sizes(run, say)
-    return _resumed(run, say) if is_begun else run
+    if (folder / "last").is_dir():
+        return _resumed(run, say)
+    if not (folder / OPTIONS).exists():
+        write_json(folder / OPTIONS, asdict(metadata))
+    return run
 
 
 def _metadata(manifest: Manifest, options: Options, lexicon: Lexicon, classes: list[str]) -> Metadata:
@@ -188,40 +223,37 @@ def _say_sizes(run: Run, say: Say) -> None:
     )
 
 
-def _is_begun(folder: Path, metadata: Metadata) -> bool:
-    """Whether the folder holds a checkpoint of this run. PrepError where it holds another run."""
-    if not (folder / "last").is_dir():
-        if folder.is_dir() and any(folder.iterdir()) and not (folder / "log.jsonl").exists():
-            raise PrepError(f"{folder}: not empty, and not a run of ours: give another --out")
-        return False
-    other = checkpoint.read_metadata(folder / "last")
-    changed = [
-        f"{name} {other.options.get(name)!r}, now {value!r}"
-        for name, value in metadata.options.items()
-        if other.options.get(name) != value
-    ]
-    if other.manifest_hash != metadata.manifest_hash:
-        changed.append(f"manifest {other.manifest_hash[:12]}, now {metadata.manifest_hash[:12]}")
-    if other.lexicon_hash != metadata.lexicon_hash:
-        changed.append("another lexicon")
-    if other.code != metadata.code or dict(other.versions) != dict(metadata.versions):
-        changed.append(f"code {other.code} {dict(other.versions)}, now {metadata.code} {dict(metadata.versions)}")
-    if changed:
-        raise PrepError(
-            f"{folder}: holds a run that was begun otherwise ({'; '.join(changed)}): give another --out, or remove the"
-            " folder"
-        )
-    return True
+def _check_folder(folder: Path, metadata: Metadata) -> None:
+    """PrepError where the folder holds another run than this one, or anything else."""
+    if folder.is_dir():
+        clean(folder, ("last", "best"))
+    there = sorted(path.name for path in folder.glob("[!.]*"))
+    if there and OPTIONS not in there:
+        raise PrepError(f"{folder}: not empty, and not a run of this version ({there[0]} is there): give another --out")
+    files = [folder / OPTIONS] + [folder / name / checkpoint.METADATA for name in ("last", "best") if name in there]
+    for path in files if there else ():
+        changed = metadata.differences(checkpoint.read_metadata(path))
+        if changed:
+            raise PrepError(
+                f"{path.parent}: holds a run that was begun otherwise ({'; '.join(changed)}): give another --out, or"
+                " remove the folder"
+            )
 
 
 def _resumed(run: Run, say: Say) -> Run | None:
     """The run where its `last/` left it, or None if that was the end."""
     last = checkpoint.read(run.folder / "last")
+    has_best = (run.folder / "best").is_dir()
     if last.metadata.step >= run.total:
-        say(f"{run.folder}: complete, {run.total:,} steps; nothing to do")
+        best = "" if has_best else "; best/ is missing, and no evaluation is left that could write it: use last/"
+        say(f"{run.folder}: complete, {run.total:,} steps; nothing to do{best}")
         return None
-    state = checkpoint.read_state(run.folder / "last")
+    state = checkpoint.read_state(run.folder / "last", last.metadata)
     run.detector.load_state_dict(last.detector.state_dict())
     run.step, run.best, run.optimizer_state = last.metadata.step, state["best"], state["optimizer"]
+    run.skipped = state["skipped"]
     say(f"resumed from step {run.step:,}")
+    if not has_best:
+        run.best = None
+        say("best    best/ is missing: the next evaluation on dev writes it, though an earlier one may have been better")
     return run

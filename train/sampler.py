@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from pipeline.core import keys
 from train.examples import Example
-from train.features import RATE_HZ
+from train.features import window_of
 from train.options import Options
 from train.text import NOISE
 
@@ -27,12 +27,38 @@ class Epoch:
     batches: list[list[int]]
 
 
-def plan(examples: Sequence[Example], epoch: int, options: Options) -> Epoch:
-    """The batches of an epoch in a drawn order, and the stretch of each clip."""
+def shuffled(examples: Sequence[Example], epoch: int, options: Options) -> Epoch:
+    """The epoch of a training run: batches in a drawn order.
+
+    Batches are not made of clips of one window: noise and speech differ in length, and a batch of noise alone would
+    teach the head to answer noise.
+    """
     chance = keys.draws(options.seed, f"order {epoch}", [example.row.id for example in examples])[:, 0]
     drawn = _balanced(examples, chance) if options.balance else np.argsort(chance, kind="stable")
     batches = [drawn[start : start + options.batch].tolist() for start in range(0, len(drawn), options.batch)]
     return Epoch(epoch, stretches(examples, epoch, options), batches)
+
+
+def by_window(examples: Sequence[Example], epoch: int, options: Options) -> Epoch:
+    """The epoch in which examples are scored: all of each clip, in batches of clips of one window, as `evaluate` does."""
+    frames = np.array([example.frames for example in examples], np.int64)
+    windows = [window_of(count, options.window) for count in frames.tolist()]
+    batches = []
+    for members in alike(windows):
+        batches += [members[start : start + options.batch] for start in range(0, len(members), options.batch)]
+    return Epoch(epoch, np.stack([np.zeros_like(frames), frames], axis=1), batches)
+
+
+def alike(windows: Sequence[int]) -> list[list[int]]:
+    """The places of equal windows together, the shortest window first.
+
+    A clip beside a longer one would be padded beyond its window: the model would then hear silence, learn from it and
+    answer otherwise than on the clip alone.
+    """
+    places: dict[int, list[int]] = {}
+    for place, window in enumerate(windows):
+        places.setdefault(window, []).append(place)
+    return [places[window] for window in sorted(places)]
 
 
 def _balanced(examples: Sequence[Example], chance: NDArray[np.float64]) -> NDArray[np.int64]:
@@ -63,22 +89,3 @@ def stretches(examples: Sequence[Example], epoch: int, options: Options) -> NDAr
         length = np.minimum(frames[noise], drawn)
         whole[noise] = np.stack([np.floor(chance[:, 1] * (frames[noise] - length + 1)), length], axis=1)
     return whole
-
-
-def parts_of(windows: Sequence[int], part_cost_s: float) -> list[list[int]]:
-    """The places of a batch's clips in parts of similar length, so that padding is least; each part is one pass.
-
-    windows: the samples that each clip needs. A part costs its clips times its longest window, and part_cost_s seconds
-    of audio besides, because a pass has a cost of its own. Batches are not made of similar clips instead: noise and
-    speech differ in length, and a batch of noise alone would teach the head to answer noise.
-    """
-    by_length = sorted(range(len(windows)), key=lambda place: (windows[place], place))
-    best: list[tuple[float, int]] = [(0.0, 0)]  # least cost of the first clips, and where their last part begins
-    for end in range(1, len(by_length) + 1):
-        longest = windows[by_length[end - 1]] / RATE_HZ
-        best.append(min((best[start][0] + part_cost_s + (end - start) * longest, start) for start in range(end)))
-    parts, end = [], len(by_length)
-    while end:
-        parts.append(sorted(by_length[best[end][1] : end]))
-        end = best[end][1]
-    return parts[::-1]

@@ -1,0 +1,177 @@
+"""Whisper checkpoints in the format of transformers: loaded whole, or refused with what does not fit."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from safetensors import safe_open
+from transformers import WhisperConfig, WhisperForConditionalGeneration, WhisperTokenizer
+from transformers.utils import logging as transformers_logging
+
+from pipeline.core.errors import PrepError, sample
+from train.features import LONGEST, STRIDE
+from train.model import seed_torch
+from train.text import CONTROL, Tokenizer
+
+TINY = Path(__file__).parent / "tiny"  # a configuration and a tokenizer, no weights
+WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
+JSON_FILES = ("config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json")
+EMBEDDING, OUTPUT = "model.decoder.embed_tokens.weight", "proj_out.weight"  # one tensor in every Whisper
+PICKLE = "pytorch_model.bin"
+REAL = {f"{prefix}{size}" for prefix in ("F", "torch.float") for size in (16, 32, 64)} | {"BF16", "torch.bfloat16"}
+SENTENCE = "살려 주세요"  # any tokenizer of Whisper can spell it
+REMEDY = "give a folder in the format of transformers (config.json, model.safetensors, tokenizer.json), or a hub name"
+transformers_logging.set_verbosity_error()
+transformers_logging.disable_progress_bar()
+
+
+def load_whisper(
+    name: str, init: Literal["pretrained", "random"], seed: int
+) -> tuple[WhisperForConditionalGeneration, Tokenizer]:
+    """A Whisper by folder or hub name, float32, with its tokenizer.
+
+    PrepError where it cannot be read, or where weights, configuration and tokenizer do not belong together: no tensor is
+    ever left at random values, unless init is "random".
+    """
+    folder = TINY if name == "tiny" else Path(name)
+    if name == "tiny" and init == "pretrained":
+        raise PrepError("tiny has no weights, train it from random ones with --init random")
+    if folder.exists() and not (folder / "config.json").is_file():
+        raise PrepError(f"{name}: no Whisper checkpoint, for it has no config.json: {REMEDY}")
+    if not folder.exists() and (name.startswith((".", "/", "~")) or name.count("/") > 1):
+        raise PrepError(f"{name}: no such folder: {REMEDY}")
+    source = str(folder) if folder.is_dir() else name
+    try:
+        for path in [folder / each for each in JSON_FILES if (folder / each).is_file()]:
+            _json(path)
+        values, _ = WhisperConfig.get_config_dict(source)
+        if values.get("model_type", "whisper") != "whisper":
+            raise PrepError(f"{name}: config.json is of a {values['model_type']} model, expected whisper: {REMEDY}")
+        config = WhisperConfig.from_pretrained(source)
+        tokenizer = Tokenizer.of(WhisperTokenizer.from_pretrained(source), name)
+        _check_sizes(name, config, tokenizer)
+        if init == "random":
+            seed_torch(seed, "weights")
+            return WhisperForConditionalGeneration(config), tokenizer
+        if folder.is_dir():
+            _check_files(folder)
+        whisper, info = WhisperForConditionalGeneration.from_pretrained(
+            source, dtype=torch.float32, output_loading_info=True, ignore_mismatched_sizes=True
+        )
+    except PrepError:
+        raise
+    except Exception as error:  # transformers raises anything on a folder that is damaged or of another library
+        raise PrepError(f"{name}: no Whisper checkpoint that can be read ({one_line(error)}): {REMEDY}") from None
+    _check_fit(name, whisper, info)
+    return whisper, tokenizer
+
+
+def _check_sizes(name: str, config: WhisperConfig, tokenizer: Tokenizer) -> None:
+    """PrepError where tokenizer and model are not of one checkpoint, or the encoder has too few positions for 30 s."""
+    if tokenizer.text(tokenizer.targets(SENTENCE)) != SENTENCE:
+        raise PrepError(f"{name}: its tokenizer cannot spell {SENTENCE!r}: copy tokenizer.json of the checkpoint")
+    highest = max(tokenizer.hf.get_vocab().values())
+    if highest >= config.vocab_size:
+        raise PrepError(
+            f"{name}: its tokenizer has ids up to {highest}, config.json says vocab_size {config.vocab_size}:"
+            " they are not of one model; copy both from one checkpoint"
+        )
+    if config.max_source_positions < LONGEST // STRIDE:
+        raise PrepError(
+            f"{name}: config.json says max_source_positions {config.max_source_positions}, expected {LONGEST // STRIDE}"
+            " (30 s): another kind of Whisper, or a damaged file"
+        )
+
+
+def check_tokens(name: str, whisper: WhisperForConditionalGeneration, max_tokens: int) -> None:
+    """PrepError where texts of so many tokens do not fit into the positions of the decoder."""
+    most = int(whisper.config.max_target_positions) - len(CONTROL)
+    if max_tokens > most:
+        raise PrepError(
+            f"{name}: --max-tokens {max_tokens} is more than its decoder has positions for: at most {most}"
+            f" (max_target_positions {whisper.config.max_target_positions} less {len(CONTROL)} control tokens)"
+        )
+
+
+def _json(path: Path) -> dict[str, Any]:
+    """The object in a JSON file. PrepError where there is none."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise PrepError(f"{path}: no JSON that can be read ({one_line(error)}): copy it again") from None
+    if not isinstance(value, dict):
+        raise PrepError(f"{path}: found a {type(value).__name__}, expected a JSON object: copy it again")
+    return value
+
+
+def _check_files(folder: Path) -> None:
+    """PrepError where a file of weights is missing, damaged, or holds anything but real numbers."""
+    files = [folder / WEIGHTS]
+    if (folder / INDEX).is_file() and not files[0].is_file():
+        parts = _json(folder / INDEX).get("weight_map")
+        if not isinstance(parts, dict) or not parts:
+            raise PrepError(f"{folder / INDEX}: lacks weight_map, the file of each tensor: copy it again")
+        files = [folder / str(part) for part in sorted(set(map(str, parts.values())))]
+    elif not files[0].is_file():
+        files = [path for path in [folder / PICKLE] if path.is_file()]
+    kinds, tied = {}, {}
+    for path in files:
+        if not path.is_file():
+            raise PrepError(f"{path}: missing, though {INDEX} names it: copy all files of the checkpoint")
+        try:
+            if path.name == PICKLE:
+                tensors = dict(torch.load(path, map_location="cpu", weights_only=True))  # runs no code
+                kinds |= {key: value.dtype for key, value in tensors.items()}
+                tied |= {key: tensors[key] for key in (EMBEDDING, OUTPUT) if key in tensors}
+                continue
+            with safe_open(path, "pt") as file:
+                kinds |= {key: file.get_slice(key).get_dtype() for key in file.keys()}  # noqa: SIM118 - no mapping
+                tied |= {key: file.get_tensor(key) for key in (EMBEDDING, OUTPUT) if key in kinds and key not in tied}
+        except Exception as error:  # a damaged pickle raises anything
+            start = path.read_bytes()[:40]
+            content = "it is damaged, or was not copied to its end" if start else "it is empty"
+            if start.startswith(b"version https://git-lfs"):
+                content = "it is a placeholder of Git LFS: fetch the file with git lfs pull"
+            elif start[:2] in (b"PK", b"\x80\x02", b"\x80\x04"):
+                content = "it is a pickle of more than tensors, which is not read, because it could run code"
+            raise PrepError(f"{path}: no weights that can be read ({type(error).__name__}): {content}") from None
+    odd = sorted(key for key, kind in kinds.items() if str(kind) not in REAL)
+    if odd:
+        raise PrepError(
+            f"{folder}: {len(odd)} tensors hold no real numbers ({odd[0]} is {kinds[odd[0]]}): quantised weights are not"
+            " read; give the checkpoint before it was quantised"
+        )
+    if len(tied) == 2 and not torch.equal(tied[EMBEDDING], tied[OUTPUT]):
+        raise PrepError(f"{folder}: {OUTPUT} differs from {EMBEDDING}: Whisper has one tensor for both")
+
+
+def _check_fit(name: str, whisper: WhisperForConditionalGeneration, info: dict[str, Any]) -> None:
+    """PrepError where the weights in the files are not exactly those of the model, or are no numbers."""
+    faults = []
+    for key, words in (("missing_keys", "missing"), ("unexpected_keys", "unexpected")):
+        if info[key]:
+            faults.append(f"tensors {words}: {len(info[key])} ({sample(info[key])})")
+    if info["mismatched_keys"]:
+        key, found, expected = sorted(info["mismatched_keys"])[0]
+        shapes = f"{key} is {list(found)}, config.json expects {list(expected)}"
+        faults.append(f"tensors of another shape: {len(info['mismatched_keys'])} ({shapes})")
+    if faults:
+        raise PrepError(
+            f"{name}: its weights do not fit its config.json: {'; '.join(faults)}:"
+            " give a folder that was saved as a whole WhisperForConditionalGeneration"
+        )
+    if bad := not_finite(whisper):
+        raise PrepError(f"{name}: tensors with NaN or infinite weights: {len(bad)} ({sample(bad)}): it is damaged")
+
+
+def not_finite(model: torch.nn.Module) -> list[str]:
+    """The names of the parameters with a value that is NaN or infinite."""
+    return [name for name, value in model.named_parameters() if not bool(torch.isfinite(value).all())]
+
+
+def one_line(error: BaseException) -> str:
+    """What an error says in one line of at most 200 letters, or its kind."""
+    return " ".join(str(error).split())[:200] or type(error).__name__
