@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,8 +15,8 @@ from pipeline.audio import dsp
 from pipeline.audio.codec import decode, floats, pcm_hash
 from pipeline.audio.shards import Reader
 from pipeline.core import frame as frames
-from pipeline.core import manifest as manifests
 from pipeline.core import keys, parquet
+from pipeline.core import manifest as manifests
 from pipeline.core.errors import CorruptMember, ManifestError, PrepError
 from pipeline.core.manifest import Manifest
 from pipeline.core.row import Row

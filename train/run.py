@@ -255,5 +255,7 @@ def _resumed(run: Run, say: Say) -> Run | None:
     say(f"resumed from step {run.step:,}")
     if not has_best:
         run.best = None
-        say("best    best/ is missing: the next evaluation on dev writes it, though an earlier one may have been better")
+        say(
+            "best    best/ is missing: the next evaluation on dev writes it, though an earlier one may have been better"
+        )
     return run
