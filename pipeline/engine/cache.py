@@ -12,9 +12,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from pipeline.audio.shards import AUDIO_FOLDER
 from pipeline.core import frame as frames
 from pipeline.core import parquet
@@ -32,11 +29,6 @@ class Commit:
 
     fills: Any
     drops: Any
-
-    def kept(self, ids: Sequence[str]) -> NDArray[np.bool_]:
-        """bool [jobs]: which of the jobs with these ids ended as rows."""
-        dropped = set(self.drops.column("id").to_pylist())
-        return np.array([row_id not in dropped for row_id in ids], dtype=np.bool_)
 
 
 @dataclass(frozen=True, slots=True)

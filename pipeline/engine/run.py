@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cached_property
@@ -64,6 +64,14 @@ class Shard:
     start: int
     stop: int
 
+    def __len__(self) -> int:
+        return self.stop - self.start
+
+    @property
+    def positions(self) -> NDArray[np.int64]:
+        """Positions of its jobs in the plan, int64 [jobs]."""
+        return np.arange(self.start, self.stop)
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Task:
@@ -103,13 +111,13 @@ class Result:
     """Rows and drops of a plan, as many together as it has jobs. notes: on shards done before, and made again."""
 
     plan: Plan
-    shards: Sequence[tuple[Shard, Commit]]
+    commits: Mapping[Shard, Commit]
     notes: Sequence[str]
 
     @cached_property
     def drops(self) -> DataFrame:
         """The jobs that ended as drops."""
-        return frames.concat((frames.from_arrow(commit.drops) for _, commit in self.shards), Drop)
+        return frames.concat((frames.from_arrow(commit.drops) for commit in self.commits.values()), Drop)
 
     @property
     def rows(self) -> DataFrame:
@@ -118,22 +126,20 @@ class Result:
 
     def parts(self) -> Iterator[DataFrame]:
         """The same, about as many rows at a time as a row group of a manifest has."""
-        for start in range(0, len(self.shards), self._shards_at_a_time):
-            shards = self.shards[start : start + self._shards_at_a_time]
-            fills = frames.stacked([commit.fills for _, commit in shards])
-            kept = np.concatenate([self._kept(shard, commit) for shard, commit in shards])
-            yield frames.as_kind(frames.from_arrow(self.plan.table(kept, fills=fills)), Row)
-
-    def _kept(self, shard: Shard, commit: Commit) -> NDArray[np.int64]:
-        """Positions in the plan of the jobs of a shard that ended as rows."""
-        at = np.arange(shard.start, shard.stop)
-        if not len(commit.drops):
-            return at
-        return at[commit.kept(self.plan.table(at, ("id",)).column("id").to_pylist())]
-
-    @cached_property
-    def _shards_at_a_time(self) -> int:
-        return max(1, len(self.shards) * _ROWS_AT_A_TIME // max(1, len(self.plan)))
+        positions: list[NDArray[np.int64]] = []
+        fills: list[Any] = []
+        for number, (shard, commit) in enumerate(self.commits.items(), 1):
+            at = shard.positions
+            if len(commit.drops):
+                dropped = set(commit.drops.column("id").to_pylist())
+                ids = self.plan.table(at, ("id",)).column("id").to_pylist()
+                at = at[[row_id not in dropped for row_id in ids]]
+            positions.append(at)
+            fills.append(commit.fills)
+            if sum(map(len, positions)) >= _ROWS_AT_A_TIME or number == len(self.commits):
+                table = self.plan.table(np.concatenate(positions), fills=frames.stacked(fills))
+                yield frames.as_kind(frames.from_arrow(table), Row)
+                positions, fills = [], []
 
 
 def run(stage: Stage, options: Options, plan: Plan, setting: Setting, progress: Progress) -> Result:
@@ -143,45 +149,45 @@ def run(stage: Stage, options: Options, plan: Plan, setting: Setting, progress: 
     too small.
     """
     plan = plan.ordered(IN_ORDER)
-    name = stage.NAME if stage.NAME != "ingest" else f"ingest {plan.jobs['corpus'].iloc[0]}" if len(plan) else "ingest"
+    name = f"ingest {plan.jobs['corpus'].iloc[0]}" if stage.NAME == "ingest" and len(plan) else stage.NAME
     shards, seconds = cut(stage, options, plan, setting.shard_clips), durations(plan)
-    commits = {
-        shard.name: commit
-        for shard in shards
-        if (commit := cache.read(setting.folder, shard.name, stage, settled=True)) is not None
-    }
-    old = [shard for shard in shards if shard.name in commits]
-    missing = [(number, shard) for number, shard in enumerate(shards) if shard.name not in commits]
-    damaged = sum(cache.commit_path(setting.folder, shard.name).exists() for _, shard in missing)
+    commits = _committed(stage, shards, setting.folder, settled=True)
     index, count = setting.slice
-    mine = [shard for number, shard in missing if count > 0 and number % count == index - 1]
+    mine = [
+        shard
+        for number, shard in enumerate(shards)
+        if shard not in commits and count > 0 and number % count == index - 1
+    ]
+    damaged = sum(cache.commit_path(setting.folder, s.name).exists() for s in shards if s not in commits)
+    notes = _notes(len(commits), len(mine), damaged)
     if setting.status:
-        setting.status.begin(name, [shard.name for shard in shards], len(plan), _clips(old))
-    progress(Step(_clips(old), _seconds(old, seconds), done_before=True))
+        setting.status.begin(name, [shard.name for shard in shards], len(plan), sum(map(len, commits)))
+    progress(Step(sum(map(len, commits)), sum(float(seconds[s.positions].sum()) for s in commits), done_before=True))
     if stage.stores(options):
-        audio_s = _seconds(mine, seconds)
+        audio_s = sum(float(seconds[shard.positions].sum()) for shard in mine)
         files.check_room(setting.folder, audio_s * STORED_BYTES_A_SECOND, f"{audio_s / 3600:.1f} h of audio")
     _decode_noise(plan, mine, setting)
     for _, step in parallel.results(_tasks(stage, options, plan, mine, setting), make_shard, setting.workers):
         progress(step)
         if setting.status:
             setting.status.advance(name, step.clips)
-    for _, shard in missing:
-        if (commit := cache.read(setting.folder, shard.name, stage)) is not None:
-            commits[shard.name] = commit
-    left = [shard for shard in shards if shard.name not in commits]
-    if left:
+    commits |= _committed(stage, [shard for shard in shards if shard not in commits], setting.folder)
+    if left := sum(len(shard) for shard in shards if shard not in commits):
         raise Unfinished(
-            f"{name}: {len(shards) - len(left)} of {len(shards)} shards are there, {_clips(left):,} clips are left to "
-            "other slices. When they are done, run the same command again; without --shard it does what is left, too"
+            f"{name}: {len(commits)} of {len(shards)} shards are there, {left:,} clips are left to other slices. When "
+            "they are done, run the same command again; without --shard it does what is left, too"
         )
     for pool in plan.pools:  # large, and quickly made again
         pool_path(setting.folder, pool).unlink(missing_ok=True)
-    gathered = [(shard, commits[shard.name]) for shard in shards]
-    rows, drops = sum(len(commit.fills) for _, commit in gathered), sum(len(commit.drops) for _, commit in gathered)
-    if rows + drops != len(plan):
-        raise AssertionError(f"{stage.NAME}: {len(plan)} jobs, {rows} rows, {drops} drops")
-    return Result(plan, gathered, _notes(len(old), len(mine), damaged))
+    if sum(len(commit.fills) + len(commit.drops) for commit in commits.values()) != len(plan):
+        raise AssertionError(f"{stage.NAME}: not as many rows and drops as the {len(plan)} jobs")
+    return Result(plan, {shard: commits[shard] for shard in shards}, notes)
+
+
+def _committed(stage: Stage, shards: Iterable[Shard], folder: Path, settled: bool = False) -> dict[Shard, Commit]:
+    """The commits of those shards that have a whole one."""
+    commits = ((shard, cache.read(folder, shard.name, stage, settled)) for shard in shards)
+    return {shard: commit for shard, commit in commits if commit is not None}
 
 
 def _notes(old: int, made: int, damaged: int) -> list[str]:
@@ -190,32 +196,16 @@ def _notes(old: int, made: int, damaged: int) -> list[str]:
     return [f"{old} of {old + made} shards were done before, {made} made now{again}"] if old or damaged else []
 
 
-def _clips(shards: Sequence[Shard]) -> int:
-    return sum(shard.stop - shard.start for shard in shards)
-
-
-def _seconds(shards: Sequence[Shard], seconds: NDArray[np.float64]) -> float:
-    return sum(float(seconds[shard.start : shard.stop].sum()) for shard in shards)
-
-
 def _decode_noise(plan: Plan, shards: Sequence[Shard], setting: Setting) -> None:
     """Decodes the noise that these shards are mixed with, once, for all workers to share."""
-    if not plan.pools:
-        return
-    names = {
-        name
-        for s in shards
-        for name in plan.table(np.arange(s.start, s.stop), ("at_pool",)).column("at_pool").unique().to_pylist()
-    }
-    pools = [
-        (setting.folder, name, *plan.pools[name])
-        for name in sorted(names)
-        if not pool_path(setting.folder, name).exists()
-    ]
-    files.check_room(
-        setting.folder, 2 * sum(size for *_, clips in pools for _, size in clips), "noise while it is mixed"
-    )
-    for _ in parallel.results(iter(pools), _decode_pool, setting.workers):
+    names: set[str] = set()
+    for shard in shards if plan.pools else []:
+        names |= set(plan.table(shard.positions, ("at_pool",)).column("at_pool").to_pylist())
+    names = {name for name in names if not pool_path(setting.folder, name).exists()}
+    needed = 2 * sum(size for name in names for _, size in plan.pools[name][1])
+    files.check_room(setting.folder, needed, "noise while it is mixed")
+    pools = ((setting.folder, name, *plan.pools[name]) for name in sorted(names))
+    for _ in parallel.results(pools, _decode_pool, setting.workers):
         pass
 
 
@@ -224,18 +214,10 @@ def _decode_pool(pool: tuple[Path, str, str, Sequence[tuple[int, int]]]) -> None
 
 
 def _tasks(stage: Stage, options: Options, plan: Plan, shards: Sequence[Shard], setting: Setting) -> Iterator[Task]:
+    remote, adapters = setting.workers.remote, corpora.loaded()
     for shard in shards:
-        part = plan.table(np.arange(shard.start, shard.stop))
-        yield Task(
-            stage.NAME,
-            options,
-            shard.name,
-            part,
-            setting.folder,
-            setting.roots,
-            setting.workers.remote,
-            corpora.loaded(),
-        )
+        jobs_of_shard = plan.table(shard.positions)
+        yield Task(stage.NAME, options, shard.name, jobs_of_shard, setting.folder, setting.roots, remote, adapters)
 
 
 def make_shard(task: Task) -> Step:
@@ -256,12 +238,10 @@ def make_shard(task: Task) -> Step:
             except CorruptMember as error:
                 results.append(Drop(job.row.id, stage.NAME, error.reason, error.detail))
                 unread += 1
-    rows = [row for row in results if isinstance(row, Row)]
-    seconds = (
-        sum((row.frames or 0) / (row.rate_hz or 1) for row in rows)
-        if "frames" in stage.FILLS
-        else float(_durations(task.plan).sum())
-    )
+    if "frames" in stage.FILLS:
+        seconds = sum((r.frames or 0) / (r.rate_hz or 1) for r in results if isinstance(r, Row))
+    else:
+        seconds = float(_durations(task.plan).sum())
     options = task.options.model_dump(mode="json", exclude=set(stage.PLANNED))
     effort = cache.Effort(task.stage, options, seconds, time.monotonic() - begun)
     # drops of ingest hold as long as the bytes do; later ones say that the corpus is not what it was, and may be again
