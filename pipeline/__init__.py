@@ -23,12 +23,50 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pipeline.api import filter, gather, ingest, load, mix, rebuild, resample, run
+    from pipeline.api import (
+        audit,
+        croissant,
+        diff,
+        explain,
+        export_to,
+        filter,
+        gather,
+        ingest,
+        load,
+        measure,
+        mix,
+        pack,
+        rebuild,
+        report,
+        resample,
+        run,
+        verify,
+    )
     from pipeline.audio import shards as store
     from pipeline.core import manifest
 
 __version__ = "0.1.0"
-__all__ = ["filter", "gather", "ingest", "load", "manifest", "mix", "rebuild", "resample", "run", "store"]
+__all__ = [
+    "audit",
+    "croissant",
+    "diff",
+    "explain",
+    "export_to",
+    "filter",
+    "gather",
+    "ingest",
+    "load",
+    "manifest",
+    "measure",
+    "mix",
+    "pack",
+    "rebuild",
+    "report",
+    "resample",
+    "run",
+    "store",
+    "verify",
+]
 _MODULES = {"manifest": "pipeline.core.manifest", "store": "pipeline.audio.shards"}
 
 

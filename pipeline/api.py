@@ -15,21 +15,25 @@ from __future__ import annotations
 import logging
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal, TypedDict, TypeVar, Unpack
+from unicodedata import normalize
 
+from pandas import DataFrame
 from pydantic import BaseModel, ValidationError
 from tqdm import tqdm
 
 from pipeline import corpora
+from pipeline import export as exports
 from pipeline.archives import Roots, roots
+from pipeline.core import files, measures
 from pipeline.core import frame as frames
 from pipeline.core import manifest as manifests
-from pipeline.core import measures
-from pipeline.core.errors import PrepError, RecipeError, did_you_mean
+from pipeline.core.errors import PrepError, RecipeError, did_you_mean, to_install
 from pipeline.core.manifest import Manifest, Provenance
 from pipeline.core.row import Drop
 from pipeline.corpora import lexicon as lexicons
@@ -41,15 +45,28 @@ from pipeline.engine.run import SHARD_CLIPS, Progress, Setting
 from pipeline.engine.run import Step as Ended
 from pipeline.engine.steps import Step
 from pipeline.engine.workers import open_workers
+from pipeline.export import Export, Use
+from pipeline.inspect import audit as audits
+from pipeline.inspect import diff as diffs
+from pipeline.inspect import explain as explaining
+from pipeline.inspect import measure as measuring
+from pipeline.inspect.audit import Audit
+from pipeline.inspect.audit import checks as audit_checks
+from pipeline.inspect.diff import Difference
+from pipeline.share import croissant as croissants
 from pipeline.share import pack as packs
 from pipeline.share import rebuild as rebuilds
+from pipeline.share import verify as verifying
+from pipeline.share.pack import Packed
 from pipeline.share.rebuild import Rebuilt
+from pipeline.share.verify import Checked
 from pipeline.stages import filter as filter_stage
 from pipeline.stages import mix as mix_stage
 from pipeline.stages import resample as resample_stage
 
 M = TypeVar("M", bound=BaseModel)
 Source = Manifest | str | Path
+Progressing = bool | Literal["auto"]
 ALL, NONE = (1, 1), (0, 0)  # slices of the work
 _log = logging.getLogger("pipeline")
 
@@ -83,7 +100,7 @@ class Work(TypedDict, total=False):
     shard_clips: int
     shard: tuple[int, int]
     scheduler: str | None
-    progress: bool | Literal["auto"]
+    progress: Progressing
     report: Callable[[Step], object]
 
 
@@ -136,7 +153,7 @@ def filter(
 
     """
     work, rules = _split(filter_stage.Options, options)
-    words = lexicon if isinstance(lexicon, Lexicon) else lexicons.read(Path(lexicon)) if lexicon else lexicons.shipped()
+    words = _lexicon(lexicon)
     sources = [source] if isinstance(source, Manifest | str | Path) else list(source)
     step = steps.filter_step(
         (_opened(each).frame for each in sources),
@@ -265,16 +282,170 @@ def read_recipe(recipe: str | Path, seed: int | None = None) -> Recipe:
 
 
 def load(path: str | Path) -> Manifest:
-    """The manifest at this path: its rows, drops, provenance and audio. ManifestError where it is missing or not ours.
+    """The manifest at this path, or that of a pack: its rows, drops and provenance, and the audio of each row.
+
+    ManifestError where the file is missing or is neither.
 
     Example:
         mixed = prep.load("manifests/mixed.parquet")
 
     """
-    return manifests.read(path)
+    return packs.read_any(Path(path))
+
+
+# ---- looking at a set, judging it
+
+
+def audit(
+    source: Source,
+    *,
+    checks: Collection[str] = audits.CHECKS,
+    fail_on: Collection[str] = audits.FAIL_ON,
+    sample: int | None = None,
+    jobs: int = 1,
+    progress: Progressing = "auto",
+) -> Audit:
+    """Looks for leaks between splits, and for classes that something else than the sound gives away.
+
+    source: a manifest or a pack, or its path. checks: those to run: group, source, noise, pcm, near, chain, balance,
+    transcript (`prep audit --help` says what each looks for). fail_on: checks whose findings make `fails` true. sample: at
+    most so many recordings are opened, 0 for all; None: 10,000 by near, 2,000 by chain. jobs: processes that listen.
+
+    Returns findings, checks that are clear, and checks that could not be done.
+
+    Example:
+        prep.audit(mixed, checks=["group", "near"]).findings
+
+    """
+    opened = source if isinstance(source, Manifest) else audit_checks.read(Path(source))
+    with open_workers(jobs) as workers:
+        return audit_checks.audit(opened, audits.Options(fail_on, checks, sample, workers, counters(progress)))
+
+
+def diff(a: Source, b: Source) -> Difference:
+    """How the set b differs from the set a: rows, columns, options, and rows that only one of them dropped.
+
+    a, b: manifests or packs, or their paths. Columns that say where audio lies are not compared.
+
+    Example:
+        prep.diff("manifests/mixed.parquet", "manifests/other.parquet").changed
+
+    """
+    sides = [diffs.of_manifest(side) if isinstance(side, Manifest) else diffs.of_file(Path(side)) for side in (a, b)]
+    return diffs.difference(*sides)
+
+
+def explain(
+    row_id: str,
+    manifests: Sequence[str | Path],
+    *,
+    roots: Mapping[str, str | Path] | None = None,
+    lexicon: Lexicon | str | Path | None = None,
+) -> dict[str, Any]:
+    """What happened to one clip, mixture or dropped row, stage by stage; as `prep explain --json` answers.
+
+    row_id: the id, or its end if only one id ends so. manifests: paths of those to look through. roots: as in `Work`; the
+    place of the bytes is named where they are known. lexicon: as in `filter`. PrepError where there is no such id.
+
+    Example:
+        prep.explain("757631_snr20_0", ["manifests/mixed.parquet"])["facts"]
+
+    """
+    paths = [Path(path) for path in manifests]
+    return explaining.explain(normalize("NFC", row_id), paths, _roots(roots or {}), _lexicon(lexicon), _say)
+
+
+def measure(
+    source: Source,
+    *,
+    jobs: int = 1,
+    roots: Mapping[str, str | Path] | None = None,
+    progress: Progressing = "auto",
+) -> DataFrame:
+    """Measures of each clip: voiced share, pitch, spectrum, noise floor. They are written beside the manifest.
+
+    source: a manifest, or its path. Clips that were measured before are not measured again. `filter(where=...)` knows the
+    measures as columns. PrepError where the extra [measures] is not installed.
+
+    Example:
+        prep.measure(clips, jobs=8)[["id", "pitch_hz"]]
+
+    """
+    opened = _opened(source)
+    with open_workers(jobs) as workers:
+        advance = counters(progress)("measure", len(opened))
+        return measuring.measure(opened, workers, _roots(roots or {}), advance)
+
+
+def report(
+    source: Source,
+    out: str | Path | None = None,
+    *,
+    baseline: Source | None = None,
+    audio: bool | None = None,
+    listen: bool = False,
+) -> dict[str, Any]:
+    """Writes a page to look at, one HTML file of a set; returns its numbers, and its path as `report`.
+
+    source: a manifest or a pack, or its path. out: the file [the name of the source with .html]. baseline: a set that it is
+    compared with. audio: True puts all audio, transcripts and labels on the page, False none; None: what the licences allow
+    to pass on. listen: also do the checks of `audit` that open audio. PrepError where the extra [report] is not installed.
+
+    Example:
+        prep.report(mixed, "mixed.html")["report"]
+
+    """
+    path = _path(source)
+    place = Path(out) if out else path.with_suffix(".html")
+    if place.suffix == ".parquet":
+        expected = place.with_suffix(".html").name
+        raise PrepError(f"--out {place}: a page is no manifest; expected a name such as {expected}")
+    try:
+        pages = import_module("pipeline.inspect.report.page")
+    except ModuleNotFoundError as error:
+        raise PrepError(f"prep report needs the package {error.name}: {to_install('report')}") from None
+    packed = packs.read(path) if not isinstance(source, Manifest) and packs.is_pack(path) else None
+    before = _opened(baseline) if baseline is not None else None
+    page = pages.page(packed.manifest if packed else _opened(source), pages.Options(audio, before, listen, packed))
+    try:
+        with files.replacing(place) as half:
+            half.write_text(page.text, encoding="utf-8")
+    except OSError as error:
+        raise PrepError(
+            f"{place}: {error.strerror or error}; the page was not written, name another place with --out"
+        ) from None
+    return {"report": str(place), "bytes": len(page.text.encode()), **page.numbers}
 
 
 # ---- passing a set on
+
+
+def pack(source: Source, out: str | Path | None = None) -> Packed:
+    """Writes a manifest as a small file that may be passed on: no audio, and nothing that a source's licence forbids.
+
+    source: a manifest, or its path. out: the pack [NAME.pack.parquet beside the manifest].
+
+    Returns what was written, what was left out and why. ManifestError where the manifest is a pack already.
+
+    Example:
+        prep.pack(mixed, "mixed.pack.parquet").left_out
+
+    """
+    path = _path(source)
+    if out is not None and Path(out).resolve() == path.resolve():
+        raise PrepError(f"--out {out}: that is the manifest itself")
+    opened = source if isinstance(source, Manifest) else manifests.read(source)
+    return packs.write(opened, Path(out) if out else packs.path_of(path))
+
+
+def croissant(pack: str | Path) -> list[Path]:
+    """Writes LICENSES.md and NAME.croissant.json beside a pack, so that others find and understand it; returns their paths.
+
+    Example:
+        prep.croissant("mixed.pack.parquet")
+
+    """
+    return croissants.write(Path(pack))
 
 
 def rebuild(pack: str | Path, **work: Unpack[Work]) -> Rebuilt:
@@ -317,6 +488,73 @@ def rebuild(pack: str | Path, **work: Unpack[Work]) -> Rebuilt:
             )
         rebuilds.write(out, done)
     return done
+
+
+def verify(
+    path: str | Path,
+    level: str | None = None,
+    *,
+    sample: int | None = None,
+    jobs: int = 1,
+    roots: Mapping[str, str | Path] | None = None,
+    progress: Progressing = "auto",
+    report: Callable[[Checked], object] = lambda checked: None,
+) -> list[Checked]:
+    """Proves that a set, or the recordings that a pack asks for, are what they say; names each row that is not, and why.
+
+    path: of a manifest or a pack. level: the last level to check: schema, references, headers, hashes or recompute; None:
+    hashes, or without audio references. sample: look at so many rows only, always the same ones. roots: as in `Work`.
+    report: is called with each level as it ends. Returns the findings of each level; Unable where something cannot be
+    checked.
+
+    Example:
+        [finding for checked in prep.verify("manifests/mixed.parquet") for finding in checked.findings]
+
+    """
+    done = []
+    with open_workers(jobs) as workers:
+        for checked in verifying.verify(Path(path), _roots(roots or {}), workers, bars(progress), level, sample):
+            done.append(checked)
+            report(checked)
+    return done
+
+
+def export_to(
+    source: Source,
+    form: str,
+    folder: str | Path | None = None,
+    *,
+    use: Use = "",
+    audio: str | None = None,
+    dry_run: bool = False,
+    progress: Progressing = "auto",
+    report: Callable[[Export], object] = lambda export: None,
+) -> Path:
+    """Writes a set and its audio in the form that another tool reads: a folder with a README.md that says what to type.
+
+    source: a manifest, or its path. form: "lhotse", "hf", "nemo", "kaldi", "webdataset" or "csv". folder: [NAME.FORM beside
+    the manifest]. use: "own" for all of it, on your own machines; "shareable" for what the licences let you pass on; it
+    must be said where a set holds what may not be passed on. audio: "copy" or "link", for webdataset. report: is called
+    with what will be written, before it is. dry_run: writes nothing. Returns the folder.
+
+    PrepError where licences forbid the export, or its folder holds something else.
+
+    Example:
+        prep.export_to(mixed, "lhotse", use="own")
+
+    """
+    path = _path(source)
+    export = exports.plan(packs.read_any(path) if not isinstance(source, Manifest) else source, form, use, audio)
+    place = Path(folder) if folder else path.with_name(f"{path.stem}.{form}")
+    exports.check(export, place)
+    report(export)
+    if dry_run:
+        return place
+    try:
+        exports.write(export, place, counters(progress)(f"export {form}", len(export.rows)))
+    except OSError as error:
+        raise PrepError(f"{error.filename or place}: {error.strerror or error}; {place} was not written") from None
+    return place
 
 
 # ---- behind them
@@ -424,18 +662,44 @@ def _report(step: Step) -> None:
     _log.info("%s", "\n  ".join([step.line(), *step.notes]))
 
 
+def _lexicon(lexicon: Lexicon | str | Path | None) -> Lexicon:
+    if isinstance(lexicon, Lexicon):
+        return lexicon
+    return lexicons.read(Path(lexicon)) if lexicon else lexicons.shipped()
+
+
 def _say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-def bars(progress: bool | str = "auto") -> steps.Start:
-    """Progress bars on standard error: clips, hours of audio a second, time left."""
-    if progress is False:
-        return steps.silent
-    hidden = False if progress is True or "ipykernel" in sys.modules else None  # None: hidden where it is no terminal
+def _bar(name: str, count: int, progress: Progressing) -> Any:
+    """A progress bar on standard error. "auto": in a terminal or a notebook."""
+    shown = progress is True or (progress == "auto" and "ipykernel" in sys.modules)
+    hidden = False if shown else True if progress is False else None  # None: hidden where it is no terminal
+    return tqdm(total=count, desc=name, unit=" clips", disable=hidden, leave=False, smoothing=0.1, dynamic_ncols=True)
+
+
+def counters(progress: Progressing = "auto") -> Callable[[str, int], Callable[[int], object]]:
+    """Progress bars that count clips."""
+
+    def start(name: str, count: int) -> Callable[[int], object]:
+        bar = _bar(name, count, progress)
+
+        def advance(clips: int) -> None:
+            bar.update(clips)
+            if bar.n >= count:
+                bar.close()
+
+        return advance
+
+    return start
+
+
+def bars(progress: Progressing = "auto") -> steps.Start:
+    """Progress bars of steps: clips, hours of audio a second, time left."""
 
     def start(name: str, jobs: int) -> Progress:
-        bar = tqdm(total=jobs, desc=name, unit=" clips", disable=hidden, leave=False, smoothing=0.1, dynamic_ncols=True)
+        bar = _bar(name, jobs, progress)
         started, hours = time.monotonic(), 0.0
 
         def advance(ended: Ended) -> None:

@@ -19,7 +19,7 @@ for _name in (
 import pytest  # noqa: E402 - the environment must be set before anything loads NumPy
 from command import done  # noqa: E402
 
-from pipeline.cli.demo import example  # noqa: E402
+from pipeline.cli.machine import example  # noqa: E402
 
 MAKER = Path(__file__).parents[2] / "shared/tools/make-corpora"
 ROOTS = {"aihub": "aihub170", "cochlscene": "cochlscene", "ms-snsd": "ms-snsd", "recordings": "recordings"}

@@ -16,7 +16,6 @@ from sounds import corpus, encoded, hiss, voice
 
 import pipeline as prep
 from pipeline.core.errors import ManifestError, PrepError, RecipeError
-from pipeline.core.manifest import Manifest
 from pipeline.engine.run import Unfinished
 
 REPOSITORY = Path(__file__).parents[1]
@@ -54,7 +53,6 @@ def test_the_stages_one_after_the_other(root: Path) -> None:
     assert [row.id for row in prep.load("manifests/mixed.parquet").rows()] == [row.id for row in mixed.rows()]
 
 
-@pytest.mark.skipif(not hasattr(Manifest, "audio"), reason="manifests do not read audio yet")
 def test_the_notebook_as_it_is_documented(root: Path) -> None:
     clips = prep.ingest("ms-snsd", root)
     kept = prep.filter(clips, min_s=0.3, transcript=False, dev_share=0)
@@ -142,6 +140,34 @@ def test_a_script_with_workers_needs_no_guard(root: Path) -> None:
     ran = subprocess.run([sys.executable, "script.py"], env=environ, capture_output=True, text=True, timeout=120)
     assert ran.returncode == 0, ran.stderr
     assert ran.stdout.splitlines() == ["once", "4"]
+
+
+def test_a_set_is_judged_passed_on_and_built_again(root: Path) -> None:
+    clips = prep.ingest("ms-snsd", root)
+    mixed = prep.mix(prep.resample(prep.filter(clips, transcript=False)))
+    assert not prep.audit(mixed, checks=["group", "noise"]).fails
+    assert prep.diff(mixed, "manifests/mixed.parquet").same_rows
+    assert prep.diff(clips, mixed).added == 2
+    mixture = next(row.id for row in mixed.rows() if row.kind == "mixture")
+    assert prep.explain(mixture, ["manifests/mixed.parquet"])["mixture"] == mixture
+    packed = prep.pack(mixed)
+    assert packed.path == Path("manifests/mixed.pack.parquet")
+    assert [path.name for path in prep.croissant(packed.path)] == ["LICENSES.md", "mixed.croissant.json"]
+    assert prep.load(packed.path).provenance.logical_hash == mixed.provenance.logical_hash
+    again = prep.rebuild(packed.path, folder="again")
+    assert (len(again.rows), len(again.drops)) == (len(mixed), 0)
+    levels: list[str] = []
+    assert all(
+        not checked.findings for checked in prep.verify("again/mixed.parquet", report=lambda c: levels.append(c.level))
+    )
+    assert levels == ["schema", "references", "headers", "hashes"]
+    folder = prep.export_to(mixed, "csv")
+    assert folder == Path("manifests/mixed.csv")
+    assert (folder / "README.md").exists()
+    with pytest.raises(PrepError, match="that is the manifest itself"):
+        prep.pack(mixed, mixed.path)
+    with pytest.raises(PrepError, match="a page is no manifest"):
+        prep.report(mixed, "page.parquet")
 
 
 def test_no_public_name_is_that_of_a_package() -> None:

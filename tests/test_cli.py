@@ -372,7 +372,7 @@ def test_corpora_says_where_each_root_is_and_who_told(worked: Path) -> None:
     where = told["ms-snsd"]
     assert (where["root"], where["root_told_by"], where["root_exists"]) == (str(worked / "corpus"), "prep.toml", True)
     assert told["aihub"]["share"] == {"audio": False, "transcripts": False, "labels": False}
-    assert "not told: --root aihub=DIR, PREP_ROOT_AIHUB=DIR, or prep.toml" in done(worked, "corpora").out
+    assert "not known; say --root aihub=DIR, PREP_ROOT_AIHUB=DIR, or write prep.toml" in done(worked, "corpora").out
 
 
 # ---- endings

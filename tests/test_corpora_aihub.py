@@ -14,7 +14,7 @@ from corpus_samples import WAV, aihub, dumped, label, write
 from pipeline.demo.containers import zipped
 
 from pipeline.archives import Root
-from pipeline.cli.corpora import inventory_text
+from pipeline.cli.stages import inventory_text
 from pipeline.core.errors import SourceError
 from pipeline.core.row import Clip
 from pipeline.corpora import Listing, find

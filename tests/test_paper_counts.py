@@ -10,7 +10,7 @@ import pytest
 from command import done, prep, rows
 from conftest import Built
 
-from pipeline.cli.demo import example
+from pipeline.cli.machine import example
 from pipeline.core.errors import PrepError
 from pipeline.corpora import lexicon
 from pipeline.corpora.aihub import CLASSES

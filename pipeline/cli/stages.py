@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -11,8 +11,7 @@ import click
 from pydantic import BaseModel, ValidationError
 
 from pipeline import api, corpora
-from pipeline.cli.corpora import inventory_text
-from pipeline.cli.emit import emit
+from pipeline.cli.emit import emit, table
 from pipeline.cli.fields import field_options, flag, typed
 from pipeline.cli.options import ALL, MANIFESTS, NONE, STAGE, find_roots, work_options
 from pipeline.core import manifest, measures
@@ -219,3 +218,51 @@ def _previous(name: str, command: str) -> Path:
     if not path.exists():
         raise ManifestError(f"{path}: no such manifest yet: run {command} first, or name another manifest")
     return path
+
+
+def inventory_text(inventory: Mapping[str, Any], most: int = 20) -> str:
+    """What the labels of a corpus hold, as tables for a person of at most `most` lines each; each says what it leaves out."""
+    keys = [(key["path"], key["count"], _types(key), _distinct(key), _commonest(key)) for key in inventory["keys"]]
+    categories = [
+        (item["count"], " > ".join(part or "(none)" for part in item["path"])) for item in inventory["categories"]
+    ]
+    transcripts = [(item["count"], item["text"] or "(blank)") for item in inventory["transcripts"]]
+    containers = [(item["files"], item["container"]) for item in inventory["containers"]]
+    parts = (
+        (
+            f"keys of {inventory['labels']:,} labels",
+            ("key", "count", "types", "distinct", "commonest values"),
+            keys,
+            None,
+        ),
+        ("categories", ("count", "01 > 02 > 03"), categories, most),
+        ("transcripts", ("count", "note"), transcripts, most),
+        ("folders and archives", ("files", "folder or archive"), containers, most),
+    )
+    return "\n\n".join("\n  ".join([title, *_some(head, rows, limit)]) for title, head, rows, limit in parts)
+
+
+def _some(head: Sequence[str], rows: Sequence[Sequence[object]], most: int | None) -> list[str]:
+    """The first `most` rows below the head, and how many more there are."""
+    more = [f"... and {len(rows) - most:,} more"] if most is not None and len(rows) > most else []
+    return [*table([head, *rows[:most]], rule=False), *more]
+
+
+def _types(key: Mapping[str, Any]) -> str:
+    return ", ".join(name if n == key["count"] else f"{name} {n:,}" for name, n in key["types"].items())
+
+
+def _distinct(key: Mapping[str, Any]) -> str:
+    return f"{key['distinct']:,}" if key["all_counted"] else f"over {key['distinct']:,}"
+
+
+def _commonest(key: Mapping[str, Any], most: int = 4) -> str:
+    first = key["commonest"][0]
+    if key["distinct"] > most and first[1] == 1:
+        return f"all differ, {_short(first[0])} ..."
+    rest = " ..." if key["distinct"] > most else ""
+    return ", ".join(f"{_short(value)} {n:,}" for value, n in key["commonest"][:most]) + rest
+
+
+def _short(text: str, most: int = 24) -> str:
+    return repr(text) if len(text) <= most else repr(text[: most - 3]) + "..."

@@ -134,7 +134,7 @@ def check(export: Export, folder: Path) -> None:
     files.check_room(folder, export.size * 1.02, "the audio of this export")
 
 
-def write(export: Export, folder: Path, advance: Callable[[int], None]) -> None:
+def write(export: Export, folder: Path, advance: Callable[[int], object]) -> None:
     """The export in its folder, whole or not at all; an earlier one of the same manifest and format gives way."""
     check(export, folder)
     with _replacing(folder, export.identity) as half:

@@ -41,7 +41,7 @@ class Job:
     home: Path
     name: str
     links: bool
-    advance: Callable[[int], None]
+    advance: Callable[[int], object]
 
     def splits(self) -> Iterator[tuple[str, pd.DataFrame]]:
         """The splits that have rows, in the order train, dev, test, then any other by name."""

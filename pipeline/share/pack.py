@@ -105,6 +105,11 @@ def read_any(path: str | Path) -> Manifest:
     return read(path).manifest if is_pack(path) else manifest.read(path)
 
 
+def read_columns(path: Path, names: Sequence[str]) -> pd.DataFrame:
+    """These columns of the rows of a manifest or a pack. ManifestError where it is neither."""
+    return read(path).manifest.frame[[*names]] if is_pack(path) else manifest.read_columns(path, names)
+
+
 def path_of(path: Path) -> Path:
     """Where the pack of a manifest goes by default: `mixed.parquet` has `mixed.pack.parquet`."""
     return path.with_name(f"{path.stem}{SUFFIX}")

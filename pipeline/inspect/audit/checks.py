@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 from pipeline.core.errors import ManifestError
-from pipeline.core.manifest import Manifest
+from pipeline.core.manifest import SCHEMA_VERSION, Manifest, provenance, read_columns
 from pipeline.inspect.audit import CHECKS, Audit, Clear, Finding, Options, Outcome, Unable, chain, columns, near
+from pipeline.share import pack
 
 COLUMNS = tuple(
     dict.fromkeys((*near.COLUMNS, *columns.COLUMNS, *chain.COLUMNS))
 )  # of the rows, all that any check reads
+
+
+def read(path: Path) -> Manifest:
+    """The manifest at this path, or that of a pack, with the columns that the checks read. ManifestError where it is neither."""
+    made = None if pack.is_pack(path) else provenance(path)
+    if made is None or made.schema_version < SCHEMA_VERSION:
+        return pack.read_any(path)
+    return Manifest(read_columns(path, COLUMNS), made, path)
 
 
 def audit(manifest: Manifest, options: Options | None = None) -> Audit:
