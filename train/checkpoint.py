@@ -124,7 +124,11 @@ def write(folder: Path, checkpoint: Checkpoint, state: Mapping[str, Any] | None 
             (half / METADATA).write_text(text + "\n", encoding="utf-8")
             if state is not None:
                 torch.save(dict(state), half / STATE)
-    except (OSError, SafetensorError, RuntimeError) as error:  # torch and safetensors have errors of their own for a full disk
+    except (
+        OSError,
+        SafetensorError,
+        RuntimeError,
+    ) as error:  # torch and safetensors have errors of their own for a full disk
         before = "the one before is whole" if folder.exists() else "there is none before it"
         raise PrepError(
             f"{folder}: the checkpoint of step {metadata.step} could not be written ({one_line(error)}); {before};"
@@ -197,7 +201,7 @@ def _tensors(path: Path) -> dict[str, torch.Tensor]:
 
 
 def read_state(folder: Path, metadata: Metadata) -> dict[str, Any]:
-    """What a run needs to go on from a checkpoint. ManifestError where it cannot be read or is of another checkpoint."""
+    """What a run needs to go on from a checkpoint. ManifestError where it is damaged or of another checkpoint."""
     path, remedy = folder / STATE, "give another --out to begin anew"
     try:
         state = dict(torch.load(path, map_location="cpu", weights_only=True))
