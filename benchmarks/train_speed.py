@@ -35,8 +35,9 @@ from train.data import Sounds
 from train.examples import Example
 from train.features import LogMel
 from train.log import LOG
-from train.model import TINY, Detector, load_whisper, losses
+from train.model import Detector, losses
 from train.options import Options
+from train.pretrained import TINY, load_whisper
 from train.text import Tokenizer
 
 
@@ -96,9 +97,8 @@ def ours(manifest: Path, options: Options) -> tuple[run.Run, float]:
         held = run.setup(manifest, Path(folder), options, None, 8 if torch.cuda.is_available() else 0, lambda _: None)
         assert held is not None
         held.dev, held.save_every = None, 10**9
-        held.train.examples = held.train.examples[
-            : len(held.train.examples) // options.batch * options.batch
-        ]  # full batches alone
+        full = len(held.train.examples) // options.batch * options.batch  # full batches alone
+        held.train = replace(held.train, examples=held.train.examples[:full])
         loop.train(held, Accelerator(mixed_precision="bf16" if torch.cuda.is_available() else "no"))
         lines = [json.loads(line) for line in (held.folder / LOG).read_text().splitlines()]
     clips = np.array([options.batch * line["step"] for line in lines])

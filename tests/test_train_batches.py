@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +12,7 @@ import torch
 from train_samples import Clip, made, noise, usual
 
 from pipeline.core import frame as frames
-from pipeline.core import keys, manifest
+from pipeline.core import manifest
 from pipeline.core.errors import ManifestError, PrepError
 from pipeline.core.manifest import Provenance
 from pipeline.core.row import Drop, Row
@@ -22,9 +21,10 @@ from train.augment import Waves, spans
 from train.batches import Batches, loader
 from train.data import Sounds
 from train.examples import UNTAUGHT, check, noise_classes, select
-from train.model import load_whisper
+from train.features import window_of
 from train.options import Options
-from train.sampler import parts_of, plan, stretches
+from train.pretrained import load_whisper
+from train.sampler import by_window, shuffled, stretches
 from train.text import Tokenizer
 
 
@@ -46,7 +46,7 @@ def options(**given: object) -> Options:
 def ids(made_steps: Batches, epoch: int) -> list[list[str]]:
     return [
         [made_steps.examples[n].row.id for n in batch]
-        for batch in plan(made_steps.examples, epoch, made_steps.options).batches
+        for batch in shuffled(made_steps.examples, epoch, made_steps.options).batches
     ]
 
 
@@ -62,31 +62,35 @@ def test_an_epoch_holds_every_row_once_in_an_order_of_its_own(tmp_path: Path, to
     assert first == ids(batches, 0)
 
 
-def test_a_batch_goes_in_parts_of_like_length(tmp_path: Path, tokenizer: Tokenizer) -> None:
-    clips = [Clip(f"clip{n}", seconds=1.0 if n % 2 else 9.5) for n in range(8)]
+def test_each_part_of_a_batch_holds_the_clips_of_one_window(tmp_path: Path, tokenizer: Tokenizer) -> None:
+    clips = [Clip(f"clip{n}", seconds=seconds) for n, seconds in enumerate((1.0, 9.5, 0.4, 9.1, 2.2, 1.0, 9.9, 2.0))]
     batches = steps(made(tmp_path, clips), tokenizer, options(task="single", batch=8))
-    assert [tuple(part.samples.shape) for part in batches.parts(0)] == [(4, 16_000), (4, 160_000)]
+    assert [tuple(part.samples.shape) for part in batches.parts(0)] == [
+        (3, 16_000),
+        (1, 32_000),
+        (1, 48_000),
+        (3, 160_000),
+    ]
     whole = steps(made(tmp_path, clips), tokenizer, options(task="single", batch=8, window="30"))
     assert [tuple(part.samples.shape) for part in whole.parts(0)] == [(8, 480_000)]
 
 
-def test_parts_are_the_cheapest_of_all() -> None:
-    """Against every way to cut the sorted clips."""
-    chance = keys.rng(0, "parts")
-    for _ in range(20):
-        windows = [16_000 * int(seconds) for seconds in chance.integers(1, 12, size=7)]
-        ordered = sorted(windows)
-
-        def cost(cuts: tuple[int, ...], ordered: list[int] = ordered) -> float:
-            bounds = [0, *cuts, len(ordered)]
-            return sum(3.0 + (end - start) * ordered[end - 1] / 16_000 for start, end in itertools.pairwise(bounds))
-
-        cheapest = min(cost(cuts) for count in range(7) for cuts in itertools.combinations(range(1, 7), count))
-        parts = parts_of(windows, 3.0)
-        assert sorted(place for part in parts for place in part) == list(range(7))
-        assert sum(3.0 + len(part) * max(windows[place] for place in part) / 16_000 for part in parts) == pytest.approx(
-            cheapest
-        )
+@pytest.mark.parametrize("size", [1, 3, 5, 100])
+@pytest.mark.parametrize("window", ["auto", "30"])
+def test_scored_clips_are_whole_and_in_batches_of_one_window(
+    tmp_path: Path, tokenizer: Tokenizer, size: int, window: str
+) -> None:
+    clips = [Clip(f"clip{n}", seconds=0.3 + 0.7 * n) for n in range(9)] + [noise(f"n{n}", seconds=n) for n in (1, 4)]
+    given = options(batch=size, window=window, crop_noise=True, balance=True)
+    batches = steps(made(tmp_path, clips), tokenizer, given)
+    scored = Batches(batches.examples, batches.sounds, tokenizer, given, 80, by_window)
+    parts = [scored.parts(step) for step in range(scored.per_epoch)]
+    assert all(len(each) == 1 and each[0].clips <= size for each in parts)
+    frames = sorted(count for (part,) in parts for count in part.sizes.tolist())
+    assert frames == sorted(example.frames for example in batches.examples)
+    for (part,) in parts:
+        assert {window_of(count, window) for count in part.sizes.tolist()} == {part.samples.shape[1]}
+    assert sum(part.totals.clips for (part,) in parts) == len(batches.examples)
 
 
 def test_a_batch_holds_the_samples_and_the_targets_of_its_rows(tmp_path: Path, tokenizer: Tokenizer) -> None:

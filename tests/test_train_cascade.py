@@ -17,7 +17,7 @@ from train.checkpoint import Checkpoint
 from train.data import Prediction, Sounds
 from train.decode import decode
 from train.features import LogMel
-from train.model import load_whisper
+from train.pretrained import load_whisper
 from train.text import KeywordMatcher
 
 

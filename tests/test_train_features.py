@@ -9,7 +9,7 @@ from transformers import WhisperFeatureExtractor
 
 from pipeline.core import keys
 from train.features import LONGEST, LogMel, masked, real_positions, window_of
-from train.model import load_whisper
+from train.pretrained import load_whisper
 
 
 def waves() -> list[np.ndarray]:

@@ -17,8 +17,9 @@ from train.batches import Batch, Totals
 from train.examples import UNTAUGHT
 from train.features import LogMel
 from train.loop import rate
-from train.model import TINY, Detector, interpolate, load_whisper, losses, time_mean
+from train.model import Detector, interpolate, losses, time_mean
 from train.options import Options
+from train.pretrained import TINY, load_whisper
 from train.text import Tokenizer
 
 

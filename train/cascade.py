@@ -186,5 +186,5 @@ class Cascade:
 def _check_number(name: str, score: str, value: float) -> None:
     if not math.isfinite(value):
         raise PrepError(
-            f"{name}: the model gives {score} {value}, which is no number: its training diverged, or the copy is damaged"
+            f"{name}: the model gives {score} {value}, which is no number: its training diverged, or it is damaged"
         )

@@ -201,7 +201,7 @@ def _tensors(path: Path) -> dict[str, torch.Tensor]:
 
 
 def read_state(folder: Path, metadata: Metadata) -> dict[str, Any]:
-    """What a run needs to go on from a checkpoint. ManifestError where it cannot be read or is of another checkpoint."""
+    """What a run needs to go on from a checkpoint. ManifestError where it is damaged or of another checkpoint."""
     path, remedy = folder / STATE, "give another --out to begin anew"
     try:
         state = dict(torch.load(path, map_location="cpu", weights_only=True))

@@ -93,6 +93,7 @@ def _row(run: Evaluation) -> dict[str, Any]:
     return {
         "name": run.name,
         "folder": str(run.folder),
+        "cautions": answer.get("cautions", []),
         "accuracy": answer["four_class"]["accuracy"],
         "macro_f1": answer["four_class"]["macro_f1"],
         "three_class_accuracy": answer["three_class"]["accuracy"],
@@ -150,7 +151,8 @@ def screen(comparison: dict[str, Any]) -> str:
     if comparison["differences"]:
         rows = [(each["name"], *(_signed(each[key]) for key in DIFFERENCES)) for each in comparison["differences"]]
         parts.append(report.text_table(("difference", *DIFFERENCES.values()), rows))
-    return "\n\n".join([*parts, NOTE])
+    cautions = [f"caution: {run['name']}: {caution}" for run in comparison["runs"] for caution in run["cautions"]]
+    return "\n\n".join([*parts, "\n".join([*cautions, NOTE])])
 
 
 def _signed(score: dict[str, Any]) -> str:

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import io
 from collections import Counter
+<<<<<<< HEAD
 from collections.abc import Collection, Iterable, Mapping, Sequence
+=======
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+>>>>>>> h-train
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.audio import dsp
-from pipeline.audio.codec import decode, floats, pcm_hash
+from pipeline.audio import codec, dsp
+from pipeline.audio.codec import pcm_hash
 from pipeline.audio.shards import Reader
 from pipeline.core import frame as frames
 from pipeline.core import keys, parquet
@@ -25,6 +31,7 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 RATE_HZ = 16_000
+BLOCK_FRAMES = 1 << 19  # read of a recording at a time: 11 s at 48 kHz
 SPLITS = ("train", "dev", "test")
 Recordings = Mapping[str, NDArray[np.int64]]  # split -> sorted hashes of the recordings in it
 PREDICTIONS, METRICS = "predictions.parquet", "metrics.json"
@@ -114,7 +121,7 @@ def overlap(rows: Sequence[Row], hashes: NDArray[np.int64]) -> list[Row]:
 
 
 def _recording_names(row: Row) -> list[str]:
-    """What identifies the recordings in a row: hashes of samples; for a row of no known source its own, and its name."""
+    """What identifies the recordings in a row: hashes of samples, and for a row of no known source its name."""
     own = [row.source_pcm_hash] if row.source_pcm_hash else [row.pcm_hash, row.source]
     stored = row.pcm_hash if row.kind != "mixture" else None
     return [name for name in (*own, stored, row.speech_pcm_hash, row.noise_pcm_hash) if name]
@@ -154,42 +161,42 @@ def samples(pcm: NDArray[np.int16]) -> NDArray[np.float32]:
     return pcm.astype(np.float32) * np.float32(1 / dsp.FULL_SCALE)
 
 
-def noise_crop(
-    noise: NDArray[np.int16], starts: Sequence[int], count: int, floor_dbfs: float
-) -> tuple[NDArray[np.int16], float] | None:
-    """(crop of so many samples, its level in dBFS) at the first of these starts that is above the floor, or None."""
-    if len(noise) < min(count, 2 * round(dsp.FADE_S * RATE_HZ)):  # too short to loop
-        return None
-    for start in starts:
-        crop = dsp.crop(noise, start, count, RATE_HZ)
-        power = dsp.power(crop)
-        if power > 0.0 and dsp.db(power) >= floor_dbfs:
-            return crop, dsp.db(power)
-    return None
+def recording(path: Path) -> Iterator[NDArray[np.int16]]:
+    """A recording of any rate and channels as prep stores it, 16 kHz mono, in blocks of int16 [frames].
 
-
-def mixed(
-    speech: NDArray[np.int16], noise: NDArray[np.int16], noise_dbfs: float, speech_dbfs: float, snr_db: float
-) -> NDArray[np.int16]:
-    """Speech and a crop of noise at this SNR, int16 [frames], given their levels."""
-    return dsp.mix_at_snr(speech, noise, speech_dbfs, noise_dbfs, snr_db)[0]
-
-
-def recording(path: Path) -> NDArray[np.int16]:
-    """A recording of any rate and channels as prep stores it, int16 [frames], 16 kHz mono.
-
-    PrepError where it cannot be read.
+    The file is read twice, for a recording that passes full scale when it is resampled is attenuated as a whole.
+    PrepError where it cannot be read, after the blocks that can be.
     """
     try:
-        decoded = decode(path.read_bytes())
+        with path.open("rb") as opened, opened if opened.seekable() else io.BytesIO(opened.read()) as file:
+            fits, peak = True, 0.0
+            with suppress(CorruptMember):
+                for block in _resampled(file):
+                    fits, peak = fits and dsp.fits(block), max(peak, dsp.peak(block))
+            gain = np.float32(1.0 if fits else dsp.gain(dsp.attenuation_db(peak)))
+            for block in _resampled(file):
+                yield dsp.quantised(block * gain)
     except FileNotFoundError:
         raise PrepError(f"{path}: no such file") from None
     except IsADirectoryError:
         raise PrepError(f"{path}: a folder; expected recordings") from None
     except CorruptMember as error:
         raise PrepError(f"{path}: {error.detail}") from None
-    wave = dsp.resample(dsp.mono(floats(decoded)), decoded.rate_hz, RATE_HZ)
-    return dsp.quantised(wave if dsp.fits(wave) else wave * np.float32(dsp.CEILING / dsp.peak(wave)))
+
+
+def _resampled(file: BinaryIO) -> Iterator[NDArray[np.float32]]:
+    """The recording in a file, 16 kHz mono, in blocks of float32 [frames]. CorruptMember where it is damaged."""
+    resampler, fault = None, None
+    try:
+        for block in codec.blocks(file, BLOCK_FRAMES):
+            resampler = resampler or dsp.Resampler(block.rate_hz, RATE_HZ)
+            yield resampler.push(dsp.mono(codec.floats(block)))
+    except CorruptMember as error:
+        fault = error
+    if resampler is not None:
+        yield resampler.push(np.zeros(0, np.float32), is_last=True)
+    if fault is not None:
+        raise fault
 
 
 # ---- predictions

@@ -17,12 +17,13 @@ from numpy.typing import NDArray
 
 from pipeline.core.errors import PrepError
 from train import checkpoint, data
-from train.cascade import Cascade, Output
+from train.cascade import Cascade
 from train.features import RATE_HZ
 from train.text import KeywordMatcher
 
 Pcm = NDArray[np.int16]
 _BLOCK_BYTES = RATE_HZ // 5 * 2  # read from a pipe at a time: 0.2 s
+_HEADERS = {b"RIFF": "WAV", b"fLaC": "FLAC", b"OggS": "Ogg"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,17 +37,23 @@ class Window:
 def windows(blocks: Iterator[Pcm], length: int, hop: int) -> Iterator[Window]:
     """The windows of a stream, each as soon as its last sample is there: window k starts at sample k * hop.
 
-    At the end, samples that are in no window yet make a last, shorter one. length, hop: samples, hop at most length.
+    At the end, samples that are in no window yet make a last, shorter one. So they do where the stream has a fault,
+    which is raised afterwards. length, hop: samples, hop at most length.
     """
-    buffer, start, end = np.zeros(0, np.int16), 0, 0
-    for block in blocks:
-        buffer = np.concatenate([buffer, block])
-        while len(buffer) >= length:
-            yield Window(start, buffer[:length].copy())
-            end = start + length
-            buffer, start = buffer[hop:], start + hop
+    buffer, start, end, fault = np.zeros(0, np.int16), 0, 0, None
+    try:
+        for block in blocks:
+            buffer = np.concatenate([buffer, block])
+            while len(buffer) >= length:
+                yield Window(start, buffer[:length].copy())
+                end = start + length
+                buffer, start = buffer[hop:], start + hop
+    except (PrepError, OSError) as error:
+        fault = error
     if start + len(buffer) > end:
         yield Window(start, buffer)
+    if fault is not None:
+        raise fault
 
 
 @dataclass(slots=True)
@@ -96,36 +103,42 @@ def detect(files: Sequence[Path], **values: Any) -> None:
     cascade = Cascade(
         trained.detector, trained.tokenizer, matcher, trained.metadata.window, options.threshold, tokens, device
     )
+    if sys.stdout is None:
+        raise PrepError("standard output is closed: there is nowhere to print events to")
     for path in files:
-        listen(cascade, iter([data.recording(path)]), str(path), options)
+        listen(cascade, data.recording(path), str(path), options)
     if options.stdin:
+        if sys.stdin is None:
+            raise PrepError("standard input is closed: pipe 16-bit little-endian mono PCM at 16 kHz into --stdin")
         listen(cascade, pipe(sys.stdin.buffer), "stdin", options)
     elif options.mic:
         listen(cascade, microphone(), "mic", options)
 
 
 def listen(cascade: Cascade, blocks: Iterator[Pcm], source: str, options: Options) -> None:
-    """Prints the events of one stream, or every window of it."""
+    """Prints the events of one stream, or every window of it. PrepError where the stream holds no sample."""
     length, hop, refractory = (round(s * RATE_HZ) for s in (options.seconds, options.hop, options.refractory))
-    events = Events(cascade.matcher.calls, refractory)
+    events, window = Events(cascade.matcher.calls, refractory), None
     for window in windows(blocks, length, hop):
-        output = cascade.run([data.samples(window.pcm)])[0]
-        decision = cascade.matcher.decision(output.transcription.text if output.transcription else None)
-        is_event = events.is_new(window, decision)
-        if is_event or options.windows:
-            line = json.dumps(_line(source, window, output, decision, is_event), ensure_ascii=False)
-            sys.stdout.write(line + "\n")
+        line = _line(source, window, cascade, events)
+        if line["event"] or options.windows:
+            sys.stdout.write(json.dumps(line, ensure_ascii=False, allow_nan=False) + "\n")
             sys.stdout.flush()
+    if window is None:
+        raise PrepError(f"{source}: ended without a sample")
 
 
-def _line(source: str, window: Window, output: Output, decision: str, is_event: bool) -> dict[str, Any]:
+def _line(source: str, window: Window, cascade: Cascade, events: Events) -> dict[str, Any]:
     """One window as a JSON object: start and end in seconds of the stream, decision, text, probabilities."""
+    start, end = (round(place / RATE_HZ, 4) for place in (window.start, window.start + len(window.pcm)))
+    output = cascade.run([data.samples(window.pcm)], [f"{source}, {start:g} to {end:g} s"])[0]
     text = output.transcription
+    decision = cascade.matcher.decision(text.text if text else None)
     return {
         "source": source,
-        "event": is_event,
-        "start": round(window.start / RATE_HZ, 4),
-        "end": round((window.start + len(window.pcm)) / RATE_HZ, 4),
+        "event": events.is_new(window, decision),
+        "start": start,
+        "end": end,
         "keyword": decision,
         "text": text.text if text else None,
         "p_speech": output.p_speech,
@@ -134,15 +147,21 @@ def _line(source: str, window: Window, output: Output, decision: str, is_event: 
 
 
 def pipe(stream: BinaryIO) -> Iterator[Pcm]:
-    """16-bit little-endian mono PCM at 16 kHz, in blocks as they come. PrepError where it ends within a sample."""
-    rest = b""
+    """16-bit little-endian mono PCM at 16 kHz, in blocks as they come.
+
+    PrepError where it ends within a sample, or begins as a file of another format does.
+    """
+    rest, kind = b"", "16-bit little-endian mono PCM at 16 kHz"
+    first = True
     while block := stream.read(_BLOCK_BYTES):
-        rest += block
+        if first and block[:4] in _HEADERS:
+            raise PrepError(f"standard input begins as a {_HEADERS[block[:4]]} file: expected {kind} without a header")
+        first, rest = False, rest + block
         whole = len(rest) // 2 * 2
         yield np.frombuffer(rest[:whole], "<i2").astype(np.int16)
         rest = rest[whole:]
     if rest:
-        raise PrepError("standard input ends within a sample: expected 16-bit little-endian mono PCM at 16 kHz")
+        raise PrepError(f"standard input ends within a sample: expected {kind}")
 
 
 def microphone() -> Iterator[Pcm]:

@@ -18,10 +18,11 @@ from pipeline.corpora import lexicon as lexicons
 from pipeline.corpora.lexicon import Lexicon
 from train import checkpoint, data, metrics, report, scores
 from train.cascade import Cascade, Cost
-from train.data import Manifest, Prediction, Sounds
+from train.data import Manifest, Prediction, Recordings, Sounds
 from train.features import RATE_HZ
-from train.folder import write_json
-from train.model import Detector, load_whisper
+from train.folder import locked, write_json
+from train.model import Detector
+from train.pretrained import check_tokens, load_whisper
 from train.scores import Scorer
 from train.text import NOISE, KeywordMatcher, Tokenizer, check_lexicon, read_lexicon
 
@@ -50,6 +51,7 @@ class Options:
     lexicon: Path | None
     seed: int
     audio: bool | None
+    allow_overlap: bool
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -63,6 +65,7 @@ class System:
     window: str
     max_tokens: int
     origin: dict[str, Any]
+    recordings: Recordings | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,57 +85,120 @@ class Gate:
 def evaluate(say: Callable[[str], None], *, as_json: bool, **values: Any) -> str:
     """Evaluates a system on a split, writes the answer to a folder, and returns it as text or as JSON."""
     options = Options(**values)
+    if (options.checkpoint is None) == (options.model is None):
+        raise PrepError(
+            "who is to be judged? give --checkpoint runs/NAME/best,"
+            " or --model openai/whisper-tiny for one without a head"
+        )
+    folder = (options.checkpoint or Path("runs") / _name_of(str(options.model)) / "x").parent
+    out = options.out or folder / f"evaluate-{options.split}"
+    with locked(out):
+        return _evaluate(options, out, as_json, say)
+
+
+def _evaluate(options: Options, out: Path, as_json: bool, say: Callable[[str], None]) -> str:
     system, manifest = _system(options), data.read(options.manifest)
     check_lexicon(system.lexicon, manifest.provenance.recipe.get("lexicon"), options.manifest)
-    rows = data.rows(manifest, options.split, "there is nothing to judge")
-    folder = (options.checkpoint or Path("runs") / Path(str(options.model)).name / "x").parent
-    out = options.out or folder / f"evaluate-{options.split}"
+    rows, dev = data.rows(manifest, options.split, "there is nothing to judge"), data.rows(manifest, "dev")
+    cautions = _overlaps(rows, dev, system, manifest, options)
     sounds, scorer = Sounds(options.manifest.parent), Scorer(system.lexicon.keywords, options.seed)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     matcher = KeywordMatcher(system.lexicon, options.tolerance)
     cascade = Cascade(
         system.detector, system.tokenizer, matcher, system.window, None, system.max_tokens, device, options.curve
     )
-    gate = _gate(data.rows(manifest, "dev"), cascade, sounds, scorer, options)
-    say(f"gate    {gate.source}")
+    gate = _gate(dev, cascade, sounds, scorer, options)
+    if options.split == "dev" and (gate.dev or gate.operating):
+        cautions.append(
+            "the gate's threshold or the operating points were chosen on dev, the very split that is judged"
+        )
+    for line in (f"gate    {gate.source}", *(f"caution {caution}" for caution in cautions)):
+        say(line)
     cascade = replace(cascade, threshold=gate.threshold)
-    cascade.run([np.zeros(RATE_HZ, np.float32)])  # the first call of anything is slow, and is not counted
+    cascade.run([np.zeros(RATE_HZ, np.float32)], ["silence"])  # the first call of anything is slow, and is not counted
     cascade.cost = Cost()
     clips = _predictions(rows, cascade, sounds, options.batch)
 
     origin = _origin(manifest, system, options, gate)
-    answer = origin | scores.report(clips, scorer) | _thresholds(clips, scorer, gate, options)
+    answer = origin | {"cautions": cautions} | scores.report(clips, scorer)
+    answer |= _thresholds(clips, scorer, gate, options)
     if options.tolerance:
         answer["exact_matching"] = _exact_matching(clips, scorer, system.lexicon)
     answer["cost"] = _cost(cascade)
+    (out / data.METRICS).unlink(missing_ok=True)  # it is written last: where it is, the rest belongs to it
     data.write_predictions(out / data.PREDICTIONS, clips, origin)
     report.write_figures(out / "figures", answer)
-    write_json(out / data.METRICS, answer)
     report.write_page(out, answer, clips, manifest, options.audio)
+    write_json(out / data.METRICS, answer)
     say(f"-> {out}")
-    return json.dumps(answer, ensure_ascii=False) if as_json else report.screen(answer)
+    return json.dumps(answer, ensure_ascii=False, allow_nan=False) if as_json else report.screen(answer)
+
+
+def _name_of(model: str) -> str:
+    return Path(model).resolve().name if Path(model).is_dir() else Path(model).name
+
+
+def _overlaps(
+    rows: Sequence[Row], dev: Sequence[Row], system: System, manifest: Manifest, options: Options
+) -> list[str]:
+    """Cautions on clips that the checkpoint learnt from or was chosen by.
+
+    PrepError where the split that is judged holds recordings of its training, unless --allow-overlap is given.
+    """
+    if options.checkpoint is None:
+        return []
+    same_manifest = system.origin["trained_on"] == manifest.provenance.logical_hash
+    if system.recordings is None:
+        trained_on = list(rows) if same_manifest and options.split == "train" else []
+        unknown = (
+            "the checkpoint does not say which recordings it was trained on: some of these clips may be among them"
+        )
+        cautions = [] if same_manifest else [unknown]
+        chosen_by = trained_dev = []
+    else:
+        trained_on, trained_dev, cautions = (
+            *(data.overlap(each, system.recordings["train"]) for each in (rows, dev)),
+            [],
+        )
+        chosen_by = data.overlap(rows, system.recordings["dev"])
+    if trained_on:
+        fault = (
+            f"{len(trained_on):,} of {len(rows):,} clips of the split {options.split} hold recordings that the"
+            f" checkpoint was trained on ({trained_on[0].id} for one)"
+        )
+        if not options.allow_overlap:
+            raise PrepError(
+                f"{manifest.path}: {fault}: scores would say nothing of new recordings; take another split or manifest,"
+                " or give --allow-overlap to judge them all the same"
+            )
+        cautions.append(fault)
+    if chosen_by:
+        cautions.append(f"{len(chosen_by):,} of {len(rows):,} clips are of the dev split that chose the checkpoint")
+    if trained_dev and options.threshold is None:
+        cautions.append(
+            f"{len(trained_dev):,} of {len(dev):,} clips of dev, which chose the threshold, were trained on"
+        )
+    return cautions
 
 
 def _system(options: Options) -> System:
-    """The system to evaluate. PrepError unless exactly one of checkpoint and model is named."""
-    if (options.checkpoint is None) == (options.model is None):
-        raise PrepError(
-            "who is to be judged? give --checkpoint runs/NAME/best,"
-            " or --model openai/whisper-tiny for one without a head"
-        )
+    """The system to evaluate. PrepError where it cannot be read."""
     if options.checkpoint is None:
-        whisper, tokenizer = load_whisper(str(options.model), "pretrained", 0)
+        name = str(options.model)
+        whisper, tokenizer = load_whisper(name, "pretrained", 0)
         detector, lexicon = Detector(whisper, ()), read_lexicon(options.lexicon)
         origin = {"weights_hash": checkpoint.weights_hash(detector), "step": 0, "trained_on": None}
         window, max_tokens = options.window or "30", options.max_tokens or DEFAULT_TOKENS
-        return System(Path(str(options.model)).name, detector, tokenizer, lexicon, window, max_tokens, origin)
+        check_tokens(name, whisper, max_tokens)
+        return System(_name_of(name), detector, tokenizer, lexicon, window, max_tokens, origin)
     trained = checkpoint.read(options.checkpoint)
     metadata = trained.metadata
     lexicon = trained.lexicon if options.lexicon is None else read_lexicon(options.lexicon)
     window, max_tokens = options.window or metadata.window, options.max_tokens or int(metadata.options["max_tokens"])
+    check_tokens(str(options.checkpoint), trained.detector.whisper, max_tokens)
     origin = {"weights_hash": metadata.weights_hash, "step": metadata.step, "trained_on": metadata.manifest_hash}
     name = f"{options.checkpoint.resolve().parent.name} ({metadata.options['task']})"
-    return System(name, trained.detector, trained.tokenizer, lexicon, window, max_tokens, origin)
+    return System(name, trained.detector, trained.tokenizer, lexicon, window, max_tokens, origin, trained.recordings)
 
 
 def _predictions(rows: Sequence[Row], cascade: Cascade, sounds: Sounds, batch: int) -> list[Prediction]:

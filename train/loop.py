@@ -52,8 +52,8 @@ def train(run: Run, accelerator: Accelerator) -> None:
     """Trains from where the run stands to its last step; it can be resumed from every checkpoint on the way.
 
     A batch goes through the model in parts of one window; of every part each process takes its share. Losses are sums
-    over a share, divided by the totals of the whole batch, so that the gradients add up to those of one pass. A step whose
-    loss or gradient is no number is skipped; after MOST_SKIPPED of them in a row the run ends with a PrepError.
+    over a share, divided by the totals of the whole batch, so that the gradients add up to those of one pass. A step
+    whose loss or gradient is no number is skipped; after MOST_SKIPPED of them in a row the run ends with a PrepError.
     """
     options, detector, last = run.options, run.detector.to(accelerator.device), run.total
     learnable = [parameter for parameter in detector.parameters() if parameter.requires_grad]

@@ -12,11 +12,13 @@ from pipeline.core import presets
 from pipeline.core.errors import RecipeError, did_you_mean
 from pipeline.core.presets import SHIPPED
 
+MOST = 10**9  # steps, and seeds
+
 
 class Options(BaseModel):
     """What is trained and how. The same options on the same manifest give the same weights."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, protected_namespaces=())
 
     model: str = Field(
         "openai/whisper-tiny",
@@ -31,8 +33,8 @@ class Options(BaseModel):
     noise_classes: Literal["binary", "scenes"] = Field(
         "binary", description="the head tells speech from noise, or from each scene"
     )
-    noise_weight: float = Field(1.0, ge=0, description="weight of the noise head's cross-entropy")
-    text_weight: float = Field(1.0, ge=0, description="weight of the transcript's cross-entropy")
+    noise_weight: float = Field(1.0, ge=0, le=1e6, description="weight of the noise head's cross-entropy")
+    text_weight: float = Field(1.0, ge=0, le=1e6, description="weight of the transcript's cross-entropy")
     noise_text: Literal["masked", "empty"] = Field(
         "masked",
         description="noise has no transcript: leave it out of the transcript's loss, or teach the decoder empty text",
@@ -44,16 +46,16 @@ class Options(BaseModel):
         "auto", description="seconds that the encoder sees: as long as the clips, or Whisper's 30"
     )
     freeze: Literal["nothing", "encoder"] = Field("nothing", description="the part that keeps its weights")
-    lr: float = Field(1e-4, gt=0, description="peak learning rate of AdamW")
-    weight_decay: float = Field(0.01, ge=0, description="weight decay of AdamW")
-    warmup: int = Field(0, ge=0, description="steps of linear warm-up before the cosine")
-    batch: int = Field(32, ge=1, description="clips in a step, over all processes")
-    epochs: float = Field(10, gt=0, description="passes over the training rows")
-    steps: int | None = Field(None, ge=1, description="stop after so many steps (the cosine ends there)")
+    lr: float = Field(1e-4, gt=0, le=10, description="peak learning rate of AdamW")
+    weight_decay: float = Field(0.01, ge=0, le=10, description="weight decay of AdamW")
+    warmup: int = Field(0, ge=0, le=MOST, description="steps of linear warm-up before the cosine")
+    batch: int = Field(32, ge=1, le=65_536, description="clips in a step, over all processes")
+    epochs: float = Field(10, gt=0, le=100_000, description="passes over the training rows")
+    steps: int | None = Field(None, ge=1, le=MOST, description="stop after so many steps (the cosine ends there)")
     interpolation: float = Field(
         0.5, ge=0, lt=1, description="share of the old weights that each step keeps; 0 is plain AdamW"
     )
-    clip_norm: float = Field(1.0, ge=0, description="gradients are scaled down to this norm; 0 leaves them")
+    clip_norm: float = Field(1.0, ge=0, le=1e6, description="gradients are scaled down to this norm; 0 leaves them")
     balance: bool = Field(False, description="each keyword and noise in equal shares of an epoch")
     crop_noise: bool = Field(
         False, description="cut each noise clip to the length of an utterance, so that its length tells nothing"
@@ -66,9 +68,9 @@ class Options(BaseModel):
     )
     impulse_responses: str | None = Field(None, description="folder of impulse responses, for --augment room")
     best: Literal["loss", "macro_f1"] = Field("loss", description="dev score that chooses the best checkpoint")
-    save_every: int | None = Field(None, ge=1, description="steps between checkpoints (default: each epoch)")
+    save_every: int | None = Field(None, ge=1, le=MOST, description="steps between checkpoints (default: each epoch)")
     max_tokens: int = Field(48, ge=1, le=440, description="longest transcript, in tokens")
-    seed: int = Field(0, description="seed of every draw")
+    seed: int = Field(0, ge=-MOST, le=MOST, description="seed of every draw")
 
     @model_validator(mode="after")
     def _together(self) -> Options:

@@ -33,8 +33,8 @@ def load_whisper(
 ) -> tuple[WhisperForConditionalGeneration, Tokenizer]:
     """A Whisper by folder or hub name, float32, with its tokenizer.
 
-    PrepError where it cannot be read, or where weights, configuration and tokenizer do not belong together: no tensor is
-    ever left at random values, unless init is "random".
+    PrepError where it cannot be read, or where weights, configuration and tokenizer do not belong together: no tensor
+    is ever left at random values, unless init is "random".
     """
     folder = TINY if name == "tiny" else Path(name)
     if name == "tiny" and init == "pretrained":
@@ -141,8 +141,8 @@ def _check_files(folder: Path) -> None:
     odd = sorted(key for key, kind in kinds.items() if str(kind) not in REAL)
     if odd:
         raise PrepError(
-            f"{folder}: {len(odd)} tensors hold no real numbers ({odd[0]} is {kinds[odd[0]]}): quantised weights are not"
-            " read; give the checkpoint before it was quantised"
+            f"{folder}: {len(odd)} tensors hold no real numbers ({odd[0]} is {kinds[odd[0]]}): quantised weights are"
+            " not read; give the checkpoint before it was quantised"
         )
     if len(tied) == 2 and not torch.equal(tied[EMBEDDING], tied[OUTPUT]):
         raise PrepError(f"{folder}: {OUTPUT} differs from {EMBEDDING}: Whisper has one tensor for both")

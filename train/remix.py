@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.audio import dsp
+from pipeline.core import frame as frames
 from pipeline.core import keys
 from pipeline.core.errors import PrepError
 from pipeline.core.row import Row
@@ -50,18 +52,19 @@ class Remix:
         if epoch != self._epoch:
             self._draw(epoch)
         job = next(jobs(self._plan.table(np.array([self._place[row.id]])), mix))
-        mixture, own = job.row, self.rows[job.row.speech_id or ""]
-        noise = self.sounds.pcm(self.rows[mixture.noise_id or ""])
-        starts = job.noise.starts if job.noise else ()
-        crop = data.noise_crop(noise, starts, mixture.frames or 0, self._options.floor_dbfs)
-        level_db = own.level_active_dbfs if mixture.snr_definition == "active" else own.level_full_dbfs
-        if crop is None or level_db is None or mixture.snr_db is None:
+        mixture, speech = job.row, self.rows[job.row.speech_id or ""]
+        level_db = speech.level_active_dbfs if mixture.snr_definition == "active" else speech.level_full_dbfs
+        if job.noise is None or mixture.frames is None or mixture.snr_db is None or level_db is None:
             return None
-        return data.mixed(self.sounds.pcm(own), *crop, level_db, mixture.snr_db)
+        noise = self.sounds.pcm(self.rows[mixture.noise_id or ""])
+        crop = dsp.first_audible(noise, job.noise.starts, mixture.frames, data.RATE_HZ, self._options.floor_dbfs)
+        if crop is None:
+            return None
+        return dsp.mix_at_snr(self.sounds.pcm(speech), crop.pcm, level_db, crop.level_dbfs, mixture.snr_db)[0]
 
     def _draw(self, epoch: int) -> None:
         """Plans the epoch. Its seed depends on nothing else, so workers and batches change no draw."""
         seed = int(keys.fingerprint(self._seed, "remix", epoch)[:12], 16)
         self._plan = mix.plan(self._frame, self._options, seed, resampled="")
-        self._place = {name: index for index, name in enumerate(self._plan.jobs["id"])}
+        self._place = {name: index for index, name in enumerate(frames.each(self._plan.jobs["id"]))}
         self._epoch = epoch

@@ -79,6 +79,7 @@ def screen(answer: Mapping[str, Any]) -> str:
         lines.append(f"at {point['dev_per_hour']:g} /h on dev ({threshold}): {here} /h here, {missed} % missed")
     four = answer["four_class"]
     confusion = [(label, *row) for label, row in zip(four["labels"], four["confusion"], strict=True)]
+    head += "".join(f"\ncaution: {caution}" for caution in answer["cautions"])
     parts = [head, _scores(answer), "\n".join(lines), text_table(("truth \\ decided", *four["labels"]), confusion)]
     for name in ("snr_db", "scenario", "scene", "keyword"):
         if answer["by"][name]:

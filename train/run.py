@@ -139,8 +139,8 @@ def setup(
 ) -> Run | None:
     """The run in this folder: a new one, or the one that was interrupted. None where it is complete.
 
-    PrepError where the manifest cannot teach what the options ask for, or where the folder holds another run. The options
-    of a new run are in the folder before its first step.
+    PrepError where the manifest cannot teach what the options ask for, or where the folder holds another run. The
+    options of a new run are in the folder before its first step.
     """
     manifest, lexicon = data.read(manifest_path), text.read_lexicon(lexicon_path)
     text.check_lexicon(lexicon, manifest.provenance.recipe.get("lexicon"), manifest_path)

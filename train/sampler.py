@@ -40,7 +40,7 @@ def shuffled(examples: Sequence[Example], epoch: int, options: Options) -> Epoch
 
 
 def by_window(examples: Sequence[Example], epoch: int, options: Options) -> Epoch:
-    """The epoch in which examples are scored: all of each clip, in batches of clips of one window, as `evaluate` does."""
+    """The epoch in which examples are scored: whole clips in batches of one window, as `evaluate` has them."""
     frames = np.array([example.frames for example in examples], np.int64)
     windows = [window_of(count, options.window) for count in frames.tolist()]
     batches = []

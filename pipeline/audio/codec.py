@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import io
+<<<<<<< HEAD
 import struct
+=======
+from collections.abc import Iterator
+>>>>>>> h-train
 from dataclasses import dataclass
 from hashlib import blake2b
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 import numpy as np
 import soundfile as sf
@@ -25,8 +29,20 @@ ROUNDED_S = 0.1  # how far after the end of its recording a piece may end
 HEADER_BYTES = 4096  # the first bytes of a recording, in which `shape` finds what it looks for
 FLAC_HEADER_BYTES = 42  # mark, block header, STREAMINFO (RFC 9639, 8.2)
 _UNCLOSED_RIFF = (8).to_bytes(4, "little")  # libsndfile then takes all bytes after the header for samples
+<<<<<<< HEAD
 # sizes that programs leave in a WAV header when they write to a pipe, and cannot know how much will follow
 _NO_SIZE = (0, 0xFFFFFFFF, 0x7FFFFFFF, 0x80000000, 0x7FFFF000, 0xFFFFF000)
+=======
+_UNKNOWN_FRAMES = 2**48  # of a stream whose writer did not know its length, libsndfile says 2**63 - 1
+_UNTOLD = (
+    0,
+    0xFFFFFFFF,
+    0x7FFFFFFF,
+    0x80000000,
+    0x7FFFF000,
+    0xFFFFF000,
+)  # data sizes that writers to a pipe leave in a WAV header
+>>>>>>> h-train
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -72,6 +88,75 @@ def decode(data: bytes) -> Recording:
     return recording
 
 
+def blocks(file: BinaryIO, frames: int) -> Iterator[Recording]:
+    """The recording in a seekable file in blocks of at most so many frames: little memory, whatever its length.
+
+    CorruptMember as `decode`, but only after the blocks that can be decoded.
+    """
+    data, count, promised = _FileBytes(file), 0, 0
+    if not len(data):
+        raise CorruptMember("empty", "the file has no bytes")
+    file.seek(0)
+    try:
+        with sf.SoundFile(file) as sound:
+            kind = "int16" if sound.subtype in _INT16 else "int32" if sound.subtype in _INT32 else "float32"
+            promised = sound.frames if sound.frames < _UNKNOWN_FRAMES else 0
+            while len(pcm := sound.read(frames, dtype=kind, always_2d=True)):
+                if kind == "float32" and not np.isfinite(pcm).all():
+                    raise CorruptMember("not_finite", f"{sound.format} {sound.subtype} holds NaN or infinite samples")
+                yield Recording(pcm, sound.samplerate, f"{sound.format} {sound.subtype}")
+                count += len(pcm)
+    except sf.LibsndfileError as error:  # its text holds an address in memory, error_string does not
+        raise _undecodable(data, error.error_string) from None
+    except RuntimeError as error:
+        raise _undecodable(data, str(error)) from None
+    if missing := _missing_bytes(data):
+        raise CorruptMember("truncated", f"the file ends {missing} bytes before its header says it does")
+    if count < promised:
+        raise CorruptMember("truncated", f"its header promises {promised} frames, {count} are there")
+    if not count and _never_closed(data):
+        yield from blocks(cast(BinaryIO, _Reopened(file)), frames)
+    elif not count:
+        raise CorruptMember("empty", "a recording without a single frame")
+
+
+class _FileBytes:
+    """The bytes of a file, read where they are looked at."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+
+    def __len__(self) -> int:
+        return self._file.seek(0, io.SEEK_END)
+
+    def __getitem__(self, part: slice) -> bytes:
+        start, stop, _ = part.indices(len(self))
+        self._file.seek(start)
+        return self._file.read(max(0, stop - start))
+
+
+class _Reopened(io.RawIOBase):
+    """A WAV file that was never closed, with a header by which all bytes after it are samples."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        return self._file.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self._file.tell()
+
+    def readinto(self, buffer: Any) -> int:
+        at = self._file.tell()
+        data = bytearray(self._file.read(len(buffer)))
+        for place, byte in enumerate(_UNCLOSED_RIFF, 4):
+            if at <= place < at + len(data):
+                data[place - at] = byte
+        buffer[: len(data)] = bytes(data)
+        return len(data)
+
+
 def cut(recording: Recording, begin_s: float, end_s: float | None) -> Recording:
     """The piece of a recording between two times, to the nearest frame. CorruptMember `outside`: it does not lie in it.
 
@@ -97,7 +182,7 @@ def _plain_wav(data: bytes, file: sf.SoundFile) -> NDArray[np.int16] | None:
     return np.frombuffer(data, "<i2", count, at).reshape(-1, file.channels)
 
 
-def _undecodable(data: bytes, error: str) -> CorruptMember:
+def _undecodable(data: bytes | _FileBytes, error: str) -> CorruptMember:
     if data[:4] in (b"RIFF", b"RF64", b"fLaC", b"OggS"):
         if len(data) < 4096:
             return CorruptMember("truncated", f"the file ends after {len(data)} bytes, within its header")
@@ -109,6 +194,7 @@ def _undecodable(data: bytes, error: str) -> CorruptMember:
     return CorruptMember("not_audio", f"not a recording that can be decoded: starts with {start!r} ({error.strip()})")
 
 
+<<<<<<< HEAD
 def _missing_bytes(data: bytes) -> int:
     """How many bytes the data chunk of a WAV promises beyond the end of the file; 0 for other formats."""
     at, size = _chunk(data, b"data")
@@ -118,6 +204,17 @@ def _missing_bytes(data: bytes) -> int:
 def _never_closed(data: bytes) -> bool:
     """Whether a WAV was never closed: it has no samples by its header, and yet bytes follow."""
     at, size = _chunk(data, b"data")
+=======
+def _missing_bytes(data: bytes | _FileBytes) -> int:
+    """How many bytes a WAV's data chunk promises beyond the end of the file; 0 for other formats."""
+    at, size = _data_chunk(data)
+    return 0 if size in _UNTOLD else max(0, at + size - len(data))
+
+
+def _never_closed(data: bytes | _FileBytes) -> bool:
+    """Whether a WAV's writer stopped before it told the sizes: no samples by its header, and yet bytes follow."""
+    at, size = _data_chunk(data)
+>>>>>>> h-train
     return (
         0 < at < len(data)
         and size == 0
@@ -126,8 +223,13 @@ def _never_closed(data: bytes) -> bool:
     )
 
 
+<<<<<<< HEAD
 def _chunk(data: bytes, name: bytes) -> tuple[int, int]:
     """Where a chunk of a WAV begins and how many bytes its header says it has; (0, 0) where there is none of this name."""
+=======
+def _data_chunk(data: bytes | _FileBytes) -> tuple[int, int]:
+    """Where a WAV's samples begin and how many bytes its header says they are; (0, 0) where there are none."""
+>>>>>>> h-train
     at = 12
     while data[:4] == b"RIFF" and data[8:12] == b"WAVE" and at + 8 <= len(data):
         size = int.from_bytes(data[at + 4 : at + 8], "little")
@@ -147,7 +249,7 @@ def shape(head: bytes) -> tuple[int, int, int] | None:
         frames = bits & ((1 << 36) - 1)
         return (frames, bits >> 44, (bits >> 41 & 7) + 1) if frames else None
     (format_at, _), (data_at, size) = _chunk(head, b"fmt "), _chunk(head, b"data")
-    if not format_at or not data_at or size in _NO_SIZE:
+    if not format_at or format_at + 14 > len(head) or not data_at or size in _NO_SIZE:
         return None
     _, channels, rate_hz, _, bytes_a_frame = struct.unpack_from("<HHIIH", head, format_at)
     return (size // bytes_a_frame, rate_hz, channels) if bytes_a_frame else None

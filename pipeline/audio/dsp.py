@@ -52,6 +52,19 @@ def resample(samples: Samples, rate_hz: int, to_hz: int, quality: str = "HQ") ->
     return np.asarray(soxr.resample(samples, rate_hz, to_hz, quality=quality), dtype=np.float32)
 
 
+class Resampler:
+    """Resamples a recording that comes in blocks; the blocks together are what `resample` makes of the whole."""
+
+    def __init__(self, rate_hz: int, to_hz: int, quality: str = "HQ") -> None:
+        self._stream = None if rate_hz == to_hz else soxr.ResampleStream(rate_hz, to_hz, 1, "float32", quality)
+
+    def push(self, samples: Samples, is_last: bool = False) -> Samples:
+        """The samples at the new rate that the blocks so far determine, float32; is_last: no block follows."""
+        if self._stream is None:
+            return samples
+        return np.asarray(self._stream.resample_chunk(np.ascontiguousarray(samples), last=is_last))
+
+
 def mono(samples: NDArray[np.float32]) -> Samples:
     """The mean of the channels: float32 [frames, channels] to [frames]."""
     if samples.shape[1] == 1:
