@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import io
 from collections import Counter
-<<<<<<< HEAD
-from collections.abc import Collection, Iterable, Mapping, Sequence
-=======
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
->>>>>>> h-train
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO

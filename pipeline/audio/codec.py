@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import io
-<<<<<<< HEAD
 import struct
-=======
 from collections.abc import Iterator
->>>>>>> h-train
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any, BinaryIO, cast
@@ -29,20 +26,9 @@ ROUNDED_S = 0.1  # how far after the end of its recording a piece may end
 HEADER_BYTES = 4096  # the first bytes of a recording, in which `shape` finds what it looks for
 FLAC_HEADER_BYTES = 42  # mark, block header, STREAMINFO (RFC 9639, 8.2)
 _UNCLOSED_RIFF = (8).to_bytes(4, "little")  # libsndfile then takes all bytes after the header for samples
-<<<<<<< HEAD
 # sizes that programs leave in a WAV header when they write to a pipe, and cannot know how much will follow
 _NO_SIZE = (0, 0xFFFFFFFF, 0x7FFFFFFF, 0x80000000, 0x7FFFF000, 0xFFFFF000)
-=======
 _UNKNOWN_FRAMES = 2**48  # of a stream whose writer did not know its length, libsndfile says 2**63 - 1
-_UNTOLD = (
-    0,
-    0xFFFFFFFF,
-    0x7FFFFFFF,
-    0x80000000,
-    0x7FFFF000,
-    0xFFFFF000,
-)  # data sizes that writers to a pipe leave in a WAV header
->>>>>>> h-train
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -194,27 +180,15 @@ def _undecodable(data: bytes | _FileBytes, error: str) -> CorruptMember:
     return CorruptMember("not_audio", f"not a recording that can be decoded: starts with {start!r} ({error.strip()})")
 
 
-<<<<<<< HEAD
-def _missing_bytes(data: bytes) -> int:
+def _missing_bytes(data: bytes | _FileBytes) -> int:
     """How many bytes the data chunk of a WAV promises beyond the end of the file; 0 for other formats."""
     at, size = _chunk(data, b"data")
     return 0 if size in _NO_SIZE else max(0, at + size - len(data))
 
 
-def _never_closed(data: bytes) -> bool:
+def _never_closed(data: bytes | _FileBytes) -> bool:
     """Whether a WAV was never closed: it has no samples by its header, and yet bytes follow."""
     at, size = _chunk(data, b"data")
-=======
-def _missing_bytes(data: bytes | _FileBytes) -> int:
-    """How many bytes a WAV's data chunk promises beyond the end of the file; 0 for other formats."""
-    at, size = _data_chunk(data)
-    return 0 if size in _UNTOLD else max(0, at + size - len(data))
-
-
-def _never_closed(data: bytes | _FileBytes) -> bool:
-    """Whether a WAV's writer stopped before it told the sizes: no samples by its header, and yet bytes follow."""
-    at, size = _data_chunk(data)
->>>>>>> h-train
     return (
         0 < at < len(data)
         and size == 0
@@ -223,13 +197,8 @@ def _never_closed(data: bytes | _FileBytes) -> bool:
     )
 
 
-<<<<<<< HEAD
-def _chunk(data: bytes, name: bytes) -> tuple[int, int]:
+def _chunk(data: bytes | _FileBytes, name: bytes) -> tuple[int, int]:
     """Where a chunk of a WAV begins and how many bytes its header says it has; (0, 0) where there is none of this name."""
-=======
-def _data_chunk(data: bytes | _FileBytes) -> tuple[int, int]:
-    """Where a WAV's samples begin and how many bytes its header says they are; (0, 0) where there are none."""
->>>>>>> h-train
     at = 12
     while data[:4] == b"RIFF" and data[8:12] == b"WAVE" and at + 8 <= len(data):
         size = int.from_bytes(data[at + 4 : at + 8], "little")
