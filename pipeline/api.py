@@ -33,7 +33,7 @@ from pipeline.archives import Roots, roots
 from pipeline.core import files, measures
 from pipeline.core import frame as frames
 from pipeline.core import manifest as manifests
-from pipeline.core.errors import PrepError, RecipeError, did_you_mean, to_install
+from pipeline.core.errors import ManifestError, PrepError, RecipeError, did_you_mean, to_install
 from pipeline.core.manifest import Manifest, Provenance
 from pipeline.core.row import Drop
 from pipeline.corpora import lexicon as lexicons
@@ -432,6 +432,8 @@ def pack(source: Source, out: str | Path | None = None) -> Packed:
         prep.pack(mixed, "mixed.pack.parquet").left_out
     """
     path = _path(source)
+    if packs.is_pack(path):
+        raise ManifestError(f"{path}: a pack already; give the manifest that it was made of")
     if out is not None and Path(out).resolve() == path.resolve():
         raise PrepError(f"--out {out}: that is the manifest itself")
     opened = source if isinstance(source, Manifest) else manifests.read(source)
