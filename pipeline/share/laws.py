@@ -52,9 +52,10 @@ WHERE kind = 'mixture' AND NOT coalesce(starts_with(id, speech_id), false) ORDER
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Something that does not hold. what: a row's id, a shard, a column. verdict: a word for counting; because: a sentence.
+    """Something that does not hold.
 
-    digest: hash of the samples that lie there instead, where there are some.
+    what: the id of a row, a shard, a column. verdict: a word for counting. because: a sentence. digest: hash of the
+    samples that lie there instead, where there are some.
     """
 
     what: str
@@ -70,7 +71,7 @@ def broken_laws(rows: Manifest, pack: Pack | None) -> list[Finding]:
 
 
 def _changed_rows(rows: Manifest) -> Iterator[Finding]:
-    """Whether the rows have the logical hash of the manifest, and if not, what was changed, as far as other files say."""
+    """Whether the rows have the logical hash of the manifest; if not, what was changed, as far as other files say."""
     here, written = frames.logical_hash_of_file(rows.path), rows.provenance.logical_hash
     if here == written:
         return
