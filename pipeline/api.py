@@ -617,9 +617,8 @@ def _write(step: Step, out: Path, recipe: Mapping[str, Any], inputs: Mapping[str
             f"{step.name}: not one of {step.count:,} rows is left ({reasons or 'there were none'}).{example} "
             "Nothing was written"
         )
-    rows = frames.ordered(step.rows)
     made = Provenance(step.stage.NAME, recipe, work.get("seed") or 0, inputs)
-    return Manifest(rows, manifests.write(out, rows, step.drops, made), out)
+    return Manifest(None, manifests.write(out, step.rows, step.drops, made), out)
 
 
 def _after(sources: Sequence[Source], recipe: Mapping[str, Any], work: Work) -> tuple[dict[str, Any], dict[str, str]]:

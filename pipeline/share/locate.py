@@ -142,7 +142,7 @@ def _decode_cached(what: str, files: Mapping[str, Place], cache: Setting, start:
     if not len(plan):
         return {}
     result = engine.run(find(seek.NAME), seek.Options(), plan, cache, start(what, len(plan)))
-    decoded: dict[str, Row | Drop] = {row.id: row for row in frames.rows(result.rows, Row)}
+    decoded: dict[str, Row | Drop] = {row.id: row for row in frames.rows(result.rows.frame, Row)}
     return decoded | {drop.id: drop for drop in frames.rows(result.drops, Drop)}
 
 

@@ -175,7 +175,7 @@ def _rendered(
         result = engine.run(find(stage), options, plan, setting, start(stage, len(rows)))
         own = frames.pick(result.drops, frames.position_of(result.drops["id"], packed) >= 0)
         drops.append(frames.with_columns(own, stage=NAME))
-        return result.rows
+        return result.rows.frame
 
     is_mixture = frames.equal(frame["kind"], "mixture")
     mixtures, others = frames.pick(frame, is_mixture), frames.pick(frame, ~is_mixture)
