@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.audio import dsp
-from pipeline.core import frame as frames
 from pipeline.core import keys
 from pipeline.core.errors import PrepError
 from pipeline.core.row import Row
