@@ -16,6 +16,7 @@ from pipeline.core.manifest import EDITED, Manifest
 from pipeline.core.sql import query
 from pipeline.share import pack as packs
 from pipeline.share.pack import Pack
+from pipeline.stages.splits import in_two_splits
 
 MOST = 20  # rows named for each law or column
 TOLERANCE_DB = 0.1
@@ -157,11 +158,11 @@ def _changed_options(rows: Manifest, name: str, recipe: Mapping[str, Any]) -> It
 def _laws(frame: pd.DataFrame) -> Iterator[Finding]:
     if (twice := frames.duplicated_value(frame["id"])) is not None:
         yield Finding(twice, "law", "this id is there more than once")
+    splits = "string_agg(DISTINCT split, ', ' ORDER BY split)"
     for column, by in _IN_ONE_SPLIT.items():
-        splits = "string_agg(DISTINCT split, ', ' ORDER BY split)"
-        grouped = f'SELECT {by}, {splits} FROM rows WHERE "{column}" IS NOT NULL GROUP BY {by}'
-        crossed = query(frame, f"{grouped} HAVING count(DISTINCT split) > 1 ORDER BY {by} LIMIT {MOST}")
-        for *names, among in crossed:
+        crossed = frames.pick(frame[["corpus", "split", *_IN_ONE_SPLIT]], in_two_splits(frame, column))
+        grouped = f"SELECT {by}, {splits} FROM rows GROUP BY {by} ORDER BY {by} LIMIT {MOST}"
+        for *names, among in query(crossed, grouped) if len(crossed) else ():
             yield Finding(" ".join(map(str, names)), "law", f"this {column} is in more than one split: {among}")
     for law in _LAWS:
         for row_id, because in query(frame, f"{law} LIMIT {MOST}"):
