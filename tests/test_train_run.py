@@ -159,6 +159,7 @@ def test_a_killed_run_goes_on_to_bit_equal_weights(whole: Path, manifest: Path, 
         "best",
         "last",
         "log.jsonl",
+        "options.json",
     ]
 
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from pipeline.core import frame as frames
 from pipeline.core import manifest
@@ -16,6 +15,9 @@ from pipeline.core.manifest import EDITED, Manifest
 from pipeline.core.sql import query
 from pipeline.share import pack as packs
 from pipeline.share.pack import Pack
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 MOST = 20  # rows named for each law or column
 TOLERANCE_DB = 0.1
