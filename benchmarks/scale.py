@@ -111,10 +111,10 @@ def planned(path: Path) -> steps.Step:
 def commit(path: Path) -> None:
     """Commits every shard of the mix as its work would, without any audio."""
     step = planned(path)
-    plan = step.plan.ordered(run.IN_ORDER)
+    jobs = step.plan.jobs.ordered(run.IN_ORDER)
     done = Row("", "", "", "", "", "", pcm_hash="0" * 32, speech_pcm_hash="1" * 32, noise_start=1, snr_full_db=15.0)
-    for number, shard in enumerate(run.cut(step.stage, OPTIONS, plan, run.SHARD_CLIPS)):
-        part = plan.table(np.arange(shard.start, shard.stop), ("id",))
+    for number, shard in enumerate(run.cut(step.stage, OPTIONS, jobs, run.SHARD_CLIPS)):
+        part = jobs.table(np.arange(shard.start, shard.stop), ("id",))
         rows = [
             replace(
                 done,

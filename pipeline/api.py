@@ -33,7 +33,7 @@ from pipeline.archives import Roots, roots
 from pipeline.core import files, measures
 from pipeline.core import frame as frames
 from pipeline.core import manifest as manifests
-from pipeline.core.errors import PrepError, RecipeError, did_you_mean, to_install
+from pipeline.core.errors import ManifestError, PrepError, RecipeError, did_you_mean, to_install
 from pipeline.core.manifest import Manifest, Provenance
 from pipeline.core.row import Drop
 from pipeline.corpora import lexicon as lexicons
@@ -117,10 +117,10 @@ def ingest(corpus: str, root: str | Path | None = None, *, form: str | None = No
     Returns the manifest, `folder/CORPUS.parquet`. Recordings that cannot be read are in its drops, with the reason.
     SourceError where the root is not there or holds another corpus; PrepError where no recording is left.
 
-    Example:
+    For example:
+
         clips = prep.ingest("aihub", "/data/aihub170", jobs=8)
         clips.frame[["id", "frames", "rate_hz", "level_full_dbfs"]]
-
     """
     _refuse_unknown(work)
     name = corpora.find(corpus).NAME
@@ -147,10 +147,10 @@ def filter(
 
     Returns the manifest, `filtered.parquet`. RecipeError names every option that is unknown or has a wrong value.
 
-    Example:
+    For example:
+
         kept = prep.filter(clips, scenarios=["화재"], min_s=0.3, where="labels['gender'] = '여성'")
         kept.drops.groupby("reason").size()
-
     """
     work, rules = _split(filter_stage.Options, options)
     words = _lexicon(lexicon)
@@ -179,10 +179,10 @@ def resample(source: Source, **options: Any) -> Manifest:
 
     Returns the manifest, `resampled.parquet`. SourceError where the root of a corpus is not known or not there.
 
-    Example:
+    For example:
+
         stored = prep.resample(kept, jobs=8)
         stored.audio(stored.frame["id"][0])         # int16 [frames]
-
     """
     work, chosen = _split(resample_stage.Options, options)
     recipe, inputs = _after([source], {"resample": chosen.model_dump(mode="json")} | _store(work), work)
@@ -203,10 +203,10 @@ def mix(source: Source, **options: Any) -> Manifest:
     Returns the manifest, `mixed.parquet`: a row for each mixture, and the rows of noise. A mixture whose SNR is more than
     0.1 dB off is in the drops. PrepError where there is no noise to mix with.
 
-    Example:
+    For example:
+
         mixed = prep.mix(stored, snr_db=[20, "0:15"], copies=2, noise=["cochlscene"])
         mixed.frame[["id", "snr_db", "snr_active_db", "snr_full_db"]]
-
     """
     work, chosen = _split(mix_stage.Options, options)
     recipe, inputs = _after([source], {"mix": chosen.model_dump(mode="json")} | _store(work), work)
@@ -232,9 +232,9 @@ def run(recipe: Recipe | str | Path, **work: Unpack[Work]) -> Manifest:
     Returns the manifest, `folder/NAME.parquet`. RecipeError names every fault of the recipe, and every root that is not
     there, before any work. An utterance that is mixed is not stored without noise; call the stages where you want both.
 
-    Example:
-        mixed = prep.run("recipes/paper.toml", jobs=8)
+    For example:
 
+        mixed = prep.run("recipes/paper.toml", jobs=8)
     """
     _refuse_unknown(work)
     chosen = recipe if isinstance(recipe, Recipe) else read_recipe(recipe, work.get("seed"))
@@ -265,9 +265,9 @@ def gather(recipe: Recipe | str | Path, **work: Unpack[Work]) -> Manifest:
 
     Arguments as those of `run`. Raises Unfinished where slices are not done yet.
 
-    Example:
-        prep.gather("recipes/paper.toml")           # after run(..., shard=(1, 8)) to run(..., shard=(8, 8))
+    For example:
 
+        prep.gather("recipes/paper.toml")           # after run(..., shard=(1, 8)) to run(..., shard=(8, 8))
     """
     return run(recipe, **(work | {"shard": NONE}))
 
@@ -286,9 +286,9 @@ def load(path: str | Path) -> Manifest:
 
     ManifestError where the file is missing or is neither.
 
-    Example:
-        mixed = prep.load("manifests/mixed.parquet")
+    For example:
 
+        mixed = prep.load("manifests/mixed.parquet")
     """
     return packs.read_any(Path(path))
 
@@ -313,9 +313,9 @@ def audit(
 
     Returns findings, checks that are clear, and checks that could not be done.
 
-    Example:
-        prep.audit(mixed, checks=["group", "near"]).findings
+    For example:
 
+        prep.audit(mixed, checks=["group", "near"]).findings
     """
     opened = source if isinstance(source, Manifest) else audit_checks.read(Path(source))
     with open_workers(jobs) as workers:
@@ -327,9 +327,9 @@ def diff(a: Source, b: Source) -> Difference:
 
     a, b: manifests or packs, or their paths. Columns that say where audio lies are not compared.
 
-    Example:
-        prep.diff("manifests/mixed.parquet", "manifests/other.parquet").changed
+    For example:
 
+        prep.diff("manifests/mixed.parquet", "manifests/other.parquet").changed
     """
     sides = [diffs.of_manifest(side) if isinstance(side, Manifest) else diffs.of_file(Path(side)) for side in (a, b)]
     return diffs.difference(*sides)
@@ -347,9 +347,9 @@ def explain(
     row_id: the id, or its end if only one id ends so. manifests: paths of those to look through. roots: as in `Work`; the
     place of the bytes is named where they are known. lexicon: as in `filter`. PrepError where there is no such id.
 
-    Example:
-        prep.explain("757631_snr20_0", ["manifests/mixed.parquet"])["facts"]
+    For example:
 
+        prep.explain("757631_snr20_0", ["manifests/mixed.parquet"])["facts"]
     """
     paths = [Path(path) for path in manifests]
     return explaining.explain(normalize("NFC", row_id), paths, _roots(roots or {}), _lexicon(lexicon), _say)
@@ -367,9 +367,9 @@ def measure(
     source: a manifest, or its path. Clips that were measured before are not measured again. `filter(where=...)` knows the
     measures as columns. PrepError where the extra [measures] is not installed.
 
-    Example:
-        prep.measure(clips, jobs=8)[["id", "pitch_hz"]]
+    For example:
 
+        prep.measure(clips, jobs=8)[["id", "pitch_hz"]]
     """
     opened = _opened(source)
     with open_workers(jobs) as workers:
@@ -391,9 +391,9 @@ def report(
     compared with. audio: True puts all audio, transcripts and labels on the page, False none; None: what the licences allow
     to pass on. listen: also do the checks of `audit` that open audio. PrepError where the extra [report] is not installed.
 
-    Example:
-        prep.report(mixed, "mixed.html")["report"]
+    For example:
 
+        prep.report(mixed, "mixed.html")["report"]
     """
     path = _path(source)
     place = Path(out) if out else path.with_suffix(".html")
@@ -427,11 +427,13 @@ def pack(source: Source, out: str | Path | None = None) -> Packed:
 
     Returns what was written, what was left out and why. ManifestError where the manifest is a pack already.
 
-    Example:
-        prep.pack(mixed, "mixed.pack.parquet").left_out
+    For example:
 
+        prep.pack(mixed, "mixed.pack.parquet").left_out
     """
     path = _path(source)
+    if packs.is_pack(path):
+        raise ManifestError(f"{path}: a pack already; give the manifest that it was made of")
     if out is not None and Path(out).resolve() == path.resolve():
         raise PrepError(f"--out {out}: that is the manifest itself")
     opened = source if isinstance(source, Manifest) else manifests.read(source)
@@ -441,9 +443,9 @@ def pack(source: Source, out: str | Path | None = None) -> Packed:
 def croissant(pack: str | Path) -> list[Path]:
     """Writes LICENSES.md and NAME.croissant.json beside a pack, so that others find and understand it; returns their paths.
 
-    Example:
-        prep.croissant("mixed.pack.parquet")
+    For example:
 
+        prep.croissant("mixed.pack.parquet")
     """
     return croissants.write(Path(pack))
 
@@ -458,10 +460,10 @@ def rebuild(pack: str | Path, **work: Unpack[Work]) -> Rebuilt:
     manifest is `folder/NAME.parquet`; it is the set that was packed if its logical hash is the same. PrepError where
     another set lies there already, or not one row can be made.
 
-    Example:
+    For example:
+
         done = prep.rebuild("mixed.pack.parquet", roots={"aihub": "/data/aihub170"}, jobs=8)
         done.drops.groupby("reason").size()
-
     """
     _refuse_unknown(work)
     path = Path(pack)
@@ -507,9 +509,9 @@ def verify(
     report: is called with each level as it ends. Returns the findings of each level; Unable where something cannot be
     checked.
 
-    Example:
-        [finding for checked in prep.verify("manifests/mixed.parquet") for finding in checked.findings]
+    For example:
 
+        [finding for checked in prep.verify("manifests/mixed.parquet") for finding in checked.findings]
     """
     done = []
     with open_workers(jobs) as workers:
@@ -539,9 +541,9 @@ def export_to(
 
     PrepError where licences forbid the export, or its folder holds something else.
 
-    Example:
-        prep.export_to(mixed, "lhotse", use="own")
+    For example:
 
+        prep.export_to(mixed, "lhotse", use="own")
     """
     path = _path(source)
     export = exports.plan(packs.read_any(path) if not isinstance(source, Manifest) else source, form, use, audio)
@@ -615,9 +617,8 @@ def _write(step: Step, out: Path, recipe: Mapping[str, Any], inputs: Mapping[str
             f"{step.name}: not one of {step.count:,} rows is left ({reasons or 'there were none'}).{example} "
             "Nothing was written"
         )
-    rows = frames.ordered(step.rows)
     made = Provenance(step.stage.NAME, recipe, work.get("seed") or 0, inputs)
-    return Manifest(rows, manifests.write(out, rows, step.drops, made), out)
+    return Manifest(None, manifests.write(out, step.rows, step.drops, made), out)
 
 
 def _after(sources: Sequence[Source], recipe: Mapping[str, Any], work: Work) -> tuple[dict[str, Any], dict[str, str]]:

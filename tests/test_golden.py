@@ -89,6 +89,7 @@ ANSWERS: dict[str, tuple[object, ...]] = {
     "export written": ("export", "manifests/ms-snsd.parquet", "--to", "csv", "--own-use"),
     "export without a use": ("export", DEMO, "--to", "csv"),
     "migrate": ("migrate", DEMO),
+    "measure": ("measure", "manifests/recordings.parquet", "--jobs", 1),
     "corpora": ("corpora",),
     "doctor": ("doctor",),
     "an unknown option": ("show", "--none", DEMO),

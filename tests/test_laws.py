@@ -165,7 +165,7 @@ def test_one_more_noise_among_many_takes_its_share_and_moves_no_other(built: Bui
 
 
 def _planned(rows: DataFrame, options: mix.Options, seed: int) -> list[Row]:
-    return list(frames.rows(mix.plan(rows, options, seed, "").table(), Row))
+    return list(frames.rows(mix.plan(rows, options, seed, "").jobs.table(), Row))
 
 
 # ---- 4. Identity is content

@@ -49,11 +49,11 @@ def _row(row_id: str, split: str, name: str, kind: str = "speech", frames: int =
 
 
 def planned(resampled: DataFrame, seed: int = 0, **options: object) -> list[Row]:
-    return list(frames.rows(mix.plan(resampled, mix.Options(**options), seed, "").table(), Row))  # type: ignore[arg-type]
+    return list(frames.rows(mix.plan(resampled, mix.Options(**options), seed, "").jobs.table(), Row))  # type: ignore[arg-type]
 
 
 def noise_ids(plan: Plan) -> list[str]:
-    return plan.table(names=("noise_id",)).column("noise_id").to_pylist()
+    return plan.jobs.table(names=("noise_id",)).column("noise_id").to_pylist()
 
 
 def mixtures(folder: Path, name: str = "mixed") -> list[Row]:
@@ -253,7 +253,7 @@ def test_a_range_is_drawn_evenly_and_fixed_by_the_seed(resampled: DataFrame) -> 
 
 
 def test_starts_are_spread_over_the_noise_and_leave_room_for_the_utterance(resampled: DataFrame) -> None:
-    plan = mix.plan(resampled, mix.Options(copies=60), 0, "").table()
+    plan = mix.plan(resampled, mix.Options(copies=60), 0, "").jobs.table()
     starts = np.array(plan.column("starts").to_pylist())
     room = 160_000 - plan.column("frames").to_numpy()
     assert (starts >= 0).all()

@@ -22,7 +22,7 @@ from pipeline.core import frame as frames
 from pipeline.core.row import Drop, Row
 from pipeline.engine.run import Setting, run
 from pipeline.engine.workers import Workers, open_workers
-from pipeline.stages import Options, Plan, find, ingest, jobs, mix, recompute, resample, seek, with_places
+from pipeline.stages import Options, Plan, find, ingest, jobs_of, mix, recompute, resample, seek, with_places
 from pipeline.stages.store import Store, decode_pool
 
 NAMES = ("ingest", "resample", "mix", "seek", "rebuild", "recompute")
@@ -44,7 +44,7 @@ class Bench:
     def results(self, name: str, table: Any) -> list[Row | Drop]:
         """What the work of a stage makes of these jobs."""
         store = Store(self.folder, self.roots, "shard.tar", ShardWriter(io.BytesIO()))
-        return [find(name).work(job, self.plans[name][0], store) for job in jobs(table, find(name))]
+        return [find(name).work(job, self.plans[name][0], store) for job in jobs_of(table, find(name))]
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +56,7 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
     plans: dict[str, tuple[Options, Plan]] = {"ingest": (ingest.Options(), ingest.plan("ms-snsd", clips.clips))}
 
     def rows(name: str) -> Any:
-        return frames.ordered(run(find(name), *plans[name], setting, lambda step: None).rows)
+        return frames.ordered(run(find(name), *plans[name], setting, lambda step: None).rows.frame)
 
     plans["resample"] = resample.Options(), resample.plan(rows("ingest"), places)
     stored = rows("resample")
@@ -84,7 +84,7 @@ def fills(name: str, results: list[Row | Drop]) -> Iterator[tuple[Any, ...]]:
 @given(data=st.data())
 def test_what_work_does_not_read_changes_nothing_that_it_fills(name: str, bench: Bench, data: st.DataObject) -> None:
     """Or a committed shard, which is named by what work reads, would be taken for what it is not."""
-    plan = frames.from_arrow(bench.plans[name][1].table())
+    plan = frames.from_arrow(bench.plans[name][1].jobs.table())
     scrambled = {
         field.name: data.draw(st.lists(_values(field.name), min_size=len(plan), max_size=len(plan)), field.name)
         for field in frames.schema(Row)
@@ -110,7 +110,7 @@ def _values(column: str) -> st.SearchStrategy[Any]:
 @pytest.mark.parametrize("name", NAMES)
 def test_work_sees_what_it_reads_and_nothing_else(name: str, bench: Bench) -> None:
     seen = {column: set() for column in Row.__dataclass_fields__}
-    for job in jobs(bench.plans[name][1].table(), find(name)):
+    for job in jobs_of(bench.plans[name][1].jobs.table(), find(name)):
         for column, values in seen.items():
             values.add(str(getattr(job.row, column)))
     assert {column for column, values in seen.items() if values != {"None"}} <= set(find(name).READS)
@@ -120,8 +120,8 @@ def test_work_sees_what_it_reads_and_nothing_else(name: str, bench: Bench) -> No
 
 @pytest.mark.parametrize("name", NAMES)
 def test_work_fills_what_it_says_and_nothing_else(name: str, bench: Bench) -> None:
-    table = bench.plans[name][1].table()
-    for job, result in zip(jobs(table, find(name)), bench.results(name, table), strict=True):
+    table = bench.plans[name][1].jobs.table()
+    for job, result in zip(jobs_of(table, find(name)), bench.results(name, table), strict=True):
         changed = {c for c in Row.__dataclass_fields__ if getattr(result, c) != getattr(job.row, c)}
         assert changed - set(find(name).FILLS) <= {
             "rate_hz",

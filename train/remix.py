@@ -8,11 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.audio import dsp
-from pipeline.core import frame as frames
 from pipeline.core import keys
 from pipeline.core.errors import PrepError
 from pipeline.core.row import Row
-from pipeline.stages import jobs, mix
+from pipeline.stages import jobs_of, mix
 from train import data
 from train.data import Manifest, Sounds
 
@@ -51,7 +50,7 @@ class Remix:
         """The samples of a mixture for this epoch, int16 [frames]; None where all crops of noise drawn were silent."""
         if epoch != self._epoch:
             self._draw(epoch)
-        job = next(jobs(self._plan.table(np.array([self._place[row.id]])), mix))
+        job = next(jobs_of(self._plan.jobs.table(np.array([self._place[row.id]])), mix))
         mixture, speech = job.row, self.rows[job.row.speech_id or ""]
         level_db = speech.level_active_dbfs if mixture.snr_definition == "active" else speech.level_full_dbfs
         if job.noise is None or mixture.frames is None or mixture.snr_db is None or level_db is None:
@@ -66,5 +65,6 @@ class Remix:
         """Plans the epoch. Its seed depends on nothing else, so workers and batches change no draw."""
         seed = int(keys.fingerprint(self._seed, "remix", epoch)[:12], 16)
         self._plan = mix.plan(self._frame, self._options, seed, resampled="")
-        self._place = {name: index for index, name in enumerate(frames.each(self._plan.jobs["id"]))}
+        ids = self._plan.jobs.table(names=("id",)).column("id").to_pylist()
+        self._place = {name: index for index, name in enumerate(ids)}
         self._epoch = epoch

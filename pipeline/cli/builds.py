@@ -12,9 +12,9 @@ import click
 
 from pipeline import api
 from pipeline.audio.shards import AUDIO_FOLDER
-from pipeline.cli.emit import emit, table
+from pipeline.cli.emit import AS_JSON, emit, table
 from pipeline.cli.fields import typed
-from pipeline.cli.options import ALL, AS_JSON, MANIFESTS, NONE, RECIPE, find_roots, say, work_options
+from pipeline.cli.options import ALL, MANIFESTS, NONE, RECIPE, find_roots, say, work_options
 from pipeline.cli.stages import emit_step, slices
 from pipeline.core import frame as frames
 from pipeline.core import manifest

@@ -10,6 +10,7 @@ from unicodedata import east_asian_width
 
 import click
 
+AS_JSON = click.option("--json", "as_json", is_flag=True, help="answer in JSON")
 Table = Sequence[Sequence[Any]]  # rows of cells, the names of the columns first
 
 

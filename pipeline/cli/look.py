@@ -12,9 +12,9 @@ import click
 import numpy as np
 
 from pipeline import api
-from pipeline.cli.emit import emit
+from pipeline.cli.emit import AS_JSON, emit
 from pipeline.cli.machine import example
-from pipeline.cli.options import AS_JSON, CORPUS, JOBS, MANIFESTS, ROOT, say
+from pipeline.cli.options import CORPUS, JOBS, MANIFESTS, ROOT, say
 from pipeline.core import frame as frames
 from pipeline.core import manifest
 from pipeline.core.errors import ManifestError, PrepError, did_you_mean

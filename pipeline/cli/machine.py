@@ -16,8 +16,8 @@ import click
 import pipeline
 from pipeline import corpora as adapters
 from pipeline.cli.builds import run_recipe
-from pipeline.cli.emit import emit
-from pipeline.cli.options import AS_JSON, CORPUS, ROOT, find_roots, work_options
+from pipeline.cli.emit import AS_JSON, emit
+from pipeline.cli.options import CORPUS, ROOT, find_roots, work_options
 from pipeline.core import files
 from pipeline.engine.workers import cores
 from pipeline.inspect import doctor as checks

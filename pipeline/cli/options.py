@@ -1,4 +1,4 @@
-"""Options that several commands have. Loads nothing heavy, for `prep show` answers in a blink."""
+"""Options that several commands have."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import click
 from pipeline import corpora
 from pipeline.archives import roots
 from pipeline.archives.roots import Roots
+from pipeline.cli.emit import AS_JSON
 from pipeline.core.errors import RecipeError
 from pipeline.engine.workers import cores
 
@@ -47,7 +48,6 @@ def _slice(context: click.Context, parameter: click.Parameter, value: str | None
     return int(match[1]), int(match[2])
 
 
-AS_JSON = click.option("--json", "as_json", is_flag=True, help="answer in JSON")
 ROOT = click.option(
     "--root",
     "roots",

@@ -11,9 +11,9 @@ import click
 
 from pipeline import api
 from pipeline import export as exports
-from pipeline.cli.emit import emit
+from pipeline.cli.emit import AS_JSON, emit
 from pipeline.cli.fields import typed
-from pipeline.cli.options import AS_JSON, CORPUS, MANIFESTS, say, work_options
+from pipeline.cli.options import CORPUS, MANIFESTS, say, work_options
 from pipeline.core import frame as frames
 from pipeline.core import manifest
 from pipeline.core.errors import PrepError

@@ -6,8 +6,7 @@ from pathlib import Path
 
 import click
 
-from pipeline.cli.emit import emit
-from pipeline.cli.options import AS_JSON
+from pipeline.cli.emit import AS_JSON, emit
 from pipeline.inspect.show import lines, summary
 
 

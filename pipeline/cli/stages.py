@@ -195,7 +195,7 @@ def emit_step(step: Step, as_json: bool, path: Path | None = None) -> None:
 
 def _emit_dry_run(step: Step, as_json: bool) -> None:
     """Prints what a stage would store."""
-    seconds = float(durations(step.plan).sum())
+    seconds = float(durations(step.plan.jobs).sum())
     size = seconds * STORED_BYTES_A_SECOND
     answer = {
         "stage": step.name,

@@ -10,7 +10,7 @@ Workers load this module with the stages, but no pandas: what they call takes an
 from __future__ import annotations
 
 import types
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields
 from functools import cache, lru_cache
 from hashlib import blake2b
@@ -196,27 +196,6 @@ def stacked(tables: Sequence[pa.Table]) -> pa.Table:
     return pa.concat_tables(nullable, promote_options="default").combine_chunks()
 
 
-def joined(
-    parts: Iterable[tuple[pd.DataFrame | pa.Table, NDArray[np.int64]]], names: Container[str] | None = None
-) -> pa.Table:
-    """The columns of several frames side by side, of each the rows at these positions; all or those of these names.
-
-    Where two frames have a column of one name, that of the later one counts.
-    """
-    columns = {}
-    for frame, positions in parts:
-        table = frame if isinstance(frame, pa.Table) else to_arrow(frame)
-        first = int(positions.min(initial=len(table)))
-        count, local = int(positions.max(initial=first - 1)) + 1 - first, pa.array(positions - first)
-        for name in table.column_names if names is None else [n for n in table.column_names if n in names]:
-            column = table.column(name)
-            if column.null_count == len(column):
-                columns[name] = _nothing(len(positions), column.type)
-            else:
-                columns[name] = column.slice(first, count).take(local)
-    return pa.table(columns)
-
-
 def _is_ordered(table: pa.Table, by: Sequence[str]) -> bool:
     undecided: Any = None
     for name in by:
@@ -240,13 +219,13 @@ def _of_columns(
     for field in table.schema:
         column = table.column(field.name)
         if column.null_count == len(column):
-            columns[field.name] = _series(_nothing(count, field.type))
+            columns[field.name] = _series(nothing(count, field.type))
         else:
             columns[field.name] = _series(change(column) if change else column)
     return pd.DataFrame(columns, index=pd.RangeIndex(count), copy=False)
 
 
-def _nothing(length: int, kind: pa.DataType) -> pa.Array:
+def nothing(length: int, kind: pa.DataType) -> pa.Array:
     """A column without any value; all of a length share their memory."""
     if pa.types.is_nested(kind) or pa.types.is_boolean(kind) or pa.types.is_null(kind) or pa.types.is_dictionary(kind):
         return pa.nulls(length, kind)
@@ -276,7 +255,7 @@ def as_kind(frame: pd.DataFrame, kind: type) -> pd.DataFrame:
         if field.name in frame.columns:
             columns[field.name] = _arrow(frame[field.name]).cast(field.type)
         else:
-            columns[field.name] = _nothing(len(frame), field.type)
+            columns[field.name] = nothing(len(frame), field.type)
     return _of_columns(pa.table(columns))
 
 
@@ -323,7 +302,7 @@ def _column(value: Any, length: int, kind: pa.DataType | None) -> pa.Array | pa.
     if isinstance(value, np.ndarray | list | pd.Series):
         return _cast(value, kind)
     if value is None and kind is not None:
-        return _nothing(length, kind)
+        return nothing(length, kind)
     if kind == LABELS:
         return pa.repeat(_labels([value])[0], length)
     if not pd.api.types.is_scalar(value):
@@ -348,7 +327,7 @@ def _cast(column: Any, kind: pa.DataType | None) -> pa.ChunkedArray:
     if kind is None:
         return arrow.cast(pa.string()) if _family(arrow.type) == "text" else arrow
     if arrow.null_count == len(arrow):
-        return pa.chunked_array([_nothing(len(arrow), kind)])
+        return pa.chunked_array([nothing(len(arrow), kind)])
     if _family(arrow.type) != _family(kind):
         raise TypeError(f"{arrow.type} values in a column of {kind}")
     return arrow.cast(kind)
@@ -516,17 +495,18 @@ def logical_hash(frame: pd.DataFrame | pa.Table) -> str:
     another store, or opened by a later schema, is the same set.
     """
     table = frame if isinstance(frame, pa.Table) else to_arrow(frame)
-    return _hash_of(table.num_rows, table.column_names, table.column)
+    return hash_of(table.num_rows, table.column_names, table.column)
 
 
 def logical_hash_of_file(path: Path) -> str:
     """`logical_hash` of the rows of a Parquet file, with one column at a time in memory."""
     with pq.ParquetFile(path) as file:
         names = file.schema_arrow.names
-        return _hash_of(file.metadata.num_rows, names, lambda name: file.read(columns=[name]).column(name))
+        return hash_of(file.metadata.num_rows, names, lambda name: file.read(columns=[name]).column(name))
 
 
-def _hash_of(length: int, names: Iterable[str], column_of: Callable[[str], pa.ChunkedArray]) -> str:
+def hash_of(length: int, names: Iterable[str], column_of: Callable[[str], pa.ChunkedArray]) -> str:
+    """`logical_hash` of columns of this length, each of which is asked for when its turn comes."""
     whole = blake2b(digest_size=16)
     whole.update(str(length).encode())
     for name in sorted(names):
@@ -580,7 +560,7 @@ def normalize(frame: pd.DataFrame, kind: type) -> pd.DataFrame:
     columns = {}
     for field in form if not faults else []:
         if field.name not in names:
-            columns[field.name] = _nothing(len(frame), field.type)
+            columns[field.name] = nothing(len(frame), field.type)
             continue
         cells = frame[field.name]
         try:

@@ -26,6 +26,7 @@ from pipeline import __version__
 from pipeline.core import frame as frames
 from pipeline.core import migrations, parquet
 from pipeline.core.errors import ManifestError, sample
+from pipeline.core.joined import Joined, Stacked
 from pipeline.core.row import Drop, Row
 
 if TYPE_CHECKING:
@@ -65,10 +66,15 @@ class Manifest:
     provenance: a Provenance. path: the manifest's file; the audio of its rows lies in `audio/` beside it.
     """
 
-    def __init__(self, rows: pd.DataFrame, provenance: Provenance, path: Path) -> None:
-        self._rows = rows
+    def __init__(self, rows: pd.DataFrame | None, provenance: Provenance, path: Path) -> None:
+        """rows: None where they are to be read from the file when they are first needed."""
+        self._read_rows = rows
         self.provenance = provenance
         self.path = path
+
+    @cached_property
+    def _rows(self) -> pd.DataFrame:
+        return _read(self.path, Row) if self._read_rows is None else self._read_rows
 
     @property
     def frame(self) -> pd.DataFrame:
@@ -92,6 +98,8 @@ class Manifest:
         return frames.rows(self._rows, Row)
 
     def __len__(self) -> int:
+        if self._read_rows is None:
+            return int(pq.read_metadata(self.path).num_rows)
         return len(self._rows)
 
     def __repr__(self) -> str:
@@ -255,18 +263,20 @@ def drops_path(path: Path) -> Path:
     return path.with_name(f"{path.stem}.drops.parquet")
 
 
-def write(path: Path, rows: pd.DataFrame, drops: pd.DataFrame, made: Provenance) -> Provenance:
+def write(path: Path, rows: pd.DataFrame | Stacked, drops: pd.DataFrame, made: Provenance) -> Provenance:
     """Writes rows and drops, each in stable order, whole or not at all; returns the provenance with its hashes."""
     return _write(path, rows, drops, replace(made, versions=versions()))
 
 
-def _write(path: Path, rows: pd.DataFrame, drops: pd.DataFrame, made: Provenance) -> Provenance:
+def _write(path: Path, rows: pd.DataFrame | Stacked, drops: pd.DataFrame, made: Provenance) -> Provenance:
     """The drops are written first: where the manifest is, its drops are."""
-    rows = frames.as_kind(frames.ordered(rows), Row)
+    if not isinstance(rows, Stacked):
+        rows = Stacked(Row, [Joined((frames.as_kind(rows, Row), None))])
+    rows = rows.ordered()
     drops = frames.as_kind(frames.ordered(drops, _DROPS_ORDER), Drop)
-    made = replace(made, logical_hash=frames.logical_hash(rows), drops_hash=frames.logical_hash(drops))
+    made = replace(made, logical_hash=rows.logical_hash(), drops_hash=frames.logical_hash(drops))
     parquet.write(drops_path(path), frames.to_arrow(drops).cast(frames.schema(Drop)), asdict(made))
-    parquet.write(path, frames.to_arrow(rows).cast(frames.schema(Row)), asdict(made))
+    parquet.write_groups(path, rows.batches(parquet.ROWS_A_GROUP), frames.schema(Row), asdict(made))
     return made
 
 

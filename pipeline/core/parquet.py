@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 KEY = b"prep"  # of our metadata, in the footer
-_ROWS_A_GROUP = 64 * 1024
+ROWS_A_GROUP = 64 * 1024
 _ROWS_SMALL = 1024 * 1024
 HASH = pa.binary(16)  # how hashes lie in a small file
 _SPREAD = "BYTE_STREAM_SPLIT"  # first bytes with first bytes: of numbers that are near each other they are the same
@@ -37,10 +37,17 @@ def write(path: Path, table: Any, metadata: Mapping[str, Any]) -> None:
 
     The same rows make the same bytes, however many pieces they came in: each row group is written as one piece.
     """
-    arrow = _arrow(table).replace_schema_metadata({KEY: _text(metadata).encode()})
-    with files.replacing(path) as half, pq.ParquetWriter(half, arrow.schema, compression="zstd") as writer:
-        for start in range(0, len(arrow), _ROWS_A_GROUP):
-            writer.write_table(arrow.slice(start, _ROWS_A_GROUP).combine_chunks())
+    arrow = _arrow(table)
+    starts = range(0, len(arrow), ROWS_A_GROUP)
+    write_groups(path, (arrow.slice(start, ROWS_A_GROUP) for start in starts), arrow.schema, metadata)
+
+
+def write_groups(path: Path, groups: Iterable[pa.Table], schema: pa.Schema, metadata: Mapping[str, Any]) -> None:
+    """The same of Arrow tables that are a row group each, of ROWS_A_GROUP rows but for the last."""
+    schema = schema.with_metadata({KEY: _text(metadata).encode()})
+    with files.replacing(path) as half, pq.ParquetWriter(half, schema, compression="zstd") as writer:
+        for group in groups:
+            writer.write_table(group.replace_schema_metadata(schema.metadata).combine_chunks())
 
 
 def write_small(path: Path, frame: pd.DataFrame, metadata: Mapping[str, Any], few: Sequence[str]) -> None:

@@ -88,7 +88,7 @@ def _differences(path: str, old: Any, new: Any) -> Iterator[str]:
 def _state(step: Step, setting: Setting, changed: Sequence[str]) -> StageState:
     """The shards of a step, the time that those to do will take, and the disk that they will fill."""
     stage = step.stage
-    jobs = step.plan.ordered(engine.IN_ORDER)
+    jobs = step.plan.jobs.ordered(engine.IN_ORDER)
     seconds = engine.durations(jobs)
     if not seconds.any():
         sizes = jobs.table(names=("at_size",))

@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,13 +19,14 @@ from pipeline.audio.shards import writing
 from pipeline.core import files, keys
 from pipeline.core import frame as frames
 from pipeline.core.errors import CorruptMember, PrepError
+from pipeline.core.joined import Joined, Stacked
 from pipeline.core.row import Drop, Row
 from pipeline.engine import cache
 from pipeline.engine import workers as parallel
 from pipeline.engine.cache import Commit
 from pipeline.engine.status import Status
 from pipeline.engine.workers import Workers
-from pipeline.stages import Options, Plan, Stage, find, jobs
+from pipeline.stages import Options, Plan, Pools, Stage, find, jobs_of
 from pipeline.stages.store import Store, decode_pool, pool_path
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ class Shard:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Task:
-    """One shard to make. plan: its jobs, an Arrow table. remote: perhaps on a machine whose roots lie elsewhere.
+    """One shard to make. jobs: an Arrow table. remote: perhaps on a machine whose roots lie elsewhere.
 
     corpora: files of adapters from outside the package.
     """
@@ -83,7 +83,7 @@ class Task:
     stage: str
     options: Options
     shard: str
-    plan: Any
+    jobs: Any
     folder: Path
     roots: Roots
     remote: bool = False
@@ -106,40 +106,13 @@ class Unfinished(PrepError):
     """A slice of a run is done, others are not."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False)
 class Result:
     """Rows and drops of a plan, as many together as it has jobs. notes: on shards done before, and made again."""
 
-    plan: Plan
-    commits: Mapping[Shard, Commit]
+    rows: Stacked
+    drops: DataFrame
     notes: Sequence[str]
-
-    @cached_property
-    def drops(self) -> DataFrame:
-        """The jobs that ended as drops."""
-        return frames.concat((frames.from_arrow(commit.drops) for commit in self.commits.values()), Drop)
-
-    @property
-    def rows(self) -> DataFrame:
-        """The jobs that ended as rows, all together."""
-        return frames.concat(self.parts(), Row)
-
-    def parts(self) -> Iterator[DataFrame]:
-        """The same, about as many rows at a time as a row group of a manifest has."""
-        positions: list[NDArray[np.int64]] = []
-        fills: list[Any] = []
-        for number, (shard, commit) in enumerate(self.commits.items(), 1):
-            at = shard.positions
-            if len(commit.drops):
-                dropped = set(commit.drops.column("id").to_pylist())
-                ids = self.plan.table(at, ("id",)).column("id").to_pylist()
-                at = at[[row_id not in dropped for row_id in ids]]
-            positions.append(at)
-            fills.append(commit.fills)
-            if sum(map(len, positions)) >= _ROWS_AT_A_TIME or number == len(self.commits):
-                table = self.plan.table(np.concatenate(positions), fills=frames.stacked(fills))
-                yield frames.as_kind(frames.from_arrow(table), Row)
-                positions, fills = [], []
 
 
 def run(stage: Stage, options: Options, plan: Plan, setting: Setting, progress: Progress) -> Result:
@@ -148,9 +121,11 @@ def run(stage: Stage, options: Options, plan: Plan, setting: Setting, progress: 
     Unfinished where the setting is a slice of a run and the other slices are not done yet; PrepError where the disk is
     too small.
     """
-    plan = plan.ordered(IN_ORDER)
-    name = f"ingest {plan.jobs['corpus'].iloc[0]}" if stage.NAME == "ingest" and len(plan) else stage.NAME
-    shards, seconds = cut(stage, options, plan, setting.shard_clips), durations(plan)
+    jobs = plan.jobs.ordered(IN_ORDER)
+    name = stage.NAME
+    if name == "ingest" and len(jobs):
+        name += f" {jobs.table(np.array([0]), ('corpus',)).column('corpus')[0]}"
+    shards, seconds = cut(stage, options, jobs, setting.shard_clips), durations(jobs)
     commits = _committed(stage, shards, setting.folder, settled=True)
     index, count = setting.slice
     mine = [
@@ -161,13 +136,13 @@ def run(stage: Stage, options: Options, plan: Plan, setting: Setting, progress: 
     damaged = sum(cache.commit_path(setting.folder, s.name).exists() for s in shards if s not in commits)
     notes = _notes(len(commits), len(mine), damaged)
     if setting.status:
-        setting.status.begin(name, [shard.name for shard in shards], len(plan), sum(map(len, commits)))
+        setting.status.begin(name, [shard.name for shard in shards], len(jobs), sum(map(len, commits)))
     progress(Step(sum(map(len, commits)), sum(float(seconds[s.positions].sum()) for s in commits), done_before=True))
     if stage.stores(options):
         audio_s = sum(float(seconds[shard.positions].sum()) for shard in mine)
         files.check_room(setting.folder, audio_s * STORED_BYTES_A_SECOND, f"{audio_s / 3600:.1f} h of audio")
-    _decode_noise(plan, mine, setting)
-    for _, step in parallel.results(_tasks(stage, options, plan, mine, setting), make_shard, setting.workers):
+    _decode_noise(plan.pools, jobs, mine, setting)
+    for _, step in parallel.results(_tasks(stage, options, jobs, mine, setting), make_shard, setting.workers):
         progress(step)
         if setting.status:
             setting.status.advance(name, step.clips)
@@ -179,9 +154,26 @@ def run(stage: Stage, options: Options, plan: Plan, setting: Setting, progress: 
         )
     for pool in plan.pools:  # large, and quickly made again
         pool_path(setting.folder, pool).unlink(missing_ok=True)
-    if sum(len(commit.fills) + len(commit.drops) for commit in commits.values()) != len(plan):
-        raise AssertionError(f"{stage.NAME}: not as many rows and drops as the {len(plan)} jobs")
-    return Result(plan, {shard: commits[shard] for shard in shards}, notes)
+    rows, drops = _gathered(jobs, {shard: commits[shard] for shard in shards})
+    if len(rows) + len(drops) != len(jobs):
+        raise AssertionError(f"{stage.NAME}: {len(jobs)} jobs, {len(rows)} rows, {len(drops)} drops")
+    return Result(Stacked(Row, [rows]), drops, notes)
+
+
+def _gathered(jobs: Joined, commits: Mapping[Shard, Commit]) -> tuple[Joined, DataFrame]:
+    """(the jobs that ended as rows, beside what was filled in; the drops)."""
+    if not commits:
+        return jobs, frames.from_rows([], Drop)
+    positions = []
+    for shard, commit in commits.items():
+        at = shard.positions
+        if len(commit.drops):
+            dropped = set(commit.drops.column("id").to_pylist())
+            at = at[[row_id not in dropped for row_id in jobs.table(at, ("id",)).column("id").to_pylist()]]
+        positions.append(at)
+    fills = frames.stacked([commit.fills.drop_columns(["id"]) for commit in commits.values()])
+    drops = frames.concat([frames.from_arrow(commit.drops) for commit in commits.values()], Drop)
+    return Joined(*jobs.pick(np.concatenate(positions)).parts, (fills, None)), drops
 
 
 def _committed(stage: Stage, shards: Iterable[Shard], folder: Path, settled: bool = False) -> dict[Shard, Commit]:
@@ -196,16 +188,16 @@ def _notes(old: int, made: int, damaged: int) -> list[str]:
     return [f"{old} of {old + made} shards were done before, {made} made now{again}"] if old or damaged else []
 
 
-def _decode_noise(plan: Plan, shards: Sequence[Shard], setting: Setting) -> None:
+def _decode_noise(pools: Pools, jobs: Joined, shards: Sequence[Shard], setting: Setting) -> None:
     """Decodes the noise that these shards are mixed with, once, for all workers to share."""
     names: set[str] = set()
-    for shard in shards if plan.pools else []:
-        names |= set(plan.table(shard.positions, ("at_pool",)).column("at_pool").to_pylist())
+    for shard in shards if pools else []:
+        names |= set(jobs.table(shard.positions, ("at_pool",)).column("at_pool").to_pylist())
     names = {name for name in names if not pool_path(setting.folder, name).exists()}
-    needed = 2 * sum(size for name in names for _, size in plan.pools[name][1])
+    needed = 2 * sum(size for name in names for _, size in pools[name][1])
     files.check_room(setting.folder, needed, "noise while it is mixed")
-    pools = ((setting.folder, name, *plan.pools[name]) for name in sorted(names))
-    for _ in parallel.results(pools, _decode_pool, setting.workers):
+    tasks = ((setting.folder, name, *pools[name]) for name in sorted(names))
+    for _ in parallel.results(tasks, _decode_pool, setting.workers):
         pass
 
 
@@ -213,11 +205,11 @@ def _decode_pool(pool: tuple[Path, str, str, Sequence[tuple[int, int]]]) -> None
     decode_pool(*pool)
 
 
-def _tasks(stage: Stage, options: Options, plan: Plan, shards: Sequence[Shard], setting: Setting) -> Iterator[Task]:
+def _tasks(stage: Stage, options: Options, jobs: Joined, shards: Sequence[Shard], setting: Setting) -> Iterator[Task]:
     remote, adapters = setting.workers.remote, corpora.loaded()
     for shard in shards:
-        jobs_of_shard = plan.table(shard.positions)
-        yield Task(stage.NAME, options, shard.name, jobs_of_shard, setting.folder, setting.roots, remote, adapters)
+        part = jobs.table(shard.positions, copy=True)
+        yield Task(stage.NAME, options, shard.name, part, setting.folder, setting.roots, remote, adapters)
 
 
 def make_shard(task: Task) -> Step:
@@ -232,7 +224,7 @@ def make_shard(task: Task) -> Step:
     with ExitStack() as stack:
         writer = stack.enter_context(writing(path)) if stage.stores(task.options) else None
         store = Store(task.folder, roots, path.name, writer)
-        for job in jobs(task.plan, stage):
+        for job in jobs_of(task.jobs, stage):
             try:
                 results.append(stage.work(job, task.options, store))
             except CorruptMember as error:
@@ -241,18 +233,18 @@ def make_shard(task: Task) -> Step:
     if "frames" in stage.FILLS:
         seconds = sum((r.frames or 0) / (r.rate_hz or 1) for r in results if isinstance(r, Row))
     else:
-        seconds = float(_durations(task.plan).sum())
+        seconds = float(_durations(task.jobs).sum())
     options = task.options.model_dump(mode="json", exclude=set(stage.PLANNED))
     effort = cache.Effort(task.stage, options, seconds, time.monotonic() - begun)
     # drops of ingest hold as long as the bytes do; later ones say that the corpus is not what it was, and may be again
     settled = stage.NAME == "ingest" or not unread
     cache.write(task.folder, task.shard, stage, results, writer.crc if writer else None, effort, settled)
-    return Step(len(task.plan), seconds)
+    return Step(len(task.jobs), seconds)
 
 
-def durations(plan: Plan) -> NDArray[np.float64]:
+def durations(jobs: Joined) -> NDArray[np.float64]:
     """Seconds of audio of each job, float64 [jobs]; 0 where they are not known, as before ingest."""
-    return _durations(plan.table(names=("frames", "rate_hz")))
+    return _durations(jobs.table(names=("frames", "rate_hz")))
 
 
 def _durations(table: Any) -> NDArray[np.float64]:
@@ -260,30 +252,30 @@ def _durations(table: Any) -> NDArray[np.float64]:
     return np.nan_to_num(counts / rates)
 
 
-def cut(stage: Stage, options: Options, plan: Plan, mean: int) -> list[Shard]:
-    """The plan, whose jobs are IN_ORDER, in shards of half to one and a half times `mean` jobs, each of one corpus.
+def cut(stage: Stage, options: Options, jobs: Joined, mean: int) -> list[Shard]:
+    """The jobs, which are IN_ORDER, in shards of half to one and a half times `mean` jobs, each of one corpus.
 
     Where it is cut depends on the recordings near the cut alone, so a recording more or less changes one shard or two,
     not all that come after it; what is made of one recording stays together.
     """
     version = (stage.NAME, stage.VERSION, options.model_dump(mode="json", exclude=set(stage.PLANNED)))
     shards = []
-    for start, stop in pairwise(_bounds(plan, mean)):
-        depends = plan.table(np.arange(start, stop), stage.DEPENDS).select(list(stage.DEPENDS))
+    for start, stop in pairwise(_bounds(jobs, mean)):
+        depends = jobs.table(np.arange(start, stop), stage.DEPENDS).select(list(stage.DEPENDS))
         digits = keys.fingerprint(*version, frames.logical_hash(depends))[:NAME_DIGITS]
         shards.append(Shard(f"{stage.NAME}-{digits}", start, stop))
     return shards
 
 
-def _bounds(plan: Plan, mean: int) -> list[int]:
-    if not len(plan):
+def _bounds(jobs: Joined, mean: int) -> list[int]:
+    if not len(jobs):
         return [0]
-    columns = frames.from_arrow(plan.table(names=("corpus", "kind", "source")))
+    columns = frames.from_arrow(jobs.table(names=("corpus", "kind", "source")))
     corpus, kind, source = (_changes(columns[name]) for name in ("corpus", "kind", "source"))
     firsts = np.flatnonzero(source)
     order = keys.words(0, "cut", frames.each(columns["source"][source]))[:, 0]
     bounds = [0]
-    for stop in [*np.flatnonzero(corpus | kind)[1:].tolist(), len(plan)]:
+    for stop in [*np.flatnonzero(corpus | kind)[1:].tolist(), len(jobs)]:
         while stop - bounds[-1] > mean + mean // 2:
             low, high = np.searchsorted(firsts, [bounds[-1] + max(1, mean // 2), bounds[-1] + mean + mean // 2])
             if low == len(firsts) or firsts[low] >= stop:

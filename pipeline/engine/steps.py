@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from pipeline import corpora
 from pipeline.core import frame as frames
 from pipeline.core import keys, measures
 from pipeline.core.errors import PrepError
+from pipeline.core.joined import Joined, Stacked
 from pipeline.core.row import Drop, Row
 from pipeline.corpora import recordings
 from pipeline.corpora.lexicon import Lexicon
@@ -53,7 +54,7 @@ class Step:
     notes: list[str]
     options: Options = field(default_factory=Options)
     inventory: Any = None
-    rows: DataFrame | None = None
+    rows: Stacked | None = None
 
     @property
     def stage(self) -> Stage:
@@ -114,7 +115,7 @@ def _rows_of(done: Iterable[Step]) -> Iterator[DataFrame]:
     for step in done:
         rows, step.rows = step.rows, None
         if rows is not None:
-            yield rows
+            yield rows.frame
 
 
 def ingest_step(corpus: str, setting: Setting, limit: int | None, seed: int, form: str | None = None) -> Step:
@@ -130,7 +131,7 @@ def ingest_step(corpus: str, setting: Setting, limit: int | None, seed: int, for
     root = setting.roots[corpus]
     listing = recordings.clips_from(root, form=form) if form is not None else corpora.find(corpus).clips(root)
     plan = ingest.plan(corpus, listing.clips)
-    plan = replace(plan, jobs=limited(plan.jobs, limit, seed))
+    plan = Plan(limited(frames.from_arrow(plan.jobs.table()), limit, seed))
     drops = frames.from_rows(listing.drops, Drop)
     count, notes = len(plan) + len(drops), list(listing.notes)
     return Step(f"ingest {corpus}", count, plan, drops, notes, ingest.Options(), listing.inventory)
@@ -196,11 +197,11 @@ def run(step: Step, setting: Setting | None = None, start: Start = silent) -> St
     and other slices are not done yet.
     """
     if setting is None or step.name == filter.NAME:
-        step.rows, step.plan = step.plan.kept, Plan(frames.from_rows([], Row))
+        step.rows, step.plan = Stacked(Row, [Joined((step.plan.kept, None))]), Plan(frames.from_rows([], Row))
         return step
     count = len(step.plan)
     result = engine.run(step.stage, step.options, step.plan, setting, start(step.name, count))
-    kept, rows = step.plan.kept, result.rows
+    kept, rows = Joined((step.plan.kept, None)), result.rows
     step.plan = Plan(frames.from_rows([], Row))
     if step.name == mix.NAME and count and not len(rows):
         example = result.drops["detail"].iloc[0]
@@ -210,10 +211,11 @@ def run(step: Step, setting: Setting | None = None, start: Start = silent) -> St
     step.drops = frames.concat([step.drops, result.drops], Drop)
     step.notes += result.notes
     if column := SOUNDS.get(step.name):  # 16 bits and 24, mono and stereo may hold the same sound
-        apart, leaks = splits.apart(rows, column, step.name)
-        rows = frames.pick(rows, apart)
+        decides = frames.from_arrow(rows.table(names=["id", "corpus", "split", column]))
+        apart, leaks = splits.apart(decides, column, step.name)
+        rows = rows.pick(apart)
         step.drops = frames.concat([step.drops, leaks], Drop)
-    step.rows = frames.concat([rows, kept], Row) if len(kept) else rows
+    step.rows = rows.followed_by(kept)
     return step
 
 

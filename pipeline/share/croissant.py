@@ -25,7 +25,7 @@ _TYPES = {"string": "sc:Text", "int64": "sc:Integer", "int32": "sc:Integer", "do
 
 
 def write(path: Path) -> list[Path]:
-    """Writes LICENSES.md and NAME.croissant.json beside a pack; returns their paths. The same pack makes the same files."""
+    """Writes LICENSES.md and NAME.croissant.json beside a pack; returns their paths. The same pack, the same files."""
     whole = packs.read(path).manifest
     name = path.name.removesuffix(".parquet").removesuffix(".pack")
     licences, dataset = path.with_name("LICENSES.md"), path.with_name(f"{name}.croissant.json")

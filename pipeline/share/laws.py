@@ -15,6 +15,7 @@ from pipeline.core.manifest import EDITED, Manifest
 from pipeline.core.sql import query
 from pipeline.share import pack as packs
 from pipeline.share.pack import Pack
+from pipeline.stages.splits import in_two_splits
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -54,9 +55,10 @@ WHERE kind = 'mixture' AND NOT coalesce(starts_with(id, speech_id), false) ORDER
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Something that does not hold. what: a row's id, a shard, a column. verdict: a word for counting; because: a sentence.
+    """Something that does not hold.
 
-    digest: hash of the samples that lie there instead, where there are some.
+    what: the id of a row, a shard, a column. verdict: a word for counting. because: a sentence. digest: hash of the
+    samples that lie there instead, where there are some.
     """
 
     what: str
@@ -72,7 +74,7 @@ def broken_laws(rows: Manifest, pack: Pack | None) -> list[Finding]:
 
 
 def _changed_rows(rows: Manifest) -> Iterator[Finding]:
-    """Whether the rows have the logical hash of the manifest, and if not, what was changed, as far as other files say."""
+    """Whether the rows have the logical hash of the manifest; if not, what was changed, as far as other files say."""
     here, written = frames.logical_hash_of_file(rows.path), rows.provenance.logical_hash
     if here == written:
         return
@@ -158,11 +160,11 @@ def _changed_options(rows: Manifest, name: str, recipe: Mapping[str, Any]) -> It
 def _laws(frame: pd.DataFrame) -> Iterator[Finding]:
     if (twice := frames.duplicated_value(frame["id"])) is not None:
         yield Finding(twice, "law", "this id is there more than once")
+    splits = "string_agg(DISTINCT split, ', ' ORDER BY split)"
     for column, by in _IN_ONE_SPLIT.items():
-        splits = "string_agg(DISTINCT split, ', ' ORDER BY split)"
-        grouped = f'SELECT {by}, {splits} FROM rows WHERE "{column}" IS NOT NULL GROUP BY {by}'
-        crossed = query(frame, f"{grouped} HAVING count(DISTINCT split) > 1 ORDER BY {by} LIMIT {MOST}")
-        for *names, among in crossed:
+        crossed = frames.pick(frame[["corpus", "split", *_IN_ONE_SPLIT]], in_two_splits(frame, column))
+        grouped = f"SELECT {by}, {splits} FROM rows GROUP BY {by} ORDER BY {by} LIMIT {MOST}"
+        for *names, among in query(crossed, grouped) if len(crossed) else ():
             yield Finding(" ".join(map(str, names)), "law", f"this {column} is in more than one split: {among}")
     for law in _LAWS:
         for row_id, because in query(frame, f"{law} LIMIT {MOST}"):

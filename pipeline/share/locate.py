@@ -57,7 +57,7 @@ class Located:
 
 
 def recordings_of(frame: pd.DataFrame) -> list[Row]:
-    """Every recording that the rows were made from, by source: the first row of each, with the columns of its recording."""
+    """Every recording that the rows were made from, by source: its first row, with the columns of the recording."""
     _, first = np.unique(frames.codes(frame["source"])[0], return_index=True)
     columns = [name for name in _COLUMNS if name in frame.columns]
     return sorted(frames.rows(frames.pick(frame[columns], first), Row), key=lambda row: row.source)
@@ -140,12 +140,12 @@ def locate(
 
 
 def _decode_cached(what: str, files: Mapping[str, Place], cache: Setting, start: Start) -> dict[str, Row | Drop]:
-    """Name of a file -> its recording, or why there is none, as the commits beside the manifests say or as decoded now."""
+    """Name of a file -> its recording, or why there is none: from commits beside the manifests, or decoded now."""
     plan = seek.plan(files.values())
     if not len(plan):
         return {}
     result = engine.run(find(seek.NAME), seek.Options(), plan, cache, start(what, len(plan)))
-    decoded: dict[str, Row | Drop] = {row.id: row for row in frames.rows(result.rows, Row)}
+    decoded: dict[str, Row | Drop] = {row.id: row for row in frames.rows(result.rows.frame, Row)}
     return decoded | {drop.id: drop for drop in frames.rows(result.drops, Drop)}
 
 
@@ -198,18 +198,18 @@ def _data_bytes(row: Row) -> int:
 
 
 def _displaced(row: Row, place: Place, content: Row | Drop, owners: Mapping[str | None, str]) -> Drop:
-    """How the file of a recording's name differs from the recording. owners: hash of samples -> the source that has it."""
+    """How the file of this name differs from the recording. owners: hash of samples -> the source that has them."""
     here = f"{row.source} in {place.container}"
     if isinstance(content, Drop):
         return Drop(row.source, rebuild.NAME, "damaged", f"{here}: {content.detail}. Restore or download it again")
-    found, expected = (
+    there, expected = (
         (recording.source_frames, recording.source_rate_hz, recording.source_channels) for recording in (content, row)
     )
     if content.source_pcm_hash in owners:
         why = f"holds the samples of {owners[content.source_pcm_hash]}: put both files back under their own names"
-    elif found != expected:
+    elif there != expected:
         made = f"the set was made from {expected}: another release, or cut off; get that one"
-        why = f"has {found} frames, Hz and channels, {made}"
+        why = f"has {there} frames, Hz and channels, {made}"
     else:
         why = "has other samples, as many, than the set was made from: restore the original file"
     return Drop(row.source, rebuild.NAME, "differs", f"{here}: {why}")

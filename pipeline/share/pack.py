@@ -1,7 +1,7 @@
 """Packs: a set without its audio, in one small file: its rows, how they were made, the terms of every source.
 
-What the licence of a corpus forbids to pass on is left out, and the pack says what and why. So that rows are still known
-to belong together where a group is a person's name, such groups go by the hash of one of their recordings.
+What the licence of a corpus forbids to pass on is left out, and the pack says what and why. A group that may be the
+name of a person goes by the hash of one of its recordings, so that rows are still known to belong together.
 """
 
 from __future__ import annotations
@@ -41,9 +41,9 @@ class Altered(ManifestError):
 class Pack:
     """A pack in memory.
 
-    manifest: the rows, null where something was left out, and the provenance of the set that was packed. dropped: stage and
-    reason -> how many rows had been dropped there. hashes: column -> hash of its values in the set that was packed, by which
-    a set that was built again is compared column by column.
+    manifest: the rows, null where something was left out, and the provenance of the set that was packed. dropped: stage
+    and reason -> how many rows had been dropped there. hashes: column -> hash of its values in the set that was packed,
+    by which a set that was built again is compared column by column.
     """
 
     manifest: Manifest
@@ -55,7 +55,7 @@ class Pack:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Packed:
-    """What was written. noiseless: mixtures whose noise is no row of the set, so that they cannot be rebuilt from it."""
+    """What was written. noiseless: mixtures whose noise is no row of the set, so that they cannot be rebuilt."""
 
     path: Path
     rows: int
@@ -131,8 +131,8 @@ def write(whole: Manifest, path: Path) -> Packed:
     edited = {*whole.provenance.recipe.get(EDITED, {}).get("columns", ())} & {item.column for item in left_out}
     if edited:
         raise ManifestError(
-            f"{whole.path}: {', '.join(sorted(edited))} was edited by hand and may not be passed on: whoever rebuilds the set "
-            "takes it from their own copy of the corpora. Pack the manifest as it was before"
+            f"{whole.path}: {', '.join(sorted(edited))} was edited by hand and may not be passed on: whoever rebuilds "
+            "the set takes it from their own copy of the corpora. Pack the manifest as it was before"
         )
     try:
         counted = "SELECT concat(stage, ' ', reason), count(*) FROM rows GROUP BY 1 ORDER BY 1"
@@ -165,8 +165,8 @@ def _without_names(frame: pd.DataFrame, terms: Sequence[Terms]) -> tuple[pd.Data
         if named.any():
             hashes = derive(frame, hash='min(source_pcm_hash) OVER (PARTITION BY corpus, "group")')["hash"]
             frame = frames.with_columns(frame, group=frames.choose(named, hashes, frame["group"]))
-            why = f"a group may be a speaker's name; it goes by the hash of one of its recordings. {item.refusal('labels')}"
-            left_out.append(LeftOut(item.corpus, "group", int(named.sum()), why))
+            why = "a group may be a speaker's name; it goes by the hash of one of its recordings."
+            left_out.append(LeftOut(item.corpus, "group", int(named.sum()), f"{why} {item.refusal('labels')}"))
     return frame, left_out
 
 

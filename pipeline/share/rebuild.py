@@ -32,7 +32,10 @@ LABELS = ("transcript", "scenario", "scene", "labels", "group")  # columns that 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Rebuilt:
-    """What was made of a pack. provenance: of the set that was packed. moved: recordings that lie under another name."""
+    """What was made of a pack.
+
+    provenance: of the set that was packed. moved: how many recordings lie under other names. notes: for a person.
+    """
 
     jobs: int
     rows: pd.DataFrame
@@ -103,8 +106,8 @@ def with_labels(frame: pd.DataFrame, left_out: Sequence[LeftOut], located: Locat
             & ~frames.equal(labels["group"], ""),  # without a speaker it is the recording, as the pack says
         }
         for column in [column for name, column in columns if name == corpus]:
-            told = frames.choose(where.get(column, known), labels[column], frame[column])
-            frame = frames.with_columns(frame, **{column: told})
+            cells = frames.choose(where.get(column, known), labels[column], frame[column])
+            frame = frames.with_columns(frame, **{column: cells})
         lost = frames.pick(frame[["id", "source"]], own & ~known)
         drops += [
             Drop(row_id, NAME, "no_label", reasons[source])
@@ -162,7 +165,7 @@ def _labelled(corpus: str, recordings: Sequence[Row], located: Located) -> tuple
 def _rendered(
     frame: pd.DataFrame, pack: Pack, located: Located, setting: Setting, start: Start
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """(the rows with their audio stored again, where the set has any; drops of those that did not come out the same)."""
+    """(the rows with their audio stored again, where the set has any; drops of those that came out different)."""
     if not frames.present(frame, "pcm_hash").any():
         return frame, frames.from_rows([], Drop)
     recipe, packed = pack.manifest.provenance.recipe, pack.manifest.frame["id"]
@@ -175,7 +178,7 @@ def _rendered(
         result = engine.run(find(stage), options, plan, setting, start(stage, len(rows)))
         own = frames.pick(result.drops, frames.position_of(result.drops["id"], packed) >= 0)
         drops.append(frames.with_columns(own, stage=NAME))
-        return result.rows
+        return result.rows.frame
 
     is_mixture = frames.equal(frame["kind"], "mixture")
     mixtures, others = frames.pick(frame, is_mixture), frames.pick(frame, ~is_mixture)
@@ -208,7 +211,7 @@ def _speech(mixtures: pd.DataFrame) -> pd.DataFrame:
 
 
 def _with_parts(mixtures: pd.DataFrame, noise: pd.DataFrame, stored: pd.DataFrame) -> pd.DataFrame:
-    """Virtual mixtures with where their speech and noise lie. Where the speech is not stored, they drop as they are made."""
+    """Virtual mixtures with where their speech and noise lie; those without stored speech are dropped when made."""
     speech = frames.pick(stored, np.maximum(frames.position_of(mixtures["speech_id"], stored["id"]), 0))
     parts = {"speech": speech, "noise": noise}
     return frames.with_columns(

@@ -67,7 +67,7 @@ class Checked:
 
 @dataclass(frozen=True, eq=False)
 class Subject:
-    """The set that is verified, and who does the work. frame: the rows that are looked at. noise: the rows of their noise."""
+    """The set that is verified, and who does the work. frame: the rows to look at. noise: the rows of their noise."""
 
     manifest: Manifest
     pack: Pack | None
@@ -116,7 +116,7 @@ def verify(
 ) -> Iterator[Checked]:
     """The findings of each level in turn, as soon as it is done, for the manifest or pack at a path.
 
-    level: the last one; None: as far as it goes without the corpora. sample: look at so many rows, always the same ones.
+    level: the last one; None: as far as it goes without the corpora. sample: how many rows to look at, always the same.
     Unable where something cannot be checked at all.
     """
     if not path.exists():
@@ -142,7 +142,7 @@ def verify(
 
 
 def check_schema(subject: Subject) -> Checked:
-    """Whether the rows are those that were written, and keep the laws of every set; of a sample too, all are looked at."""
+    """Whether the rows are those that were written, and keep the laws of every set. It looks at all rows."""
     return Checked("schema", len(subject.manifest), broken_laws(subject.manifest, subject.pack))
 
 
@@ -150,7 +150,7 @@ def check_schema(subject: Subject) -> Checked:
 
 
 def check_references(subject: Subject) -> Checked:
-    """Whether each shard is there and holds a member of the row's name, place and size; of a pack: recordings by name."""
+    """Whether shards are there, with a member of each row's name, place and size; of a pack: recordings by name."""
     if not subject.has_audio:
         named, notes = subject.named
         remedy = "--level hashes looks for its samples under other names"
@@ -192,7 +192,7 @@ def _shard_findings(path: Path, clips: Sequence[tuple[str, int, int]]) -> Iterat
 
 
 def check_headers(subject: Subject) -> Checked:
-    """Whether the FLAC header of each stored clip has the row's length and rate; of a pack: headers of the recordings."""
+    """Whether the header of each stored clip has the length and rate of its row; of a pack: those of recordings."""
     if subject.has_audio:
         clips = frames.ordered(frames.pick(subject.frame, frames.present(subject.frame, "shard")), ("shard", "offset"))
         findings = _map(
@@ -252,7 +252,7 @@ def header_faults(files: Sequence[tuple[Row, Place]], roots: Mapping[str, Root])
 
 
 def check_hashes(subject: Subject) -> Checked:
-    """Whether the samples of each row have its hash; of a pack: those of its recordings, under whatever name they lie."""
+    """Whether the samples of each row have its hash; of a pack: those of its recordings, under whatever name."""
     if not subject.has_audio:
         wrong = _by_row(subject.frame, _wrong(subject.located))
         return Checked("hashes", len(subject.frame), wrong, _notes(subject.located))
@@ -317,7 +317,10 @@ def render_findings(
     options: resample.Options,
     has_audio: bool,
 ) -> list[Finding | None]:
-    """What does not come out the same, for each row with its place, its noise and the place of that. Runs in a worker."""
+    """What does not come out the same, for each job. Runs in a worker.
+
+    jobs: a row, the place of its recording, the row of its noise and the place of that.
+    """
     store, reader = Store(folder, roots), Reader(folder)
     noises: dict[str, Pcm16] = {}
     findings: list[Finding | None] = []

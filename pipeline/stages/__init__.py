@@ -6,18 +6,16 @@ pack. This file holds what all stages share: Plan, Job, and how the jobs of a pl
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
-from functools import cached_property
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
 from importlib import import_module
 from itertools import repeat
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
-import numpy as np
-from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from pipeline.core import frame as frames
+from pipeline.core.joined import Joined
 from pipeline.core.row import Drop, Place, Row
 from pipeline.stages.store import Store
 
@@ -26,6 +24,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 ORDER = ("ingest", "filter", "resample", "mix")
+Pools = Mapping[str, tuple[str, Sequence[tuple[int, int]]]]  # name -> (shard, (offset, bytes) of its clips)
 
 
 class Options(BaseModel):
@@ -107,8 +106,8 @@ def with_places(frame: DataFrame, places: Sequence[Place]) -> DataFrame:
     return frames.with_columns(frame, **{column: columns[name] for column, name in _PLACE.items()})
 
 
-def jobs(plan: Any, stage: Stage) -> Iterator[Job]:
-    """The jobs of a part of a plan. plan: an Arrow table, for this runs in workers."""
+def jobs_of(plan: Any, stage: Stage) -> Iterator[Job]:
+    """The jobs of a part of a plan, as `work` takes them. plan: an Arrow table, for this runs in workers."""
     reads = [name for name in stage.READS if name in plan.column_names]
     quality = plan.column("at_quality").to_pylist() if "at_quality" in plan.column_names else repeat(None)
     rows = frames.rows(plan.select(reads), Row)
@@ -129,46 +128,27 @@ def _parts(plan: Any, columns: dict[str, str], kind: type[T]) -> Iterator[T | No
     return (value if is_known else None for value, is_known in zip(values, known, strict=True))
 
 
-@dataclass(frozen=True, eq=False)
 class Plan:
     """What a stage will do. No audio was opened for it, and all chance is in it.
 
-    jobs: one job a line. beside: frames whose columns stand beside those of the jobs, each with the position of its row
-    for every job, int64 [jobs]; they are joined a part at a time, so that millions of mixtures fit into memory. kept:
-    rows that pass as they are. drops: rows that end here. notes: sentences for a person. pools: noise to decode before
-    the work begins, name -> (shard, (offset, bytes) of its clips).
+    jobs: one job a line, with all columns that its row will have. kept: rows that pass as they are. drops: rows that end
+    here. notes: sentences for a person. pools: noise to decode before the work begins.
     """
 
-    jobs: DataFrame
-    beside: Sequence[tuple[DataFrame, NDArray[np.int64]]] = ()
-    kept: DataFrame = field(default_factory=lambda: frames.from_rows([], Row))
-    drops: DataFrame = field(default_factory=lambda: frames.from_rows([], Drop))
-    notes: Sequence[str] = ()
-    pools: Mapping[str, tuple[str, Sequence[tuple[int, int]]]] = field(default_factory=dict)
+    def __init__(
+        self,
+        jobs: DataFrame | Joined,
+        kept: DataFrame | None = None,
+        drops: DataFrame | None = None,
+        notes: Sequence[str] = (),
+        pools: Pools | None = None,
+    ) -> None:
+        self.jobs = jobs if isinstance(jobs, Joined) else Joined((jobs, None))
+        self.kept = frames.from_rows([], Row) if kept is None else kept
+        self.drops = frames.from_rows([], Drop) if drops is None else drops
+        self.notes = notes
+        self.pools = pools or {}
 
     def __len__(self) -> int:
+        """How many jobs there are."""
         return len(self.jobs)
-
-    def table(self, at: NDArray[np.int64] | None = None, names: Container[str] | None = None, fills: Any = None) -> Any:
-        """The jobs at these positions, or all, as an Arrow table of their own; all columns, or those of these names.
-
-        fills: an Arrow table of as many rows, whose columns stand in place of those of the plan.
-        """
-        at = np.arange(len(self)) if at is None else at
-        *beside, jobs = self._tables
-        parts = [(table, positions[at]) for table, (_, positions) in zip(beside, self.beside, strict=True)]
-        parts.append((jobs, at))
-        return frames.joined(parts if fills is None else [*parts, (fills, np.arange(len(at)))], names)
-
-    @cached_property
-    def _tables(self) -> list[Any]:
-        """The frames beside the jobs, then the jobs, as Arrow tables: their columns are looked up for every shard."""
-        return [frames.to_arrow(frame) for frame in (*(frame for frame, _ in self.beside), self.jobs)]
-
-    def ordered(self, by: Sequence[str]) -> Plan:
-        """The same with the jobs in the order of these columns."""
-        order = frames.order(self.table(names=by), by)
-        if order is None:
-            return self
-        beside = [(frame, positions[order]) for frame, positions in self.beside]
-        return replace(self, jobs=frames.pick(self.jobs, order), beside=beside)

@@ -21,6 +21,7 @@ from pipeline.audio.codec import pcm_hash
 from pipeline.core import frame as frames
 from pipeline.core import keys
 from pipeline.core.errors import CorruptMember, PrepError, RecipeError, did_you_mean
+from pipeline.core.joined import Joined
 from pipeline.core.row import Drop, Row
 from pipeline.stages import Job, Plan, resample
 from pipeline.stages import Options as StageOptions
@@ -171,18 +172,16 @@ def plan(rows: DataFrame, options: Options, seed: int, resampled: str) -> Plan:
             decisions = {"snr_db": _snrs(words, snr), "variant": np.full(len(ids), copy), "starts": starts}
             jobs.append(frames.with_columns(ids, **decisions))
             noise_at.append(drawn)
-    own, drawn = frames.concat(jobs, Row), np.concatenate(noise_at)
-    common = Row("", "", "", "", "mixture", "", snr_definition=options.definition)
-    common_columns = frames.with_columns(
-        frames.from_rows([common], Row)[["kind", "snr_definition"]], resampled=resampled
-    )
-    beside = [
+    common = frames.from_rows([Row("", "", "", "", "mixture", "", snr_definition=options.definition)], Row)
+    common = frames.with_columns(common[["kind", "snr_definition"]], resampled=resampled)
+    mixtures = Joined(
         (_as_speech(rows, options.virtual), np.tile(speech_at, len(jobs))),
-        (_as_noise(noise, options.virtual), drawn),
-        (common_columns, np.zeros(len(own), np.int64)),
-    ]
+        (_as_noise(noise, options.virtual), np.concatenate(noise_at)),
+        (common, np.zeros(len(speech_at) * len(jobs), np.int64)),
+        (frames.concat(jobs, Row), None),
+    )
     kept = frames.as_kind(frames.pick(rows, ~to_mix), Row)
-    return Plan(own, beside, kept, drops, [*notes, *more_notes], pools)
+    return Plan(mixtures, kept, drops, [*notes, *more_notes], pools)
 
 
 def _noise_corpora(rows: DataFrame, options: Options) -> tuple[dict[str, float], list[str]]:
