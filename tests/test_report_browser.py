@@ -13,7 +13,7 @@ from conftest import Built
 
 playwright = pytest.importorskip("playwright.sync_api", reason="drives the browser")
 NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
-PROGRAM = next((found for name in NAMES if (found := shutil.which(name))), None)
+PROGRAM = next((path for name in NAMES if (path := shutil.which(name))), None)
 pytestmark = pytest.mark.skipif(PROGRAM is None, reason=f"no browser is installed: looked for {', '.join(NAMES)}")
 VIEWS = [(width, scheme) for width in (1400, 400) for scheme in ("light", "dark")]
 
@@ -40,11 +40,11 @@ class Tab:
         self.context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme, **options)
         self.page = self.context.new_page()
         self.complaints: list[str] = []
-        self.asked: list[str] = []
+        self.requested: list[str] = []
         self.blocked: list[tuple[str, str]] = []
         self.page.on("console", lambda message: self.complaints.append(message.text))
         self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
-        self.page.on("request", lambda request: self.asked.append(request.url))
+        self.page.on("request", lambda request: self.requested.append(request.url))
         self.page.on("requestfailed", lambda request: self.blocked.append((request.url, request.failure)))
         self.page.goto(file.as_uri(), wait_until="load")
 
@@ -61,7 +61,7 @@ def test_it_opens_without_complaint_fetches_nothing_and_never_scrolls_sideways(
 ) -> None:
     with Tab(browser, file, width, scheme) as tab:
         assert tab.complaints == []
-        assert [url for url in tab.asked if not url.startswith("data:")] == [file.as_uri()]
+        assert [url for url in tab.requested if not url.startswith("data:")] == [file.as_uri()]
         assert tab.page.evaluate("document.documentElement.scrollWidth") <= width
         back, ink = (
             tab.page.evaluate(f"getComputedStyle(document.body).{name}") for name in ("backgroundColor", "color")
@@ -165,12 +165,12 @@ def test_a_korean_file_name_is_drawn_in_a_font_that_has_its_letters(browser: Any
     )
     with Tab(browser, named) as tab:
         tab.page.evaluate("document.fonts.ready")
-        asked = tab.context.new_cdp_session(tab.page)
-        asked.send("DOM.enable")
-        asked.send("CSS.enable")
-        root = asked.send("DOM.getDocument")["root"]["nodeId"]
-        node = asked.send("DOM.querySelector", {"nodeId": root, "selector": "code.id"})["nodeId"]
-        fonts = asked.send("CSS.getPlatformFontsForNode", {"nodeId": node})["fonts"]
+        session = tab.context.new_cdp_session(tab.page)
+        session.send("DOM.enable")
+        session.send("CSS.enable")
+        root = session.send("DOM.getDocument")["root"]["nodeId"]
+        node = session.send("DOM.querySelector", {"nodeId": root, "selector": "code.id"})["nodeId"]
+        fonts = session.send("CSS.getPlatformFontsForNode", {"nodeId": node})["fonts"]
         first = tab.page.evaluate("getComputedStyle(document.querySelector('code.id')).fontFamily.split(',')[0]")
         assert (
             first == '"NanumGothic Hangul"'
@@ -196,8 +196,8 @@ def test_numbers_on_the_shades_of_the_heat_map_can_be_read(browser: Any, file: P
 
 def parts(colour: str) -> list[float]:
     """Red, green, blue and opacity of `rgba(90, 180, 210, 0.5)` or `rgb(20, 24, 27)`."""
-    found = [float(part) for part in colour[colour.index("(") + 1 : -1].split(",")]
-    return found if len(found) == 4 else [*found, 1.0]
+    numbers = [float(part) for part in colour[colour.index("(") + 1 : -1].split(",")]
+    return numbers if len(numbers) == 4 else [*numbers, 1.0]
 
 
 def luminance(colour: list[float]) -> float:
