@@ -58,7 +58,7 @@ CHAINS: dict[str, tuple[str, Chain]] = {
 
 
 def made(folder: Path, chain: Chain, label: str = "noise_label", clips: int = CLIPS) -> manifest.Manifest:
-    """Clips of two classes, alike but that every other went through the chain; four clips a group, both classes in each corpus."""
+    """Clips of two classes, of which one went through the chain; four clips a group, both classes in each corpus."""
     folder.mkdir(exist_ok=True)
     rows = []
     with writing(folder / "audio/s.tar") as shard:

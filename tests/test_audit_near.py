@@ -1,4 +1,4 @@
-"""Near-duplicates: the same recording in other clothes is found across splits, another take of the same words is not."""
+"""Near-duplicates: a changed copy of a recording is found across splits, another take of the same words is not."""
 
 from __future__ import annotations
 
@@ -137,7 +137,7 @@ def test_what_is_too_short_or_silent_has_no_prints() -> None:
 
 
 def files(twins: bool) -> dict[str, bytes]:
-    """Speech and noise of both splits; with twins one utterance and one noise of train are in test, in other clothes."""
+    """Speech and noise of both splits; with twins an utterance and a noise of train are in test as changed copies."""
     contents = {f"clean_train/a{n}.wav": encoded(take(n)) for n in range(6)} | {
         f"clean_test/b{n}.wav": encoded(take(100 + n)) for n in range(4)
     }

@@ -1,4 +1,4 @@
-"""`prep report`: its numbers counted again in SQL by hand, what it leaves out, what it escapes, and that nothing is outside it."""
+"""`prep report`: its numbers counted again in SQL, what it leaves out, what it escapes, that nothing is outside it."""
 
 from __future__ import annotations
 
@@ -110,8 +110,8 @@ def sql(path: Path, statement: str) -> list[tuple[Any, ...]]:
 def test_counts_and_hours_are_those_of_the_file(built: Built, page: Page, caption: str, column: str) -> None:
     wanted = sql(
         built.path("mixed"),
-        f"SELECT {column} AS v, count(*), sum(frames / rate_hz) / 3600, sum((split = 'train')::INT), sum((split = 'dev')::INT),"
-        " sum((split = 'test')::INT) FROM ROWS WHERE v IS NOT NULL GROUP BY v",
+        f"SELECT {column} AS v, count(*), sum(frames / rate_hz) / 3600, sum((split = 'train')::INT),"
+        " sum((split = 'dev')::INT), sum((split = 'test')::INT) FROM ROWS WHERE v IS NOT NULL GROUP BY v",
     )
     shown = {row[0]: row[1:6] for row in page.tables[f"Rows and hours by {caption}"]}
     assert len(wanted) == len(shown) > 1
@@ -146,7 +146,8 @@ def test_the_heat_map_counts_every_mixture_once(built: Built, page: Page, report
     for scene, counts in shown.items():
         for n, count in enumerate(counts):
             low, high = parts[heat["snrs"][n // len(heat["keywords"])]]
-            where = f"scene = '{scene}' AND keyword = '{heat['keywords'][n % len(heat['keywords'])]}' AND snr_db >= {low} AND snr_db < {high}"
+            keyword = heat["keywords"][n % len(heat["keywords"])]
+            where = f"scene = '{scene}' AND keyword = '{keyword}' AND snr_db >= {low} AND snr_db < {high}"
             assert (
                 count == sql(built.path("mixed"), f"SELECT count(*) FROM ROWS WHERE kind = 'mixture' AND {where}")[0][0]
             )
@@ -159,7 +160,8 @@ def test_realised_snrs_are_those_of_the_file_under_both_definitions(built: Built
     assert sum(part["rows"] for part in snr["parts"]) == reported["falls"]["mix"]["mixtures"]
     active, full, off = sql(
         built.path("mixed"),
-        "SELECT min(snr_active_db), max(snr_full_db), max(abs(snr_active_db - snr_db)) FROM ROWS WHERE snr_db IS NOT NULL",
+        "SELECT min(snr_active_db), max(snr_full_db), max(abs(snr_active_db - snr_db)) FROM ROWS"
+        " WHERE snr_db IS NOT NULL",
     )[0]
     assert min(part["active_min"] for part in snr["parts"]) == active
     assert max(part["full_max"] for part in snr["parts"]) == full

@@ -1,4 +1,4 @@
-"""Pages in a real browser: no error, nothing fetched, players load, tables sort, Korean drawn by the page's own font, narrow and dark."""
+"""Pages in a real browser: no error, nothing fetched, players, tables that sort, Korean letters, narrow and dark."""
 
 from __future__ import annotations
 
@@ -142,7 +142,8 @@ def test_the_keyboard_reaches_the_content_first_and_sees_where_it_is(browser: An
 def test_what_a_label_says_never_runs(browser: Any, file: Path, tmp_path: Path) -> None:
     """The page's policy lets no script run but its own, even one that came into the file by another way."""
     hurt = tmp_path / "hurt.html"
-    evil = "<script>document.title = 'ran'</script><img src='https://example.org/x.png' onerror=\"document.title = 'ran'\">"
+    evil = "<script>document.title = 'ran'</script>"
+    evil += "<img src='https://example.org/x.png' onerror=\"document.title = 'ran'\">"
     hurt.write_text(file.read_text(encoding="utf-8").replace("</main>", f"{evil}</main>"), encoding="utf-8")
     with Tab(browser, hurt) as tab:
         assert tab.page.title() != "ran"
@@ -151,7 +152,8 @@ def test_what_a_label_says_never_runs(browser: Any, file: Path, tmp_path: Path) 
 
 
 def test_no_cell_of_a_table_runs_into_the_next(browser: Any, file: Path) -> None:
-    over = "[...document.querySelectorAll('th, td')].filter(cell => cell.scrollWidth > cell.clientWidth + 1).map(cell => cell.innerText)"
+    over = """[...document.querySelectorAll('th, td')]
+        .filter(cell => cell.scrollWidth > cell.clientWidth + 1).map(cell => cell.innerText)"""
     for width in (400, 800, 1000, 1400):
         with Tab(browser, file, width) as tab:
             assert tab.page.evaluate(over) == []
@@ -184,7 +186,8 @@ def test_a_korean_file_name_is_drawn_in_a_font_that_has_its_letters(browser: Any
 def test_numbers_on_the_shades_of_the_heat_map_can_be_read(browser: Any, file: Path, scheme: str) -> None:
     """WCAG 2.2, 1.4.3: a contrast of 4.5 at least, the darkest shade over the page's colour."""
     with Tab(browser, file, 1400, scheme) as tab:
-        colours = """[getComputedStyle(document.body).backgroundColor, ...[...document.querySelectorAll('table.heat td[style]')].flatMap(
+        colours = """[getComputedStyle(document.body).backgroundColor,
+            ...[...document.querySelectorAll('table.heat td[style]')].flatMap(
             cell => [getComputedStyle(cell).color, getComputedStyle(cell).backgroundColor])]"""
         page, *cells = [parts(colour) for colour in tab.page.evaluate(colours)]
         assert len(cells) > 50
