@@ -73,19 +73,19 @@ def written(folder: Path, rows: list[Row], name: str = "set") -> manifest.Manife
     return manifest.read(path)
 
 
-def found(folder: Path, rows: list[Row], *wanted: str) -> dict[str, Finding]:
+def findings(folder: Path, rows: list[Row], *wanted: str) -> dict[str, Finding]:
     answer = checks.audit(written(folder, rows), Options(checks=wanted or CHECKS))
     return {finding.check: finding for finding in answer.findings}
 
 
 def test_a_clean_set_gives_no_finding(tmp_path: Path) -> None:
-    told = checks.audit(written(tmp_path, CLEAN), Options(checks=CHECKS))
-    assert (told.findings, told.unable, told.fails) == ((), (), False)
-    assert [clear.check for clear in told.clear] == ["group", "source", "noise", "pcm", "balance", "transcript"]
+    answer = checks.audit(written(tmp_path, CLEAN), Options(checks=CHECKS))
+    assert (answer.findings, answer.unable, answer.fails) == ((), (), False)
+    assert [clear.check for clear in answer.clear] == ["group", "source", "noise", "pcm", "balance", "transcript"]
 
 
 @pytest.mark.parametrize(
-    ("planted", "check", "said"),
+    ("planted", "check", "text"),
     [
         (
             mixture(900, "test", group="speaker 3"),
@@ -129,26 +129,26 @@ def test_a_clean_set_gives_no_finding(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_a_planted_leak_is_found_and_named_and_no_other(tmp_path: Path, planted: Row, check: str, said: str) -> None:
-    told = found(tmp_path, [*CLEAN, planted], "group", "source", "noise", "pcm")
-    assert list(told) == [check]
-    assert (told[check].fails, told[check].rows, told[check].figures["leaking"]) == (True, 2, 1)
-    assert told[check].examples[0].startswith(said)
+def test_a_planted_leak_is_found_and_named_and_no_other(tmp_path: Path, planted: Row, check: str, text: str) -> None:
+    answer = findings(tmp_path, [*CLEAN, planted], "group", "source", "noise", "pcm")
+    assert list(answer) == [check]
+    assert (answer[check].fails, answer[check].rows, answer[check].figures["leaking"]) == (True, 2, 1)
+    assert answer[check].examples[0].startswith(text)
 
 
 def test_two_splits_within_one_corpus_are_a_leak_and_two_corpora_are_none(tmp_path: Path) -> None:
     other = mixture(900, "test", group="speaker 3", corpus="recordings")
-    assert not found(tmp_path, [*CLEAN, other], "group")
+    assert not findings(tmp_path, [*CLEAN, other], "group")
 
 
 def test_the_worst_leaks_are_named_and_all_are_counted(tmp_path: Path) -> None:
     rows = [mixture(900 + n, "test", group=f"speaker {n % 20}") for n in range(25)]
-    told = found(tmp_path, [*CLEAN, *rows], "group")["group"]
-    assert (told.figures["leaking"], told.rows, len(told.examples)) == (20, 45, 4)
-    assert "test 2 rows" in told.examples[0]
+    answer = findings(tmp_path, [*CLEAN, *rows], "group")["group"]
+    assert (answer.figures["leaking"], answer.rows, len(answer.examples)) == (20, 45, 4)
+    assert "test 2 rows" in answer.examples[0]
     assert (
         "20 groups (speakers, submissions, field recordings) are in more than one split (train, test), in 45 rows"
-        in told.detail
+        in answer.detail
     )
 
 
@@ -158,10 +158,10 @@ def test_shared_transcripts_are_counted_and_fail_nothing(tmp_path: Path) -> None
         mixture(901, "test", transcript="살려 주세요."),
         mixture(902, "train", transcript="살려주세요"),
     ]
-    told = found(tmp_path, [*CLEAN, *rows], "transcript")["transcript"]
-    assert (told.fails, told.rows, told.figures["shared"]) == (False, 4, 2)
-    assert "2 of 181 transcripts" in told.detail
-    assert "살려 주세요.: train 1, test 1" in told.examples
+    answer = findings(tmp_path, [*CLEAN, *rows], "transcript")["transcript"]
+    assert (answer.fails, answer.rows, answer.figures["shared"]) == (False, 4, 2)
+    assert "2 of 181 transcripts" in answer.detail
+    assert "살려 주세요.: train 1, test 1" in answer.examples
 
 
 def test_cramers_v_is_scipys_where_chance_is_small() -> None:
@@ -175,11 +175,11 @@ def test_a_label_that_a_scene_tells_is_named(tmp_path: Path) -> None:
         replace(row, scene="Bus" if row.keyword == "saveme" else "Park") if row.split == "test" else row
         for row in CLEAN
     ]
-    told = found(tmp_path, rows, "balance")["balance"]
-    assert not told.fails
-    assert "keyword by scene in test V 0.99 (strong)" in told.detail
-    assert "in train" not in told.detail
-    assert "test: 1 of 2 scenes with saveme only: Bus" in told.examples
+    answer = findings(tmp_path, rows, "balance")["balance"]
+    assert not answer.fails
+    assert "keyword by scene in test V 0.99 (strong)" in answer.detail
+    assert "in train" not in answer.detail
+    assert "test: 1 of 2 scenes with saveme only: Bus" in answer.examples
 
 
 def test_a_label_that_the_snr_tells_is_named(tmp_path: Path) -> None:
@@ -187,9 +187,9 @@ def test_a_label_that_the_snr_tells_is_named(tmp_path: Path) -> None:
         replace(row, snr_db=(-5.0 if row.keyword == "helpme" and row.id[6] in "13579" else 5.0 * (row.id[6] in "1379")))
         for row in CLEAN
     ]
-    told = found(tmp_path, rows, "balance")["balance"]
-    assert "keyword by SNR in train" in told.detail
-    assert any("helpme only: -5.0 dB" in example for example in told.examples)
+    answer = findings(tmp_path, rows, "balance")["balance"]
+    assert "keyword by SNR in train" in answer.detail
+    assert any("helpme only: -5.0 dB" in example for example in answer.examples)
 
 
 def test_the_columns_that_are_read_are_all_that_the_checks_look_at(built: Built) -> None:
@@ -201,9 +201,9 @@ def test_the_columns_that_are_read_are_all_that_the_checks_look_at(built: Built)
 
 def test_the_stand_ins_fail_nothing(built: Built) -> None:
     ended = prep(built.folder, "audit", "manifests/mixed.parquet", "--jobs", 1, "--json")
-    told = ended.json()
-    assert (ended.code, told["fails"], told["unable"]) == (0, False, [])
-    assert {"group", "source", "noise", "pcm"} <= {clear["check"] for clear in told["clear"]}
+    answer = ended.json()
+    assert (ended.code, answer["fails"], answer["unable"]) == (0, False, [])
+    assert {"group", "source", "noise", "pcm"} <= {clear["check"] for clear in answer["clear"]}
 
 
 def test_exit_1_where_a_check_that_fails_finds_something(tmp_path: Path) -> None:
@@ -226,8 +226,8 @@ def test_exit_2_where_nothing_could_be_checked(tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_heard_is_said_and_is_exit_2_where_it_was_to_fail(tmp_path: Path) -> None:
-    told = checks.audit(written(tmp_path, CLEAN), Options(checks=("near", "chain")))
-    assert [(unable.check, unable.detail.split(":")[0]) for unable in told.unable] == [
+    answer = checks.audit(written(tmp_path, CLEAN), Options(checks=("near", "chain")))
+    assert [(unable.check, unable.detail.split(":")[0]) for unable in answer.unable] == [
         ("near", "no audio is stored beside this manifest"),
         ("chain", "no audio is stored beside this manifest"),
     ]
@@ -240,21 +240,21 @@ def test_a_shard_that_is_gone_is_said(tmp_path: Path) -> None:
         mixture(n, "test" if n % 2 else "train", shard="gone.tar", offset=0, bytes=9, rate_hz=16_000, frames=9)
         for n in range(60)
     ]
-    told = checks.audit(written(tmp_path, rows), Options(checks=("near", "chain")))
-    assert [unable.check for unable in told.unable] == ["near", "chain"]
-    assert all("gone.tar: no such shard" in unable.detail for unable in told.unable)
+    answer = checks.audit(written(tmp_path, rows), Options(checks=("near", "chain")))
+    assert [unable.check for unable in answer.unable] == ["near", "chain"]
+    assert all("gone.tar: no such shard" in unable.detail for unable in answer.unable)
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "text"),
     [
         (("--fail-on", "groups"), 'unknown check "groups": did you mean "group"?'),
         (("--checks", "nearly"), 'unknown check "nearly": did you mean "near"?'),
         (("--no-near", "--fail-on", "near"), "--fail-on near: that check is left out"),
     ],
 )
-def test_a_check_that_is_none_is_a_usage_error(tmp_path: Path, words: tuple[str, ...], said: str) -> None:
+def test_a_check_that_is_none_is_a_usage_error(tmp_path: Path, words: tuple[str, ...], text: str) -> None:
     written(tmp_path, CLEAN)
     ended = prep(tmp_path, "audit", "set.parquet", *words)
     assert ended.code == 2
-    assert said in ended.err
+    assert text in ended.err

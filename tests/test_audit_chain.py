@@ -58,7 +58,7 @@ CHAINS: dict[str, tuple[str, Chain]] = {
 
 
 def made(folder: Path, chain: Chain, label: str = "noise_label", clips: int = CLIPS) -> manifest.Manifest:
-    """Clips of two classes, alike but that every other went through the chain; four clips a group, both classes in each corpus."""
+    """Clips of two classes, of which one went through the chain; four clips a group, both classes in each corpus."""
     folder.mkdir(exist_ok=True)
     rows = []
     with writing(folder / "audio/s.tar") as shard:
@@ -81,51 +81,51 @@ def made(folder: Path, chain: Chain, label: str = "noise_label", clips: int = CL
     return manifest.read(folder / "set.parquet")
 
 
-def asked(held: manifest.Manifest) -> list[Finding | Clear]:
-    told = checks.audit(held, Options(checks=("chain",)))
-    return [*told.findings, *told.clear]
+def outcomes_of(source: manifest.Manifest) -> list[Finding | Clear]:
+    answer = checks.audit(source, Options(checks=("chain",)))
+    return [*answer.findings, *answer.clear]
 
 
 @pytest.mark.parametrize("name", sorted(CHAINS))
 def test_a_chain_of_its_own_is_told_far_above_chance_and_named(tmp_path: Path, name: str) -> None:
     trace, through = CHAINS[name]
-    (found,) = asked(made(tmp_path, through))
-    assert isinstance(found, Finding)
-    assert not found.fails
-    assert found.figures["all"]["low"] > 0.85
-    best = next(iter(found.figures["alone"]))
-    assert trace in (best, *(n for n, told in found.figures["alone"].items() if told["accuracy"] > 0.85))
-    assert found.figures["without_best"]["accuracy"] <= found.figures["all"]["accuracy"]
-    assert f"Without {best}, " in found.detail
-    assert f"{trace} " in found.detail.split("\n")[0]
+    (finding,) = outcomes_of(made(tmp_path, through))
+    assert isinstance(finding, Finding)
+    assert not finding.fails
+    assert finding.figures["all"]["low"] > 0.85
+    best = next(iter(finding.figures["alone"]))
+    assert trace in (best, *(n for n, score in finding.figures["alone"].items() if score["accuracy"] > 0.85))
+    assert finding.figures["without_best"]["accuracy"] <= finding.figures["all"]["accuracy"]
+    assert f"Without {best}, " in finding.detail
+    assert f"{trace} " in finding.detail.split("\n")[0]
 
 
 def test_one_chain_is_told_no_better_than_by_chance(tmp_path: Path) -> None:
-    (clear,) = asked(made(tmp_path, lambda x: x))
+    (clear,) = outcomes_of(made(tmp_path, lambda x: x))
     assert isinstance(clear, Clear)
     assert clear.figures["all"]["low"] <= 0.5 <= clear.figures["all"]["high"] + 0.1
-    assert "are not told from the recording chain alone" in clear.detail
+    assert "cannot be told apart by the recording chain alone" in clear.detail
 
 
 def test_keywords_are_asked_too_and_their_length_is_left_to_the_words(tmp_path: Path) -> None:
-    (told,) = asked(made(tmp_path / "length", CHAINS["cut short"][1], "keyword"))
-    assert "length" not in told.figures["alone"]
-    (found,) = asked(made(tmp_path / "band", lowpassed, "keyword"))
-    assert isinstance(found, Finding)
-    assert found.detail.startswith(
-        "the keywords are told from the recording chain alone (length left out: it belongs to the words)"
+    (outcome,) = outcomes_of(made(tmp_path / "length", CHAINS["cut short"][1], "keyword"))
+    assert "length" not in outcome.figures["alone"]
+    (finding,) = outcomes_of(made(tmp_path / "band", lowpassed, "keyword"))
+    assert isinstance(finding, Finding)
+    assert finding.detail.startswith(
+        "the keywords can be told apart by the recording chain alone (length left out: it belongs to the words)"
     )
 
 
 def test_what_only_corpora_tell_is_said(tmp_path: Path) -> None:
-    held = made(tmp_path, lowpassed)
-    rows = [replace(row, corpus="aihub" if row.noise_label == "speech" else "cochlscene") for row in held.rows()]
-    (found,) = asked(manifest.Manifest(from_rows(rows, Row), held.provenance, held.path))
-    assert "No corpus holds both (noise: cochlscene; speech: aihub)" in found.detail
+    source = made(tmp_path, lowpassed)
+    rows = [replace(row, corpus="aihub" if row.noise_label == "speech" else "cochlscene") for row in source.rows()]
+    (finding,) = outcomes_of(manifest.Manifest(from_rows(rows, Row), source.provenance, source.path))
+    assert "No corpus holds both (noise: cochlscene; speech: aihub)" in finding.detail
 
 
 def test_too_few_clips_say_nothing(tmp_path: Path) -> None:
-    (clear,) = asked(made(tmp_path, lowpassed, clips=24))
+    (clear,) = outcomes_of(made(tmp_path, lowpassed, clips=24))
     assert (
         clear.detail
         == "too little to compare: it takes two classes of 20 rows and 5 groups to tell one chain from another"
@@ -142,7 +142,7 @@ def test_only_what_is_surely_above_chance_by_the_margin_is_a_finding(low: float,
     probes = Probes(of_low(low), by_kind, of_low(0.5), of_low(0.5))
     outcome = chain.conclusion("noise_label", 400, {"noise": ["a"], "speech": ["a"]}, probes)
     assert isinstance(outcome, kind)
-    assert kind is Clear or "What tells, alone: band 0.62 (" in outcome.detail
+    assert kind is Clear or "The best traces, each alone: band 0.62 (" in outcome.detail
     assert "dc 0.60" not in outcome.detail
 
 
@@ -173,10 +173,10 @@ def test_the_probe_is_scikit_learns_ridge_on_the_same_folds() -> None:
         weights = (train.sum() / 3 / np.bincount(classes[train]))[classes[train]]
         model = Ridge(alpha=chain.RIDGE).fit(columns[train], np.eye(3)[classes[train]], sample_weight=weights)
         predicted[~train] = model.predict(columns[~train]).argmax(axis=1)
-    told = chain.score(columns, classes, groups, names)
-    assert told.accuracy == pytest.approx(balanced_accuracy_score(classes, predicted))
-    assert told.low < told.accuracy < told.high
-    assert told.low > told.chance == 1 / 3
+    score = chain.score(columns, classes, groups, names)
+    assert score.accuracy == pytest.approx(balanced_accuracy_score(classes, predicted))
+    assert score.low < score.accuracy < score.high
+    assert score.low > score.chance == 1 / 3
 
 
 def test_a_group_that_is_known_by_itself_tells_nothing_of_others() -> None:
@@ -184,5 +184,5 @@ def test_a_group_that_is_known_by_itself_tells_nothing_of_others() -> None:
     rng = np.random.default_rng(5)
     groups = np.repeat(np.arange(100), 10)
     features, classes = rng.standard_normal((100, 20))[groups], rng.integers(0, 2, 100)[groups]
-    told = chain.score(chain.binned(features), classes, groups, [f"g{n}" for n in range(100)])
-    assert told.low < 0.55
+    score = chain.score(chain.binned(features), classes, groups, [f"g{n}" for n in range(100)])
+    assert score.low < 0.55

@@ -1,4 +1,4 @@
-"""Near-duplicates: the same recording in other clothes is found across splits, another take of the same words is not."""
+"""Near-duplicates: a changed copy of a recording is found across splits, another take of the same words is not."""
 
 from __future__ import annotations
 
@@ -87,8 +87,8 @@ def paired(ones: list[Pcm], others: list[Pcm]) -> list[tuple[int, int, Overlap]]
 @pytest.mark.parametrize("name", sorted(CLOTHES))
 def test_every_recording_is_found_in_other_clothes_and_no_other(name: str) -> None:
     takes = [take(n) for n in range(TAKES)]
-    found = paired(takes, [CLOTHES[name](samples) for samples in takes])
-    assert sorted((one, other) for one, other, _ in found) == [(n, n) for n in range(TAKES)]
+    pairs = paired(takes, [CLOTHES[name](samples) for samples in takes])
+    assert sorted((one, other) for one, other, _ in pairs) == [(n, n) for n in range(TAKES)]
 
 
 @pytest.mark.parametrize("name", sorted(OTHERS))
@@ -137,16 +137,16 @@ def test_what_is_too_short_or_silent_has_no_prints() -> None:
 
 
 def files(twins: bool) -> dict[str, bytes]:
-    """Speech and noise of both splits; with twins one utterance and one noise of train are in test, in other clothes."""
-    held = {f"clean_train/a{n}.wav": encoded(take(n)) for n in range(6)} | {
+    """Speech and noise of both splits; with twins an utterance and a noise of train are in test as changed copies."""
+    contents = {f"clean_train/a{n}.wav": encoded(take(n)) for n in range(6)} | {
         f"clean_test/b{n}.wav": encoded(take(100 + n)) for n in range(4)
     }
-    held |= {f"noise_train/Hum_{n}.wav": encoded(hiss(6, seed=n)) for n in range(3)}
-    held |= {f"noise_test/Hum_{n}.wav": encoded(hiss(6, seed=50 + n)) for n in range(2)}
+    contents |= {f"noise_train/Hum_{n}.wav": encoded(hiss(6, seed=n)) for n in range(3)}
+    contents |= {f"noise_test/Hum_{n}.wav": encoded(hiss(6, seed=50 + n)) for n in range(2)}
     if twins:
-        held["clean_test/b9.wav"] = encoded(soxr.resample(take(2)[4_000:] * 0.3, RATE_HZ, 44_100), 44_100, "PCM_24")
-        held["noise_test/Fan_9.wav"] = encoded(hiss(6, seed=1)[20_000:] * 2, subtype="ULAW")
-    return held
+        contents["clean_test/b9.wav"] = encoded(soxr.resample(take(2)[4_000:] * 0.3, RATE_HZ, 44_100), 44_100, "PCM_24")
+        contents["noise_test/Fan_9.wav"] = encoded(hiss(6, seed=1)[20_000:] * 2, subtype="ULAW")
+    return contents
 
 
 def mixed_set(folder: Path, twins: bool, *mixing: object) -> manifest.Manifest:
@@ -159,41 +159,41 @@ def leaky(tmp_path_factory: pytest.TempPathFactory) -> manifest.Manifest:
     return mixed_set(tmp_path_factory.mktemp("leaky"), True, "--snr", 5)
 
 
-def heard(held: manifest.Manifest, **options: object) -> list[Finding]:
-    return list(checks.audit(held, Options(("near",), ("near",), **options)).findings)  # type: ignore[arg-type]
+def near_findings(source: manifest.Manifest, **options: object) -> list[Finding]:
+    return list(checks.audit(source, Options(("near",), ("near",), **options)).findings)  # type: ignore[arg-type]
 
 
 def test_twins_of_a_built_set_are_found_though_only_mixtures_hold_the_speech(leaky: manifest.Manifest) -> None:
-    (found,) = heard(leaky)
-    pairs = [pair["ids"] for pair in found.figures["pairs"]]
+    (outcome,) = near_findings(leaky)
+    pairs = [pair["ids"] for pair in outcome.figures["pairs"]]
     speech, noise = (
         ["ms-snsd/clean_train/a2", "ms-snsd/clean_test/b9"],
         ["ms-snsd/noise_train/Hum_1", "ms-snsd/noise_test/Fan_9"],
     )
     assert sorted(sorted(pair) for pair in pairs) == sorted([sorted(speech), sorted(noise)])
-    assert (found.fails, found.rows) == (True, 4)
-    assert "11 utterances out of their mixtures, the noise taken out" in found.detail
+    assert (outcome.fails, outcome.rows) == (True, 4)
+    assert "11 utterances out of their mixtures, the noise taken out" in outcome.detail
     assert not any(leaks.check in ("group", "source", "noise", "pcm") for leaks in checks.audit(leaky).findings)
 
 
 def test_a_clean_set_has_none_and_a_virtual_one_is_heard_as_well(tmp_path: Path) -> None:
     clean = checks.audit(mixed_set(tmp_path / "clean", False, "--snr", 5), Options(checks=("near",)))
     assert [type(outcome) for outcome in (*clean.findings, *clean.clear)] == [Clear]
-    (found,) = heard(mixed_set(tmp_path / "virtual", True, "--snr", 5, "--virtual"))
-    assert len(found.figures["pairs"]) == 2
+    (outcome,) = near_findings(mixed_set(tmp_path / "virtual", True, "--snr", 5, "--virtual"))
+    assert len(outcome.figures["pairs"]) == 2
 
 
 def test_speech_out_of_a_mixture_is_the_speech(leaky: manifest.Manifest) -> None:
     """To the rounding of the mixture, half a step, and of its gains."""
     reader = Reader(leaky.path.parent)
     known = {row.id: reader.pcm(row) for row in manifest.read(leaky.path.with_name("resampled.parquet")).rows()}
-    heard_speech = [
+    speech_rows = [
         (row, samples)
         for row, samples in listening.sounds(frames.rows(near.recordings(leaky.frame).frame, Row), leaky.path.parent)
         if row.kind == "mixture"
     ]
-    assert len(heard_speech) == 11
-    for row, samples in heard_speech:
+    assert len(speech_rows) == 11
+    for row, samples in speech_rows:
         assert np.abs(samples - known[str(row.speech_id)]).max() < 0.6 / 10 ** ((row.gain_db or 0.0) / 20)
 
 
@@ -212,25 +212,25 @@ def test_an_utterance_in_many_mixtures_is_heard_once_where_its_noise_is_lowest(l
     mixtures = frames.pick(leaky.frame, frames.equal(leaky.frame["kind"], "mixture"))
     louder = frames.with_columns(mixtures, id=[f"{row_id}b" for row_id in mixtures["id"]], snr_db=30.0)
     twice = frames.concat([leaky.frame, louder], Row)
-    told = near.recordings(twice)
-    assert (told.stored, told.unmixed) == (6, 11)
-    assert all(row.snr_db == 30.0 for row in frames.rows(told.frame, Row) if row.kind == "mixture")
+    every = near.recordings(twice)
+    assert (every.stored, every.unmixed) == (6, 11)
+    assert all(row.snr_db == 30.0 for row in frames.rows(every.frame, Row) if row.kind == "mixture")
 
 
 def test_speech_whose_noise_is_stored_nowhere_is_heard_in_its_noise(leaky: manifest.Manifest) -> None:
     alone = frames.pick(leaky.frame, frames.equal(leaky.frame["kind"], "mixture"))
-    told = near.recordings(alone)
-    assert (told.stored, told.unmixed, told.noisy) == (0, 0, 11)
-    assert told.hidden == len(set(alone["noise_pcm_hash"]))
-    assert "with the noise of their mixture in them" in told.sentence()
+    every = near.recordings(alone)
+    assert (every.stored, every.unmixed, every.noisy) == (0, 0, 11)
+    assert every.hidden == len(set(alone["noise_pcm_hash"]))
+    assert "with the noise of their mixture in them" in every.sentence()
 
 
 def test_a_sample_says_what_it_misses(leaky: manifest.Manifest) -> None:
-    told = checks.audit(leaky, Options(checks=("near",), sample=8))
-    (outcome,) = (*told.findings, *told.clear)
+    answer = checks.audit(leaky, Options(checks=("near",), sample=8))
+    (outcome,) = (*answer.findings, *answer.clear)
     assert outcome.figures["heard"] == 8
     assert "a sample of 8 was compared, so that a pair is seen with a chance of" in outcome.detail
-    assert heard(leaky, sample=0)[0].figures["heard"] == 17
+    assert near_findings(leaky, sample=0)[0].figures["heard"] == 17
 
 
 def test_workers_find_the_same(leaky: manifest.Manifest, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -252,5 +252,5 @@ def test_workers_that_listen_load_no_pandas() -> None:
 
 def test_rows_of_one_split_are_not_compared(leaky: manifest.Manifest) -> None:
     rows = frames.pick(leaky.frame, frames.equal(leaky.frame["split"], "train"))
-    told = checks.audit(manifest.Manifest(rows, leaky.provenance, leaky.path), Options(checks=("near",)))
-    assert [clear.detail for clear in told.clear] == ["the recordings are all of one split: nothing to compare"]
+    answer = checks.audit(manifest.Manifest(rows, leaky.provenance, leaky.path), Options(checks=("near",)))
+    assert [clear.detail for clear in answer.clear] == ["the recordings are all of one split: nothing to compare"]

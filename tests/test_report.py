@@ -1,4 +1,4 @@
-"""`prep report`: its numbers counted again in SQL by hand, what it leaves out, what it escapes, and that nothing is outside it."""
+"""`prep report`: its numbers counted again in SQL, what it leaves out, what it escapes, that nothing is outside it."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ EVIL = "<script>alert(1)</script>"
 class Page(HTMLParser):
     """Every start tag with its attributes, and every table's body as (caption, [[cell, ...], ...])."""
 
-    def __init__(self, text: str, said: str = "") -> None:
+    def __init__(self, text: str, stderr: str = "") -> None:
         super().__init__()
-        self.text, self.said = text, said
+        self.text, self.stderr = text, stderr
         self.tags: list[tuple[str, dict[str, str]]] = []
         self.tables: dict[str, list[list[str]]] = {}
         self._caption, self._row, self._cell, self._body = "", list[str](), "", False
@@ -110,15 +110,15 @@ def sql(path: Path, statement: str) -> list[tuple[Any, ...]]:
 def test_counts_and_hours_are_those_of_the_file(built: Built, page: Page, caption: str, column: str) -> None:
     wanted = sql(
         built.path("mixed"),
-        f"SELECT {column} AS v, count(*), sum(frames / rate_hz) / 3600, sum((split = 'train')::INT), sum((split = 'dev')::INT),"
-        " sum((split = 'test')::INT) FROM ROWS WHERE v IS NOT NULL GROUP BY v",
+        f"SELECT {column} AS v, count(*), sum(frames / rate_hz) / 3600, sum((split = 'train')::INT),"
+        " sum((split = 'dev')::INT), sum((split = 'test')::INT) FROM ROWS WHERE v IS NOT NULL GROUP BY v",
     )
-    found = {row[0]: row[1:6] for row in page.tables[f"Rows and hours by {caption}"]}
-    assert len(wanted) == len(found) > 1
+    shown = {row[0]: row[1:6] for row in page.tables[f"Rows and hours by {caption}"]}
+    assert len(wanted) == len(shown) > 1
     for value, rows, hours, *splits in wanted:
-        assert found[value][0] == f"{rows:,}"
-        assert float(found[value][1].replace(",", "")) == pytest.approx(hours, abs=0.006)
-        assert found[value][2:] == [f"{n:,}" for n in splits]
+        assert shown[value][0] == f"{rows:,}"
+        assert float(shown[value][1].replace(",", "")) == pytest.approx(hours, abs=0.006)
+        assert shown[value][2:] == [f"{n:,}" for n in splits]
 
 
 def test_the_first_screen_says_rows_hours_and_splits(built: Built, page: Page) -> None:
@@ -146,7 +146,8 @@ def test_the_heat_map_counts_every_mixture_once(built: Built, page: Page, report
     for scene, counts in shown.items():
         for n, count in enumerate(counts):
             low, high = parts[heat["snrs"][n // len(heat["keywords"])]]
-            where = f"scene = '{scene}' AND keyword = '{heat['keywords'][n % len(heat['keywords'])]}' AND snr_db >= {low} AND snr_db < {high}"
+            keyword = heat["keywords"][n % len(heat["keywords"])]
+            where = f"scene = '{scene}' AND keyword = '{keyword}' AND snr_db >= {low} AND snr_db < {high}"
             assert (
                 count == sql(built.path("mixed"), f"SELECT count(*) FROM ROWS WHERE kind = 'mixture' AND {where}")[0][0]
             )
@@ -155,15 +156,16 @@ def test_the_heat_map_counts_every_mixture_once(built: Built, page: Page, report
 
 
 def test_realised_snrs_are_those_of_the_file_under_both_definitions(built: Built, reported: dict[str, Any]) -> None:
-    told = reported["snr"]
-    assert sum(part["rows"] for part in told["parts"]) == reported["falls"]["mix"]["mixtures"]
+    snr = reported["snr"]
+    assert sum(part["rows"] for part in snr["parts"]) == reported["falls"]["mix"]["mixtures"]
     active, full, off = sql(
         built.path("mixed"),
-        "SELECT min(snr_active_db), max(snr_full_db), max(abs(snr_active_db - snr_db)) FROM ROWS WHERE snr_db IS NOT NULL",
+        "SELECT min(snr_active_db), max(snr_full_db), max(abs(snr_active_db - snr_db)) FROM ROWS"
+        " WHERE snr_db IS NOT NULL",
     )[0]
-    assert min(part["active_min"] for part in told["parts"]) == active
-    assert max(part["full_max"] for part in told["parts"]) == full
-    assert told["off"] == pytest.approx(off)
+    assert min(part["active_min"] for part in snr["parts"]) == active
+    assert max(part["full_max"] for part in snr["parts"]) == full
+    assert snr["off"] == pytest.approx(off)
 
 
 def test_the_waterfall_is_what_each_stage_answered(built: Built, reported: dict[str, Any]) -> None:
@@ -186,9 +188,9 @@ def test_the_waterfall_is_what_each_stage_answered(built: Built, reported: dict[
 
 def test_drops_that_are_not_there_are_said_and_not_taken_for_none(built: Built, tmp_path: Path) -> None:
     shutil.copy(built.path("mixed"), tmp_path)
-    told = done(tmp_path, "report", "mixed.parquet", "--json").json()
-    assert told["missing"] == ["mixed.drops.parquet", "resampled.parquet"]
-    assert told["falls"]["stages"] == []
+    answer = done(tmp_path, "report", "mixed.parquet", "--json").json()
+    assert answer["missing"] == ["mixed.drops.parquet", "resampled.parquet"]
+    assert answer["falls"]["stages"] == []
     assert "not counted here: mixed.drops.parquet, resampled.parquet" in (tmp_path / "mixed.html").read_text(
         encoding="utf-8"
     )
@@ -205,12 +207,12 @@ def test_by_default_nothing_that_a_licence_forbids_is_on_the_page(
         assert transcript not in body
     for (source,) in sql(built.path("mixed"), f"SELECT DISTINCT source FROM ROWS WHERE {closed}"):
         assert source not in body
-    heard = {attributes["aria-label"].removeprefix("Play ") for attributes in page.named("audio")}
-    assert heard
-    assert not {row_id for row_id in heard if row_id.startswith(("aihub/", "recordings/"))}
+    played = {attributes["aria-label"].removeprefix("Play ") for attributes in page.named("audio")}
+    assert played
+    assert not {row_id for row_id in played if row_id.startswith(("aihub/", "recordings/"))}
     assert {
         attributes["alt"].split(",")[0].removeprefix("Spectrogram of ") for attributes in page.named("img")
-    } >= heard
+    } >= played
     assert not [a for a in page.named("img") if "aihub/" in a["alt"]]
     assert reported["left_out"]["audio"] == ["aihub", "recordings"]
     assert "NIA terms of use" in body
@@ -225,7 +227,7 @@ def test_audio_that_was_asked_for_comes_with_a_warning_that_names_the_licence(bu
         transcript in loud.text
         for (transcript,) in sql(built.path("mixed"), "SELECT DISTINCT transcript FROM ROWS WHERE keyword = 'saveme'")
     )
-    assert "loud.html holds what the licence of aihub forbids to pass on" in loud.said
+    assert "loud.html holds what the licence of aihub forbids to pass on" in loud.stderr
 
 
 def test_redacted_no_clip_is_heard_or_seen_whatever_its_licence(built: Built) -> None:
@@ -357,19 +359,19 @@ def test_text_from_labels_and_file_names_stays_text(tmp_path: Path) -> None:
 def test_a_chart_shows_its_names_as_they_are_spelt() -> None:
     name = "<script>alert(1)</script> & $x^2$ 갇힘"
     chart = charts.ridges({name: np.arange(9.0), "b": np.arange(5.0)}, name, name)
-    held = ElementTree.fromstring(chart)
-    assert held.attrib["aria-label"] == name
-    assert [node.text for node in held.iter("text")].count(name) == 2
-    assert {node.tag for node in held.iter()} <= {"svg", "g", "path", "text", "defs", "use", "clipPath", "rect"}
+    svg = ElementTree.fromstring(chart)
+    assert svg.attrib["aria-label"] == name
+    assert [node.text for node in svg.iter("text")].count(name) == 2
+    assert {node.tag for node in svg.iter()} <= {"svg", "g", "path", "text", "defs", "use", "clipPath", "rect"}
 
 
 def test_what_changed_since_the_baseline_is_told_without_what_may_not_be(built: Built, tmp_path: Path) -> None:
-    held = manifest.read(built.path("filtered"))
+    before = manifest.read(built.path("filtered"))
     rows = [
         replace(row, transcript="아무 말", level_full_dbfs=-1.0) if row.corpus == "aihub" else row
-        for row in held.rows()
+        for row in before.rows()
     ]
-    made = replace(held.provenance, seed=7, inputs={})
+    made = replace(before.provenance, seed=7, inputs={})
     manifest.write(tmp_path / "after.parquet", from_rows(rows[1:], Row), from_rows([], Drop), made)
     done(tmp_path, "report", "after.parquet", "--baseline", built.path("filtered"))
     page = Page((tmp_path / "after.html").read_text(encoding="utf-8"))
@@ -391,10 +393,10 @@ def test_a_set_without_audio_says_so_and_shows_the_rest(built: Built, tmp_path: 
 
 def test_a_pack_is_shown_with_what_it_left_out(built: Built, tmp_path: Path) -> None:
     done(built.folder, "pack", "manifests/mixed.parquet", "--out", tmp_path / "mixed.pack.parquet")
-    told = done(tmp_path, "report", "mixed.pack.parquet", "--json").json()
-    assert told["totals"]["rows"] == len(manifest.read(built.path("mixed")))
+    answer = done(tmp_path, "report", "mixed.pack.parquet", "--json").json()
+    assert answer["totals"]["rows"] == len(manifest.read(built.path("mixed")))
     assert {"corpus": "aihub", "column": "transcript"} in [
-        {"corpus": o["corpus"], "column": o["column"]} for o in told["left_out"]["columns"]
+        {"corpus": o["corpus"], "column": o["column"]} for o in answer["left_out"]["columns"]
     ]
 
 
@@ -409,20 +411,20 @@ def test_without_the_extra_it_says_what_to_install(built: Built, monkeypatch: py
 
 
 def test_a_condition_that_may_quote_a_transcript_is_withheld(built: Built, tmp_path: Path) -> None:
-    held = manifest.read(built.path("filtered"))
+    before = manifest.read(built.path("filtered"))
     for name, words in {"one": "살려주세요", "two": "도와주세요"}.items():
-        recipe = {**held.provenance.recipe, "filter": {"where": f"transcript = '{words}'"}}
+        recipe = {**before.provenance.recipe, "filter": {"where": f"transcript = '{words}'"}}
         manifest.write(
             tmp_path / f"{name}.parquet",
-            held.frame,
+            before.frame,
             from_rows([], Drop),
-            replace(held.provenance, recipe=recipe, inputs={}),
+            replace(before.provenance, recipe=recipe, inputs={}),
         )
     for other in ("two.parquet", built.path("aihub")):
         done(tmp_path, "report", "one.parquet", "--baseline", other)
         text = (tmp_path / "one.html").read_text(encoding="utf-8")
         assert "left out: it may quote transcripts" in text
-        assert not [said for said in ("살려주세요", "도와주세요") if said in text]
+        assert not [words for words in ("살려주세요", "도와주세요") if words in text]
 
 
 def test_a_page_never_takes_the_place_of_a_manifest(built: Built) -> None:

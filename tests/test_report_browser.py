@@ -1,4 +1,4 @@
-"""Pages in a real browser: no error, nothing fetched, players load, tables sort, Korean drawn by the page's own font, narrow and dark."""
+"""Pages in a real browser: no error, nothing fetched, players, tables that sort, Korean letters, narrow and dark."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from conftest import Built
 
 playwright = pytest.importorskip("playwright.sync_api", reason="drives the browser")
 NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
-PROGRAM = next((found for name in NAMES if (found := shutil.which(name))), None)
+PROGRAM = next((path for name in NAMES if (path := shutil.which(name))), None)
 pytestmark = pytest.mark.skipif(PROGRAM is None, reason=f"no browser is installed: looked for {', '.join(NAMES)}")
 VIEWS = [(width, scheme) for width in (1400, 400) for scheme in ("light", "dark")]
 
@@ -40,11 +40,11 @@ class Tab:
         self.context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme, **options)
         self.page = self.context.new_page()
         self.complaints: list[str] = []
-        self.asked: list[str] = []
+        self.requested: list[str] = []
         self.blocked: list[tuple[str, str]] = []
         self.page.on("console", lambda message: self.complaints.append(message.text))
         self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
-        self.page.on("request", lambda request: self.asked.append(request.url))
+        self.page.on("request", lambda request: self.requested.append(request.url))
         self.page.on("requestfailed", lambda request: self.blocked.append((request.url, request.failure)))
         self.page.goto(file.as_uri(), wait_until="load")
 
@@ -61,7 +61,7 @@ def test_it_opens_without_complaint_fetches_nothing_and_never_scrolls_sideways(
 ) -> None:
     with Tab(browser, file, width, scheme) as tab:
         assert tab.complaints == []
-        assert [url for url in tab.asked if not url.startswith("data:")] == [file.as_uri()]
+        assert [url for url in tab.requested if not url.startswith("data:")] == [file.as_uri()]
         assert tab.page.evaluate("document.documentElement.scrollWidth") <= width
         back, ink = (
             tab.page.evaluate(f"getComputedStyle(document.body).{name}") for name in ("backgroundColor", "color")
@@ -142,7 +142,8 @@ def test_the_keyboard_reaches_the_content_first_and_sees_where_it_is(browser: An
 def test_what_a_label_says_never_runs(browser: Any, file: Path, tmp_path: Path) -> None:
     """The page's policy lets no script run but its own, even one that came into the file by another way."""
     hurt = tmp_path / "hurt.html"
-    evil = "<script>document.title = 'ran'</script><img src='https://example.org/x.png' onerror=\"document.title = 'ran'\">"
+    evil = "<script>document.title = 'ran'</script>"
+    evil += "<img src='https://example.org/x.png' onerror=\"document.title = 'ran'\">"
     hurt.write_text(file.read_text(encoding="utf-8").replace("</main>", f"{evil}</main>"), encoding="utf-8")
     with Tab(browser, hurt) as tab:
         assert tab.page.title() != "ran"
@@ -151,7 +152,8 @@ def test_what_a_label_says_never_runs(browser: Any, file: Path, tmp_path: Path) 
 
 
 def test_no_cell_of_a_table_runs_into_the_next(browser: Any, file: Path) -> None:
-    over = "[...document.querySelectorAll('th, td')].filter(cell => cell.scrollWidth > cell.clientWidth + 1).map(cell => cell.innerText)"
+    over = """[...document.querySelectorAll('th, td')]
+        .filter(cell => cell.scrollWidth > cell.clientWidth + 1).map(cell => cell.innerText)"""
     for width in (400, 800, 1000, 1400):
         with Tab(browser, file, width) as tab:
             assert tab.page.evaluate(over) == []
@@ -165,12 +167,12 @@ def test_a_korean_file_name_is_drawn_in_a_font_that_has_its_letters(browser: Any
     )
     with Tab(browser, named) as tab:
         tab.page.evaluate("document.fonts.ready")
-        asked = tab.context.new_cdp_session(tab.page)
-        asked.send("DOM.enable")
-        asked.send("CSS.enable")
-        root = asked.send("DOM.getDocument")["root"]["nodeId"]
-        node = asked.send("DOM.querySelector", {"nodeId": root, "selector": "code.id"})["nodeId"]
-        fonts = asked.send("CSS.getPlatformFontsForNode", {"nodeId": node})["fonts"]
+        session = tab.context.new_cdp_session(tab.page)
+        session.send("DOM.enable")
+        session.send("CSS.enable")
+        root = session.send("DOM.getDocument")["root"]["nodeId"]
+        node = session.send("DOM.querySelector", {"nodeId": root, "selector": "code.id"})["nodeId"]
+        fonts = session.send("CSS.getPlatformFontsForNode", {"nodeId": node})["fonts"]
         first = tab.page.evaluate("getComputedStyle(document.querySelector('code.id')).fontFamily.split(',')[0]")
         assert (
             first == '"NanumGothic Hangul"'
@@ -184,7 +186,8 @@ def test_a_korean_file_name_is_drawn_in_a_font_that_has_its_letters(browser: Any
 def test_numbers_on_the_shades_of_the_heat_map_can_be_read(browser: Any, file: Path, scheme: str) -> None:
     """WCAG 2.2, 1.4.3: a contrast of 4.5 at least, the darkest shade over the page's colour."""
     with Tab(browser, file, 1400, scheme) as tab:
-        colours = """[getComputedStyle(document.body).backgroundColor, ...[...document.querySelectorAll('table.heat td[style]')].flatMap(
+        colours = """[getComputedStyle(document.body).backgroundColor,
+            ...[...document.querySelectorAll('table.heat td[style]')].flatMap(
             cell => [getComputedStyle(cell).color, getComputedStyle(cell).backgroundColor])]"""
         page, *cells = [parts(colour) for colour in tab.page.evaluate(colours)]
         assert len(cells) > 50
@@ -196,8 +199,8 @@ def test_numbers_on_the_shades_of_the_heat_map_can_be_read(browser: Any, file: P
 
 def parts(colour: str) -> list[float]:
     """Red, green, blue and opacity of `rgba(90, 180, 210, 0.5)` or `rgb(20, 24, 27)`."""
-    found = [float(part) for part in colour[colour.index("(") + 1 : -1].split(",")]
-    return found if len(found) == 4 else [*found, 1.0]
+    numbers = [float(part) for part in colour[colour.index("(") + 1 : -1].split(",")]
+    return numbers if len(numbers) == 4 else [*numbers, 1.0]
 
 
 def luminance(colour: list[float]) -> float:

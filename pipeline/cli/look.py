@@ -84,7 +84,8 @@ def report(
 ) -> None:
     """Write a page to look at: what is in MANIFEST, what was dropped and why, SNRs, levels, clips, licences, provenance.
 
-    The page is one HTML file that holds all it shows and fetches nothing. It needs the extra [report].
+    The page is one HTML file that holds all it shows and fetches nothing. What prep measure measured is on it, too. It
+    needs the extra [report].
 
     \b
     Example:
@@ -123,7 +124,7 @@ def _names(context: click.Context, parameter: click.Parameter, value: str | None
 @click.option(
     "--sample",
     type=click.IntRange(0),
-    help="how many recordings are listened to, 0 for all  [default: near 10000, chain 2000]",
+    help="how many recordings are opened, 0 for all  [default: near 10000, chain 2000]",
 )
 @JOBS
 @AS_JSON
@@ -136,7 +137,7 @@ def audit(
     jobs: int,
     as_json: bool,
 ) -> None:
-    """Look for leaks between the splits of MANIFEST, and for classes that something else than the sound tells.
+    """Look for leaks between the splits of MANIFEST, and for labels that a model can guess without the words.
 
     \b
     group       speakers, submissions, field recordings in two splits
@@ -144,17 +145,18 @@ def audit(
     noise       noise recordings in two splits
     pcm         sounds in two splits that are the same to the sample
     near        recordings in two splits that are the same at another level, offset, rate or sample format
-    chain       speech and noise, or keywords, told from the recording chain alone: a probe against chance
+    chain       whether the recording chain alone tells speech from noise, or the keywords: a probe against chance
     balance     keyword and speech/noise against scene and SNR, split by split
     transcript  transcripts in two splits (calls for help repeat by nature)
 
-    near and chain listen to the audio beside the manifest. Where only mixtures hold the speech, their noise is taken out
-    first. near finds a copy by spectral fingerprints and confirms it by correlation. On planted copies it finds all that
-    are louder, softer, padded, resampled, mu-law or noisy (30 dB), 98 % of those trimmed by up to 2 s, 91 % of those to
-    which all of it was done, none that are filtered or at another pace. It listens at 1,000 times real time a core:
-    400,000 clips of 3.4 s (380 h) take 25 minutes on one core, the default sample about one.
+    near and chain open the audio beside the manifest. Where only mixtures hold the speech, their noise is taken out first.
 
-    Exit 0: nothing found by --fail-on; 1: something found; 2: could not check.
+    near finds a copy by spectral fingerprints and confirms it by correlation. Of planted copies it finds all that are
+    louder, softer, padded, resampled, mu-law or noisy (30 dB), 98 % of those trimmed by up to 2 s, 91 % of those with
+    all of these changes, and none that are filtered or at another speed. A core does 1,000 times real time: 400,000
+    clips of 3.4 s (380 h) take it 25 minutes, the default sample one minute.
+
+    Exit code 0: no check of --fail-on found anything; 1: one did; 2: one could not be done.
 
     \b
     Example:

@@ -89,8 +89,9 @@ def check(frame: DataFrame, folder: Path, options: Options) -> list[Outcome]:
     """
     frame = frames.pick(frame, frames.present(frame, "shard") | frames.present(frame, "noise_shard"))
     if not len(frame):
-        why = "what the chain left in it can be heard after prep resample"
-        return [Unable("chain", f"no audio is stored beside this manifest: {why}")]
+        return [
+            Unable("chain", "no audio is stored beside this manifest: run prep resample, then this check can be done")
+        ]
     most = SAMPLE if options.sample is None else options.sample
     samples = {label: sample for label in _QUESTIONS if (sample := sampled(frame, label, most)) is not None}
     if not samples:
@@ -237,19 +238,21 @@ def conclusion(label: str, count: int, corpora: dict[str, list[str]], probes: Pr
     accuracy = f"balanced accuracy {whole.accuracy:.2f} ({bounds}), chance {whole.chance:.2f}, {count:,} clips"
     without = f" ({', '.join(left_out)} left out: it belongs to the words)" if left_out else ""
     if not whole.is_above_chance:
-        return Clear("chain", f"{what} are not told from the recording chain alone{without}: {accuracy}", figures)
+        return Clear("chain", f"{what} cannot be told apart by the recording chain alone{without}: {accuracy}", figures)
     telling = [kind for kind, score in by_kind.items() if score.is_above_chance][:LISTED]
     named = ", ".join(f"{kind} {by_kind[kind].accuracy:.2f} ({_MEANING[kind]})" for kind in telling)
-    by_what = f"What tells, alone: {named}. Without {next(iter(by_kind))}, {probes.without_best.accuracy:.2f}."
-    by_what = by_what if telling else "No kind of trace tells much alone."
+    by_what = (
+        f"The best traces, each alone: {named}. Without {next(iter(by_kind))}, {probes.without_best.accuracy:.2f}."
+    )
+    by_what = by_what if telling else "No group of traces is enough alone."
     by_header = f"The files' headers alone (format, rate, channels) give {probes.header.accuracy:.2f}."
     sets = [set(names) for names in corpora.values()]
     if not any(a & b for n, a in enumerate(sets) for b in sets[:n]):
         sources = "; ".join(f"{value}: {', '.join(names)}" for value, names in sorted(corpora.items()))
         by_header += f" No corpus holds both ({sources}), so no split of this set can rule it out."
     detail = (
-        f"{what} are told from the recording chain alone{without}: {accuracy}. {by_what} {by_header}\n"
-        "A model may learn the microphone instead of the cry: good scores on this test, bad ones elsewhere.\n"
+        f"{what} can be told apart by the recording chain alone{without}: {accuracy}. {by_what} {by_header}\n"
+        "A model may learn the microphone instead of the cry: it is then good on this test and bad elsewhere.\n"
         + (" ".join(_REMEDIES[kind] for kind in telling) or _REMEDIES["band"])
     )
     return Finding("chain", False, count, detail, (), figures)

@@ -10,17 +10,18 @@ from pipeline.core.manifest import SCHEMA_VERSION, Manifest, provenance, read_co
 from pipeline.inspect.audit import CHECKS, Audit, Clear, Finding, Options, Outcome, Unable, chain, columns, near
 from pipeline.share import pack
 
-COLUMNS = tuple(
-    dict.fromkeys((*near.COLUMNS, *columns.COLUMNS, *chain.COLUMNS))
-)  # of the rows, all that any check reads
+# the columns of the rows that the checks read
+COLUMNS = tuple(dict.fromkeys((*near.COLUMNS, *columns.COLUMNS, *chain.COLUMNS)))
 
 
 def read(path: Path) -> Manifest:
-    """The manifest at this path, or that of a pack, with the columns that the checks read. ManifestError where it is neither."""
-    made = None if pack.is_pack(path) else provenance(path)
-    if made is None or made.schema_version < SCHEMA_VERSION:
+    """The manifest at this path, or that of a pack, with the columns that the checks read.
+
+    ManifestError where it is neither.
+    """
+    if pack.is_pack(path) or provenance(path).schema_version < SCHEMA_VERSION:
         return pack.read_any(path)
-    return Manifest(read_columns(path, COLUMNS), made, path)
+    return Manifest(read_columns(path, COLUMNS), provenance(path), path)
 
 
 def audit(manifest: Manifest, options: Options | None = None) -> Audit:

@@ -47,7 +47,7 @@ class Leak:
     remedy: str
 
 
-_LEARNED = "What was learned of a recording in one split is asked for in another, so scores are too good."
+_LEARNED = "A model is tested on a recording that it knows from training, so scores are too good."
 _OF_NOISE = "CASE WHEN kind = 'noise' OR source IN (SELECT noise_source FROM rows) THEN source END"
 LEAKS = {
     "group": Leak(
@@ -155,8 +155,8 @@ def transcripts(frame: DataFrame) -> Outcome:
     detail = (
         f"{number:,} of {counted(len(place), 'transcript')} (without spacing and punctuation) are in more than one"
         f" split: {where}.\n"
-        "Calls for help repeat by nature; it means that the test is of known sentences in other voices.\n"
-        "For unknown sentences, report the scores of the other rows apart."
+        "Calls for help repeat by nature: the test then has known sentences in other voices.\n"
+        "Report the scores of the other rows separately: they are for unknown sentences."
     )
     figures = {"shared": number, "share_of_rows": shares}
     return Finding("transcript", False, int(counts[shared].sum()), detail, tuple(examples), figures)
@@ -260,7 +260,7 @@ def balance(frame: DataFrame) -> Outcome:
     far = f"{counted(len(cells), 'cell')} far from even." if cells else ""
     detail = (
         f"Labels are not spread alike over scenes and SNRs. {what}{far}\n"
-        "A model may learn the scene or the SNR for the label, and scores by scene or SNR compare different words.\n"
+        "A model may learn scene or SNR instead of the label, and scores by scene or SNR compare different words.\n"
         "More --copies in prep mix even out chance; a scene that only one label has needs noise of it in prep mix"
         " --noise, or none of it."
     )

@@ -56,9 +56,7 @@ def check(frame: DataFrame, folder: Path, options: Options) -> Outcome:
     """
     every = recordings(frame)
     if not len(every.frame):
-        return Unable(
-            "near", "no audio is stored beside this manifest: near-duplicates can be heard after prep resample"
-        )
+        return Unable("near", "no audio is stored beside this manifest: run prep resample, then this check can be done")
     chosen = sampled(every.frame, SAMPLE if options.sample is None else options.sample)
     splits, names = frames.codes(chosen["split"])
     if len(names) < 2:
@@ -78,7 +76,7 @@ def check(frame: DataFrame, folder: Path, options: Options) -> Outcome:
     pairs = candidates(prints, splits)
     same = same_recording(chosen, pairs[:PAIRS], folder, options)
 
-    looked = f"Heard: {every.sentence()}."
+    looked = f"Audio: {every.sentence()}."
     if len(chosen) < len(every.frame):
         share = _pairs_across(chosen) / max(1, _pairs_across(every.frame))
         looked += (
@@ -96,7 +94,7 @@ def check(frame: DataFrame, folder: Path, options: Options) -> Outcome:
     detail = (
         f"{counted(len(same), 'pair')} of recordings in two splits are one recording at another level, offset, rate or"
         f" sample format, {concerned:,} recordings in all. {looked}\n"
-        "What was learned in one split is asked for in another, so scores are too good.\n"
+        "A model is tested on a recording that it knows from training, so scores are too good.\n"
         "Listen to them; leave out one of each (prep filter --where), or put both into one group before prep filter."
     )
     return Finding("near", False, concerned, detail, tuple(text for _, text in described[:EXAMPLES]), figures)
@@ -144,9 +142,9 @@ class Recordings:
             (self.noisy, "utterances with the noise of their mixture in them, which has no row of its own"),
         ]
         text = ", ".join(f"{count:,} {what}" for count, what in parts if count)
-        text += f"; not heard: {self.missing:,} rows without audio" if self.missing else ""
+        text += f"; left out: {self.missing:,} rows without audio" if self.missing else ""
         return text + (
-            f"; not heard: {self.hidden:,} noise recordings that are in mixtures alone" if self.hidden else ""
+            f"; left out: {self.hidden:,} noise recordings that are in mixtures alone" if self.hidden else ""
         )
 
 
