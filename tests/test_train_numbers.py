@@ -1,4 +1,4 @@
-"""Numbers that are none, or out of their range: every option of the three commands, on the command line and in a preset."""
+"""Numbers that are none, or out of their range: every option of the three commands, typed or in a preset."""
 
 from __future__ import annotations
 

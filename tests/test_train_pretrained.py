@@ -248,6 +248,10 @@ CHECKPOINTS: dict[str, tuple[Change, str]] = {
         "--max-tokens 400 is more than its decoder has positions for: at most 92",
     ),
     "recordings cut": (cut("recordings.safetensors", 0.5), r"recordings\.safetensors: cannot be read"),
+    "recordings of another": (
+        lambda model: save_file({"test": torch.zeros(2)}, model / "recordings.safetensors"),
+        r"recordings\.safetensors: not the recordings of a checkpoint",
+    ),
 }
 
 

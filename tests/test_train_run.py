@@ -59,7 +59,7 @@ def whole(manifest: Path) -> Path:
 
 
 def test_three_steps_are_those_of_an_independent_loop(manifest: Path, tmp_path: Path) -> None:
-    """Written from the paper alone: transformers' model at 30 s, two cross-entropies, AdamW, cosine, 0.5 before + 0.5 after."""
+    """Written from the paper alone: the model at 30 s, two cross-entropies, AdamW, cosine, 0.5 before + 0.5 after."""
     steps, lr = 3, 1e-3
     answer = train(
         tmp_path, manifest, "--steps", steps, "--window", 30, "--batch", 12, "--clip-norm", 0, "--weight-decay", 0.1
