@@ -39,7 +39,9 @@ from pipeline.core.row import Drop
 from pipeline.corpora import lexicon as lexicons
 from pipeline.corpora.lexicon import Lexicon
 from pipeline.engine import lock, status, steps
+from pipeline.engine import plan as plans
 from pipeline.engine import recipe as recipes
+from pipeline.engine.plan import StageState
 from pipeline.engine.recipe import Recipe
 from pipeline.engine.run import SHARD_CLIPS, Progress, Setting
 from pipeline.engine.run import Step as Ended
@@ -270,6 +272,25 @@ def gather(recipe: Recipe | str | Path, **work: Unpack[Work]) -> Manifest:
         prep.gather("recipes/paper.toml")           # after run(..., shard=(1, 8)) to run(..., shard=(8, 8))
     """
     return run(recipe, **(work | {"shard": NONE}))
+
+
+def plan(recipe: Recipe | str | Path, **work: Unpack[Work]) -> list[StageState]:
+    """What `run` would do with a recipe, without doing it: the shards of each stage, and why those to do are stale.
+
+    Arguments as those of `run`. Returns the stages; `to_do()` of each lists the shards that are not done, `work_s` and
+    `disk_bytes` say how long they take and how much audio they store. The shards of a stage that waits for another are
+    not known.
+
+    For example:
+
+        [shard.why for stage in prep.plan("recipes/paper.toml") for shard in stage.to_do()]
+    """
+    _refuse_unknown(work)
+    chosen = recipe if isinstance(recipe, Recipe) else read_recipe(recipe, work.get("seed"))
+    folder = _out(work, Path("manifests"), chosen.name).parent.absolute()
+    workers = open_workers(work.get("jobs", 1))
+    setting = Setting(folder, _roots(work.get("roots", {})), workers, chosen.store.shard_clips)
+    return list(plans.plan(chosen, setting, work.get("limit")))
 
 
 def read_recipe(recipe: str | Path, seed: int | None = None) -> Recipe:

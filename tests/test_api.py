@@ -93,6 +93,12 @@ def test_a_recipe_in_slices_and_gathered(root: Path) -> None:
     whole = prep.run("r.toml", roots={"ms-snsd": root}, report=lambda step: names.append(step.name))
     assert names == ["ingest ms-snsd", "filter", "resample", "mix"]
     assert whole.path == Path("manifests/r.parquet")
+    assert not any(stage.to_do() for stage in prep.plan("r.toml", roots={"ms-snsd": root}))
+    assert [stage.known for stage in prep.plan("r.toml", folder="none", roots={"ms-snsd": root})] == [
+        True,
+        False,
+        False,
+    ]
     with pytest.raises(Unfinished):
         prep.gather("r.toml", folder="other", roots={"ms-snsd": root})
     for _ in range(3):

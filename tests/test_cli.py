@@ -469,7 +469,8 @@ def test_the_help_lists_every_command_once() -> None:
 def test_a_corpus_of_ones_own_is_named_by_its_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In every stage, in worker processes, and by a recipe; without the file the corpus is unknown."""
     adapter = tmp_path / "my_corpus.py"
-    adapter.write_text((REPOSITORY / "examples/my_corpus.py").read_text("utf-8"), encoding="utf-8")
+    text = (REPOSITORY / "examples/my_corpus.py").read_text("utf-8")
+    adapter.write_text(text.replace("import csv\n", "import csv\nimport pandas\n"), encoding="utf-8")
     monkeypatch.setattr("pipeline.corpora._loaded", {})
     folder = corpus(tmp_path / "mine", {f"{name}.wav": encoded(voice(1.0, seed=n)) for n, name in enumerate("ab")})
     (folder / "noise.wav").write_bytes(encoded(hiss(2.0)))

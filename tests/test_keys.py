@@ -34,7 +34,7 @@ def test_identities_are_golden() -> None:
 
 
 def test_equal_parts_have_equal_fingerprints_in_another_process() -> None:
-    code = "from pipeline.keys import fingerprint; print(fingerprint('mix', {'b': [1, 2], 'a': '살려'}))"
+    code = "from pipeline.core.keys import fingerprint; print(fingerprint('mix', {'b': [1, 2], 'a': '살려'}))"
     ran = subprocess.run(
         [sys.executable, "-c", code], cwd=Path(__file__).parents[1], check=True, capture_output=True, text=True
     )

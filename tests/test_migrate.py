@@ -88,7 +88,10 @@ def test_an_older_manifest_is_read_as_one_of_today(tmp_path: Path) -> None:
 
 
 def test_steps_are_taken_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
-    steps = {n: Step(lambda rows, n=n: rows.suffixed("id", str(n))) for n in (3, 1, 2)}  # type: ignore[misc]
+    steps = {
+        n: Step(lambda rows, n=n: frames.with_columns(rows, id=[f"{name}{n}" for name in frames.values(rows["id"])]))
+        for n in (3, 1, 2)
+    }  # type: ignore[misc]
     monkeypatch.setattr(migrations, "STEPS", steps)
     assert frames.values(migrations.raised(frames.from_rows([ROW], Row), "rows", 1, 5)["id"]) == ["a/1123"]
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import html
 import json
 import math
+import os
 import re
 import shutil
+import socket
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,7 @@ from pipeline.core.errors import ManifestError
 from pipeline.corpora import lexicon
 from train import data, report
 from train.data import Prediction
+from train.folder import locked
 
 CALLS = ("helpme", "saveme")
 
@@ -83,8 +86,7 @@ def test_predictions_open_as_a_frame_with_arrow_types(folder: Path, clips: list[
     assert train.predictions(folder / "runs/multi/evaluate-test/predictions.parquet").equals(frame)
     for path, message in {
         tmp_path / "none": "none: cannot be read",
-        folder
-        / "mixed.parquet": "no predictions of this version .lacks the columns speech_like, seconds, .*run evaluate again",
+        folder / "mixed.parquet": "no predictions of this version .lacks the columns .*run evaluate again",
     }.items():
         with pytest.raises(ManifestError, match=message):
             train.predictions(path)
@@ -373,3 +375,134 @@ def test_runs_of_one_name_are_told_apart_by_their_folders(folder: Path) -> None:
     two = command("evaluate", folder, "compare", "runs/multi/evaluate-test", "runs/multi/again", "--json").json()
     assert [run["name"] for run in two["runs"]] == ["multi (multi) evaluate-test", "multi (multi) again"]
     assert two["differences"][0]["name"] == "multi (multi) again - multi (multi) evaluate-test"
+
+
+# ---- judged on what it was chosen on, or learnt
+
+
+def renamed(clips: list[Clip], splits: dict[str, str]) -> list[Clip]:
+    """The clips with other splits; those of no split named are left out. Their sound is the same."""
+    return [replace(clip, split=splits[clip.split]) for clip in clips if clip.split in splits]
+
+
+def test_a_test_split_that_was_trained_on_is_refused_unless_allowed(folder: Path, tmp_path: Path) -> None:
+    last = folder / "runs/multi/last"
+    made(tmp_path, renamed(more(), {"train": "test", "dev": "dev", "test": "train"}))
+    words = ("--manifest", "mixed.parquet", "--checkpoint", last, "--out", "x")
+    answer = command("evaluate", tmp_path, *words)
+    assert (answer.code, len(answer.err.splitlines())) == (1, 1)
+    assert (
+        "mixed.parquet: 24 of 24 clips of the split test hold recordings that the checkpoint was trained on"
+        " (train/0/0 for one): scores would say nothing of new recordings; take another split or manifest,"
+        " or give --allow-overlap to judge them all the same"
+    ) in answer.err
+    assert not (tmp_path / "x").exists()
+    answer = command("evaluate", tmp_path, *words, "--allow-overlap")
+    assert answer.code == 0, answer.err
+    caution = "24 of 24 clips of the split test hold recordings that the checkpoint was trained on (train/0/0 for one)"
+    assert f"caution {caution}" in answer.err
+    assert f"caution: {caution}" in answer.out
+    assert caution in json.loads((tmp_path / "x/metrics.json").read_text())["cautions"]
+    page = html.unescape((tmp_path / "x/report.html").read_text(encoding="utf-8"))
+    assert caution in page
+    compared = command("evaluate", tmp_path, "compare", "x", "x", "--out", "page.html")
+    assert (
+        f"caution: multi (multi) x: {caution}" in compared.out or f"caution: multi (multi): {caution}" in compared.out
+    )
+    assert caution in html.unescape((tmp_path / "page.html").read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("kind", ["speech", "noise"])
+def test_one_recording_of_training_among_others_is_enough(folder: Path, tmp_path: Path, kind: str) -> None:
+    learnt = [clip for clip in more() if clip.split == "train" and (clip.kind == "noise") == (kind == "noise")][:1]
+    made(tmp_path, [*[clip for clip in more() if clip.split != "train"], *renamed(learnt, {"train": "test"})])
+    words = ("--manifest", "mixed.parquet", "--checkpoint", folder / "runs/multi/last", "--out", "x")
+    answer = command("evaluate", tmp_path, *words)
+    assert (answer.code, "1 of 21 clips of the split test" in answer.err) == (1, True), answer.err
+
+
+def test_a_model_of_one_task_did_not_learn_the_noise_that_it_left_out(folder: Path, tmp_path: Path) -> None:
+    noises = [clip for clip in more() if clip.split == "train" and clip.kind == "noise"]
+    made(tmp_path, [*[clip for clip in more() if clip.split != "train"], *renamed(noises, {"train": "test"})])
+    words = ("--manifest", "mixed.parquet", "--checkpoint", folder / "runs/single/last", "--out", "x")
+    assert command("evaluate", tmp_path, *words).code == 0
+
+
+def test_to_judge_the_training_split_itself_is_refused(folder: Path) -> None:
+    words = ("--manifest", "mixed.parquet", "--checkpoint", "runs/multi/last", "--split", "train", "--out", "t")
+    answer = command("evaluate", folder, *words)
+    assert (answer.code, "24 of 24 clips of the split train hold recordings" in answer.err) == (1, True)
+
+
+def test_a_checkpoint_given_as_a_model_learnt_what_it_learnt(folder: Path) -> None:
+    words = ("--manifest", "mixed.parquet", "--model", "runs/multi/last", "--split", "train", "--out", "t")
+    answer = command("evaluate", folder, *words)
+    assert (answer.code, "24 of 24 clips of the split train hold recordings" in answer.err) == (1, True)
+
+
+def test_a_threshold_chosen_on_the_split_that_is_judged_is_said(folder: Path, tmp_path: Path) -> None:
+    words = (
+        "--manifest",
+        "mixed.parquet",
+        "--checkpoint",
+        "runs/multi/last",
+        "--split",
+        "dev",
+        "--out",
+        tmp_path / "x",
+    )
+    chosen = "the gate's threshold or the operating points were chosen on dev, the very split that is judged"
+    of_dev = "12 of 12 clips are of the dev split that chose the checkpoint"
+    answer = command("evaluate", folder, *words)
+    assert answer.code == 0, answer.err
+    for caution in (chosen, of_dev):
+        assert f"caution: {caution}" in answer.out
+        assert caution in html.unescape((tmp_path / "x/report.html").read_text(encoding="utf-8"))
+    given = command("evaluate", folder, *words, "--threshold", 0.5, "--no-curve")
+    assert (chosen in given.out, of_dev in given.out) == (False, True)
+    assert "caution" not in command("evaluate", folder, *words[:4], "--out", tmp_path / "y").out
+
+
+def test_a_dev_split_that_was_trained_on_is_said(folder: Path, tmp_path: Path) -> None:
+    made(tmp_path, renamed(more(), {"train": "dev", "test": "test"}))
+    words = ("--manifest", "mixed.parquet", "--checkpoint", folder / "runs/multi/last", "--out", "x")
+    answer = command("evaluate", tmp_path, *words)
+    assert "caution: 24 of 24 clips of dev, which chose the threshold, were trained on" in answer.out
+
+
+def test_a_checkpoint_that_does_not_say_what_it_learnt_is_judged_with_a_caution(folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder / "runs/multi/last", tmp_path / "old")
+    (tmp_path / "old/recordings.safetensors").unlink()
+    made(tmp_path, usual(0, 2, 2))
+    words = ("--checkpoint", tmp_path / "old", "--out", tmp_path / "x")
+    answer = command("evaluate", tmp_path, "--manifest", "mixed.parquet", *words)
+    assert (
+        "caution: the checkpoint does not say which recordings it was trained on: these may be among them" in answer.out
+    )
+    answer = command("evaluate", folder, "--manifest", "mixed.parquet", *words, "--split", "train")
+    assert (answer.code, "24 of 24 clips of the split train" in answer.err) == (1, True)
+
+
+# ---- one evaluation a folder
+
+
+def test_two_evaluations_at_once_in_one_folder_are_refused(folder: Path, tmp_path: Path) -> None:
+    words = ("--manifest", "mixed.parquet", "--checkpoint", "runs/multi/last", "--out", tmp_path / "x")
+    with locked(tmp_path / "x"):
+        answer = command("evaluate", folder, *words)
+    holder = f"process {os.getpid()} on {socket.gethostname()}"
+    assert (answer.code, len(answer.err.splitlines())) == (1, 1)
+    assert f"x: {holder} is at work here: wait for it to end, or give another --out" in answer.err
+    assert not (tmp_path / "x").exists()
+
+
+def test_an_evaluation_that_is_cut_short_leaves_no_answer_of_another(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ("--manifest", "mixed.parquet", "--out", tmp_path / "x", "--checkpoint")
+    assert command("evaluate", folder, *words, "runs/multi/last").code == 0
+    monkeypatch.setattr(report, "write_figures", lambda *_: (_ for _ in ()).throw(OSError("no space")))
+    assert command("evaluate", folder, *words, "runs/single/last").code == 1
+    assert not (tmp_path / "x/metrics.json").exists()
+    answer = command("evaluate", folder, "compare", tmp_path / "x")
+    assert (answer.code, "no metrics.json there" in answer.err) == (1, True)

@@ -106,7 +106,7 @@ def test_the_losses_are_the_two_cross_entropies_counted_by_hand(tiny: tuple[Dete
 
 
 def test_the_text_loss_at_30_s_is_that_of_transformers(tiny: tuple[Detector, Tokenizer]) -> None:
-    """The plain recipe: labels from the tokenizer with its prefix, the start token cut off, padding masked, loss by the model."""
+    """The plain recipe: labels from the tokenizer without the start token, padding masked, loss by the model."""
     detector, tokenizer = tiny
     transcripts = ["살려주세요", "누가 좀 도와주세요"]
     made = batch(tokenizer, transcripts, [30_000, 64_000], 480_000, [0, 0])

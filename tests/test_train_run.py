@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import shutil
 import signal
+import socket
 import subprocess
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch.nn import functional
 from train_samples import TINY, Answer, Clip, apart, command, environment, made, noise, started, usual
 from transformers import WhisperFeatureExtractor, WhisperForConditionalGeneration, WhisperProcessor
 
 from pipeline.core import keys
+from train import checkpoint
+from train.batches import Batch
 from train.folder import clean, replacing_folder
-from train.model import seed_torch
+from train.loop import rate
+from train.model import Losses, losses, seed_torch
 
 
 def train(folder: Path, manifest: Path, *more: object, out: str = "run") -> Answer:
@@ -52,7 +59,7 @@ def whole(manifest: Path) -> Path:
 
 
 def test_three_steps_are_those_of_an_independent_loop(manifest: Path, tmp_path: Path) -> None:
-    """Written from the paper alone: transformers' model at 30 s, two cross-entropies, AdamW, cosine, 0.5 before + 0.5 after."""
+    """Written from the paper alone: the model at 30 s, two cross-entropies, AdamW, cosine, 0.5 before + 0.5 after."""
     steps, lr = 3, 1e-3
     answer = train(
         tmp_path, manifest, "--steps", steps, "--window", 30, "--batch", 12, "--clip-norm", 0, "--weight-decay", 0.1
@@ -138,14 +145,25 @@ def test_the_same_run_again_is_the_same_run(whole: Path, manifest: Path, tmp_pat
     )
 
 
+def wait_for_lines(run: Path, process: subprocess.Popen[bytes], lines: int) -> None:
+    deadline = time.monotonic() + 120
+    while not (run / "log.jsonl").exists() or (run / "log.jsonl").read_text().count("\n") < lines:
+        assert time.monotonic() < deadline
+        assert process.poll() is None
+
+
 @pytest.mark.parametrize("lines", [2, 5])  # before the first checkpoint, and after it
 def test_a_killed_run_goes_on_to_bit_equal_weights(whole: Path, manifest: Path, tmp_path: Path, lines: int) -> None:
+    """And while it is at work, a second run in its folder is refused and changes nothing."""
     words = ("--manifest", manifest, "--out", "run", *TINY, "--steps", 7, "--save-every", 3)
     run = subprocess.Popen(started("train", *words), cwd=tmp_path, env=environment(), stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 120
-    while not (tmp_path / "run/log.jsonl").exists() or (tmp_path / "run/log.jsonl").read_text().count("\n") < lines:
-        assert time.monotonic() < deadline
-        assert run.poll() is None
+    wait_for_lines(tmp_path / "run", run, lines)
+    os.kill(run.pid, signal.SIGSTOP)
+    for more in ((), ("--seed", 1)):
+        answer = command("train", tmp_path, *words, *more)
+        holder = f"process {run.pid} on {socket.gethostname()}"
+        message = f"train: run: {holder} is at work here: wait for it to end, or give another --out\n"
+        assert (answer.code, answer.err) == (1, message)
     os.kill(run.pid, signal.SIGKILL)
     run.wait()
     answer = command("train", tmp_path, *words)
@@ -159,6 +177,7 @@ def test_a_killed_run_goes_on_to_bit_equal_weights(whole: Path, manifest: Path, 
         "best",
         "last",
         "log.jsonl",
+        "options.json",
     ]
 
 
@@ -217,6 +236,7 @@ def test_faults_are_one_message_and_no_traceback(manifest: Path, tmp_path: Path)
             "train-papr",
         ): 'train-papr: no such preset: did you mean "train-paper.toml"?',
         ("--manifest", manifest, "--lr", "0"): "lr: found 0.0, expected: greater than 0",
+        ("--manifest", manifest, "--model", "tiny", "--init", "random", "--max-tokens", 93): "tiny: --max-tokens 93 is",
         (
             "--manifest",
             manifest,
@@ -272,3 +292,240 @@ def test_two_processes_learn_what_one_does(manifest: Path, tmp_path: Path) -> No
     assert [line.get("loss", line.get("dev_loss")) for line in two] == pytest.approx(
         [line.get("loss", line.get("dev_loss")) for line in one], abs=1e-3
     )
+
+
+# ---- one run a folder
+
+
+def test_the_options_are_in_the_folder_before_the_first_checkpoint(
+    manifest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def end(step: int, *_: object) -> float:
+        if step == 2:
+            raise SystemExit(9)
+        return 1e-3
+
+    words = ("--steps", 7, "--save-every", 7)
+    monkeypatch.setattr("train.loop.rate", end)
+    assert train(tmp_path, manifest, *words).code == 9
+    monkeypatch.undo()
+    assert not (tmp_path / "run/last").exists()
+    before = (tmp_path / "run/log.jsonl").read_bytes()
+    assert before.count(b"\n") == 2
+    for more, changed in {
+        ("--seed", 1): "seed 0, now 1",
+        ("--lr", 0.01): "lr 0.001, now 0.01",
+        ("--window", 30): "window 'auto', now '30'",
+        ("--max-tokens", 50): "max_tokens 60, now 50",
+    }.items():
+        answer = train(tmp_path, manifest, *words, *more)
+        message = f"run: holds a run that was begun otherwise ({changed}): give another --out, or remove the folder"
+        assert (answer.code, answer.err) == (1, f"train: {message}\n")
+    other = made(tmp_path, usual(train=2, dev=1, test=1), name="other")
+    answer = train(tmp_path, other, *words)
+    assert (answer.code, "begun otherwise (manifest " in answer.err) == (1, True)
+    assert (tmp_path / "run/log.jsonl").read_bytes() == before
+    assert train(tmp_path, manifest, *words).code == 0
+
+
+def test_a_refused_run_leaves_no_folder(manifest: Path, tmp_path: Path) -> None:
+    assert train(tmp_path, manifest, "--model", "none/at/all", out="deep/run").code == 1
+    assert not (tmp_path / "deep/run").exists()
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/notes.txt").write_text("not a run")
+    answer = train(tmp_path, manifest, "--steps", 1, out="mine")
+    assert answer.code == 1
+    assert "mine: not empty, and not a run of this version (notes.txt is there): give another --out" in answer.err
+    assert [path.name for path in (tmp_path / "mine").iterdir()] == ["notes.txt"]
+
+
+# ---- numbers
+
+
+class Nothing:
+    """Losses that are no number at some steps, and those of training at the others."""
+
+    def __init__(self, steps: set[int]) -> None:
+        self.steps = steps
+
+    def __call__(self, noise_logits: torch.Tensor, text_logits: torch.Tensor, batch: Batch) -> Losses:
+        loss = losses(noise_logits, text_logits, batch)
+        return Losses(loss.noise, loss.text * float("nan")) if batch.totals.step + 1 in self.steps else loss
+
+
+def strict(line: str) -> dict[str, float | None]:
+    def refuse(word: str) -> None:
+        raise AssertionError(f"{word} is no JSON")
+
+    return json.loads(line, parse_constant=refuse)
+
+
+def test_a_step_whose_loss_is_no_number_is_skipped_and_counted(
+    manifest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("train.loop.losses", Nothing({2, 3}))
+    answer = train(tmp_path, manifest, "--steps", 4, "--save-every", 2)
+    assert answer.code == 0, answer.err
+    assert "2 of 4 steps were skipped, see log.jsonl" in answer.err
+    steps = [line for line in map(strict, (tmp_path / "run/log.jsonl").read_text().splitlines()) if "loss" in line]
+    assert [(line["loss"] is None, line["grad_norm"] is None, line.get("skipped")) for line in steps] == [
+        (False, False, None),
+        (True, True, 1),
+        (True, True, 2),
+        (False, False, None),
+    ]
+    strict((tmp_path / "run/last/made.json").read_text())
+    assert all(bool(torch.isfinite(value).all()) for value in weights(tmp_path / "run/last").values())
+
+
+@pytest.mark.parametrize(("first", "kept"), [(1, 0), (4, 3)])
+def test_a_run_that_diverges_ends_and_keeps_its_last_good_checkpoint(
+    manifest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first: int, kept: int
+) -> None:
+    monkeypatch.setattr("train.loop.losses", Nothing(set(range(first, 99))))
+    monkeypatch.setattr("train.loop.MOST_SKIPPED", 4)
+    answer = train(tmp_path, manifest, "--steps", 60, "--save-every", 3 if kept else 60)
+    assert (answer.code, "Traceback" in answer.err) == (1, False)
+    last = "last/ holds the weights of step 3" if kept else "no checkpoint was written before"
+    end = answer.err.splitlines()[-1]
+    assert f"no step could be taken from step {first} to {first + (2 if kept else 3)}" in end
+    assert "lower lr (now 0.001) or give warmup, with another --out" in end
+    assert last in end
+    assert (tmp_path / "run/last").exists() == (tmp_path / "run/best").exists() == bool(kept)
+    if kept:
+        assert checkpoint.read(tmp_path / "run/last").metadata.step == 3
+
+
+def test_no_checkpoint_is_written_with_a_score_or_a_weight_that_is_no_number(
+    manifest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("train.run.losses", Nothing({1}))  # of dev alone
+    answer = train(tmp_path, manifest, "--steps", 1)
+    assert answer.code == 1
+    assert "run: the loss on dev is nan at step 1: lower lr" in answer.err
+    assert not (tmp_path / "run/best").exists()
+    monkeypatch.undo()
+    monkeypatch.setattr("train.loop.interpolate", lambda parameters, *_: parameters[0].data.fill_(torch.inf))
+    answer = train(tmp_path, made(tmp_path, [Clip("a"), noise("b")], name="nodev"), "--steps", 1, out="nodev")
+    assert answer.code == 1
+    assert "holds weights that are no numbers at step 1" in answer.err
+    assert not (tmp_path / "nodev/best").exists()
+
+
+def test_weights_so_large_that_nothing_is_a_number_are_no_training(manifest: Path, tmp_path: Path, whole: Path) -> None:
+    """By the command line alone."""
+    model = tmp_path / "model"
+    shutil.copytree(whole / "last", model)
+    tensors = {name: value * 1e30 for name, value in load_file(model / "model.safetensors").items()}
+    save_file(tensors, model / "model.safetensors", {"format": "pt"})
+    words = ("--manifest", manifest, "--out", "run", "--model", model, "--batch", 4)
+    answer = command("train", tmp_path, *words, "--steps", 20)
+    assert (answer.code, "Traceback" in answer.err) == (1, False)
+    assert "no step could be taken from step 1 to 3" in answer.err  # a checkpoint is due after each epoch
+    assert [strict(line)["loss"] for line in (tmp_path / "run/log.jsonl").read_text().splitlines()] == [None] * 3
+    answer = command("evaluate", tmp_path, "--manifest", manifest, "--model", model, "--max-tokens", 3)
+    assert (answer.code, "Traceback" in answer.err) == (1, False)
+    assert "dev/0/0: the model gives confidence nan, which is no number" in answer.err
+
+
+# ---- dev
+
+
+def test_the_dev_loss_does_not_depend_on_the_batch(tmp_path: Path) -> None:
+    """With a learning rate that moves nothing, so that the weights are the same."""
+    clips = [
+        Clip(f"dev/{n}", "dev", seconds=0.5 + 1.1 * n, transcript=text) for n, text in enumerate(("가", "나다", "라"))
+    ]
+    clips += [noise(f"dev/n{n}", "dev", seconds=seconds) for n, seconds in enumerate((0.7, 3.0, 7.0, 20.0))]
+    manifest = made(tmp_path, [*usual(train=4, dev=0, test=0), *clips])
+    found = {}
+    for batch in (1, 2, 5, 64):
+        words = ("--steps", 1, "--lr", 1e-30, "--batch", batch)
+        assert train(tmp_path, manifest, *words, out=f"{batch}").code == 0
+        (found[batch],) = [line for line in log(tmp_path / f"{batch}") if "dev_loss" in line]
+    for batch in found:
+        for name, value in found[batch].items():
+            assert value == pytest.approx(found[1][name], abs=1e-5), (batch, name)
+
+
+# ---- what is missing is said
+
+
+def test_a_full_disk_is_one_line_and_leaves_the_checkpoint_before(
+    manifest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(state: object, path: Path) -> None:
+        if full.calls:
+            raise OSError(errno.ENOSPC, "No space left on device", str(path))
+        full.calls += 1
+        save(state, path)
+
+    save, full.calls = torch.save, 0
+    monkeypatch.setattr(torch, "save", full)
+    words = ("--steps", 4, "--save-every", 2)
+    answer = train(tmp_path, manifest, *words)
+    assert (answer.code, "Traceback" in answer.err) == (1, False)
+    end = answer.err.splitlines()[-1]
+    assert end.startswith("train: run/last: the checkpoint of step 4 could not be written ([Errno 28] No space left")
+    assert end.endswith("the one before is whole; make room, then the same command goes on")
+    assert checkpoint.read(tmp_path / "run/last").metadata.step == 2
+    assert not list((tmp_path / "run").glob(".half-*"))
+    monkeypatch.undo()
+    answer = train(tmp_path, manifest, *words)
+    assert answer.code == 0, answer.err
+    assert "resumed from step 2" in answer.err
+
+
+@pytest.mark.parametrize("limit_kb", [1, 40, 1_000, 2_500])  # of log, tokenizer, weights, state
+def test_a_file_that_cannot_be_written_to_its_end_is_one_line(manifest: Path, tmp_path: Path, limit_kb: int) -> None:
+    words = ("--manifest", manifest, "--out", "run", *TINY, "--steps", 60, "--save-every", 30)
+    limit = f"import resource; resource.setrlimit(resource.RLIMIT_FSIZE, ({limit_kb} * 1024,) * 2)\n"
+    started_words = started("train", *words)
+    started_words[2] = limit + started_words[2]
+    done = subprocess.run(started_words, cwd=tmp_path, env=environment(), capture_output=True, timeout=300)
+    error = done.stderr.decode()
+    assert (done.returncode, "Traceback" in error) == (1, False), error
+    assert error.splitlines()[-1].startswith("train: run/")
+    assert not (tmp_path / "run/last").exists()
+
+
+def test_a_best_that_is_gone_is_said_and_written_anew(
+    whole: Path, manifest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def end(step: int, *rest: Any) -> float:
+        if step == 5:
+            raise SystemExit(9)
+        return rate(step, *rest)
+
+    words = ("--manifest", manifest, "--out", "run", *TINY, "--steps", 7, "--save-every", 3)
+    monkeypatch.setattr("train.loop.rate", end)
+    assert command("train", tmp_path, *words).code == 9
+    monkeypatch.undo()
+    shutil.rmtree(tmp_path / "run/best")
+    answer = command("train", tmp_path, *words)
+    assert answer.code == 0, answer.err
+    assert "best    best/ is missing: the next evaluation on dev writes it" in answer.err
+    assert "-> run/best (by dev loss), run/last" in answer.err
+    assert json.loads((tmp_path / "run/best/made.json").read_text())["step"] in (6, 7)
+    shutil.rmtree(tmp_path / "run/best")
+    answer = command("train", tmp_path, *words)
+    assert (answer.code, "nothing to do; best/ is missing, and no evaluation is left" in answer.err) == (0, True)
+    shutil.copytree(whole / "best", tmp_path / "run/best")
+    metadata = json.loads((whole / "best/made.json").read_text())
+    other = metadata | {"options": metadata["options"] | {"seed": 5}}
+    (tmp_path / "run/best/made.json").write_text(json.dumps(other))
+    answer = command("train", tmp_path, *words)
+    assert answer.code == 1
+    assert "run/best: holds a run that was begun otherwise (seed 5, now 0)" in answer.err
+
+
+def test_a_log_with_lines_that_cannot_be_read_does_not_stop_a_run(manifest: Path, tmp_path: Path) -> None:
+    words = ("--steps", 2, "--save-every", 1)
+    assert train(tmp_path, manifest, *words).code == 0
+    before = log(tmp_path / "run")
+    path, metadata = tmp_path / "run/log.jsonl", tmp_path / "run/last/made.json"
+    path.write_bytes(b"\x00\xff\n[1]\n{}\n" + path.read_bytes() + b'{"step": 1, "lo')
+    metadata.write_text(json.dumps(json.loads(metadata.read_text()) | {"step": 1}))  # as if step 2 was still to come
+    answer = train(tmp_path, manifest, *words)
+    assert answer.code == 0, answer.err
+    assert [line["step"] for line in log(tmp_path / "run")] == [line["step"] for line in before]

@@ -132,7 +132,7 @@ class Answer:
 
 
 def command(name: str, folder: Path, *arguments: object, stdin: bytes = b"") -> Answer:
-    """Runs `train`, `evaluate` or `detect` in a folder, in this process: loading torch anew takes longer than most of them."""
+    """Runs `train`, `evaluate` or `detect` in a folder, in this process: loading torch anew takes longer than most."""
     torch.set_num_threads(1)
     out, err = (io.TextIOWrapper(io.BytesIO(), encoding="utf-8", write_through=True) for _ in range(2))
     code = 0

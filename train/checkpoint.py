@@ -10,7 +10,6 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import torch
 import transformers
 from pydantic import TypeAdapter, ValidationError
@@ -184,13 +183,21 @@ def read(folder: Path) -> Checkpoint:
         raise PrepError(f"{folder}: its weights are not those it was written with: the copy is damaged or was changed")
     if bad := not_finite(detector):
         raise PrepError(f"{folder}: {bad[0]} holds weights that are no numbers: the training diverged; take another")
-    recordings = None
-    if (folder / RECORDINGS).is_file():
-        recordings = {split: values.numpy().astype(np.int64) for split, values in _tensors(folder / RECORDINGS).items()}
     lexicon = lexicons.read(folder / LEXICON)
     if lexicons.identity(lexicon) != metadata.lexicon_hash:
         raise PrepError(f"{folder / LEXICON}: not the lexicon of this checkpoint: it was changed; copy it again")
-    return Checkpoint(detector, tokenizer, lexicon, metadata, recordings)
+    return Checkpoint(detector, tokenizer, lexicon, metadata, read_recordings(folder))
+
+
+def read_recordings(folder: Path) -> Recordings | None:
+    """The recordings that a checkpoint was trained on and chosen by; None where its folder does not say so."""
+    path = folder / RECORDINGS
+    if not path.is_file():
+        return None
+    hashes = _tensors(path)
+    if hashes.keys() != {"train", "dev"} or any(values.dtype != torch.int64 for values in hashes.values()):
+        raise PrepError(f"{path}: not the recordings of a checkpoint: copy the checkpoint again")
+    return {split: values.numpy() for split, values in hashes.items()}
 
 
 def _tensors(path: Path) -> dict[str, torch.Tensor]:

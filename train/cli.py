@@ -13,7 +13,7 @@ from pipeline import __version__
 from pipeline.cli.endings import endings, speak_utf8
 from pipeline.cli.fields import field_options, typed
 from train import options as training
-from train.options import Options
+from train.options import MOST, Options
 
 SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 120}
 FILE = click.Path(path_type=Path)
@@ -108,7 +108,7 @@ class _Evaluate(click.Group):
 )
 @click.option("--batch", type=click.IntRange(1, 65_536), default=32, show_default=True, help="clips at a time")
 @click.option("--lexicon", type=FILE, help="keywords by spelling  [default: the checkpoint's]")
-@click.option("--seed", type=int, default=0, show_default=True, help="seed of the intervals")
+@click.option("--seed", type=click.IntRange(-MOST, MOST), default=0, show_default=True, help="seed of the intervals")
 @click.option(
     "--with-audio/--redact",
     "audio",
@@ -140,7 +140,7 @@ def evaluate_command(ctx: click.Context, /, as_json: bool, **values: Any) -> Non
 
 @evaluate_command.command("compare")
 @click.argument("runs", nargs=-1, required=True, type=FILE, metavar="RUN RUN ...")
-@click.option("--seed", type=int, default=0, show_default=True, help="seed of the intervals")
+@click.option("--seed", type=click.IntRange(-MOST, MOST), default=0, show_default=True, help="seed of the intervals")
 @click.option("--out", type=FILE, metavar="FILE.html", help="also write a page with charts")
 @click.option("--json", "as_json", is_flag=True, help="answer in JSON")
 def compare_command(runs: tuple[Path, ...], seed: int, out: Path | None, as_json: bool) -> None:

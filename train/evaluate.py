@@ -145,26 +145,19 @@ def _overlaps(
 
     PrepError where the split that is judged holds recordings of its training, unless --allow-overlap is given.
     """
-    if options.checkpoint is None:
-        return []
-    same_manifest = system.origin["trained_on"] == manifest.provenance.logical_hash
-    if system.recordings is None:
-        trained_on = list(rows) if same_manifest and options.split == "train" else []
-        unknown = (
-            "the checkpoint does not say which recordings it was trained on: some of these clips may be among them"
-        )
-        cautions = [] if same_manifest else [unknown]
-        chosen_by = trained_dev = []
-    else:
-        trained_on, trained_dev, cautions = (
-            *(data.overlap(each, system.recordings["train"]) for each in (rows, dev)),
-            [],
-        )
+    cautions = []
+    learnt, learnt_dev, chosen_by = [], [], []
+    if system.recordings is not None:
+        learnt, learnt_dev = (data.overlap(each, system.recordings["train"]) for each in (rows, dev))
         chosen_by = data.overlap(rows, system.recordings["dev"])
-    if trained_on:
+    elif system.origin["trained_on"] == manifest.provenance.logical_hash:
+        learnt = list(rows) if options.split == "train" else []
+    elif options.checkpoint is not None:
+        cautions.append("the checkpoint does not say which recordings it was trained on: these may be among them")
+    if learnt:
         fault = (
-            f"{len(trained_on):,} of {len(rows):,} clips of the split {options.split} hold recordings that the"
-            f" checkpoint was trained on ({trained_on[0].id} for one)"
+            f"{len(learnt):,} of {len(rows):,} clips of the split {options.split} hold recordings that the checkpoint"
+            f" was trained on ({learnt[0].id} for one)"
         )
         if not options.allow_overlap:
             raise PrepError(
@@ -174,10 +167,8 @@ def _overlaps(
         cautions.append(fault)
     if chosen_by:
         cautions.append(f"{len(chosen_by):,} of {len(rows):,} clips are of the dev split that chose the checkpoint")
-    if trained_dev and options.threshold is None:
-        cautions.append(
-            f"{len(trained_dev):,} of {len(dev):,} clips of dev, which chose the threshold, were trained on"
-        )
+    if learnt_dev and options.threshold is None:
+        cautions.append(f"{len(learnt_dev):,} of {len(dev):,} clips of dev, which chose the threshold, were trained on")
     return cautions
 
 
@@ -190,7 +181,8 @@ def _system(options: Options) -> System:
         origin = {"weights_hash": checkpoint.weights_hash(detector), "step": 0, "trained_on": None}
         window, max_tokens = options.window or "30", options.max_tokens or DEFAULT_TOKENS
         check_tokens(name, whisper, max_tokens)
-        return System(_name_of(name), detector, tokenizer, lexicon, window, max_tokens, origin)
+        recordings = checkpoint.read_recordings(Path(name))  # the folder may be one of ours
+        return System(_name_of(name), detector, tokenizer, lexicon, window, max_tokens, origin, recordings)
     trained = checkpoint.read(options.checkpoint)
     metadata = trained.metadata
     lexicon = trained.lexicon if options.lexicon is None else read_lexicon(options.lexicon)

@@ -155,8 +155,8 @@ def _check_fit(name: str, whisper: WhisperForConditionalGeneration, info: dict[s
         if info[key]:
             faults.append(f"tensors {words}: {len(info[key])} ({sample(info[key])})")
     if info["mismatched_keys"]:
-        key, found, expected = sorted(info["mismatched_keys"])[0]
-        shapes = f"{key} is {list(found)}, config.json expects {list(expected)}"
+        key, shape, expected = sorted(info["mismatched_keys"])[0]
+        shapes = f"{key} is {list(shape)}, config.json expects {list(expected)}"
         faults.append(f"tensors of another shape: {len(info['mismatched_keys'])} ({shapes})")
     if faults:
         raise PrepError(

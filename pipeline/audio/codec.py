@@ -23,6 +23,7 @@ _INT16 = frozenset(
 _INT32 = frozenset({"PCM_24", "PCM_32", "ALAC_20", "ALAC_24", "ALAC_32"})
 COMPRESSION = 0.0  # of 0 to 1: as small as 0.5 within 1 % for speech in noise at 16 kHz, and a sixth faster
 ROUNDED_S = 0.1  # how far after the end of its recording a piece may end
+_UNKNOWN_FRAMES = 2**48  # of a stream whose writer did not know its length; libsndfile says 2**63 - 1
 HEADER_BYTES = 4096  # the first bytes of a recording, in which `shape` finds what it looks for
 FLAC_HEADER_BYTES = 42  # mark, block header, STREAMINFO (RFC 9639, 8.2)
 _UNCLOSED_RIFF = (8).to_bytes(4, "little")  # libsndfile then takes all bytes after the header for samples

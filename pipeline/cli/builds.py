@@ -14,17 +14,14 @@ from pipeline import api
 from pipeline.audio.shards import AUDIO_FOLDER
 from pipeline.cli.emit import AS_JSON, emit, table
 from pipeline.cli.fields import typed
-from pipeline.cli.options import ALL, MANIFESTS, NONE, RECIPE, find_roots, say, work_options
+from pipeline.cli.options import ALL, MANIFESTS, NONE, RECIPE, say, work_options
 from pipeline.cli.stages import emit_step, slices
 from pipeline.core import frame as frames
 from pipeline.core import manifest
 from pipeline.core.errors import ManifestError, RecipeError
 from pipeline.engine import cache, lock, recipe
-from pipeline.engine import plan as plans
 from pipeline.engine import status as statuses
-from pipeline.engine.plan import StageState
-from pipeline.engine.run import Setting
-from pipeline.engine.workers import open_workers
+from pipeline.engine.plan import StageState, changes
 from pipeline.stages.store import WORK_FOLDER
 
 MOST_SHARDS = 12  # so many are listed one by one; more are counted by reason
@@ -108,11 +105,9 @@ def plan(path: str, as_json: bool, **options: Any) -> None:
 def emit_plan(path: str, as_json: bool, options: dict[str, Any]) -> None:
     """Prints what a run of the recipe would do."""
     chosen = api.read_recipe(path, options["seed"])
-    folder = options["out"].parent if options["out"] else MANIFESTS
-    jobs, clips = options["jobs"], chosen.store.shard_clips
-    setting = Setting(folder.absolute(), find_roots(options["roots"]), open_workers(jobs), clips)
-    changed = plans.changes(chosen, folder)
-    states = list(plans.plan(chosen, setting, options["limit"]))
+    work = {name: options[name] for name in ("out", "jobs", "limit", "roots")}
+    changed = changes(chosen, (options["out"] or MANIFESTS / "recipe").parent)
+    states = api.plan(chosen, folder=MANIFESTS, **typed(work))
 
     def lines() -> Iterator[str]:
         yield from (f"changed  {change}" for change in changed)
@@ -122,7 +117,7 @@ def emit_plan(path: str, as_json: bool, options: dict[str, Any]) -> None:
         time = f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
         time = time if seconds < 5400 else f"{seconds / 3600:.1f} h"
         later = "" if all(state.known for state in states) else "; the stages that wait come on top"
-        yield f"to do: about {time} with {jobs} processes, {disk / 1e9:.2f} GB of audio{later}"
+        yield f"to do: about {time} with {options['jobs']} processes, {disk / 1e9:.2f} GB of audio{later}"
 
     answer = {"recipe": chosen.name, "changed": changed, "stages": [asdict(state) for state in states]}
     emit(answer, as_json, lines)

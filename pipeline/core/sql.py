@@ -134,7 +134,7 @@ def _answers(session: duckdb.DuckDBPyConnection, table: pa.Table, condition: str
     kept = session.sql(
         f"SELECT coalesce(CAST(({condition}\n) AS BOOLEAN), false) AS kept, {NUMBER} FROM rows ORDER BY {NUMBER}"
     ).to_arrow_table()
-    if not np.array_equal(kept.column(NUMBER).to_numpy(), numbers):
+    if not np.array_equal(kept.column(NUMBER).to_numpy(), np.sort(numbers)):
         answers = f"{kept.num_rows} answers for {len(numbers)} rows"
         raise RecipeError([f"where: {condition!r} is not a condition: it gives {answers}"])
     return np.asarray(kept.column("kept").to_numpy(), dtype=np.bool_)

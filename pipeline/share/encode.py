@@ -7,14 +7,15 @@ manifest can be packed, and what is usual in one (levels of four decimals, hashe
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple
-
-import pandas as pd
+from typing import TYPE_CHECKING, NamedTuple
 
 from pipeline.core import frame as frames
 from pipeline.core.errors import ManifestError
 from pipeline.core.row import Row
 from pipeline.core.sql import NUMBER, derive
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 VERSION = 1  # of the table below; a pack names the forms that it holds, so a form may be added, but none may change
 FEW = (  # columns of few different values

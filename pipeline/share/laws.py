@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from pipeline.core import frame as frames
 from pipeline.core import manifest
@@ -17,6 +16,9 @@ from pipeline.core.sql import query
 from pipeline.share import pack as packs
 from pipeline.share.pack import Pack
 from pipeline.stages.splits import in_two_splits
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 MOST = 20  # rows named for each law or column
 TOLERANCE_DB = 0.1

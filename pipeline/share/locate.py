@@ -6,10 +6,10 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 from unicodedata import normalize
 
 import numpy as np
-import pandas as pd
 
 from pipeline import corpora
 from pipeline.archives import Root, Roots
@@ -23,6 +23,9 @@ from pipeline.engine.run import Progress, Setting, Step
 from pipeline.engine.workers import Workers, map_chunks
 from pipeline.stages import find, rebuild, seek
 from pipeline.stages.store import Store
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Start = Callable[[str, int], Progress]  # what is done, and to how many -> where its progress is reported
 HEADER_BYTES = 64 * 1024  # most that a WAV holds besides its samples, where nobody put a picture into it

@@ -10,9 +10,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from pipeline.core import frame as frames
 from pipeline.core import manifest, parquet
@@ -22,6 +20,9 @@ from pipeline.core.sql import derive, query
 from pipeline.corpora import rights
 from pipeline.corpora.rights import LeftOut, Terms
 from pipeline.share.encode import FEW, VERSION, decode, encode
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 SUFFIX = ".pack.parquet"
 _KEY = "pack"  # the key in a file's metadata by which a pack is known

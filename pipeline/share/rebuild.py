@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 
 from pipeline import corpora
 from pipeline.core import frame as frames
@@ -23,6 +23,9 @@ from pipeline.share.locate import Located, Start, locate, open_roots, recordings
 from pipeline.share.pack import Pack
 from pipeline.stages import Options, Plan, find, recompute, resample, with_places
 from pipeline.stages.rebuild import DIFFERENT, NAME
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 LABELS = ("transcript", "scenario", "scene", "labels", "group")  # columns that say what the labels of a corpus say
 

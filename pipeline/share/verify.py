@@ -9,10 +9,9 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from pipeline.archives import Root, Roots
 from pipeline.archives.spans import over_file
@@ -35,6 +34,9 @@ from pipeline.share.pack import Altered, Pack
 from pipeline.stages import resample
 from pipeline.stages.rebuild import resampled
 from pipeline.stages.store import Store
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 LEVELS = ("schema", "references", "headers", "hashes", "recompute")
 IDENTICAL, WITHIN, DIFFERENT = "identical", "within_1_lsb", "different"
