@@ -12,7 +12,8 @@ RATE_HZ = 44_100
 
 
 def speech_like(rng: np.random.Generator, seconds: float) -> np.ndarray:
-    """Harmonics under a syllable-like envelope, pauses between: FLAC and P.56 find in it about what they find in speech."""
+    """Harmonics under a syllable-like envelope, pauses between: FLAC and P.56 find in it about what they find in
+    speech."""
     n = int(seconds * RATE_HZ)
     t = np.arange(n) / RATE_HZ
     pitch = rng.uniform(100, 250) * (1 + 0.05 * np.sin(2 * np.pi * rng.uniform(0.3, 1) * t))

@@ -140,8 +140,10 @@ def memory(folder: Path) -> None:
         shutil.rmtree(out, ignore_errors=True)
         out.mkdir()
         code = (
-            "import sys\nfrom pipeline.cli.main import main\nsys.argv = sys.argv[1:]\ntry:\n    main()\nexcept SystemExit:\n    pass\n"
-            "print([line.split()[1] for line in open('/proc/self/status') if line.startswith('VmHWM')][0], file=sys.stderr)"
+            "import sys\nfrom pipeline.cli.main import main\nsys.argv = sys.argv[1:]\n"
+            "try:\n    main()\nexcept SystemExit:\n    pass\n"
+            "lines = [line.split()[1] for line in open('/proc/self/status') if line.startswith('VmHWM')]\n"
+            "print(lines[0], file=sys.stderr)"
         )
         steps = (["ingest", "recordings", str(root)], ["filter"], ["resample"])
         found = []
@@ -156,7 +158,8 @@ def memory(folder: Path) -> None:
         small, large = peaks[1_000][n], peaks[20_000][n]
         more, row = large - small, (large - small) * 2**20 / 19_000
         print(
-            f"{name + ': peak memory at 20,000 clips less at 1,000':<62}{more:>7.1f} MiB of {large:.0f}: {row:.0f} bytes a row"
+            f"{name + ': peak memory at 20,000 clips less at 1,000':<62}{more:>7.1f} MiB of {large:.0f}: "
+            f"{row:.0f} bytes a row"
         )
 
 

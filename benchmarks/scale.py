@@ -88,7 +88,10 @@ def made_up(rows: int, seed: int = 0) -> DataFrame:
 
 
 def timed(name: str, work: object) -> object:
-    """What the work returns; prints its seconds and the peak memory of the process so far. SystemExit over the limit."""
+    """What the work returns; prints its seconds and the peak memory of the process so far.
+
+    SystemExit over the limit.
+    """
     begun, cpu = time.perf_counter(), time.process_time()
     result = work()  # type: ignore[operator]
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20

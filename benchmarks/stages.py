@@ -30,7 +30,15 @@ from pipeline.engine.run import Setting
 from pipeline.engine.workers import open_workers
 from pipeline.stages import Plan, filter, find, ingest, mix, resample
 
-RECIPE = '[ingest]\ncorpora = ["recordings"]\n[filter]\ndev_share = 0.0\n[resample]\n[mix]\nnoise = ["recordings"]\nkeep = []\n'
+RECIPE = """[ingest]
+corpora = ["recordings"]
+[filter]
+dev_share = 0.0
+[resample]
+[mix]
+noise = ["recordings"]
+keep = []
+"""
 
 
 class Bench:
@@ -150,7 +158,8 @@ def chain(folder: Path) -> None:
 
 
 def _bare(bench: Bench) -> None:
-    """What the chain cannot avoid and nothing else: no level, no SNR, no manifest, no crash safety. Each recording is read
+    """What the chain cannot avoid and nothing else: no level, no SNR, no manifest, no crash safety. Each recording is
+    read
     and hashed once, resampled, hashed; noise stored; speech and noise added, hashed, stored."""
     speech, noise = bench.speech()
     with (bench.folder / "bare.tar").open("wb") as out:
@@ -179,7 +188,8 @@ def _hash(pcm: np.ndarray) -> None:
 
 
 def workers(folder: Path) -> None:
-    """Two worker processes against one, from start-up to the manifest, on thirty times as many mixtures: half a minute of one."""
+    """Two worker processes against one, from start-up to the manifest, on thirty times as many mixtures: half a minute
+    of one."""
     one, two = Bench(folder, jobs=1), Bench(folder, jobs=2)
     for bench in (one, two):
         bench.recipe = replace(bench.recipe, mix=bench.recipe.mix.model_copy(update={"copies": 30}))  # type: ignore[union-attr]

@@ -1,10 +1,11 @@
-"""Examples per second of a training step, here and by the plain recipe of transformers; and that both see the same loss.
+"""Examples per second of a training step, here and by the plain recipe of transformers; and that both see the same
+loss.
 
     python benchmarks/train_speed.py --manifest manifests/mixed.parquet [--model FOLDER] [--batch 8] [--steps 6]
 
 The plain recipe: Seq2SeqTrainer, WhisperFeatureExtractor and tokenizer in the collator, every clip padded to 30 s. Both
-train the same model on the same rows of speech, on the same device, without saving or scoring. Without --model: the shape
-of whisper-tiny with random weights and the project's tokenizer.
+train the same model on the same rows of speech, on the same device, without saving or scoring. Without --model: the
+shape of whisper-tiny with random weights and the project's tokenizer.
 """
 
 from __future__ import annotations

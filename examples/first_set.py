@@ -1,4 +1,5 @@
-"""A first set in Python: the demo corpora ingested, filtered, resampled and mixed, and the rows looked at as a pandas frame.
+"""A first set in Python: the demo corpora ingested, filtered, resampled and mixed, and the rows looked at as a pandas
+frame.
 
 prep demo                        # makes demo-corpus/, once
 python examples/first_set.py

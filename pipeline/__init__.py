@@ -1,4 +1,5 @@
-"""prep: from corpora as downloaded to a mixed 16 kHz set and its manifest; shared without its audio, judged, shown, exported.
+"""prep: from corpora as downloaded to a mixed 16 kHz set and its manifest; shared without its audio, judged, shown,
+exported.
 
     import pipeline as prep
     clips = prep.ingest("aihub", "/data/aihub170")

@@ -112,8 +112,8 @@ class Work(TypedDict, total=False):
 def ingest(corpus: str, root: str | Path | None = None, *, form: str | None = None, **work: Unpack[Work]) -> Manifest:
     """Opens each recording of a corpus once, and writes down what is true of it.
 
-    corpus: its name, one of `pipeline.corpora.names()`. root: where it lies, in the archives as downloaded or unpacked; it
-    is noted in prep.toml in the working folder, so that later calls find it. form: for "recordings", the tool whose
+    corpus: its name, one of `pipeline.corpora.names()`. root: where it lies, in the archives as downloaded or unpacked;
+    it is noted in prep.toml in the working folder, so that later calls find it. form: for "recordings", the tool whose
     manifest lists them: "lhotse", "nemo" or "kaldi". work: see `Work`.
 
     Returns the manifest, `folder/CORPUS.parquet`. Recordings that cannot be read are in its drops, with the reason.
@@ -174,7 +174,8 @@ def filter(
 
 
 def resample(source: Source, **options: Any) -> Manifest:
-    """Stores the audio of each row as mono FLAC at one rate, in tar files of about 1,000 clips, straight from the archives.
+    """Stores the audio of each row as mono FLAC at one rate, in tar files of about 1,000 clips, straight from the
+    archives.
 
     source: a manifest of `filter` or `ingest`, or its path. options: rate_hz (16,000 if not given) and quality of soxr
     ("HQ"), those of [resample] in a recipe; and those of `Work`.
@@ -202,8 +203,8 @@ def mix(source: Source, **options: Any) -> Manifest:
     snr_db (numbers of dB, or ranges "0:15" to draw from), copies, noise, definition, virtual and others; and those of
     `Work`. The manifest must lie in the folder of the source, for the audio is there.
 
-    Returns the manifest, `mixed.parquet`: a row for each mixture, and the rows of noise. A mixture whose SNR is more than
-    0.1 dB off is in the drops. PrepError where there is no noise to mix with.
+    Returns the manifest, `mixed.parquet`: a row for each mixture, and the rows of noise. A mixture whose SNR is more
+    than 0.1 dB off is in the drops. PrepError where there is no noise to mix with.
 
     For example:
 
@@ -329,8 +330,8 @@ def audit(
     """Looks for leaks between splits, and for classes that something else than the sound gives away.
 
     source: a manifest or a pack, or its path. checks: those to run: group, source, noise, pcm, near, chain, balance,
-    transcript (`prep audit --help` says what each looks for). fail_on: checks whose findings make `fails` true. sample: at
-    most so many recordings are opened, 0 for all; None: 10,000 by near, 2,000 by chain. jobs: processes that listen.
+    transcript (`prep audit --help` says what each looks for). fail_on: checks whose findings make `fails` true. sample:
+    at most so many recordings are opened, 0 for all; None: 10,000 by near, 2,000 by chain. jobs: processes that listen.
 
     Returns findings, checks that are clear, and checks that could not be done.
 
@@ -365,8 +366,8 @@ def explain(
 ) -> dict[str, Any]:
     """What happened to one clip, mixture or dropped row, stage by stage; as `prep explain --json` answers.
 
-    row_id: the id, or its end if only one id ends so. manifests: paths of those to look through. roots: as in `Work`; the
-    place of the bytes is named where they are known. lexicon: as in `filter`. PrepError where there is no such id.
+    row_id: the id, or its end if only one id ends so. manifests: paths of those to look through. roots: as in `Work`;
+    the place of the bytes is named where they are known. lexicon: as in `filter`. PrepError where there is no such id.
 
     For example:
 
@@ -385,8 +386,8 @@ def measure(
 ) -> DataFrame:
     """Measures of each clip: voiced share, pitch, spectrum, noise floor. They are written beside the manifest.
 
-    source: a manifest, or its path. Clips that were measured before are not measured again. `filter(where=...)` knows the
-    measures as columns. PrepError where the extra [measures] is not installed.
+    source: a manifest, or its path. Clips that were measured before are not measured again. `filter(where=...)` knows
+    the measures as columns. PrepError where the extra [measures] is not installed.
 
     For example:
 
@@ -408,9 +409,10 @@ def report(
 ) -> dict[str, Any]:
     """Writes a page to look at, one HTML file of a set; returns its numbers, and its path as `report`.
 
-    source: a manifest or a pack, or its path. out: the file [the name of the source with .html]. baseline: a set that it is
-    compared with. audio: True puts all audio, transcripts and labels on the page, False none; None: what the licences allow
-    to pass on. listen: also do the checks of `audit` that open audio. PrepError where the extra [report] is not installed.
+    source: a manifest or a pack, or its path. out: the file [the name of the source with .html]. baseline: a set that
+    it is compared with. audio: True puts all audio, transcripts and labels on the page, False none; None: what the
+    licences allow to pass on. listen: also do the checks of `audit` that open audio. PrepError where the extra [report]
+    is not installed.
 
     For example:
 
@@ -462,7 +464,8 @@ def pack(source: Source, out: str | Path | None = None) -> Packed:
 
 
 def croissant(pack: str | Path) -> list[Path]:
-    """Writes LICENSES.md and NAME.croissant.json beside a pack, so that others find and understand it; returns their paths.
+    """Writes LICENSES.md and NAME.croissant.json beside a pack, so that others find and understand it; returns their
+    paths.
 
     For example:
 
@@ -474,12 +477,12 @@ def croissant(pack: str | Path) -> list[Path]:
 def rebuild(pack: str | Path, **work: Unpack[Work]) -> Rebuilt:
     """Makes the set of a pack again from your own copies of the corpora: the same samples, your labels, the same hash.
 
-    pack: a file that `prep pack` wrote. work: see `Work`. Recordings are looked for under the roots by name, and failing
-    that by their samples, in folders and archives of any cut.
+    pack: a file that `prep pack` wrote. work: see `Work`. Recordings are looked for under the roots by name, and
+    failing that by their samples, in folders and archives of any cut.
 
-    Returns what came out of it: rows, drops (a row whose recording is not there or differs, with the reason), notes. The
-    manifest is `folder/NAME.parquet`; it is the set that was packed if its logical hash is the same. PrepError where
-    another set lies there already, or not one row can be made.
+    Returns what came out of it: rows, drops (a row whose recording is not there or differs, with the reason), notes.
+    The manifest is `folder/NAME.parquet`; it is the set that was packed if its logical hash is the same. PrepError
+    where another set lies there already, or not one row can be made.
 
     For example:
 
@@ -523,12 +526,13 @@ def verify(
     progress: Progressing = "auto",
     report: Callable[[Checked], object] = lambda checked: None,
 ) -> list[Checked]:
-    """Proves that a set, or the recordings that a pack asks for, are what they say; names each row that is not, and why.
+    """Proves that a set, or the recordings that a pack asks for, are what they say; names each row that is not, and
+    why.
 
-    path: of a manifest or a pack. level: the last level to check: schema, references, headers, hashes or recompute; None:
-    hashes, or without audio references. sample: look at so many rows only, always the same ones. roots: as in `Work`.
-    report: is called with each level as it ends. Returns the findings of each level; Unable where something cannot be
-    checked.
+    path: of a manifest or a pack. level: the last level to check: schema, references, headers, hashes or recompute;
+    None: hashes, or without audio references. sample: look at so many rows only, always the same ones. roots: as in
+    `Work`. report: is called with each level as it ends. Returns the findings of each level; Unable where something
+    cannot be checked.
 
     For example:
 
@@ -555,10 +559,10 @@ def export_to(
 ) -> Path:
     """Writes a set and its audio in the form that another tool reads: a folder with a README.md that says what to type.
 
-    source: a manifest, or its path. form: "lhotse", "hf", "nemo", "kaldi", "webdataset" or "csv". folder: [NAME.FORM beside
-    the manifest]. use: "own" for all of it, on your own machines; "shareable" for what the licences let you pass on; it
-    must be said where a set holds what may not be passed on. audio: "copy" or "link", for webdataset. report: is called
-    with what will be written, before it is. dry_run: writes nothing. Returns the folder.
+    source: a manifest, or its path. form: "lhotse", "hf", "nemo", "kaldi", "webdataset" or "csv". folder: [NAME.FORM
+    beside the manifest]. use: "own" for all of it, on your own machines; "shareable" for what the licences let you pass
+    on; it must be said where a set holds what may not be passed on. audio: "copy" or "link", for webdataset. report: is
+    called with what will be written, before it is. dry_run: writes nothing. Returns the folder.
 
     PrepError where licences forbid the export, or its folder holds something else.
 

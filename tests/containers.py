@@ -1,4 +1,7 @@
-"""Writes containers for the tests: zips with every quirk, split zips, tars, pieces. Own code, independent of the reader."""
+"""Writes containers for the tests: zips with every quirk, split zips, tars, pieces.
+
+Own code, independent of the reader.
+"""
 
 from __future__ import annotations
 

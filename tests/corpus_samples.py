@@ -1,4 +1,7 @@
-"""A small true copy of each corpus, as {path under the root: bytes}, for tests. Adapters never open a recording, so none is one."""
+"""A small true copy of each corpus, as {path under the root: bytes}, for tests.
+
+Adapters never open a recording, so none is one.
+"""
 
 from __future__ import annotations
 

@@ -38,7 +38,8 @@ FILES = {
 
 
 def odd_set(folder: Path) -> Path:
-    """`manifests/mixed.parquet` and `virtual.parquet` of recordings with odd names, loud speech, noise shorter than the speech."""
+    """`manifests/mixed.parquet` and `virtual.parquet` of recordings with odd names, loud speech, noise shorter than the
+    speech."""
     for name, data in FILES.items():
         path = folder / "corpus" / name
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -22,8 +22,8 @@ FULL_SCALE = 32_768
 def p56(samples: NDArray[np.float64], rate_hz: int) -> tuple[float, float]:
     """(active level in dBFS, activity) by ITU-T P.56 method B, sample by sample; (-inf, 0) where nothing is active.
 
-    Two first-order filters of 0.03 s, thresholds 2**-15 ... 2**-1 of full scale, a hangover of ceil(0.2 rate) samples that
-    begins after the last sample at or above the threshold, a margin of 15.9 dB, interpolation in dB.
+    Two first-order filters of 0.03 s, thresholds 2**-15 ... 2**-1 of full scale, a hangover of ceil(0.2 rate) samples
+    that begins after the last sample at or above the threshold, a margin of 15.9 dB, interpolation in dB.
     """
     centred = np.asarray(samples, np.float64) - np.mean(samples, dtype=np.float64)
     energy = float(np.sum(centred**2))
@@ -62,7 +62,8 @@ def rms_db(samples: NDArray[np.float64]) -> float:
 
 
 def resampled(data: bytes, to_hz: int = 16_000, quality: str = "HQ") -> NDArray[np.int16]:
-    """The 16-bit mono samples that a recording's bytes are stored as: channel mean, soxr, attenuated where it would pass full scale."""
+    """The 16-bit mono samples that a recording's bytes are stored as: channel mean, soxr, attenuated where it would
+    pass full scale."""
     samples, rate_hz = sf.read(io.BytesIO(data), dtype="float32", always_2d=True)
     mono = np.asarray(samples.astype(np.float64).mean(axis=1), np.float32)
     if rate_hz != to_hz:
@@ -79,7 +80,8 @@ def _attenuation_db(peak: float) -> float:
 
 
 def cropped(noise: NDArray[np.int16], start: int, frames: int, rate_hz: int) -> NDArray[np.int16]:
-    """`frames` samples from `start`; past the end, the noise goes on from its beginning over an equal-power crossfade of 20 ms."""
+    """`frames` samples from `start`; past the end, the noise goes on from its beginning over an equal-power crossfade
+    of 20 ms."""
     if start + frames <= len(noise):
         return noise[start : start + frames]
     fade = round(0.020 * rate_hz)

@@ -23,7 +23,8 @@ def hiss(seconds: float, rate_hz: int = 16_000, seed: int = 0, level_dbfs: float
 def voice(
     seconds: float, rate_hz: int = 16_000, seed: int = 0, level_dbfs: float = -26.0, active: float = 0.6
 ) -> Sound:
-    """Something like speech: syllables of uneven strength in phrases, pauses between them; RMS of the whole at the level."""
+    """Something like speech: syllables of uneven strength in phrases, pauses between them; RMS of the whole at the
+    level."""
     rng = np.random.default_rng(seed)
     frames = round(seconds * rate_hz)
     syllables = np.zeros(frames)
@@ -53,7 +54,8 @@ def encoded(
 
 
 def corpus(folder: Path, files: Mapping[str, bytes]) -> Path:
-    """Files under a folder, which comes back; those that were there stay. Named as MS-SNSD names them, `clean_test/a.wav` is
+    """Files under a folder, which comes back; those that were there stay. Named as MS-SNSD names them,
+    `clean_test/a.wav` is
     speech and `noise_test/Hum_1.wav` noise, in any format."""
     for name, data in files.items():
         path = folder / name

@@ -101,7 +101,10 @@ def test_an_installed_package_names_its_corpora_by_entry_points(tmp_path: Path) 
 
 
 def test_workers_load_the_file_too_and_a_machine_without_it_reads_the_manifest(tmp_path: Path) -> None:
-    """`flags` is called in the workers: it shows that they have the adapter. What it gave before a change is not kept."""
+    """`flags` is called in the workers: it shows that they have the adapter.
+
+    What it gave before a change is not kept.
+    """
     path = adapter(tmp_path)
     flags = '\n\ndef flags(labels, frames, rate_hz):\n    return {"measured_s": f"{frames / rate_hz:g}"}\n'
     path.write_text(path.read_text(encoding="utf-8") + flags, encoding="utf-8")

@@ -1,4 +1,5 @@
-"""Levels, crops, loops and sums: against arithmetic, against an independent P.56, and against the standard done sample by sample."""
+"""Levels, crops, loops and sums: against arithmetic, against an independent P.56, and against the standard done sample
+by sample."""
 
 from __future__ import annotations
 
@@ -49,7 +50,8 @@ def test_active_level_is_that_of_the_standard_done_sample_by_sample(rate_hz: int
 
 @pytest.mark.parametrize("path", CARRIED, ids=lambda path: path.stem)
 def test_active_level_of_speech_agrees_with_another_package(path: Path) -> None:
-    """pyvoicebox-sap puts its thresholds 3 dB apart, relative to the level (the standard: 6 dB, powers of two), so the two
+    """pyvoicebox-sap puts its thresholds 3 dB apart, relative to the level (the standard: 6 dB, powers of two), so the
+    two
     interpolate differently; and it appends silence to every signal, so here both are given some."""
     spoken, rate_hz = sf.read(path, dtype="float32")
     samples = np.concatenate([spoken, np.zeros(rate_hz // 2, np.float32)])

@@ -1,4 +1,5 @@
-"""A frame that goes back: what was changed by hand is written as a manifest that says so; what would lose something is refused."""
+"""A frame that goes back: what was changed by hand is written as a manifest that says so; what would lose something is
+refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Runs that are cut into slices, killed, damaged, repeated and spread: the same bytes in the end, and what is said of it."""
+"""Runs that are cut into slices, killed, damaged, repeated and spread: the same bytes in the end, and what is said of
+it."""
 
 from __future__ import annotations
 

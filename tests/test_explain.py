@@ -175,10 +175,8 @@ def test_the_noise_is_drawn_again_and_the_pool_counted(tag: str, built: Built) -
     ]
     word = keys.words(0, "mix", [f"{mixture.speech_id}\n0"])
     assert said["noise"].startswith(str(mixture.noise_id))
-    assert (
-        said["drawn"]
-        == f"one of {len(pool)} recordings of {mixture.split}; the draw of this utterance and copy 0: {keys.unit(word)[0, 1]:.6f}"
-    )
+    draw = f"the draw of this utterance and copy 0: {keys.unit(word)[0, 1]:.6f}"
+    assert said["drawn"] == f"one of {len(pool)} recordings of {mixture.split}; {draw}"
     assert said["crop"].startswith(f"from frame {mixture.noise_start:,} ")
     assert said["crop"].endswith("the first crop drawn")
     assert (f"drawn from 0 to 10 dB (the draw: {keys.unit(word)[0, 2]:.6f})" in said["SNR asked"]) == (

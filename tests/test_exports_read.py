@@ -1,4 +1,5 @@
-"""Exports are read by those they are made for: Lhotse, datasets, pandas, webdataset; the forms of NeMo and Kaldi by their rules."""
+"""Exports are read by those they are made for: Lhotse, datasets, pandas, webdataset; the forms of NeMo and Kaldi by
+their rules."""
 
 from __future__ import annotations
 

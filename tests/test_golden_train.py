@@ -1,6 +1,6 @@
-"""What must outlive any change of `train`, `evaluate` and `detect`: they run on a set that an earlier prep wrote, and what
-they answer has the same keys. No module of the project is named here; see test_golden.py. No number is pinned: torch's
-own results move with its versions.
+"""What must outlive any change of `train`, `evaluate` and `detect`: they run on a set that an earlier prep wrote, and
+what they answer has the same keys. No module of the project is named here; see test_golden.py. No number is pinned:
+torch's own results move with its versions.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""Rows that are joined when they are needed are those that a frame would hold: values, order, hash, bytes of a manifest."""
+"""Rows that are joined when they are needed are those that a frame would hold: values, order, hash, bytes of a
+manifest."""
 
 from __future__ import annotations
 

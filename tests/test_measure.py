@@ -109,3 +109,5 @@ def test_filter_knows_measures_as_columns_and_says_where_there_are_none(built: B
     measures.write(source.path, frames.from_rows(table, Measures), {})
     done(tmp_path, *typed, "--dev-share", 0)
     assert list(manifest.read(tmp_path / "manifests/filtered.parquet").frame["id"]) == [loud.id]
+    explained = done(tmp_path, "explain", loud.id).out
+    assert "noise_floor_dbfs > -200" in explained

@@ -1,4 +1,5 @@
-"""prep paper-counts: published counts leave 26 choices; a whole corpus decides by its own; a small set says that it cannot."""
+"""prep paper-counts: published counts leave 26 choices; a whole corpus decides by its own; a small set says that it
+cannot."""
 
 from __future__ import annotations
 
@@ -33,7 +34,8 @@ ONE = speech(["도움요청"], ["train"], ["살려주세요"])
 
 
 def whole(six: tuple[str, ...], train: int, test: int) -> pd.DataFrame:
-    """A corpus of the published size: the six classes hold so many clips, saveme and helpme are those of the paper, all in the six."""
+    """A corpus of the published size: the six classes hold so many clips, saveme and helpme are those of the paper, all
+    in the six."""
     names, splits, texts = [], [], []
     for split, in_six, in_all in (("train", train, 441_519), ("test", test, 55_000)):
         for number in range(in_all):
@@ -45,7 +47,8 @@ def whole(six: tuple[str, ...], train: int, test: int) -> pd.DataFrame:
 
 
 def test_published_counts_leave_26_choices() -> None:
-    """All six-sets with the class of calls for help and without ordinary sounds, counted by hand over the known classes."""
+    """All six-sets with the class of calls for help and without ordinary sounds, counted by hand over the known
+    classes."""
     known = dict(zip(CLASSES, VALIDATION, strict=True))
     free = [name for name, count in known.items() if count is not None and name not in ("도움요청", "실내", "실외")]
     by_hand = {

@@ -1,4 +1,5 @@
-"""Pieces of longer recordings, as Kaldi's segments, NeMo's offsets and Lhotse's cuts name them: cut to the frame, followed to the end."""
+"""Pieces of longer recordings, as Kaldi's segments, NeMo's offsets and Lhotse's cuts name them: cut to the frame,
+followed to the end."""
 
 from __future__ import annotations
 

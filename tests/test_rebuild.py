@@ -1,4 +1,5 @@
-"""The set of a pack made again from another copy of the corpora: the same samples, or an exact list of what is lacking and why."""
+"""The set of a pack made again from another copy of the corpora: the same samples, or an exact list of what is lacking
+and why."""
 
 from __future__ import annotations
 
@@ -55,7 +56,8 @@ def utterances(folder: Path) -> list[tuple[str, str, Path]]:
     """(id, source, digits) of a few utterances of AI-Hub in the set."""
     rows = query(
         held(folder, "mixed").frame,
-        "SELECT DISTINCT speech_id, source, split_part(source, '/', 4) FROM rows WHERE corpus = 'aihub' ORDER BY source",
+        "SELECT DISTINCT speech_id, source, split_part(source, '/', 4) FROM rows WHERE corpus = 'aihub' "
+        "ORDER BY source",
     )
     return [(str(row_id), str(source), digits) for row_id, source, digits in rows]
 
@@ -101,7 +103,8 @@ def test_two_workers_make_the_same(shared: Path, unpacked: Path, tmp_path: Path)
 def test_another_release_with_other_ids_and_other_containers_of_sound_gives_the_same_set(
     built: Built, shared: Path, damaged: Path, tmp_path: Path
 ) -> None:
-    """Recordings are known by their samples: recoded without loss, under another id; the label comes along with the recording."""
+    """Recordings are known by their samples: recoded without loss, under another id; the label comes along with the
+    recording."""
     for number, (_, _, digits) in enumerate(utterances(built.folder)):
         path = wav(damaged, digits)
         (label,) = [found for found in damaged.rglob(f"*_{digits}.json") if path.parts[-3] in found.parts]

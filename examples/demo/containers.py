@@ -1,4 +1,5 @@
-"""Writes the containers that corpora are delivered in: zips with old Korean names, zips cut into disks or pieces, tars of pieces.
+"""Writes the containers that corpora are delivered in: zips with old Korean names, zips cut into disks or pieces, tars
+of pieces.
 
 All of it in memory and for the demo corpus only. The same members give the same bytes: names sorted, one fixed date.
 """

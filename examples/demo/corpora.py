@@ -38,7 +38,8 @@ SPELLINGS = {
 
 @dataclass(frozen=True, slots=True)
 class Situation:
-    """One AI-Hub class: its number and name, category_01, what is said in it in turn, and how many clips each split has."""
+    """One AI-Hub class: its number and name, category_01, what is said in it in turn, and how many clips each split
+    has."""
 
     number: int
     name: str
@@ -125,7 +126,8 @@ def _heard(situation: Situation, split: str, n: int, chance: Chance) -> tuple[st
 
 
 def _label(situation: Situation, stem: str, note: str | None, length_s: float, chance: Chance, mark: bool) -> bytes:
-    """The label JSON; a room has no speaker to describe, and without a transcript there is no `note`. mark: begins with a BOM."""
+    """The label JSON; a room has no speaker to describe, and without a transcript there is no `note`. mark: begins with
+    a BOM."""
     start_s = round(float(chance.uniform(0, 3)), 2)
     annotation = {
         "audio_id": stem,

@@ -1,4 +1,7 @@
-"""Scenes made by arithmetic: coloured noise, hums, blows, chirps and voices, in layers. They differ to the ear; none is a recording."""
+"""Scenes made by arithmetic: coloured noise, hums, blows, chirps and voices, in layers.
+
+They differ to the ear; none is a recording.
+"""
 
 from __future__ import annotations
 

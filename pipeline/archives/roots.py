@@ -99,7 +99,12 @@ class Root:
                 raise SourceError("\n".join(walk.faults))
             if not self.tolerant and not walk.entries:
                 raise SourceError(f"{self.path}: holds no files. Check the path of root {self.name}.")
-            return tuple(sorted([*walk.entries, *self.aliases], key=_order))
+            return tuple(
+                sorted(
+                    [*walk.entries, *self.aliases],
+                    key=lambda e: (e.name, e.place.size, e.place.crc or 0, e.place.container, e.place.offset),
+                )
+            )
         finally:
             if collects:
                 gc.enable()
@@ -161,11 +166,6 @@ class Root:
     @cached_property
     def _archives(self) -> dict[str, Archives]:
         return {}
-
-
-def _order(entry: Entry) -> tuple[str, int, int, str, int]:
-    place = entry.place
-    return entry.name, place.size, place.crc or 0, place.container, place.offset
 
 
 @dataclass(frozen=True)

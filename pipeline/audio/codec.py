@@ -210,7 +210,8 @@ def _chunk(data: bytes | _FileBytes, name: bytes) -> tuple[int, int]:
 
 
 def shape(head: bytes) -> tuple[int, int, int] | None:
-    """(frames, rate in Hz, channels) of a recording by its first bytes; None where they do not say, or are no WAV or FLAC.
+    """(frames, rate in Hz, channels) of a recording by its first bytes; None where they do not say, or are no WAV or
+    FLAC.
 
     Of our own FLAC FLAC_HEADER_BYTES are enough, of a WAV HEADER_BYTES nearly always.
     """

@@ -182,7 +182,11 @@ def clean(folder: Path, yes: bool, unfinished: bool) -> None:
         gone = [build for build in builds if not (folder / f"{build.name}.parquet").exists()]
         dead = [build.name for build in gone if build.finished or unfinished]
         parts = [part for build in builds if build.name not in dead for part in build.parts.values()]
-        files = _unused(folder, {shard for part in parts for shard in part.shards} | _named(folder))
+        used = {shard for part in parts for shard in part.shards} | _named(folder)
+        commits = [cache.commit_path(folder, name) for name in cache.committed(folder) if name not in used]
+        audio = [path for path in sorted((folder / AUDIO_FOLDER).glob("*.tar")) if path.stem not in used]
+        noise = sorted((folder / WORK_FOLDER / "noise").glob("*.pcm"))  # decoded noise is quickly made again
+        files = [*commits, *audio, *noise]
         if not files:
             click.echo(f"{folder}: nothing to remove")
             return
@@ -200,13 +204,6 @@ def clean(folder: Path, yes: bool, unfinished: bool) -> None:
         for name in dead:
             statuses.remove(folder, name)
         click.echo(f"{folder}: {len(files)} files removed, {sum(size.values()) / 1e6:.1f} MB")
-
-
-def _unused(folder: Path, used: set[str]) -> list[Path]:
-    """Commits and audio of shards that are not used, and all decoded noise, which is quickly made again."""
-    commits = [cache.commit_path(folder, name) for name in cache.committed(folder) if name not in used]
-    audio = [path for path in sorted((folder / AUDIO_FOLDER).glob("*.tar")) if path.stem not in used]
-    return [*commits, *audio, *sorted((folder / WORK_FOLDER / "noise").glob("*.pcm"))]
 
 
 def _named(folder: Path) -> set[str]:

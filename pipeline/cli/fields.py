@@ -42,7 +42,9 @@ def flag(name: str, info: FieldInfo) -> str:
 def _form(info: FieldInfo) -> dict[str, Any]:
     kinds = [kind for kind in get_args(info.annotation) or (info.annotation,) if kind is not type(None)]
     several = next((kind for kind in (info.annotation, *kinds) if get_origin(kind) is tuple), None)
-    form: dict[str, Any] = {"help": f"{info.description}{_default(info.default)}", "default": None}
+    default = ", ".join(map(str, info.default)) if isinstance(info.default, tuple) else info.default
+    shown = "" if default is None or default == "" else f"  [default: {default}]"
+    form: dict[str, Any] = {"help": f"{info.description}{shown}", "default": None}
     if info.annotation is bool:
         return form
     if several is not None:
@@ -51,9 +53,3 @@ def _form(info: FieldInfo) -> dict[str, Any]:
     if get_origin(info.annotation) is Literal:
         return form | {"type": click.Choice([str(kind) for kind in kinds])}
     return form | {"type": kinds[0]}
-
-
-def _default(value: Any) -> str:
-    if value is None or value == ():
-        return ""
-    return f"  [default: {', '.join(map(str, value)) if isinstance(value, tuple) else value}]"

@@ -40,9 +40,9 @@ MANIFEST = click.argument("path", metavar="MANIFEST", type=click.Path(path_type=
 def measure(path: Path, jobs: int, as_json: bool, roots: dict[str, str]) -> None:
     """Measure voice, pitch, spectrum and noise floor of each clip of MANIFEST with librosa.
 
-    The measures are written to NAME.measures.parquet beside the manifest. No hash depends on them. `prep filter --where`
-    knows them as columns: voiced_share, pitch_hz, centroid_hz, bandwidth_hz, rolloff_hz, flatness, noise_floor_dbfs.
-    Clips that were measured before are not measured again. It needs the extra [measures].
+    The measures are written to NAME.measures.parquet beside the manifest. No hash depends on them. `prep filter
+    --where` knows them as columns: voiced_share, pitch_hz, centroid_hz, bandwidth_hz, rolloff_hz, flatness,
+    noise_floor_dbfs. Clips that were measured before are not measured again. It needs the extra [measures].
 
     \b
     Example:
@@ -82,7 +82,8 @@ def measure(path: Path, jobs: int, as_json: bool, roots: dict[str, str]) -> None
 def report(
     path: Path, out: Path | None, baseline: Path | None, audio: bool | None, listen: bool, as_json: bool
 ) -> None:
-    """Write a page to look at: what is in MANIFEST, what was dropped and why, SNRs, levels, clips, licences, provenance.
+    """Write a page to look at: what is in MANIFEST, what was dropped and why, SNRs, levels, clips, licences,
+    provenance.
 
     The page is one HTML file that holds all it shows and fetches nothing. What prep measure measured is on it, too. It
     needs the extra [report].
@@ -149,7 +150,8 @@ def audit(
     balance     keyword and speech/noise against scene and SNR, split by split
     transcript  transcripts in two splits (calls for help repeat by nature)
 
-    near and chain open the audio beside the manifest. Where only mixtures hold the speech, their noise is taken out first.
+    near and chain open the audio beside the manifest. Where only mixtures hold the speech, their noise is taken out
+    first.
 
     near finds a copy by spectral fingerprints and confirms it by correlation. Of planted copies it finds all that are
     louder, softer, padded, resampled, mu-law or noisy (30 dB), 98 % of those trimmed by up to 2 s, 91 % of those with
@@ -229,8 +231,8 @@ def explain(row_id: str, paths: tuple[Path, ...], lexicon: Path | None, roots: d
     """Explain what happened to ID: a clip of speech or noise, a mixture, or a row that was dropped.
 
     The answer begins with the archive that holds the bytes (if its root is known), says what each stage measured and
-    decided, draws included, and ends with the mixtures. The end of an id is enough if only one id ends so. MANIFESTs are
-    the ones to look through; without any, all in manifests/. Transcripts are shown.
+    decided, draws included, and ends with the mixtures. The end of an id is enough if only one id ends so. MANIFESTs
+    are the ones to look through; without any, all in manifests/. Transcripts are shown.
 
     \b
     Example:
@@ -263,10 +265,11 @@ def _all_manifests() -> list[Path]:
 @click.argument("b", type=click.Path(path_type=Path))
 @AS_JSON
 def diff(a: Path, b: Path, as_json: bool) -> None:
-    """Say how B differs from A, two manifests or packs: in which rows and columns, and by which options of what made them.
+    """Say how B differs from A, two manifests or packs: in which rows and columns, and by which options of what made
+    them.
 
-    Where audio lies in the shards is not compared. Columns that a pack left out are listed as not comparable. Exit code 0:
-    the same rows; 1: they differ; 2: they could not be compared.
+    Where audio lies in the shards is not compared. Columns that a pack left out are listed as not comparable. Exit code
+    0: the same rows; 1: they differ; 2: they could not be compared.
 
     \b
     Example:
@@ -293,7 +296,8 @@ def diff(a: Path, b: Path, as_json: bool) -> None:
 )
 @AS_JSON
 def paper_counts(path: Path, name: str, as_json: bool) -> None:
-    """Compare the AI-Hub clips of MANIFEST with published counts, and list the choices of six classes that fit the paper's.
+    """Compare the AI-Hub clips of MANIFEST with published counts, and list the choices of six classes that fit the
+    paper's.
 
     The paper does not name its six. On the whole corpus the set's own counts and keywords decide; on less, only the
     published counts of Validation can.

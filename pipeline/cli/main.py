@@ -103,16 +103,11 @@ def prep() -> None:
 
 def main() -> None:
     """Entry point. Faults that a person can mend end with one message and exit code 1, Ctrl-C with 130."""
-    _read_utf8()
+    if sys.getfilesystemencoding().lower() not in ("utf-8", "utf8"):  # a locale that reads names as EUC-KR or ASCII
+        os.execv(sys.executable, [sys.executable, "-P", "-X", "utf8", "-m", "pipeline", *sys.argv[1:]])
     speak_utf8()
     with endings("prep", KEPT):
         sys.exit(_ended())
-
-
-def _read_utf8() -> None:
-    """Starts Python again in its UTF-8 mode where the locale reads file names as something else: EUC-KR, or ASCII."""
-    if sys.getfilesystemencoding().lower() not in ("utf-8", "utf8"):
-        os.execv(sys.executable, [sys.executable, "-P", "-X", "utf8", "-m", "pipeline", *sys.argv[1:]])
 
 
 def _ended() -> int:

@@ -85,8 +85,9 @@ def rights(path: Path, as_json: bool) -> None:
 def pack(path: Path, out: Path | None, allow: tuple[str, ...], croissant: bool, as_json: bool) -> None:
     """Write MANIFEST as a small file that may be passed on: no audio, and nothing that a source's licence forbids.
 
-    Whoever has the corpora too makes the same set of it with `prep rebuild`. The answer says what was left out, and why.
-    The names of recordings stay, for recordings are found by them: see that those of your own hold nothing private.
+    Whoever has the corpora too makes the same set of it with `prep rebuild`. The answer says what was left out, and
+    why. The names of recordings stay, for recordings are found by them: see that those of your own hold nothing
+    private.
 
     \b
     Example:
@@ -119,7 +120,7 @@ def _pack_lines(packed: Packed) -> Iterator[str]:
             yield "    the names of your own recordings are in the pack, as `source` and `id`:"
             yield "    see that they hold nothing private"
     if packed.noiseless:
-        yield f"  {packed.noiseless:,} mixtures hold noise that is no row of the set: they cannot be rebuilt from this pack."
+        yield f"  {packed.noiseless:,} mixtures hold noise that is no row of the set: this pack cannot rebuild them."
         yield "  Pack a manifest that keeps its noise"
     yield f"  -> {packed.path}"
 
@@ -130,8 +131,8 @@ def _pack_lines(packed: Packed) -> Iterator[str]:
 def rebuild(path: Path, as_json: bool, **options: Any) -> None:
     """Make the set of PACK again from your own copies of the corpora: the same samples, your labels, the same hash.
 
-    Recordings are found by name, and failing that by their samples, anywhere under the roots: in folders, in archives of
-    any cut, under any name. A recording that is missing or differs is listed with its reason (here, and in
+    Recordings are found by name, and failing that by their samples, anywhere under the roots: in folders, in archives
+    of any cut, under any name. A recording that is missing or differs is listed with its reason (here, and in
     NAME.drops.parquet), and the rest is built; then the exit code is 1. The same command goes on where it was stopped.
 
     \b
@@ -180,7 +181,7 @@ def _rebuild_lines(done: Rebuilt, out: Path, here: str, differing: list[str]) ->
     if here == wanted:
         yield f"  the same set: hash {here}, as packed"
     elif len(done.drops):
-        yield f"  not the whole set: hash {here}, of the pack {wanted}; get what is missing, and the same command goes on"
+        yield f"  not the whole set: hash {here}, of the pack {wanted}; get what is missing, then run it again"
     else:
         yield f"  the same samples, other labels: hash {here}, of the pack {wanted};"
         yield f"  columns that differ: {', '.join(differing) or 'none'}. Is it another release?"
@@ -199,7 +200,8 @@ def _rebuild_lines(done: Rebuilt, out: Path, here: str, differing: list[str]) ->
 )
 @work_options("jobs json root corpus")
 def verify(path: Path, level: str | None, sample: int | None, jobs: int, as_json: bool, roots: dict[str, str]) -> None:
-    """Prove that the set in MANIFEST, or the recordings that PACK asks for, are what they say; name each row that is not.
+    """Prove that the set in MANIFEST, or the recordings that PACK asks for, are what they say; name each row that is
+    not.
 
     \b
     schema      columns, hashes of rows and drops, the laws: ids, splits, noise, SNR
@@ -291,8 +293,8 @@ def export(
     webdataset  a list of labels for the shards as they are; with --audio copy, tars of .flac and .json
     csv         every column, no audio
 
-    Audio, transcripts and labels of AI-Hub and of your own recordings may not be passed on. If a set holds any, --own-use
-    or --shareable must say what the export is for.
+    Audio, transcripts and labels of AI-Hub and of your own recordings may not be passed on. If a set holds any,
+    --own-use or --shareable must say what the export is for.
 
     \b
     Example:
@@ -306,8 +308,14 @@ def export(
 
     def report(export: Export) -> None:
         planned.append(export)
-        if not as_json:
-            _say_export(export, folder)
+        if as_json:
+            return
+        size = f"about {export.size / 1e9:.2f} GB of audio" if export.size else "no audio copied"
+        click.echo(f"export {export.form}: {len(export.rows):,} rows, {export.seconds / 3600:.2f} h, {size}")
+        for item in export.left_out:
+            say(f"  left out: {item.column} of {item.corpus}, {item.rows:,} rows: {item.why}")
+        if export.use == "own":
+            say(f"  own use: {folder} may hold what licences forbid to pass on; its README.md says what")
 
     try:
         use: Use = "own" if own_use else "shareable" if shareable else ""
@@ -325,16 +333,6 @@ def export(
         "folder": None if dry_run else str(folder),
     }
     emit(answer, as_json, lambda: ["nothing written" if dry_run else f"  -> {folder}"])
-
-
-def _say_export(export: Export, folder: Path) -> None:
-    """Prints the size before anything is written; and, on stderr, what is left out and what must stay here."""
-    size = f"about {export.size / 1e9:.2f} GB of audio" if export.size else "no audio copied"
-    click.echo(f"export {export.form}: {len(export.rows):,} rows, {export.seconds / 3600:.2f} h, {size}")
-    for item in export.left_out:
-        say(f"  left out: {item.column} of {item.corpus}, {item.rows:,} rows: {item.why}")
-    if export.use == "own":
-        say(f"  own use: {folder} may hold what licences forbid to pass on; its README.md says what")
 
 
 @click.command()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -70,8 +70,8 @@ def ingest(corpus: str, folder: Path | None, form: str | None, dry_run: bool, as
     """Open each recording of CORPUS once and write down what is true of it.
 
     DIR is the folder of the corpus, in the archives as downloaded or unpacked; prep.toml remembers it. For AI-Hub the
-    inventory of the labels is printed. `prep corpora` lists the corpora. A table says which recordings of your own there
-    are, or a manifest of Lhotse, NeMo or Kaldi (--from): whole files, or pieces of longer ones by their times.
+    inventory of the labels is printed. `prep corpora` lists the corpora. A table says which recordings of your own
+    there are, or a manifest of Lhotse, NeMo or Kaldi (--from): whole files, or pieces of longer ones by their times.
 
     \b
     Example:
@@ -221,8 +221,13 @@ def _previous(name: str, command: str) -> Path:
 
 
 def inventory_text(inventory: Mapping[str, Any], most: int = 20) -> str:
-    """What the labels of a corpus hold, as tables for a person of at most `most` lines each; each says what it leaves out."""
-    keys = [(key["path"], key["count"], _types(key), _distinct(key), _commonest(key)) for key in inventory["keys"]]
+    """What the labels of a corpus hold, as tables for a person of at most `most` lines each; each says what it leaves
+    out."""
+    keys = []
+    for key in inventory["keys"]:
+        types = ", ".join(name if n == key["count"] else f"{name} {n:,}" for name, n in key["types"].items())
+        distinct = f"{key['distinct']:,}" if key["all_counted"] else f"over {key['distinct']:,}"
+        keys.append((key["path"], key["count"], types, distinct, _commonest(key)))
     categories = [
         (item["count"], " > ".join(part or "(none)" for part in item["path"])) for item in inventory["categories"]
     ]
@@ -239,21 +244,11 @@ def inventory_text(inventory: Mapping[str, Any], most: int = 20) -> str:
         ("transcripts", ("count", "note"), transcripts, most),
         ("folders and archives", ("files", "folder or archive"), containers, most),
     )
-    return "\n\n".join("\n  ".join([title, *_some(head, rows, limit)]) for title, head, rows, limit in parts)
-
-
-def _some(head: Sequence[str], rows: Sequence[Sequence[object]], most: int | None) -> list[str]:
-    """The first `most` rows below the head, and how many more there are."""
-    more = [f"... and {len(rows) - most:,} more"] if most is not None and len(rows) > most else []
-    return [*table([head, *rows[:most]], rule=False), *more]
-
-
-def _types(key: Mapping[str, Any]) -> str:
-    return ", ".join(name if n == key["count"] else f"{name} {n:,}" for name, n in key["types"].items())
-
-
-def _distinct(key: Mapping[str, Any]) -> str:
-    return f"{key['distinct']:,}" if key["all_counted"] else f"over {key['distinct']:,}"
+    texts = []
+    for title, head, rows, limit in parts:
+        more = [f"... and {len(rows) - limit:,} more"] if limit is not None and len(rows) > limit else []
+        texts.append("\n  ".join([title, *table([head, *rows[:limit]], rule=False), *more]))
+    return "\n\n".join(texts)
 
 
 def _commonest(key: Mapping[str, Any], most: int = 4) -> str:

@@ -17,7 +17,7 @@ from hashlib import blake2b
 from importlib import import_module
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 import numpy as np
 import pyarrow as pa
@@ -61,13 +61,9 @@ def release() -> None:
 # ---- dataclasses as columns
 
 
+@cache
 def schema(kind: type) -> pa.Schema:
     """The columns that a dataclass's fields make; `X | None` is nullable, a mapping is a list of key and value."""
-    return _schema(kind)
-
-
-@cache
-def _schema(kind: type) -> pa.Schema:
     hints = get_type_hints(kind)
     return pa.schema([_field(f.name, hints[f.name]) for f in fields(kind)])
 
@@ -90,7 +86,7 @@ def from_rows(values: Iterable[T], kind: type[T]) -> pd.DataFrame:
 
 def table_of(values: Iterable[T], kind: type[T], names: Sequence[str] | None = None) -> pa.Table:
     """The same as an Arrow table, of all fields or of these alone."""
-    rows, form = list(values), schema(kind)
+    rows, form = list(values), schema(cast(type, kind))
     form = form if names is None else pa.schema([form.field(name) for name in names])
     columns = []
     for field in form:
@@ -570,8 +566,9 @@ def normalize(frame: pd.DataFrame, kind: type) -> pd.DataFrame:
             cell: Any = cells.iloc[position]
             cell = cell.item() if isinstance(cell, np.generic) else cell
             word = "null" if pd.api.types.is_scalar(cell) and pd.isna(cell) else repr(cell)
-            where = f'{_row_name(frame, position)}, column "{field.name}"'
-            faults.append(f"{where}: found {word}, expected {_expected(field)}")
+            name = frame["id"].iloc[position] if "id" in names else None
+            row = repr(name) if isinstance(name, str) else position
+            faults.append(f'row {row}, column "{field.name}": found {word}, expected {_expected(field)}')
     if faults:
         raise ManifestError("\n".join(faults))
     return _of_columns(pa.table(columns))
@@ -596,11 +593,6 @@ def _first_refused(cells: pd.Series[Any], field: pa.Field) -> int:
         except _REFUSED:
             stop = middle
     return start
-
-
-def _row_name(frame: pd.DataFrame, position: int) -> str:
-    name = frame["id"].iloc[position] if "id" in frame.columns else None
-    return f"row {name!r}" if isinstance(name, str) else f"row {position}"
 
 
 def _expected(field: pa.Field) -> str:

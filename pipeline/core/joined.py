@@ -1,7 +1,7 @@
 """Rows whose columns lie in several tables, joined when they are needed: millions of them do not fit into memory whole.
 
-A mixture is its own few columns, the row of its speech, the row of its noise, and what its work filled. Joined puts such
-tables side by side, Stacked puts rows of several origins one below the other in one order.
+A mixture is its own few columns, the row of its speech, the row of its noise, and what its work filled. Joined puts
+such tables side by side, Stacked puts rows of several origins one below the other in one order.
 """
 
 from __future__ import annotations

@@ -4,7 +4,8 @@
     >>> mixed = manifest.read("manifests/mixed.parquet")                     # doctest: +SKIP
     >>> mixed.frame, mixed.drops, mixed.audio(mixed.frame.id[0])             # doctest: +SKIP
 
-`manifests/schema.md` documents the columns. Never here: how audio is decoded or drawn; that is loaded when it is asked for.
+`manifests/schema.md` documents the columns. Never here: how audio is decoded or drawn; that is loaded when it is asked
+for.
 """
 
 from __future__ import annotations
@@ -46,8 +47,9 @@ _WORDS = ["labels.list.element.key", "labels.list.element.value"]
 class Provenance:
     """What a manifest depends on: no time, no host, no path.
 
-    stage: name of the last stage. recipe: options of every stage so far, in canonical form. inputs: logical hash of each
-    manifest that was read. logical_hash: of the rows, in order (core.frame.logical_hash). drops_hash: the same of the drops.
+    stage: name of the last stage. recipe: options of every stage so far, in canonical form. inputs: logical hash of
+    each manifest that was read. logical_hash: of the rows, in order (core.frame.logical_hash). drops_hash: the same of
+    the drops.
     """
 
     stage: str
@@ -61,7 +63,8 @@ class Provenance:
 
 
 class Manifest:
-    """A manifest in memory: its rows as a frame, what was dropped before them, what they were made from, where they lie.
+    """A manifest in memory: its rows as a frame, what was dropped before them, what they were made from, where they
+    lie.
 
     provenance: a Provenance. path: the manifest's file; the audio of its rows lies in `audio/` beside it.
     """
@@ -78,7 +81,8 @@ class Manifest:
 
     @property
     def frame(self) -> pd.DataFrame:
-        """The rows as a pandas frame with Arrow types, by source, then id. A copy: changing it does not change the manifest.
+        """The rows as a pandas frame with Arrow types, by source, then id. A copy: changing it does not change the
+        manifest.
 
         `save` writes a changed frame.
         """
@@ -90,7 +94,10 @@ class Manifest:
 
     @property
     def drops(self) -> pd.DataFrame:
-        """The rows that ended before this manifest: id, stage, reason, detail. ManifestError where their file is missing."""
+        """The rows that ended before this manifest: id, stage, reason, detail.
+
+        ManifestError where their file is missing.
+        """
         return self._drops.copy(deep=False)
 
     def rows(self) -> Iterator[Row]:
@@ -113,9 +120,11 @@ class Manifest:
         return next(frames.rows(frames.pick(self._rows, where[:1]), Row))
 
     def audio(self, row_id: str) -> NDArray[np.int16]:
-        """The row's samples, int16 [frames], mono, at its rate_hz: as stored, or rendered where the row is a virtual mixture.
+        """The row's samples, int16 [frames], mono, at its rate_hz: as stored, or rendered where the row is a virtual
+        mixture.
 
-        ManifestError where there is no such row, where it has no stored audio yet, or where the audio is missing or damaged.
+        ManifestError where there is no such row, where it has no stored audio yet, or where the audio is missing or
+        damaged.
         """
         reader = import_module("pipeline.audio.shards").Reader(self.path.parent)
         samples: NDArray[np.int16] = reader.pcm(self.row(row_id))
@@ -132,14 +141,14 @@ class Manifest:
     def save(self, path: str | Path, frame: pd.DataFrame | None = None) -> Manifest:
         """Writes the rows of a frame that was taken from this manifest and changed; returns the new manifest.
 
-        frame: `.frame` with other labels (LABEL_COLUMNS) or with fewer rows, in any order and with any dtypes that hold the
-        values; None: the rows as they are. Rows that were left out become drops (stage `edited`, reason `removed`). The
-        provenance says stage `edited`, the hash of this manifest as input, and which columns were changed in how many rows.
-        A frame without any change keeps its provenance and its hash.
+        frame: `.frame` with other labels (LABEL_COLUMNS) or with fewer rows, in any order and with any dtypes that hold
+        the values; None: the rows as they are. Rows that were left out become drops (stage `edited`, reason `removed`).
+        The provenance says stage `edited`, the hash of this manifest as input, and which columns were changed in how
+        many rows. A frame without any change keeps its provenance and its hash.
 
         ManifestError names row and column of a value that its column cannot hold without loss, of a change in a column
-        that was measured, and of an id that this manifest does not have; it names the folder where the audio does not lie
-        beside `path`. Nothing is written then.
+        that was measured, and of an id that this manifest does not have; it names the folder where the audio does not
+        lie beside `path`. Nothing is written then.
         """
         path = Path(path)
         rows = frames.ordered(frames.normalize(self._rows if frame is None else frame, Row))
@@ -185,7 +194,8 @@ def _edit(before: pd.DataFrame, after: pd.DataFrame) -> tuple[dict[str, Any], li
             n = int(np.flatnonzero(other)[0])
             raise ManifestError(
                 f'row {after["id"].iloc[n]!r}, column "{name}": found {after[name].iloc[n]!r}, the manifest has '
-                f"{was[name].iloc[n]!r}: what was measured or made is not edited; columns of labels are {', '.join(LABEL_COLUMNS)}"
+                f"{was[name].iloc[n]!r}: what was measured or made is not edited; "
+                f"columns of labels are {', '.join(LABEL_COLUMNS)}"
             )
         columns.append(name)
         changed |= other
@@ -196,7 +206,10 @@ def _edit(before: pd.DataFrame, after: pd.DataFrame) -> tuple[dict[str, Any], li
 
 
 def read(path: str | Path) -> Manifest:
-    """The manifest at this path, as of the newest schema. ManifestError where it is missing, not ours, or of a later schema."""
+    """The manifest at this path, as of the newest schema.
+
+    ManifestError where it is missing, not ours, or of a later schema.
+    """
     return Manifest(_read(Path(path), Row), provenance(Path(path)), Path(path))
 
 
@@ -234,7 +247,7 @@ def migrate(path: Path, out: Path) -> Provenance:
     old = read(path)
     if frames.logical_hash_of_file(path) != old.provenance.logical_hash:
         raise ManifestError(
-            f"{path}: its rows are not those of its logical hash: it was changed after it was written; nothing was written"
+            f"{path}: its rows are not those of its logical hash: it was changed since; nothing was written"
         )
     return _write(out, old.frame, old.drops, replace(old.provenance, schema_version=SCHEMA_VERSION))
 
@@ -299,7 +312,10 @@ def other_versions(made: Provenance) -> list[tuple[str, str, str]]:
 
 
 def _read(path: Path, kind: type, only: Sequence[str] | None = None) -> pd.DataFrame:
-    """Rows or drops of a file, of an earlier schema too: all columns, or these. Columns without any value share memory."""
+    """Rows or drops of a file, of an earlier schema too: all columns, or these.
+
+    Columns without any value share memory.
+    """
     names = frames.schema(kind).names if only is None else list(only)
     try:
         footer = pq.read_metadata(path)
@@ -332,7 +348,7 @@ def _read(path: Path, kind: type, only: Sequence[str] | None = None) -> pd.DataF
 def _refuse_pack(path: Path, metadata: Mapping[str, Any]) -> None:
     if "pack" in metadata:
         raise ManifestError(
-            f"{path}: a pack, not a manifest: prep rebuild {path.name} makes the set of it from your copies of the corpora"
+            f"{path}: a pack, not a manifest: prep rebuild {path.name} makes the set from your copies of the corpora"
         )
 
 

@@ -1,4 +1,7 @@
-"""Tables of measures beside a manifest: `mixed.parquet` has `mixed.measures.parquet`. Outside every hash; made anew at will."""
+"""Tables of measures beside a manifest: `mixed.parquet` has `mixed.measures.parquet`.
+
+Outside every hash; made anew at will.
+"""
 
 from __future__ import annotations
 
@@ -23,9 +26,10 @@ VERSION = 1  # of the definitions below
 class Measures:
     """What librosa measures of one clip, mono; null where a clip is silent, or pitch where nothing in it is voiced.
 
-    id: of the row. pcm_hash: of the samples that were measured. voiced_share: share of frames with a pitch (pYIN, 65 to 1,000 Hz).
-    pitch_hz: median of the voiced frames. centroid_hz, bandwidth_hz, rolloff_hz (85 % of the energy), flatness (0 a tone, 1
-    white noise): medians over frames of 64 ms. noise_floor_dbfs: level that a tenth of the frames do not reach.
+    id: of the row. pcm_hash: of the samples that were measured. voiced_share: share of frames with a pitch (pYIN, 65 to
+    1,000 Hz). pitch_hz: median of the voiced frames. centroid_hz, bandwidth_hz, rolloff_hz (85 % of the energy),
+    flatness (0 a tone, 1 white noise): medians over frames of 64 ms. noise_floor_dbfs: level that a tenth of the frames
+    do not reach.
     """
 
     id: str
@@ -54,14 +58,18 @@ def write(path: Path, measures: pd.DataFrame, packages: dict[str, str]) -> None:
 
 
 def read(path: Path) -> pd.DataFrame | None:
-    """The measures of the manifest at `path`; None where nobody made them. ManifestError for those of another version."""
+    """The measures of the manifest at `path`; None where nobody made them.
+
+    ManifestError for those of another version.
+    """
     place = measures_path(path)
     if not place.exists():
         return None
     table, metadata = parquet.read(place)
     if metadata.get("measures") != VERSION:
         raise ManifestError(
-            f"{place}: measures of version {metadata.get('measures')}, this prep has {VERSION}: prep measure {path} makes them again"
+            f"{place}: measures of version {metadata.get('measures')}, this prep has {VERSION}: "
+            f"prep measure {path} makes them again"
         )
     return table
 
@@ -73,10 +81,11 @@ def read_all(paths: Iterable[Path]) -> pd.DataFrame | None:
 
 
 def beside(rows: pd.DataFrame, measures: pd.DataFrame) -> pd.DataFrame:
-    """The rows with the columns of the measures: those of a row's own samples, else those of its speech; null where neither is there.
+    """The rows with the columns of the measures: those of a row's own samples, else those of its speech; null where
+    neither is there.
 
-    rows: with id, and where they have them pcm_hash, source_pcm_hash, speech_id and speech_pcm_hash. A measure of samples that
-    are not the row's any more is left out.
+    rows: with id, and where they have them pcm_hash, source_pcm_hash, speech_id and speech_pcm_hash. A measure of
+    samples that are not the row's any more is left out.
     """
     position = positions(rows, measures, "id", ("pcm_hash", "source_pcm_hash"))
     if "speech_id" in rows.columns:
@@ -90,7 +99,8 @@ def beside(rows: pd.DataFrame, measures: pd.DataFrame) -> pd.DataFrame:
 
 
 def positions(rows: pd.DataFrame, measures: pd.DataFrame, by: str, hashes: tuple[str, ...]) -> np.ndarray[Any, Any]:
-    """int64 [rows]: position of the measures with the row's id under `by` and one of the row's hashes; -1 where there are none."""
+    """int64 [rows]: position of the measures with the row's id under `by` and one of the row's hashes; -1 where there
+    are none."""
     position = frames.position_of(rows[by], measures["id"])
     if not len(measures):
         return position

@@ -1,8 +1,8 @@
 """What older manifests need to be read as today's: a step for each schema version that is no longer the newest.
 
-A column that a later schema adds needs no step: in an older manifest it is null. A step is for a column that was renamed,
-or whose values mean something else now. Beside it goes a manifest of the old version into tests/data, which a test opens
-for ever.
+A column that a later schema adds needs no step: in an older manifest it is null. A step is for a column that was
+renamed, or whose values mean something else now. Beside it goes a manifest of the old version into tests/data, which a
+test opens for ever.
 """
 
 from __future__ import annotations
@@ -32,7 +32,8 @@ STEPS: Mapping[int, Step] = {}  # schema version -> the step to the next one; ve
 
 
 def raised(frame: pd.DataFrame, part: str, since: int, until: int) -> pd.DataFrame:
-    """The frame of schema version `since` as one of version `until`, but for columns that were added. part: `rows` or `drops`."""
+    """The frame of schema version `since` as one of version `until`, but for columns that were added. part: `rows` or
+    `drops`."""
     for version in range(since, until):
         step = STEPS.get(version, Step())
         frame = {"rows": step.rows, "drops": step.drops}[part](frame)

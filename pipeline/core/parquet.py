@@ -1,4 +1,5 @@
-"""Tables as Parquet files, written whole or not at all: ours with what they say of themselves in the footer, and other tools'."""
+"""Tables as Parquet files, written whole or not at all: ours with what they say of themselves in the footer, and other
+tools'."""
 
 from __future__ import annotations
 
@@ -51,7 +52,10 @@ def write_groups(path: Path, groups: Iterable[pa.Table], schema: pa.Schema, meta
 
 
 def write_small(path: Path, frame: pd.DataFrame, metadata: Mapping[str, Any], few: Sequence[str]) -> None:
-    """Rows in as few bytes as may be, for a file that is sent. few: columns of few different values. Bytes are hashes."""
+    """Rows in as few bytes as may be, for a file that is sent. few: columns of few different values.
+
+    Bytes are hashes.
+    """
     arrow = frames.to_arrow(frame)
     required = [field.name for field in frames.schema(Row) if not field.nullable]
     fields = [field.with_type(HASH) if pa.types.is_binary(field.type) else field for field in arrow.schema]
@@ -79,7 +83,8 @@ def _text(metadata: Mapping[str, Any]) -> str:
 
 
 def write_parts(path: Path, parts: Iterable[Any], metadata: Mapping[str, str]) -> None:
-    """Tables with the same columns, one at least, as one Parquet file, a row group each: only one of them is in memory at a time.
+    """Tables with the same columns, one at least, as one Parquet file, a row group each: only one of them is in memory
+    at a time.
 
     For other tools' files: the metadata is theirs.
     """
@@ -99,7 +104,10 @@ def write_csv(file: BinaryIO, frame: pd.DataFrame, heading: bool) -> None:
 
 
 def read(path: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
-    """The frame that was written here, and its metadata. ManifestError where the file is missing, damaged or not ours."""
+    """The frame that was written here, and its metadata.
+
+    ManifestError where the file is missing, damaged or not ours.
+    """
     table, values = read_arrow(path)
     return frames.from_arrow(table), values
 

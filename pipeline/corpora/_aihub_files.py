@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 NAME = "aihub"
 SPLITS = {"Training": "train", "Validation": "test"}  # AI-Hub withholds its own test set
 EXPECTED = (
-    "expected Training and Validation (also 1.Training, TS_, VL_, ...) holding [원천]4.폭력범죄_1/4.폭력범죄_393886_label.wav "
+    "expected Training and Validation (also 1.Training, TS_, VL_, ...) holding "
+    "[원천]4.폭력범죄_1/4.폭력범죄_393886_label.wav "
     "and [라벨]4.폭력범죄/4.폭력범죄_393886.json, as folders, zips or tars; give the folder that holds both"
 )
 CLASSES = (

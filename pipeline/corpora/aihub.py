@@ -1,8 +1,8 @@
 """AI-Hub 170, emergency speech and sound (위급상황 음성/음향): Korean calls for help in sixteen kinds of situation.
 
-A recording `4.폭력범죄_393886_label.wav` and its label `4.폭력범죄_393886.json` are paired by split and last run of digits.
-Every clip is speech: `audioType` says "voice" of everything, so only the transcript says whether somebody speaks.
-The recordings are already cut; `area` is kept as a label and never cropped by.
+A recording `4.폭력범죄_393886_label.wav` and its label `4.폭력범죄_393886.json` are paired by split and
+last run of digits. Every clip is speech: `audioType` says "voice" of everything, so only the transcript says whether
+somebody speaks. The recordings are already cut; `area` is kept as a label and never cropped by.
 """
 
 from __future__ import annotations
@@ -83,7 +83,8 @@ def flags(labels: Mapping[str, str], frames: int, rate_hz: int) -> dict[str, str
 
     Each is "yes" or absent; both are absent where `area_start_s` or `area_end_s` is no number.
     """
-    start_s, end_s = (_number(labels.get(name, "")) for name in ("area_start_s", "area_end_s"))
+    numbers = [_NUMBER.match(labels.get(name, "").strip()) for name in ("area_start_s", "area_end_s")]
+    start_s, end_s = (float(number[0]) if number else None for number in numbers)  # "3.2s" is 3.2
     length_s = frames / rate_hz
     flags: dict[str, str] = {}
     if end_s is not None and end_s > length_s + AREA_ROUNDING_S:
@@ -91,12 +92,6 @@ def flags(labels: Mapping[str, str], frames: int, rate_hz: int) -> dict[str, str
     if end_s is not None and start_s is not None and length_s > end_s - start_s + AREA_SLACK_S:
         flags["longer_than_area"] = "yes"
     return flags
-
-
-def _number(text: str) -> float | None:
-    """The number that a label begins with, "3.2s" included."""
-    number = _NUMBER.match(text.strip())
-    return float(number[0]) if number else None
 
 
 def _read_labels(root: Root, files: Files, tally: Tally) -> tuple[dict[str, Label], list[Drop]]:

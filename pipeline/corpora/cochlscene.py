@@ -113,7 +113,15 @@ def clips(root: Root) -> Listing:
             ([user for user, splits in users.items() if len(splits) > 1], "users have clips in more than one split"),
         )
     )
-    return listing(map(_clip, taken), drops, ignored, notes)
+    clips = []
+    for (
+        file
+    ) in taken:  # of the scene in its own name, since files move between folders more easily than they change names
+        source = f"@{NAME}/{file.split}/{file.scene}/{file.key}"
+        labels = {"scene_conflict": f"folder: {file.folder}"} if file.is_misplaced else {}
+        split, place = SPLITS[file.split], file.entry.place
+        clips.append(Clip(file.key, source, place, split, "noise", file.user, scene=file.scene, labels=labels))
+    return listing(clips, drops, ignored, notes)
 
 
 def _read_name(entry: Entry) -> _File | Drop:
@@ -131,11 +139,3 @@ def _read_name(entry: Entry) -> _File | Drop:
     scene = _SCENES.get(name["scene"].lower(), name["scene"])
     folder = next((_SCENES[folder] for folder in reversed(folders) if folder in _SCENES), None)
     return _File(entry, key, splits.pop(), scene, folder, name["user"].lower())
-
-
-def _clip(file: _File) -> Clip:
-    """The clip, of the scene in its own name, since files move between folders more easily than they change names."""
-    source = f"@{NAME}/{file.split}/{file.scene}/{file.key}"
-    labels = {"scene_conflict": f"folder: {file.folder}"} if file.is_misplaced else {}
-    split, place = SPLITS[file.split], file.entry.place
-    return Clip(file.key, source, place, split, "noise", file.user, scene=file.scene, labels=labels)

@@ -98,13 +98,13 @@ def read(folder: Path, shard: str, stage: Stage, settled: bool = False) -> Commi
     drops = table.filter(reason.is_valid()).select(frames.schema(Drop).names)
     if seal.get("made") != frames.logical_hash(fills) or seal.get("drops") != frames.logical_hash(drops):
         return None
-    return Commit(fills, drops) if "crc" not in seal or _is_whole(audio_path(folder, shard), seal) else None
-
-
-def _is_whole(audio: Path, seal: dict[str, Any]) -> bool:
-    if not audio.exists() or audio.stat().st_size != int(seal["bytes"]):
-        return False
-    return audio.stat().st_mtime_ns == int(seal["stamp"]) or checksum(audio) == int(seal["crc"])
+    if "crc" in seal:
+        audio = audio_path(folder, shard)
+        if not audio.exists() or audio.stat().st_size != int(seal["bytes"]):
+            return None
+        if audio.stat().st_mtime_ns != int(seal["stamp"]) and checksum(audio) != int(seal["crc"]):
+            return None
+    return Commit(fills, drops)
 
 
 def checksum(path: Path) -> int:

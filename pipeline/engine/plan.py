@@ -108,15 +108,11 @@ def _state(step: Step, setting: Setting, changed: Sequence[str]) -> StageState:
         states.append(ShardState(shard.name, shard.stop - shard.start, audio_s, state, why))
     audio_s = sum(shard.audio_s for shard in states if shard.state != "done")
     disk = int(audio_s * engine.STORED_BYTES_A_SECOND) if stage.stores(step.options) else 0
-    return StageState(step.name, states, audio_s / _speed(stage.NAME, setting.folder) / setting.workers.width, disk)
-
-
-def _speed(stage: str, folder: Path) -> float:
-    """Seconds of audio that one worker does in a second: measured on the last commits of the stage, else a guess."""
-    names = [name for name in cache.committed(folder) if name.startswith(f"{stage}-")][-50:]
-    efforts = [effort for name in names if (effort := cache.effort(folder, name))]
-    audio_s, work_s = sum(effort.audio_s for effort in efforts), sum(effort.work_s for effort in efforts)
-    return audio_s / work_s if audio_s and work_s else SPEED[stage]
+    commits = [name for name in cache.committed(setting.folder) if name.startswith(f"{stage.NAME}-")][-50:]
+    efforts = [effort for name in commits if (effort := cache.effort(setting.folder, name))]
+    done_s, work_s = sum(effort.audio_s for effort in efforts), sum(effort.work_s for effort in efforts)
+    speed = done_s / work_s if done_s and work_s else SPEED[stage.NAME]  # measured on the last commits, else a guess
+    return StageState(step.name, states, audio_s / speed / setting.workers.width, disk)
 
 
 class _Reasons:

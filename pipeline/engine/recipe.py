@@ -197,7 +197,10 @@ _ORDINARY: dict[str, Any] = {  # what a row of an example has where it says noth
 def _example_faults(
     examples: Sequence[Example | None], table: object, rules: Options | None, lexicon: Lexicon | None, seed: int
 ) -> list[str]:
-    """Examples that do not hold. The SQL condition of [filter] is checked first, whatever else is wrong with that table."""
+    """Examples that do not hold.
+
+    The SQL condition of [filter] is checked first, whatever else is wrong with that table.
+    """
     where = table.get("where") if isinstance(table, dict) else None
     try:
         sql.where(frames.from_rows([], Row), where if isinstance(where, str) else "true")

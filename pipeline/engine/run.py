@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import pairwise
@@ -134,7 +134,10 @@ def run(stage: Stage, options: Options, plan: Plan, setting: Setting, progress: 
         if shard not in commits and count > 0 and number % count == index - 1
     ]
     damaged = sum(cache.commit_path(setting.folder, s.name).exists() for s in shards if s not in commits)
-    notes = _notes(len(commits), len(mine), damaged)
+    lost = "their audio or their commit was lost or damaged, or recordings could not be read"
+    again = f", {damaged} of them again: {lost}" if damaged else ""
+    before = f"{len(commits)} of {len(commits) + len(mine)} shards were done before"
+    notes = [f"{before}, {len(mine)} made now{again}"] if commits or damaged else []
     if setting.status:
         setting.status.begin(name, [shard.name for shard in shards], len(jobs), sum(map(len, commits)))
     progress(Step(sum(map(len, commits)), sum(float(seconds[s.positions].sum()) for s in commits), done_before=True))
@@ -142,7 +145,9 @@ def run(stage: Stage, options: Options, plan: Plan, setting: Setting, progress: 
         audio_s = sum(float(seconds[shard.positions].sum()) for shard in mine)
         files.check_room(setting.folder, audio_s * STORED_BYTES_A_SECOND, f"{audio_s / 3600:.1f} h of audio")
     _decode_noise(plan.pools, jobs, mine, setting)
-    for _, step in parallel.results(_tasks(stage, options, jobs, mine, setting), make_shard, setting.workers):
+    here = setting.folder, setting.roots, setting.workers.remote, corpora.loaded()
+    tasks = (Task(stage.NAME, options, s.name, jobs.table(s.positions, copy=True), *here) for s in mine)
+    for _, step in parallel.results(tasks, make_shard, setting.workers):
         progress(step)
         if setting.status:
             setting.status.advance(name, step.clips)
@@ -182,12 +187,6 @@ def _committed(stage: Stage, shards: Iterable[Shard], folder: Path, settled: boo
     return {shard: commit for shard, commit in commits if commit is not None}
 
 
-def _notes(old: int, made: int, damaged: int) -> list[str]:
-    lost = "their audio or their commit was lost or damaged, or recordings could not be read"
-    again = f", {damaged} of them again: {lost}" if damaged else ""
-    return [f"{old} of {old + made} shards were done before, {made} made now{again}"] if old or damaged else []
-
-
 def _decode_noise(pools: Pools, jobs: Joined, shards: Sequence[Shard], setting: Setting) -> None:
     """Decodes the noise that these shards are mixed with, once, for all workers to share."""
     names: set[str] = set()
@@ -203,13 +202,6 @@ def _decode_noise(pools: Pools, jobs: Joined, shards: Sequence[Shard], setting: 
 
 def _decode_pool(pool: tuple[Path, str, str, Sequence[tuple[int, int]]]) -> None:
     decode_pool(*pool)
-
-
-def _tasks(stage: Stage, options: Options, jobs: Joined, shards: Sequence[Shard], setting: Setting) -> Iterator[Task]:
-    remote, adapters = setting.workers.remote, corpora.loaded()
-    for shard in shards:
-        part = jobs.table(shard.positions, copy=True)
-        yield Task(stage.NAME, options, shard.name, part, setting.folder, setting.roots, remote, adapters)
 
 
 def make_shard(task: Task) -> Step:
@@ -271,7 +263,10 @@ def _bounds(jobs: Joined, mean: int) -> list[int]:
     if not len(jobs):
         return [0]
     columns = frames.from_arrow(jobs.table(names=("corpus", "kind", "source")))
-    corpus, kind, source = (_changes(columns[name]) for name in ("corpus", "kind", "source"))
+    corpus, kind, source = (  # bool [rows]: where the value is another than in the row before
+        np.concatenate([[True], frames.differs(columns[name].iloc[1:], columns[name].iloc[:-1])])
+        for name in ("corpus", "kind", "source")
+    )
     firsts = np.flatnonzero(source)
     order = keys.words(0, "cut", frames.each(columns["source"][source]))[:, 0]
     bounds = [0]
@@ -284,8 +279,3 @@ def _bounds(jobs: Joined, mean: int) -> list[int]:
             bounds.append(int(firsts[near][int(np.argmin(order[near]))]))
         bounds.append(stop)
     return bounds
-
-
-def _changes(column: Any) -> NDArray[np.bool_]:
-    """bool [rows]: where the column has another value than in the row before; true for the first row."""
-    return np.concatenate([[True], frames.differs(column.iloc[1:], column.iloc[:-1])])

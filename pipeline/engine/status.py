@@ -1,4 +1,7 @@
-"""What a build consists of and how far it is: a small JSON file of each, beside the commits. For plan, status, clean."""
+"""What a build consists of and how far it is: a small JSON file of each, beside the commits.
+
+For plan, status, clean.
+"""
 
 from __future__ import annotations
 

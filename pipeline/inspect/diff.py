@@ -112,7 +112,11 @@ def _drops(path: Path) -> pd.DataFrame | None:
 
 def difference(a: Side, b: Side) -> Difference:
     """How set b differs from set a. ManifestError where one has an id twice."""
-    old, new = (_ids(side) for side in (a, b))
+    old, new = (side.columns(["id", "speech_id"]) for side in (a, b))
+    for side, ids in ((a, old), (b, new)):
+        if twice := frame.duplicated_value(ids["id"]):
+            check = f"prep verify {side.name}"
+            raise ManifestError(f"{side.name}: holds {twice} more than once: not as prep wrote it; see {check}")
     positions = frame.position_of(old["id"], new["id"])
     in_b, in_a = np.zeros(len(new), dtype=np.bool_), positions >= 0
     in_b[positions[in_a]] = True
@@ -143,14 +147,6 @@ def difference(a: Side, b: Side) -> Difference:
         moved=moved,
         notes=(*(["they share no row"] if differ and not len(pair.ids) else []), *notes),
     )
-
-
-def _ids(side: Side) -> pd.DataFrame:
-    ids = side.columns(["id", "speech_id"])
-    if twice := frame.duplicated_value(ids["id"]):
-        check = f"prep verify {side.name}"
-        raise ManifestError(f"{side.name}: holds {twice} more than once: not as prep wrote it; see {check}")
-    return ids
 
 
 @dataclass(frozen=True, slots=True, eq=False)

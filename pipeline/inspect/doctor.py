@@ -205,7 +205,9 @@ class _InMemory(Store):
 
 def pace(processes: int, clock: Callable[[], float]) -> Pace:
     """The pace of ingest, resample and mix on made-up speech. clock: seconds."""
-    pcm = _bursts(TRIAL_S * 44_100)
+    t = np.arange(TRIAL_S * 44_100) / 44_100  # a tone in bursts over faint noise: about as hard to encode as speech
+    tone = sum(np.sin(2 * np.pi * 170 * n * t) / n for n in range(1, 12)) * np.clip(np.sin(2 * np.pi * 1.5 * t), 0, 1)
+    pcm = np.asarray(tone * 6000 + np.resize(reference(), len(t)) * 0.005).astype(np.int16)
     recording = Recording(pcm[:, None], 44_100, "WAV PCM_16")
     store = _InMemory(recording, reference()[: 10 * 1600] // 64)
     place = Place("trial", "", 0, 0, 0, -1)
@@ -221,10 +223,3 @@ def pace(processes: int, clock: Callable[[], float]) -> Pace:
         if isinstance(made, Drop):
             raise AssertionError(made.detail)
     return Pace(TRIAL_CLIPS * TRIAL_S / (clock() - begun), processes)
-
-
-def _bursts(frames: int) -> NDArray[np.int16]:
-    """int16 [frames] at 44.1 kHz: a tone in bursts over faint noise, about as hard to encode as speech."""
-    t = np.arange(frames) / 44_100
-    tone = sum(np.sin(2 * np.pi * 170 * n * t) / n for n in range(1, 12)) * np.clip(np.sin(2 * np.pi * 1.5 * t), 0, 1)
-    return np.asarray(tone * 6000 + np.resize(reference(), frames) * 0.005).astype(np.int16)

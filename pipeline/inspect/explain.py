@@ -18,7 +18,7 @@ import pandas as pd
 from pipeline import corpora
 from pipeline.archives import Roots
 from pipeline.audio.shards import AUDIO_FOLDER
-from pipeline.core import frame, manifest, sql
+from pipeline.core import frame, manifest, measures, sql
 from pipeline.core.errors import ManifestError, PrepError, SourceError
 from pipeline.core.manifest import Provenance
 from pipeline.core.row import Drop, Row
@@ -270,12 +270,13 @@ def _verdicts(entry: Entry, entries: Sequence[Entry]) -> list[Verdict]:
     """What the rules of filter say of the clip: all of them, or those that can be checked without its row of ingest."""
     options = filter.Options.model_validate(entry.made.recipe.get("filter") or {})
     row = _as_ingested(entry, entries)
+    measured = measures.read_all(other.path for other in entries if other.made.stage == "ingest")
     if row or entry.recording is None:
-        return filter.verdicts(row, options) if row else []
+        return filter.verdicts(row, options, measured) if row else []
     row = entry.recording
     kind = "noise" if row.noise_label == "noise" else "speech"
     row = replace(row, kind=kind, frames=row.source_frames, rate_hz=row.source_rate_hz)
-    verdicts = filter.verdicts(row, options)
+    verdicts = filter.verdicts(row, options, measured)
     return [verdict for verdict in verdicts if verdict.rule not in filter.OF_LEVEL]
 
 

@@ -1,4 +1,5 @@
-"""Measures clips with librosa: voice, pitch, spectrum, noise floor, for `filter --where`, reports and slices of an evaluation.
+"""Measures clips with librosa: voice, pitch, spectrum, noise floor, for `filter --where`, reports and slices of an
+evaluation.
 
 Never rows: measures lie in a table of their own (core.measures), and no hash depends on them.
 """
@@ -41,9 +42,9 @@ CLIPS_A_TASK = 20
 def measure(manifest: Manifest, workers: Workers, roots: Roots, progress: Callable[[int], object]) -> pd.DataFrame:
     """Measures the rows of a manifest and writes them beside it; returns them, one line a row (core.measures.Measures).
 
-    Rows whose samples were measured before are not measured again. Clips are read from the audio beside the manifest, or from
-    the archives under `roots` where they are not stored yet. progress: is called with 1 for each clip. PrepError where
-    librosa is not installed; ManifestError or SourceError where audio is missing.
+    Rows whose samples were measured before are not measured again. Clips are read from the audio beside the manifest,
+    or from the archives under `roots` where they are not stored yet. progress: is called with 1 for each clip.
+    PrepError where librosa is not installed; ManifestError or SourceError where audio is missing.
     """
     _librosa()
     before = tables.read(manifest.path)
@@ -54,7 +55,11 @@ def measure(manifest: Manifest, workers: Workers, roots: Roots, progress: Callab
         position = tables.positions(rows, before, "id", ("pcm_hash", "source_pcm_hash"))
         todo = position < 0
         parts = [frames.pick(before, position[~todo])]
-    jobs = _jobs(frames.pick(rows, todo), roots)
+    listed = list(frames.rows(frames.pick(rows, todo), Row))
+    places: dict[str, Place] = {}
+    for corpus in sorted({row.corpus for row in listed if row.shard is None and row.noise_shard is None}):
+        places |= corpora.find(corpus).places(roots[corpus])
+    jobs = [(row, places.get(row.source)) for row in listed]
     results = []
     for result in map_chunks(measure_clips, jobs, CLIPS_A_TASK, workers, manifest.path.parent, roots):
         results.append(result)
@@ -62,15 +67,6 @@ def measure(manifest: Manifest, workers: Workers, roots: Roots, progress: Callab
     measures = frames.concat([*parts, frames.from_rows([r for r in results if r is not None], Measures)], Measures)
     tables.write(manifest.path, measures, {"librosa": version("librosa")})
     return measures
-
-
-def _jobs(rows: pd.DataFrame, roots: Roots) -> list[tuple[Row, Place | None]]:
-    """Each row with where its recording lies, if it is not stored."""
-    listed = list(frames.rows(rows, Row))
-    places: dict[str, Place] = {}
-    for corpus in sorted({row.corpus for row in listed if row.shard is None and row.noise_shard is None}):
-        places |= corpora.find(corpus).places(roots[corpus])
-    return [(row, places.get(row.source)) for row in listed]
 
 
 def measure_clips(jobs: list[tuple[Row, Place | None]], folder: Path, roots: Roots) -> list[Measures | None]:

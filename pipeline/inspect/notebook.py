@@ -1,4 +1,7 @@
-"""One row to hear and to look at in a notebook: a player, a picture. What it needs beyond prep is loaded when it is called."""
+"""One row to hear and to look at in a notebook: a player, a picture.
+
+What it needs beyond prep is loaded when it is called.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,10 @@ LOWEST_DB = -100.0  # below full scale; quieter is drawn alike
 
 
 def player(row: Row, samples: NDArray[np.int16]) -> Any:
-    """An IPython player of int16 [frames] at the row's rate, not normalised. PrepError where IPython is not installed."""
+    """An IPython player of int16 [frames] at the row's rate, not normalised.
+
+    PrepError where IPython is not installed.
+    """
     try:
         display = import_module("IPython.display")
     except ImportError:

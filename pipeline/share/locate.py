@@ -131,7 +131,10 @@ def locate(
             by_hash.setdefault(content.source_pcm_hash, place)
     located.moved.update({row.source: by_hash[row.source_pcm_hash] for row in lost if row.source_pcm_hash in by_hash})
     located.places.update(located.moved)
-    neighbours = _neighbours(located.places)
+    neighbours: dict[str, Counter[str]] = defaultdict(Counter)  # folder of sources -> containers of its recordings here
+    for source, place in located.places.items():
+        own = place.container if suffix(place.container) in (".zip", ".tar") else place.container.rpartition("/")[0]
+        neighbours[source.rpartition("/")[0]][own or "."] += 1
     for row in lost:
         if row.source not in located.places:
             absent = _absent(row, neighbours, roots[row.corpus].faults)
@@ -213,15 +216,6 @@ def _displaced(row: Row, place: Place, content: Row | Drop, owners: Mapping[str 
     else:
         why = "has other samples, as many, than the set was made from: restore the original file"
     return Drop(row.source, rebuild.NAME, "differs", f"{here}: {why}")
-
-
-def _neighbours(places: Mapping[str, Place]) -> dict[str, Counter[str]]:
-    """Folder of sources -> the containers in which its recordings lie here, and how many in each."""
-    neighbours: dict[str, Counter[str]] = defaultdict(Counter)
-    for source, place in places.items():
-        own = place.container if suffix(place.container) in (".zip", ".tar") else place.container.rpartition("/")[0]
-        neighbours[source.rpartition("/")[0]][own or "."] += 1
-    return neighbours
 
 
 def _absent(row: Row, neighbours: Mapping[str, Counter[str]], faults: Iterable[str]) -> Drop:

@@ -182,8 +182,14 @@ def _rendered(
 
     is_mixture = frames.equal(frame["kind"], "mixture")
     mixtures, others = frames.pick(frame, is_mixture), frames.pick(frame, ~is_mixture)
-    speech = [_speech(mixtures)] if virtual else []  # virtual mixtures are rendered from it by whoever reads them
-    stored = make(NAME, options, frames.concat([others, *speech], Row))
+    to_store = [others]
+    if virtual:  # each utterance as resample made it: virtual mixtures are rendered from it by whoever reads them
+        _, first = np.unique(frames.codes(mixtures["speech_id"])[0], return_index=True)
+        speech = frames.pick(mixtures, first)
+        own = {"id": speech["speech_id"], "pcm_hash": speech["speech_pcm_hash"], "kind": "speech"}
+        none = dict.fromkeys(("speech_id", "noise_id", "noise_source"))
+        to_store.append(frames.with_columns(speech, **own, **none))
+    stored = make(NAME, options, frames.concat(to_store, Row))
     rows = [frames.pick(stored, frames.position_of(stored["id"], others["id"]) >= 0)]
     if len(mixtures):
         at = frames.position_of(mixtures["noise_id"], stored["id"])
@@ -200,14 +206,6 @@ def _rendered(
             ready = _with_parts(ready, noise, stored)
         rows.append(make(recompute.NAME, recompute.Options(**options.model_dump(), virtual=virtual), ready))
     return frames.concat(rows, Row), _explained(frames.concat(drops, Drop), pack.manifest.provenance)
-
-
-def _speech(mixtures: pd.DataFrame) -> pd.DataFrame:
-    """A row for each utterance of virtual mixtures, as resample made it."""
-    _, first = np.unique(frames.codes(mixtures["speech_id"])[0], return_index=True)
-    rows = frames.pick(mixtures, first)
-    none = dict.fromkeys(("speech_id", "noise_id", "noise_source"))
-    return frames.with_columns(rows, id=rows["speech_id"], pcm_hash=rows["speech_pcm_hash"], kind="speech", **none)
 
 
 def _with_parts(mixtures: pd.DataFrame, noise: pd.DataFrame, stored: pd.DataFrame) -> pd.DataFrame:

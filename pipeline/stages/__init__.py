@@ -131,8 +131,8 @@ def _parts(plan: Any, columns: dict[str, str], kind: type[T]) -> Iterator[T | No
 class Plan:
     """What a stage will do. No audio was opened for it, and all chance is in it.
 
-    jobs: one job a line, with all columns that its row will have. kept: rows that pass as they are. drops: rows that end
-    here. notes: sentences for a person. pools: noise to decode before the work begins.
+    jobs: one job a line, with all columns that its row will have. kept: rows that pass as they are. drops: rows that
+    end here. notes: sentences for a person. pools: noise to decode before the work begins.
     """
 
     def __init__(

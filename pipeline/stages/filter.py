@@ -151,8 +151,8 @@ class Verdict:
     met: bool
 
 
-def verdicts(row: Row, options: Options) -> list[Verdict]:
-    """What each rule says of a row as ingest left it; `where` too, unless it names measures beside the manifest."""
+def verdicts(row: Row, options: Options, measured: DataFrame | None = None) -> list[Verdict]:
+    """What each rule says of a row as ingest left it; `where` too, unless it names measures and `measured` is None."""
     tried, frame = rules(options), frames.from_rows([row], Row)
     answers = sql.derive(
         frame,
@@ -162,7 +162,8 @@ def verdicts(row: Row, options: Options) -> list[Verdict]:
     for n, rule in enumerate(tried):
         value, met = frames.values(answers[f"v{n}"])[0]
         listed.append(Verdict(rule.reason, value or "unknown", rule.required, met == "true"))
-    if options.where is not None and not any(name in options.where for name in measures.NAMES):
+    if options.where is not None and (measured is not None or not _measures_in(options.where)):
+        frame = frame if measured is None else measures.beside(frame, measured)
         listed.append(Verdict("where", "the row's columns", options.where, bool(sql.where(frame, options.where)[0])))
     return listed
 
@@ -187,7 +188,12 @@ def plan(rows: DataFrame, options: Options, seed: int, lexicon: Lexicon, measure
     drops = [_drops(rows, ~keep, frames.pick(broken, ~keep))]
     if options.where is not None:
         meets = np.zeros(len(rows), dtype=np.bool_)
-        meets[keep] = sql.where(_with_measures(rows, options.where, measured), options.where, keep)
+        named = _measures_in(options.where)
+        if named and measured is None:
+            raise RecipeError([f"where: {', '.join(named)}: nobody measured these clips yet: prep measure MANIFEST"])
+        meets[keep] = sql.where(
+            measures.beside(rows, measured) if named and measured is not None else rows, options.where, keep
+        )
         drops.append(_drops(rows, keep & ~meets, {"reason": "where", "detail": f"does not meet: {options.where}"}))
         keep &= meets
     split, notes = _with_dev(rows, keep, options, seed)
@@ -203,14 +209,9 @@ def plan(rows: DataFrame, options: Options, seed: int, lexicon: Lexicon, measure
     return Plan(frames.from_rows([], Row), kept=kept, drops=frames.concat(drops, Drop), notes=notes)
 
 
-def _with_measures(rows: DataFrame, condition: str, measured: DataFrame | None) -> DataFrame:
-    """The rows with their measures, if the condition names one. RecipeError where nobody measured them."""
-    named = [name for name in measures.NAMES if re.search(rf"\b{name}\b", condition)]
-    if not named:
-        return rows
-    if measured is None:
-        raise RecipeError([f"where: {', '.join(named)}: nobody measured these clips yet: prep measure MANIFEST"])
-    return measures.beside(rows, measured)
+def _measures_in(condition: str) -> list[str]:
+    """The measures that a condition names."""
+    return [name for name in measures.NAMES if re.search(rf"\b{name}\b", condition)]
 
 
 def _drops(rows: DataFrame, where: NDArray[np.bool_], why: Any) -> DataFrame:

@@ -174,8 +174,9 @@ def plan(rows: DataFrame, options: Options, seed: int, resampled: str) -> Plan:
             noise_at.append(drawn)
     common = frames.from_rows([Row("", "", "", "", "mixture", "", snr_definition=options.definition)], Row)
     common = frames.with_columns(common[["kind", "snr_definition"]], resampled=resampled)
+    parts = {f"speech_{name}": rows[name] for name in ("shard", "offset", "bytes")} if options.virtual else {}
     mixtures = Joined(
-        (_as_speech(rows, options.virtual), np.tile(speech_at, len(jobs))),
+        (frames.with_columns(rows, speech_id=rows["id"], **parts), np.tile(speech_at, len(jobs))),
         (_as_noise(noise, options.virtual), np.concatenate(noise_at)),
         (common, np.zeros(len(speech_at) * len(jobs), np.int64)),
         (frames.concat(jobs, Row), None),
@@ -265,12 +266,6 @@ def _snrs(words: NDArray[np.uint64], snr: float | str) -> NDArray[np.float64]:
         return np.full(len(words), snr)
     low, high = (float(bound) for bound in snr.split(":"))
     return np.round(low + keys.unit(words[:, 2]) * (high - low), 2)
-
-
-def _as_speech(rows: DataFrame, virtual: bool) -> DataFrame:
-    """Rows as the speech of mixtures. virtual: with the columns by which a reader renders what is not stored."""
-    parts = {f"speech_{name}": rows[name] for name in ("shard", "offset", "bytes")} if virtual else {}
-    return frames.with_columns(rows, speech_id=rows["id"], **parts)
 
 
 def _as_noise(noise: DataFrame, virtual: bool) -> DataFrame:

@@ -256,9 +256,4 @@ def same_recording(
         advance(1)
         if overlap.agreement >= AGREEMENT:
             same.append((one, other, overlap))
-    return sorted(same, key=_by_agreement)
-
-
-def _by_agreement(pair: tuple[Row, Row, listening.Overlap]) -> tuple[float, str, str]:
-    one, other, overlap = pair
-    return -round(overlap.agreement, 3), one.speech_id or one.id, other.speech_id or other.id
+    return sorted(same, key=lambda p: (-round(p[2].agreement, 3), p[0].speech_id or p[0].id, p[1].speech_id or p[1].id))
