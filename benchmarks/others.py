@@ -85,7 +85,7 @@ def archives(folder: Path) -> None:
 
 
 def virtual(folder: Path) -> None:
-    """Mixtures rendered by the reader, one worker, against those that peers make on the fly from the same 16 kHz FLAC."""
+    """Mixtures rendered by the reader, one worker, against those that peers make on the fly from the same FLAC."""
     from audiomentations import AddBackgroundNoise
     from lhotse import CutSet, Recording
 

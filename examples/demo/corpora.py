@@ -1,4 +1,4 @@
-"""The four demo roots: what is said and heard in each, which defects are planted, and in which containers it all lies."""
+"""The four demo roots: what is said and heard in each, which defects are planted, in which containers it all lies."""
 
 from __future__ import annotations
 
@@ -158,7 +158,7 @@ def _label(situation: Situation, stem: str, note: str | None, length_s: float, c
 
 
 def _plant(situation: Situation, split: str, audio: dict[str, bytes], labels: dict[str, bytes], digits: str) -> None:
-    """Defects that people met in the real corpus: orphans on both sides, half a recording, half a label, an error page."""
+    """Defects that people met in the real corpus: orphans on both sides, cut recordings and labels, an error page."""
     stem, recording, label = f"{situation.label}_{digits}", min(audio), min(labels)
     match situation.name, split:
         case "강도범죄", "train":
