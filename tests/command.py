@@ -60,7 +60,7 @@ def _typed(words: tuple[object, ...]) -> Iterator[None]:
 
 
 def chain(folder: Path, corpus: Path, *mixing: object, filtering: tuple[object, ...] = ()) -> Path:
-    """Every stage on an MS-SNSD-like corpus, its speech mixed with its noise, no dev split; the mixed manifest's path."""
+    """Each stage on an MS-SNSD-like corpus, speech mixed with its noise, no dev split; path of the mixed manifest."""
     done(folder, "ingest", "ms-snsd", corpus, "--jobs", 1)
     done(folder, "filter", "--no-transcript", "--dev-share", 0, *filtering)
     done(folder, "resample", "--jobs", 1)

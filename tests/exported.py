@@ -1,4 +1,4 @@
-"""A small set with all that makes an export hard, as stored and as virtual mixtures; exports of it; what a row holds."""
+"""A small set with all that makes an export hard, as stored and as virtual mixtures; its exports; what a row holds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What lies beside a pack: Croissant that its own library accepts and reads the rows by, and the licences for people."""
+"""What lies beside a pack: Croissant that its own library accepts and reads the rows by; the licences for people."""
 
 from __future__ import annotations
 

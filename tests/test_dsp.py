@@ -104,7 +104,7 @@ def test_active_level_scales_exactly_with_powers_of_two(exponent: int, seed: int
 @LIMITS
 @given(st.floats(-40, 20), st.integers(0, 5))
 def test_levels_scale_with_gain(gain_db: float, seed: int) -> None:
-    """P.56's thresholds stand still while the signal moves, so its level follows within the error of its interpolation."""
+    """P.56's thresholds stand still while the signal moves, so its level follows within its interpolation error."""
     samples = voice(1.5, seed=seed, level_dbfs=-30.0)
     moved = samples * np.float32(10 ** (gain_db / 20))
     assert level_dbfs(moved) == pytest.approx(level_dbfs(samples) + gain_db, abs=1e-4)

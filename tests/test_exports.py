@@ -1,4 +1,4 @@
-"""Exports as typed: what may leave, the folder that is whole or absent, messages. test_exports_read.py has the readers."""
+"""Exports as typed: what may leave, the folder that is whole or absent, messages. Readers: test_exports_read.py."""
 
 from __future__ import annotations
 

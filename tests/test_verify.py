@@ -1,4 +1,4 @@
-"""What verifying finds: each planted fault by name, at the level that can see it, and nothing in a set that is whole."""
+"""What verifying finds: each planted fault by name, at the level that can see it, and nothing in a whole set."""
 
 from __future__ import annotations
 

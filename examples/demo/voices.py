@@ -52,7 +52,7 @@ def spoken(phrase: Phrase) -> Samples:
 
 
 def utterance(rng: Chance, phrase: Phrase) -> Samples:
-    """The phrase with pitch and pace varied, quiet before and after it, at a drawn level; float32 [frames] at RATE_HZ."""
+    """The phrase with pitch and pace varied, quiet before and after it, at a drawn level; float32 [frames], RATE_HZ."""
     voice = dsp.resample(spoken(phrase), RATE_HZ, round(RATE_HZ * rng.uniform(0.9, 1.12)))
     lead, tail = (np.zeros(round(rng.uniform(0.1, 0.9) * RATE_HZ), np.float32) for _ in range(2))
     wave: Samples = np.concatenate([lead, voice, tail])

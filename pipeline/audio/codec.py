@@ -199,7 +199,7 @@ def _never_closed(data: bytes | _FileBytes) -> bool:
 
 
 def _chunk(data: bytes | _FileBytes, name: bytes) -> tuple[int, int]:
-    """Where a chunk of a WAV begins and how many bytes its header says it has; (0, 0) where there is none of this name."""
+    """Where a chunk of a WAV begins and how many bytes its header says it has; (0, 0) where there is none."""
     at = 12
     while data[:4] == b"RIFF" and data[8:12] == b"WAVE" and at + 8 <= len(data):
         size = int.from_bytes(data[at + 4 : at + 8], "little")

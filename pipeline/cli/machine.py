@@ -150,7 +150,7 @@ def doctor(as_json: bool, roots: dict[str, str]) -> None:
     duration = f"{minutes / 60:.1f} h" if minutes >= 60 else f"{minutes:.0f} min"
     text = (
         f"{'':6}{'pace':<18}{pace.hours_a_second:.2f} h of audio/s with {pace.processes} processes; AI-Hub whole "
-        f"({checks.AIHUB_CLIPS:,} recordings, {checks.AIHUB_H} h) with CochlScene: about {duration} if the disk keeps up"
+        f"({checks.AIHUB_CLIPS:,} recordings, {checks.AIHUB_H} h) with CochlScene: about {duration} if the disk is fast"
     )
     emit(answer, as_json, lambda: [text])
     raise click.exceptions.Exit(int(any(check.state == "fault" for check in done)))

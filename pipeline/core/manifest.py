@@ -305,7 +305,7 @@ def versions() -> dict[str, str]:
 
 
 def other_versions(made: Provenance) -> list[tuple[str, str, str]]:
-    """(package, its version here, its version there) of those that differ between here and where a manifest was made."""
+    """(package, its version here, its version there) of those that differ from those a manifest was made with."""
     here = versions()
     there = {name: made.versions.get(name, here[name]) for name in sorted(here)}
     return [(name, here[name], there[name]) for name in there if there[name] != here[name]]

@@ -25,7 +25,7 @@ _READ_BYTES = 1 << 20
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Commit:
-    """What the jobs of a shard ended as, Arrow tables. fills: of the rows, `id` and the columns that the stage fills."""
+    """What the jobs of a shard ended as, Arrow tables. fills: of the rows, `id` and the columns that it fills."""
 
     fills: Any
     drops: Any
