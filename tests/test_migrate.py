@@ -141,7 +141,7 @@ def test_migrate_refuses_rows_that_are_not_those_that_were_written(tmp_path: Pat
     before = path.read_bytes()
     ended = prep(tmp_path, "migrate", path)
     assert (ended.code, path.read_bytes()) == (1, before)
-    assert "changed after it was written" in ended.err
+    assert "changed since" in ended.err
 
 
 def test_the_newest_is_left_as_it_is(tmp_path: Path) -> None:

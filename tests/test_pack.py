@@ -323,7 +323,7 @@ def test_a_manifest_and_a_pack_are_told_apart(tmp_path: Path) -> None:
         pack.read(path)
     with pytest.raises(ManifestError, match="no such pack"):
         pack.read(tmp_path / "none.pack.parquet")
-    assert "a pack, not a manifest" in prep(tmp_path, "pack", made).err
+    assert "a pack already" in prep(tmp_path, "pack", made).err
     assert "that is the manifest itself" in prep(tmp_path, "pack", path, "--out", path).err
 
 

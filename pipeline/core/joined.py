@@ -37,10 +37,10 @@ class Joined:
     ) -> pa.Table:
         """The rows at these positions, or all, as an Arrow table; all columns, or those of these names.
 
-        copy: for a table that is sent to another process; without it, rows that follow each other share memory with the
-        parts, and all of that memory would be sent.
+        copy: for a table that is sent to another process: columns without any value are left out, and none shares memory
+        with the parts, for all of that memory would be sent.
         """
-        columns: dict[str, pa.ChunkedArray] = {}
+        columns: dict[str, pa.ChunkedArray | None] = {}
         for table, positions in reversed(self.parts):
             wanted = [name for name in table.column_names if name not in columns and (names is None or name in names)]
             if not wanted:
@@ -53,11 +53,11 @@ class Joined:
             for name in wanted:
                 column = table.column(name)
                 if column.null_count == len(column):
-                    columns[name] = frames.nothing(len(where), column.type)
+                    columns[name] = None if copy else frames.nothing(len(where), column.type)
                 else:
                     rows = column.slice(first, count)
                     columns[name] = rows if local is None else rows.take(local)
-        return pa.table(columns)
+        return pa.table({name: column for name, column in columns.items() if column is not None})
 
     def pick(self, where: NDArray[np.bool_] | NDArray[np.int64]) -> Joined:
         """The rows where a mask is true, or those at these positions."""

@@ -158,11 +158,12 @@ class _WithoutPandas:
 def _begin_worker() -> None:
     """Lets a worker end with its parent, however the parent ends.
 
-    And keeps pandas out of it: pyarrow looks for pandas once, with its first array, and would load it: 0.3 s and 40 MB.
+    And keeps pandas out of it: pyarrow looks for pandas with its first arrays, and would load it: 0.3 s and 40 MB.
     A corpus from outside may still load it.
     """
     sys.meta_path.insert(0, without := _WithoutPandas())
-    import_module("pipeline.core.frame").table_of([], import_module("pipeline.core.row").Drop)
+    for values in ([], [0]):  # it looks on two ways
+        import_module("pyarrow").array(values)
     sys.meta_path.remove(without)
     parent = multiprocessing.parent_process()
 
