@@ -11,7 +11,7 @@ Ten packages, the lowest first; each may use those above it in this list (tests/
     audio     arrays: levels, resampling, mixing; codecs; shards
     archives  bytes out of folders, zips, split zips, tars, in place
     corpora   one file a corpus; licences and rights; the lexicon
-    stages    ingest, filter, resample, mix
+    stages    ingest, filter, resample, mix, scene
     engine    recipe, steps, shards, workers, cache
     share     pack, locate, rebuild, verify
     inspect   show, explain, diff, audit, report      export   other tools' formats
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
         report,
         resample,
         run,
+        scene,
         verify,
     )
     from pipeline.audio import shards as store
@@ -67,6 +68,7 @@ __all__ = [
     "report",
     "resample",
     "run",
+    "scene",
     "store",
     "verify",
 ]

@@ -17,7 +17,7 @@ import sys
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal, TypedDict, TypeVar, Unpack
@@ -30,12 +30,14 @@ from tqdm import tqdm
 from pipeline import corpora
 from pipeline import export as exports
 from pipeline.archives import Roots, roots
-from pipeline.core import files, measures
+from pipeline.audio.scenes import NOISE, SUFFIX, Piece, Scene
+from pipeline.core import files, measures, parquet
 from pipeline.core import frame as frames
 from pipeline.core import manifest as manifests
 from pipeline.core.errors import ManifestError, PrepError, RecipeError, did_you_mean, to_install
+from pipeline.core.joined import Joined, Stacked
 from pipeline.core.manifest import Manifest, Provenance
-from pipeline.core.row import Drop
+from pipeline.core.row import Drop, Row
 from pipeline.corpora import lexicon as lexicons
 from pipeline.corpora.lexicon import Lexicon
 from pipeline.engine import lock, status, steps
@@ -46,7 +48,7 @@ from pipeline.engine.recipe import Recipe
 from pipeline.engine.run import SHARD_CLIPS, Progress, Setting
 from pipeline.engine.run import Step as Ended
 from pipeline.engine.steps import Step
-from pipeline.engine.workers import open_workers
+from pipeline.engine.workers import map_chunks, open_workers
 from pipeline.export import Export, Use
 from pipeline.inspect import audit as audits
 from pipeline.inspect import diff as diffs
@@ -62,9 +64,11 @@ from pipeline.share import verify as verifying
 from pipeline.share.pack import Packed
 from pipeline.share.rebuild import Rebuilt
 from pipeline.share.verify import Checked
+from pipeline.stages import Plan
 from pipeline.stages import filter as filter_stage
 from pipeline.stages import mix as mix_stage
 from pipeline.stages import resample as resample_stage
+from pipeline.stages import scene as scene_stage
 
 M = TypeVar("M", bound=BaseModel)
 Source = Manifest | str | Path
@@ -222,6 +226,56 @@ def mix(source: Source, **options: Any) -> Manifest:
         resampled = opened.provenance.recipe.get("resample", {})
         step = steps.mix_step(opened.frame, chosen, resampled, work.get("limit"), work.get("seed") or 0)
         return _write(_run(step, setting, work), out, recipe, inputs, work)
+
+
+def scene(source: Source, *, lexicon: Lexicon | str | Path | None = None, **options: Any) -> Scene:
+    """Lays calls, other speech and confusable phrases into long noise, at drawn times and a controlled SNR.
+
+    source: a manifest of `resample`, or its path. lexicon: that of `filter`; it says which keyword is no call. options:
+    hours, minutes, split, calls_per_hour, snr_db and others (`pipeline.stages.scene.Options`); and of `Work`: out,
+    jobs, seed, progress, report. The scene must lie in the folder of the source, for the audio is there.
+
+    Returns the scene, `SPLIT.scene.parquet`: rows alone, a few hundred bytes for each utterance. The times of what
+    is said lie beside it, `SPLIT.scene.csv`, and the drops: utterances that do not fit into 16 bits.
+
+    For example:
+
+        night = prep.scene(stored, hours=24, split="test", snr_db=["0:20"])
+        night.truth[["recording", "start", "end", "keyword"]]
+        for block in night.blocks("test-00000"):    # int16 [frames], rendered as they are asked for
+            ...
+    """
+    work, chosen = _split(scene_stage.Options, options)
+    path, opened = _path(source), _opened(source)
+    out = _out(work, path.parent, f"{chosen.split}.scene")
+    if out.parent.resolve() != path.parent.resolve() or not out.name.endswith(SUFFIX):
+        raise PrepError(
+            f"--out {out}: expected a name NAME{SUFFIX} in {path.parent}, where the audio of {path.name} lies"
+        )
+    recipe, inputs = _after([source], {"scene": chosen.model_dump(mode="json")}, work)
+    seed = work.get("seed") or 0
+    recordings, notes = scene_stage.plan(opened.frame, chosen, seed, _lexicon(lexicon).other)
+    advance = counters(work.get("progress", "auto"))("scene", len(recordings))
+    pieces, drops = [], []
+    with open_workers(work.get("jobs", 1)) as workers:
+        for kept, lost in map_chunks(scene_stage.work, recordings, 1, workers, path.parent):
+            pieces.append(frames.table_of(kept, Piece))
+            drops += lost
+            advance(1)
+    table, dropped = frames.from_arrow(frames.stacked(pieces)), frames.from_rows(drops, Drop)
+    utterances = frames.pick(table, ~frames.equal(table["kind"], NOISE))
+    if drops and not len(utterances):
+        raise PrepError(f"scene: not one of {len(drops):,} utterances fits; for example: {drops[0].detail}")
+    made = asdict(Provenance(scene_stage.NAME, recipe, seed, inputs, manifests.versions(), frames.logical_hash(table)))
+    parquet.write(manifests.drops_path(out), dropped, made)
+    parquet.write(out, table, made)
+    written = Scene(out)
+    with files.replacing(out.with_suffix(".csv")) as half, half.open("wb") as file:
+        parquet.write_csv(file, written.truth, heading=True)
+    rows, nothing = Stacked(Piece, [Joined((utterances, None))]), Plan(frames.from_rows([], Row))
+    step = Step(scene_stage.NAME, len(utterances) + len(drops), nothing, dropped, notes, chosen, rows=rows)
+    work.get("report", _report)(step)
+    return written
 
 
 # ---- a whole recipe

@@ -90,6 +90,7 @@ ANSWERS: dict[str, tuple[object, ...]] = {
     "export without a use": ("export", DEMO, "--to", "csv"),
     "migrate": ("migrate", DEMO),
     "measure": ("measure", "manifests/recordings.parquet", "--jobs", 1),
+    "scene": ("scene", "--hours", 0.02, "--calls-per-hour", 60, "--speech-per-hour", 60, "--jobs", 1),
     "corpora": ("corpora",),
     "doctor": ("doctor",),
     "an unknown option": ("show", "--none", DEMO),

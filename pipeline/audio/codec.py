@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import io
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from hashlib import blake2b
+from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 import numpy as np
@@ -264,6 +265,13 @@ def flac(pcm: NDArray[np.int16], rate_hz: int) -> bytes:
     out = io.BytesIO()
     sf.write(out, pcm, rate_hz, format="FLAC", subtype="PCM_16", compression_level=COMPRESSION)
     return out.getvalue()
+
+
+def write(path: Path, blocks: Iterable[NDArray[np.int16]], rate_hz: int, form: str) -> None:
+    """Writes mono 16-bit samples that come in blocks, as `WAV` or `FLAC`: little memory, whatever their length."""
+    with sf.SoundFile(path, "w", rate_hz, 1, "PCM_16", format=form) as file:
+        for block in blocks:
+            file.write(block)
 
 
 def unflac(data: bytes) -> NDArray[np.int16]:

@@ -166,6 +166,18 @@ def active_level(samples: NDArray[Any], rate_hz: int, sums: tuple[float, float] 
     return ActiveLevel(level_db, min(1.0, energy / samples.size / 10 ** (level_db / 10)))
 
 
+def active_span(samples: NDArray[Any], rate_hz: int, level_dbfs: float) -> tuple[int, int]:
+    """(first frame, frame after the last) between which samples [frames] of this active level are active.
+
+    Active is what P.56 calls so: its envelope lies at most 15.9 dB below the active level. All of it where nothing is.
+    """
+    envelope = _envelope(samples, float(np.mean(samples)), rate_hz) / full_scale(samples)
+    above = np.flatnonzero(envelope >= gain(level_dbfs - P56_MARGIN_DB))
+    if not above.size:
+        return 0, len(samples)
+    return int(above[0]) * _BLOCK, min(len(samples), (int(above[-1]) + 1) * _BLOCK)
+
+
 def _crossing(envelope: NDArray[np.float64], energy: float, hangover: int) -> float | None:
     """Level (dB) at which the active level passes P56_MARGIN_DB above the threshold; energy is per envelope value."""
     floor_db = db(energy / len(envelope))  # no active level is lower, so no threshold below it less the margin matters

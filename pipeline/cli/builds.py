@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from pipeline import api
+from pipeline.audio.scenes import SUFFIX, Scene
 from pipeline.audio.shards import AUDIO_FOLDER
 from pipeline.cli.emit import AS_JSON, emit, table
 from pipeline.cli.fields import typed
@@ -214,10 +215,11 @@ def _named(folder: Path) -> set[str]:
         if path.name.endswith(".drops.parquet"):
             continue
         try:
-            rows = manifest.read_columns(path, columns)
+            is_scene = path.name.endswith(SUFFIX)
+            rows = Scene(path).frame if is_scene else manifest.read_columns(path, columns)
         except ManifestError:
             continue
-        for column in columns:
+        for column in [name for name in columns if name in rows.columns]:
             names |= {str(name).removesuffix(".tar") for name in frames.codes(rows[column])[1] if name}
     return names
 

@@ -246,7 +246,7 @@ def _all_manifests() -> list[Path]:
     """Every manifest in manifests/. A sentence on stderr names each other file there, which is passed over."""
     paths = []
     for path in sorted(MANIFESTS.glob("*.parquet")):
-        if path.name.endswith((".drops.parquet", ".pack.parquet", ".measures.parquet")):
+        if path.name.endswith((".drops.parquet", ".pack.parquet", ".measures.parquet", ".scene.parquet")):
             continue
         try:
             manifest.provenance(path)

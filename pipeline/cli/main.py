@@ -23,6 +23,7 @@ SECTIONS = {  # of the help: name of a command -> (module in pipeline.cli, one l
         "filter": ("stages", "Keep the rows that meet the rules; label keywords; carve a dev split."),
         "resample": ("stages", "Store the kept rows as 16 kHz mono FLAC in shards."),
         "mix": ("stages", "Add noise at a controlled SNR and measure what came out."),
+        "scene": ("stages", "Lay calls and other speech into long noise, with their true times."),
     },
     "Make it by a recipe": {
         "run": ("builds", "Run every stage of a recipe."),

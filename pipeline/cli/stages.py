@@ -1,4 +1,4 @@
-"""prep ingest, filter, resample, mix."""
+"""prep ingest, filter, resample, mix, scene."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import click
 from pydantic import BaseModel, ValidationError
 
 from pipeline import api, corpora
+from pipeline.audio.scenes import Scene
 from pipeline.cli.emit import emit, table
 from pipeline.cli.fields import field_options, flag, typed
 from pipeline.cli.options import ALL, MANIFESTS, NONE, STAGE, find_roots, work_options
@@ -26,6 +27,7 @@ from pipeline.engine.workers import Workers
 from pipeline.stages import filter as filter_stage
 from pipeline.stages import mix as mix_stage
 from pipeline.stages import resample as resample_stage
+from pipeline.stages import scene as scene_stage
 
 
 def checked(model: type[BaseModel], options: Mapping[str, Any]) -> Any:
@@ -167,7 +169,38 @@ def mix(source: Path | None, dry_run: bool, as_json: bool, **options: Any) -> No
     _emit_dry_run(steps.mix_step(manifest.read(path).frame, chosen, {}, options["limit"], options["seed"]), as_json)
 
 
-def run_stage(stage: Callable[..., Manifest], as_json: bool, options: dict[str, Any]) -> None:
+@click.command()
+@click.argument("source", metavar="[MANIFEST]", required=False, type=click.Path(path_type=Path))
+@field_options(scene_stage.Options)
+@click.option("--lexicon", type=click.Path(path_type=Path), help="that of prep filter  [default: the shipped one]")
+@click.option("--sound", type=click.Path(path_type=Path), metavar="DIR", help="also write each recording as FLAC")
+@work_options("out jobs json seed")
+def scene(source: Path | None, sound: Path | None, as_json: bool, **options: Any) -> None:
+    """Lay calls and other speech of MANIFEST (manifests/resampled.parquet) into long noise, at drawn times.
+
+    A scene is rows, not sound: days of it take megabytes. The times of what is said lie beside it, as CSV. --confusable
+    names speech that is easily taken for a call, by an SQL condition.
+
+    
+    Example:
+      prep scene --hours 0.5 --minutes 10 --split test --snr 10 --sound listen
+      prep scene --hours 24 --calls-per-hour 4 --snr 0:20
+    """
+    checked(scene_stage.Options, options)
+    path = source or _previous("resampled.parquet", "prep resample")
+    made: list[Scene] = []
+
+    def lay(**work: Any) -> Scene:
+        made.append(api.scene(path, **work))
+        return made[0]
+
+    run_stage(lay, as_json, options)
+    if sound:
+        for recording in made[0].recordings:
+            made[0].write(recording, sound / f"{recording}.flac")
+
+
+def run_stage(stage: Callable[..., Manifest | Scene], as_json: bool, options: dict[str, Any]) -> None:
     """Runs a stage with the options that were typed, and prints what came out of it."""
     done: list[Step] = []
     with slices(options.get("shard", ALL)):

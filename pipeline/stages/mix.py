@@ -51,7 +51,7 @@ TRIES = 4  # crops drawn before noise counts as silent
 TOLERANCE_DB = 0.1  # a mixture whose realised SNR is further from the request is a Drop
 _NOISE = [
     "id", "corpus", "split", "source", "scene", "pcm_hash", "rate_hz", "frames", "level_full_dbfs",
-    "shard", "offset", "bytes",
+    "peak_dbfs", "shard", "offset", "bytes",
 ]  # fmt: skip
 _RANGE = re.compile(r"\s*(-?\d+(?:\.\d+)?)\s*:\s*(-?\d+(?:\.\d+)?)\s*")
 
@@ -85,7 +85,7 @@ class Options(StageOptions):
     @field_validator("snr_db")
     @classmethod
     def _numbers_or_ranges(cls, values: tuple[float | str, ...]) -> tuple[float | str, ...]:
-        return tuple(dict.fromkeys(_snr(value) for value in values))
+        return tuple(dict.fromkeys(snr_of(value) for value in values))
 
     @field_validator("keep")
     @classmethod
@@ -105,7 +105,7 @@ class Options(StageOptions):
         return values
 
 
-def _snr(value: float | str) -> float | str:
+def snr_of(value: float | str) -> float | str:
     """A number, or `LOW:HIGH` in one spelling. ValueError for anything else."""
     if isinstance(value, str) and (match := _RANGE.fullmatch(value)):
         low, high = (float(bound) for bound in match.groups())
@@ -149,7 +149,7 @@ def plan(rows: DataFrame, options: Options, seed: int, resampled: str) -> Plan:
         raise PrepError(f"{int(without_audio.sum())} rows have no stored audio: run prep resample first")
     rows = frames.ordered(rows)
     weights, notes = _noise_corpora(rows, options)
-    noise, more_notes = _usable_noise(rows, weights, options.floor_dbfs)
+    noise, more_notes = usable_noise(rows, weights, options.floor_dbfs)
     noise, pools = _pooled(noise)
     to_mix = frames.equal(rows["kind"], "speech") & ~frames.among(rows["corpus"], options.keep)
     has_noise = frames.among(rows["split"], frames.codes(noise["split"])[1])
@@ -169,7 +169,7 @@ def plan(rows: DataFrame, options: Options, seed: int, resampled: str) -> Plan:
         for snr in options.snr_db:
             tag = snr.replace(":", "to") if isinstance(snr, str) else f"{snr:.10g}"
             ids = speech[["id"]] + f"_snr{tag}_{copy}"
-            decisions = {"snr_db": _snrs(words, snr), "variant": np.full(len(ids), copy), "starts": starts}
+            decisions = {"snr_db": snrs(words, snr), "variant": np.full(len(ids), copy), "starts": starts}
             jobs.append(frames.with_columns(ids, **decisions))
             noise_at.append(drawn)
     common = frames.from_rows([Row("", "", "", "", "mixture", "", snr_definition=options.definition)], Row)
@@ -204,7 +204,7 @@ def _noise_corpora(rows: DataFrame, options: Options) -> tuple[dict[str, float],
     return weights, []
 
 
-def _usable_noise(rows: DataFrame, weights: Iterable[str], floor_dbfs: float) -> tuple[DataFrame, list[str]]:
+def usable_noise(rows: DataFrame, weights: Iterable[str], floor_dbfs: float) -> tuple[DataFrame, list[str]]:
     """(the noise that can be drawn, sentences on what cannot: too quiet throughout, or too short to loop)."""
     noise = frames.pick(rows[_NOISE], frames.equal(rows["kind"], "noise") & frames.among(rows["corpus"], weights))
     quiet = ~(frames.numbers(noise["level_full_dbfs"]) >= floor_dbfs)
@@ -260,7 +260,7 @@ def _starts(words: NDArray[np.uint64], frames: NDArray[np.int64], noise_frames: 
     return np.floor(keys.unit(words[:, 3 : 3 + TRIES]) * room[:, None]).astype(np.int64)
 
 
-def _snrs(words: NDArray[np.uint64], snr: float | str) -> NDArray[np.float64]:
+def snrs(words: NDArray[np.uint64], snr: float | str) -> NDArray[np.float64]:
     """The SNR of each mixture, dB: this number, or drawn evenly from `LOW:HIGH`."""
     if not isinstance(snr, str):
         return np.full(len(words), snr)
@@ -299,7 +299,7 @@ def draw_of(mixture: Row, noise: DataFrame, options: Options, seed: int) -> Draw
     noise: the rows of its manifest that are noise, as resample left them.
     """
     weights, _ = _noise_corpora(noise, options)
-    noise, _ = _usable_noise(noise, weights, options.floor_dbfs)
+    noise, _ = usable_noise(noise, weights, options.floor_dbfs)
     if not frames.equal(noise["split"], mixture.split).any():
         return None
     words = keys.words(seed, NAME, [f"{mixture.speech_id}\n{mixture.variant}"])
