@@ -37,8 +37,8 @@ class Joined:
     ) -> pa.Table:
         """The rows at these positions, or all, as an Arrow table; all columns, or those of these names.
 
-        copy: for a table that is sent to another process: columns without any value are left out, and none shares memory
-        with the parts, for all of that memory would be sent.
+        copy: for a table that is sent to another process: columns without any value are left out, and none shares
+        memory with the parts, for all of that memory would be sent.
         """
         columns: dict[str, pa.ChunkedArray | None] = {}
         for table, positions in reversed(self.parts):
