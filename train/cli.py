@@ -31,6 +31,13 @@ class Number(click.FloatRange):
 
 
 SHARE = Number(0, 1)
+DECISION = click.option(
+    "--decision",
+    type=click.Choice(["text", "text-exact"]),
+    default="text",
+    show_default=True,
+    help="text: a call is a phrase of the lexicon anywhere in the text; text-exact: the whole text, as in the paper",
+)
 
 
 def _say(text: str) -> None:
@@ -98,6 +105,7 @@ class _Evaluate(click.Group):
 @click.option(
     "--tolerance", type=SHARE, default=0.0, help="share of a spelling's jamo that may differ  [default: 0, exact]"
 )
+@DECISION
 @click.option(
     "--window",
     type=click.Choice(["auto", "30"]),
@@ -180,6 +188,7 @@ def compare_command(runs: tuple[Path, ...], seed: int, out: Path | None, as_json
 @click.option(
     "--tolerance", type=SHARE, default=0.0, help="share of a spelling's jamo that may differ  [default: 0, exact]"
 )
+@DECISION
 @click.option("--windows", is_flag=True, help="also print every window without an event")
 def detect_command(files: tuple[Path, ...], **values: Any) -> None:
     r"""Find calls for help in recordings or a stream; one JSON object a line for each event, as it happens.

@@ -1,8 +1,12 @@
-"""Greedy decoding with a key-value cache, in batch, of encoder outputs that are at hand. It draws nothing."""
+"""Greedy decoding with a key-value cache, in batch, of encoder outputs that are at hand. It draws nothing.
+
+Decoding stops at a loop: a recogniser that repeats itself does so to the last token.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -10,6 +14,13 @@ from transformers import WhisperForConditionalGeneration
 from transformers.cache_utils import DynamicCache, EncoderDecoderCache
 
 from train.text import Tokenizer
+
+LONGEST_UNIT, REPEATS, LOOP_TOKENS, KEPT = (
+    16,
+    5,
+    12,
+    2,
+)  # tokens of a unit; times it is there; tokens in all; units kept
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,9 +37,9 @@ def decode(
 ) -> list[Transcription]:
     """The transcription of each clip; hidden: [clips, positions, width], the output of the encoder.
 
-    Starts from the control tokens and takes the likeliest token until <|endoftext|> or max_tokens. The checkpoint's
-    suppress_tokens, special tokens but the end, and padding of the vocabulary are never taken. Unlike in `generate`,
-    the end may come first: silence has no text.
+    Starts from the control tokens and takes the likeliest token until <|endoftext|>, max_tokens or a loop, which is
+    cut. The checkpoint's suppress_tokens, special tokens but the end, and padding of the vocabulary are never taken.
+    Unlike in `generate`, the end may come first: silence has no text.
     """
     clips, device, end = hidden.shape[0], hidden.device, tokenizer.end
     never = torch.zeros(whisper.config.vocab_size, dtype=torch.bool, device=device)
@@ -40,6 +51,7 @@ def decode(
     inputs = torch.tensor(tokenizer.prompt, device=device).repeat(clips, 1)
     done = torch.zeros(clips, dtype=torch.bool, device=device)
     tokens, score, length = [], torch.zeros(clips, device=device), torch.zeros(clips, device=device)
+    loops = [Loop() for _ in range(clips)]
     for _ in range(max_tokens):
         out = whisper.model.decoder(
             input_ids=inputs, encoder_hidden_states=hidden, past_key_values=cache, use_cache=True
@@ -49,11 +61,46 @@ def decode(
         token = token.masked_fill(done, end)
         tokens.append(token)
         score, length = score + best.masked_fill(done, 0.0), length + ~done
-        done = done | (token == end)
+        looping = [loop.add(value) for loop, value in zip(loops, token.tolist(), strict=True)]
+        done = done | (token == end) | torch.tensor(looping, device=device)
         if bool(done.all()):
             break
         inputs = token[:, None]
     confidence = (score / length.clamp(min=1)).exp().tolist()
     ids = torch.stack(tokens, dim=1).tolist()
-    texts = [tokenizer.text(row[: row.index(end)] if end in row else row) for row in ids]
+    texts = [tokenizer.text(cut(row[: row.index(end)] if end in row else row)) for row in ids]
     return [Transcription(text, share) for text, share in zip(texts, confidence, strict=True)]
+
+
+@dataclass(slots=True)
+class Loop:
+    """Watches the tokens of one clip for a loop: up to 16 tokens that are there five times in a row, 12 tokens in all.
+
+    unit: the length of what repeats, 0 until it is a loop.
+    """
+
+    tokens: list[int] = field(default_factory=list)
+    runs: list[int] = field(default_factory=lambda: [0] * (LONGEST_UNIT + 1))
+    unit: int = 0
+
+    def add(self, token: int) -> bool:
+        """Whether the tokens loop with this one more."""
+        for length in range(1, min(LONGEST_UNIT, len(self.tokens)) + 1):
+            self.runs[length] = self.runs[length] + 1 if self.tokens[-length] == token else 0
+            if not self.unit and self.runs[length] + length >= max(REPEATS * length, LOOP_TOKENS):
+                self.unit = length
+        self.tokens.append(token)
+        return self.unit > 0
+
+
+def cut(ids: Sequence[int]) -> list[int]:
+    """The tokens up to the second repetition of a loop; tokens that do not loop come back as they are.
+
+    >>> cut([7, *[1, 2, 3] * 5]), cut([1, 2, 3] * 4)
+    ([7, 1, 2, 3, 1, 2, 3], [1, 2, 3, 1, 2, 3, 1, 2, 3, 1, 2, 3])
+    """
+    loop = Loop()
+    for place, token in enumerate(ids, 1):
+        if loop.add(token):
+            return list(ids[: place - loop.runs[loop.unit] + (KEPT - 1) * loop.unit])
+    return list(ids)

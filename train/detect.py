@@ -19,7 +19,7 @@ from pipeline.core.errors import PrepError
 from train import checkpoint, data
 from train.cascade import Cascade
 from train.features import RATE_HZ
-from train.text import KeywordMatcher
+from train.text import KeywordMatcher, Rule
 
 Pcm = NDArray[np.int16]
 _BLOCK_BYTES = RATE_HZ // 5 * 2  # read from a pipe at a time: 0.2 s
@@ -84,6 +84,7 @@ class Options:
     refractory: float
     threshold: float
     tolerance: float
+    decision: Rule
     windows: bool
 
 
@@ -99,7 +100,8 @@ def detect(files: Sequence[Path], **values: Any) -> None:
         )
     trained = checkpoint.read(options.checkpoint)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    matcher, tokens = KeywordMatcher(trained.lexicon, options.tolerance), int(trained.metadata.options["max_tokens"])
+    matcher = KeywordMatcher(trained.lexicon, options.tolerance, options.decision)
+    tokens = int(trained.metadata.options["max_tokens"])
     cascade = Cascade(
         trained.detector, trained.tokenizer, matcher, trained.metadata.window, options.threshold, tokens, device
     )
@@ -140,6 +142,7 @@ def _line(source: str, window: Window, cascade: Cascade, events: Events) -> dict
         "start": start,
         "end": end,
         "keyword": decision,
+        "calls": [call.keyword for call in cascade.matcher.spotted(text.text if text else None).calls],
         "text": text.text if text else None,
         "p_speech": output.p_speech,
         "confidence": text.confidence if text else None,

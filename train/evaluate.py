@@ -24,7 +24,7 @@ from train.folder import locked, write_json
 from train.model import Detector
 from train.pretrained import check_tokens, load_whisper
 from train.scores import Scorer
-from train.text import NOISE, KeywordMatcher, Tokenizer, check_lexicon, read_lexicon
+from train.text import NOISE, KeywordMatcher, Rule, Tokenizer, check_lexicon, read_lexicon
 
 DEFAULT_THRESHOLD = 0.5
 DEFAULT_PER_HOUR = (1.0, 10.0)
@@ -45,6 +45,7 @@ class Options:
     gate: bool
     curve: bool
     tolerance: float
+    decision: Rule
     window: str | None
     max_tokens: int | None
     batch: int
@@ -103,7 +104,7 @@ def _evaluate(options: Options, out: Path, as_json: bool, say: Callable[[str], N
     cautions = _overlaps(rows, dev, system, manifest, options)
     sounds, scorer = Sounds(options.manifest.parent), Scorer(system.lexicon.keywords, options.seed)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    matcher = KeywordMatcher(system.lexicon, options.tolerance)
+    matcher = KeywordMatcher(system.lexicon, options.tolerance, options.decision)
     cascade = Cascade(
         system.detector, system.tokenizer, matcher, system.window, None, system.max_tokens, device, options.curve
     )
@@ -123,7 +124,7 @@ def _evaluate(options: Options, out: Path, as_json: bool, say: Callable[[str], N
     answer = origin | {"cautions": cautions} | scores.report(clips, scorer)
     answer |= _thresholds(clips, scorer, gate, options)
     if options.tolerance:
-        answer["exact_matching"] = _exact_matching(clips, scorer, system.lexicon)
+        answer["exact_matching"] = _exact_matching(clips, scorer, replace(matcher, tolerance=0.0))
     answer["cost"] = _cost(cascade)
     (out / data.METRICS).unlink(missing_ok=True)  # it is written last: where it is, the rest belongs to it
     data.write_predictions(out / data.PREDICTIONS, clips, origin)
@@ -248,11 +249,13 @@ def _origin(manifest: Manifest, system: System, options: Options, gate: Gate) ->
         "split": options.split,
         "checkpoint": system.origin,
         "lexicon_hash": lexicons.identity(system.lexicon),
+        "phrases_hash": lexicons.identity_of_phrases(system.lexicon),
         "keywords": system.lexicon.keywords,
         "options": {
             "window": system.window,
             "max_tokens": system.max_tokens,
             "tolerance": options.tolerance,
+            "decision": options.decision,
             "seed": options.seed,
         },
         "gate": {"threshold": gate.threshold, "source": gate.source, "dev": gate.dev},
@@ -280,9 +283,8 @@ def _thresholds(clips: Sequence[Prediction], scorer: Scorer, gate: Gate, options
     }
 
 
-def _exact_matching(clips: Sequence[Prediction], scorer: Scorer, lexicon: Lexicon) -> dict[str, Any]:
+def _exact_matching(clips: Sequence[Prediction], scorer: Scorer, matcher: KeywordMatcher) -> dict[str, Any]:
     """The scores of exact matching, beside those of tolerant matching."""
-    matcher = KeywordMatcher(lexicon)
     exact = [replace(clip, decision=matcher.decision(clip.text)) for clip in clips]
     labelled = [clip for clip in exact if clip.truth is not None]
     speech = [clip for clip in labelled if clip.truth != NOISE]

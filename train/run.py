@@ -68,7 +68,7 @@ class Run:
         self.dev.rank, self.dev.world = rank, world
         scores = _dev_losses(self.dev, self.detector, log_mel, accelerator, self.options)
         if self.options.best == "macro_f1" and math.isfinite(scores["loss"]):
-            matcher, options = KeywordMatcher(self.lexicon), self.options
+            matcher, options = KeywordMatcher(self.lexicon, rule="text-exact"), self.options
             cascade = Cascade(
                 self.detector, self.tokenizer, matcher, options.window, 0.5, options.max_tokens, accelerator.device
             )

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import json
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pipeline.core.errors import PrepError
 from pipeline.corpora import lexicon as lexicons
-from pipeline.corpora.lexicon import Lexicon, normalised
+from pipeline.corpora.lexicon import Decision, Lexicon, normalised
 
 NOISE = "noise"
 SPEECH = "speech"
+Rule = Literal["text", "text-exact"]
 CONTROL = ("<|startoftranscript|>", "<|ko|>", "<|transcribe|>", "<|notimestamps|>")
 
 
@@ -58,11 +59,13 @@ class KeywordMatcher:
     """Decoded text to a decision: a keyword of the lexicon, its keyword for any other text, or noise for no text.
 
     tolerance: the largest edit distance in jamo to a spelling that still counts as a match, as a share of the jamo of
-    the spelling; 0 matches exactly.
+    the spelling; 0 matches exactly. rule: `text` also finds the lexicon's phrases among other words, of several calls
+    the first decides; `text-exact` compares the whole text with its spellings, as the labels of data and the paper do.
     """
 
     lexicon: Lexicon
     tolerance: float = 0.0
+    rule: Rule = "text"
 
     @property
     def calls(self) -> list[str]:
@@ -71,11 +74,11 @@ class KeywordMatcher:
 
     def decision(self, text: str | None) -> str:
         """The keyword of a decoded text; `noise` if the gate stopped the clip (None) or the text is empty."""
-        keyword = self.lexicon.keyword(text)
-        if keyword is None:
+        spotted = self.spotted(text)
+        if spotted.keyword is None:
             return NOISE
-        if not self.tolerance or keyword != self.lexicon.other:
-            return keyword
+        if not self.tolerance or spotted.calls or spotted.guard:
+            return spotted.keyword
         letters = jamo(normalised(text or ""))
         near = []
         for spelling in sorted(self.lexicon.spellings):
@@ -85,6 +88,12 @@ class KeywordMatcher:
         if near and min(near)[0] <= self.tolerance:  # of equally near spellings the first by code point
             return self.lexicon.spellings[min(near)[1]]
         return self.lexicon.other
+
+    def spotted(self, text: str | None) -> Decision:
+        """What the rule makes of a text, with every call in it, whatever the tolerance."""
+        if self.rule == "text":
+            return self.lexicon.decision(text)
+        return Lexicon(self.lexicon.spellings, self.lexicon.other).decision(text)
 
 
 def jamo(text: str) -> str:
@@ -126,12 +135,25 @@ def check_lexicon(lexicon: Lexicon, labelled_with: str | None, manifest: Path) -
 
 def lexicon_as_toml(lexicon: Lexicon) -> str:
     """The lexicon as a file that `read_lexicon` reads back."""
-
-    def quoted(text: str) -> str:
-        return json.dumps(text, ensure_ascii=False)  # strings of JSON are basic strings of TOML
-
-    lines = [f"other = {quoted(lexicon.other)}", "", "[keywords]"]
+    lines = [f"other = {_quoted(lexicon.other)}", "", "[keywords]"]
     for keyword in lexicon.keywords[:-1]:
-        spellings = [quoted(spelling) for spelling, owner in sorted(lexicon.spellings.items()) if owner == keyword]
-        lines.append(f"{quoted(keyword)} = [{', '.join(spellings)}]")
+        spellings = [_quoted(spelling) for spelling, owner in sorted(lexicon.spellings.items()) if owner == keyword]
+        lines.append(f"{_quoted(keyword)} = [{', '.join(spellings)}]")
+    for name, table in (lexicon.spotter.source if lexicon.spotter else {}).items():
+        lines += _tables((name,), table)
     return "\n".join(lines) + "\n"
+
+
+def _tables(path: tuple[str, ...], table: Mapping[str, Any]) -> list[str]:
+    """A table of texts, lists of texts and tables as lines of TOML."""
+    plain = {name: value for name, value in table.items() if not isinstance(value, Mapping)}
+    lines = ["", f"[{'.'.join(map(_quoted, path))}]"]
+    lines += [f"{_quoted(name)} = {_quoted(value)}" for name, value in plain.items()]
+    for name, value in table.items():
+        if name not in plain:
+            lines += _tables((*path, name), value)
+    return lines
+
+
+def _quoted(value: str | list[str]) -> str:
+    return json.dumps(value, ensure_ascii=False)  # strings and lists of JSON are those of TOML

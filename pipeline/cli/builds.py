@@ -72,7 +72,7 @@ def run_recipe(path: str, as_json: bool, options: dict[str, Any]) -> Path:
 @click.argument("path", metavar="RECIPE", type=click.Path())
 @AS_JSON
 def check(path: str, as_json: bool) -> None:
-    """Find every fault of RECIPE at once, before any work, and execute its examples.
+    """Find every fault of RECIPE at once, before any work, and execute its examples and those of its lexicon.
 
     \b
     Example:
@@ -80,14 +80,21 @@ def check(path: str, as_json: bool) -> None:
     """
     place = recipe.find(path)
     try:
-        examples = len(recipe.read(place).examples)
+        chosen = recipe.read(place)
     except RecipeError as error:
         if not as_json:
             raise
         emit({"recipe": str(place), "faults": error.faults}, as_json)
         raise SystemExit(1) from None
-    answer = {"recipe": str(place), "faults": [], "examples": examples}
-    emit(answer, as_json, lambda: [f"{place}: no fault; {examples} examples hold"])
+    spotter = chosen.lexicon.spotter
+    answer = {
+        "recipe": str(place),
+        "faults": [],
+        "examples": len(chosen.examples),
+        "lexicon_examples": len(spotter.examples) if spotter else 0,
+    }
+    counts = f"{answer['examples']} examples and {answer['lexicon_examples']} of its lexicon hold"
+    emit(answer, as_json, lambda: [f"{place}: no fault; {counts}"])
 
 
 @click.command()

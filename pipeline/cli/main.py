@@ -40,6 +40,7 @@ SECTIONS = {  # of the help: name of a command -> (module in pipeline.cli, one l
         "audit": ("look", "Look for leaks between splits, and for classes that the recording chain tells."),
         "explain": ("look", "Explain one clip, from its archive to its mixtures, or why it was dropped."),
         "diff": ("look", "Say how two manifests or packs differ: rows, columns, options."),
+        "lexicon": ("lexicon", "Say what the lexicon makes of sentences: label, decision, phrase or guard."),
         "paper-counts": ("look", "Compare AI-Hub's counts with the paper's, and list the classes that fit."),
     },
     "Pass it on": {

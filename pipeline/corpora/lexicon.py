@@ -5,6 +5,7 @@ The label of data compares whole transcripts with spellings; the decision of a d
 
 from __future__ import annotations
 
+import json
 import re
 import unicodedata
 from collections.abc import Mapping
@@ -114,9 +115,16 @@ def shipped() -> Lexicon:
 
 
 def identity(lexicon: Lexicon) -> str:
-    """32 hex digits: the hash of the lexicon's spellings and keywords, by which data is labelled; not of its phrases."""
+    """32 hex digits: the hash of the spellings and keywords, by which data is labelled; phrases are not part of it."""
     text = "\n".join(f"{spelling}\t{keyword}" for spelling, keyword in sorted(lexicon.spellings.items()))
     return blake2b(f"{lexicon.other}\n{text}".encode(), digest_size=16).hexdigest()
+
+
+def identity_of_phrases(lexicon: Lexicon) -> str | None:
+    """32 hex digits: the hash of the phrases, by which a detector decides; None where there are none."""
+    if lexicon.spotter is None:
+        return None
+    return blake2b(json.dumps(lexicon.spotter.source, sort_keys=True).encode(), digest_size=16).hexdigest()
 
 
 def read(path: Path) -> Lexicon:

@@ -1,4 +1,4 @@
-"""Calls among words: phrases and guards of a lexicon, found anywhere in what was spoken. The label of data is lexicon.py.
+"""Calls among words: phrases and guards of a lexicon, found anywhere in what was spoken.
 
 A pattern is plain text with a few marks:
 
@@ -22,7 +22,7 @@ from typing import Any
 from pipeline.core.errors import did_you_mean
 
 KINDS = ("joined", "spaced")
-_PAUSE, _SPACE = "[ .]", " "  # what may stand between letters: of a phrase, also a pause that was written as a full stop
+_PAUSE, _SPACE = "[ .]", " "  # what may be between letters of a phrase, of a guard: a pause may be a full stop
 _EDGE = "(?:(?<![^ .?])|(?![^ .?]))"
 _MARKS = {"(": "(?:", ")": ")", "[": "(?:", "]": ")?", "|": "|", "?": " *[?]"}
 _MARKS |= {"^": "(?<![^.?])", "$": "(?![^.?])", "_": _EDGE, "+": "(?<=[^ .?])(?=[^ .?])"}
@@ -30,14 +30,34 @@ _STOPS = re.compile(r"[.!…。！？?]+|[^\w\s.?]|_|\s+")
 _LONG = re.compile(r"([가-힣])([아어오우으이에애야여요유]+)")
 _AGAIN = re.compile(r"([^\W\d])\1{2,}")
 # A vowel by its number in a Hangul syllable -> the syllables that lengthen it.
-_LENGTHENS = dict(
-    enumerate("아 애 아야 애 어 에 어여 에 오 아 애 이 오요 우 어 에 이 우유 으 이 이".split()),
-)
+_LENGTHENS = [
+    "아",
+    "애",
+    "아야",
+    "애",
+    "어",
+    "에",
+    "어여",
+    "에",
+    "오",
+    "아",
+    "애",
+    "이",
+    "오요",
+    "우",
+    "어",
+    "에",
+    "이",
+    "우유",
+    "으",
+    "이",
+    "이",
+]
 
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """A phrase in a text. start, end: its place in `spoken(text)`. guard: name of the guard that speaks, None: a call."""
+    """A phrase in a text. start, end: its place in `spoken(text)`. guard: name of that which speaks against it."""
 
     keyword: str
     phrase: str
@@ -243,7 +263,10 @@ def _guard(far: _Translator, name: str, patterns: Sequence[str]) -> _Guard:
 
 
 def _context(far: _Translator, patterns: Sequence[str]) -> _Context:
-    before, after, around, over = [], [], [], []
+    before: list[str] = []
+    after: list[str] = []
+    over: list[str] = []
+    around = []
     for pattern in patterns:
         left, phrase, right = (far.expression(part) if part != "~" else part for part in pattern.partition("~"))
         if not phrase:

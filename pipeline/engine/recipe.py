@@ -83,7 +83,7 @@ class Recipe:
 
 def find(path: str) -> Path:
     """The recipe file at this path, else the shipped one of this name. RecipeError where there is none."""
-    known = [item.stem for item in sorted(SHIPPED.glob("*.toml")) if item.name != LEXICON]
+    known = [item.stem for item in sorted(SHIPPED.glob("*.toml")) if not item.stem.startswith("lexicon")]
     return presets.find(path, "recipe", known)
 
 
@@ -105,6 +105,7 @@ def read(path: Path) -> Recipe:
             lexicon = lexicons.read(path.parent / words if words else SHIPPED / LEXICON)
         except RecipeError as error:
             faults += error.faults
+    faults += [f"{words or LEXICON}: {fault}" for fault in (lexicon.example_faults() if lexicon else [])]
     tables = {name: _options(name, kind, values.get(name), faults) for name, kind in TABLES.items()}
     for name in ("filter", "store"):
         if name not in values:
