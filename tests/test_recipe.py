@@ -36,11 +36,7 @@ def faults(folder: Path, text: str) -> list[str]:
     return [line.removeprefix(f"{folder / 'mine.toml'}: ") for line in caught.value.faults]
 
 
-OURS = [
-    path
-    for path in sorted(recipe.SHIPPED.glob("*.toml"))
-    if path.name != recipe.LEXICON and not path.name.startswith("train")
-]
+OURS = [path for path in sorted(recipe.SHIPPED.glob("*.toml")) if not path.name.startswith(("lexicon", "train"))]
 
 
 @pytest.mark.parametrize("path", OURS, ids=lambda path: path.stem)

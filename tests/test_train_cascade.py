@@ -15,7 +15,7 @@ from train import checkpoint, data
 from train.cascade import Cascade
 from train.checkpoint import Checkpoint
 from train.data import Prediction, Sounds
-from train.decode import decode
+from train.decode import Loop, cut, decode
 from train.features import LogMel
 from train.pretrained import load_whisper
 from train.text import KeywordMatcher
@@ -125,9 +125,33 @@ def test_decoding_is_what_generate_does_greedily() -> None:
     ids = generate(
         encoder_outputs=BaseModelOutput(last_hidden_state=hidden), decoder_input_ids=prompt, generation_config=config
     )
-    wanted = [tokenizer.text(row[len(tokenizer.prompt) :].tolist()) for row in ids]
+    rows = [row[len(tokenizer.prompt) :].tolist() for row in ids]
+    wanted = [tokenizer.text(cut(row)) for row in rows]
     assert [each.text for each in decode(whisper, hidden, tokenizer, 40)] == wanted
+    assert 0 < sum(cut(row) == row for row in rows) < len(rows)
     assert len(set(wanted)) > 1
+
+
+@pytest.mark.parametrize("unit", [[7], [1, 2], [1, 1, 2], [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16]])
+def test_a_loop_is_cut_to_two_units_and_shorter_repetition_stays(unit: list[int]) -> None:
+    begin, most = [90, 91], max(4, 11 // len(unit))
+    assert cut([*begin, *unit * most]) == [*begin, *unit * most]
+    for more in (1, 9):
+        assert cut([*begin, *unit * (most + more + 1)]) == [*begin, *unit * 2]
+    loop = Loop()
+    stops = [loop.add(token) for token in (*begin, *unit * 30)]
+    assert stops.index(True) + 1 == len(begin) + max(5 * len(unit), 12)
+
+
+def test_decoding_stops_at_a_loop() -> None:
+    whisper, tokenizer = load_whisper("tiny", "random", 0)
+    calls: list[int] = []
+    whisper.model.decoder.register_forward_pre_hook(lambda *_: calls.append(1))
+    with torch.no_grad():
+        whisper.proj_out.weight.zero_()  # every token is as likely: the first is taken, for ever
+    (each,) = decode(whisper, torch.zeros(1, 50, 64), tokenizer, 60)
+    assert len(calls) == 12
+    assert each.text == tokenizer.text([0, 0])
 
 
 def test_a_clip_that_is_done_waits_for_the_others_and_changes_no_more() -> None:

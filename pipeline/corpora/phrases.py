@@ -16,7 +16,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from pipeline.core.errors import did_you_mean
@@ -25,7 +25,7 @@ KINDS = ("joined", "spaced")
 _PAUSE, _SPACE = "[ .]", " "  # what may be between letters of a phrase, of a guard: a pause may be a full stop
 _EDGE = "(?:(?<![^ .?])|(?![^ .?]))"
 _MARKS = {"(": "(?:", ")": ")", "[": "(?:", "]": ")?", "|": "|", "?": " *[?]"}
-_MARKS |= {"^": "(?<![^.?])", "$": "(?![^.?])", "_": _EDGE, "+": "(?<=[^ .?])(?=[^ .?])"}
+_MARKS |= {"^": "(?:(?<![^.?])|(?<=[.?] ))", "$": "(?![^.?])", "_": _EDGE, "+": "(?<=[^ .?])(?=[^ .?])"}
 _STOPS = re.compile(r"[.!…。！？?]+|[^\w\s.?]|_|\s+")
 _LONG = re.compile(r"([가-힣])([아어오우으이에애야여요유]+)")
 _AGAIN = re.compile(r"([^\W\d])\1{2,}")
@@ -107,15 +107,15 @@ class _Guard:
         return self.context.holds(text, start, end) and not self.exceptions.holds(text, start, end)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True)
 class Spotter:
     """The compiled phrases of a lexicon. source: the tables `spotting` and `phrases` of its file, to write it again."""
 
     source: Mapping[str, Any]
-    ignore: Mapping[int, None]
-    phrases: Mapping[str, re.Pattern[str]]
-    guards: Mapping[str, Sequence[_Guard]]
-    examples: Sequence[Example]
+    ignore: Mapping[int, None] = field(compare=False)
+    phrases: Mapping[str, re.Pattern[str]] = field(compare=False)
+    guards: Mapping[str, Sequence[_Guard]] = field(compare=False)
+    examples: Sequence[Example] = field(compare=False)
 
     def spoken(self, text: str) -> str:
         """The text as patterns see it.
@@ -138,8 +138,8 @@ class Spotter:
 
     def _hits(self, keyword: str, plain: str) -> Iterator[Hit]:
         for match in self.phrases[keyword].finditer(plain):
-            phrase = match.group().lstrip(" .")
-            start, end = match.end() - len(phrase), match.end()
+            phrase = match.group().rstrip(" .")
+            start, end = match.start(), match.start() + len(phrase)
             guard = next((g.name for g in self.guards[keyword] if g.speaks(plain, start, end)), None)
             yield Hit(keyword, phrase, start, end, guard)
 
@@ -177,19 +177,23 @@ class _Translator:
         expressions, faults = [], []
         for pattern in sorted(patterns, key=len, reverse=True):
             try:
-                re.compile(expression := self.expression(pattern))
-                expressions.append(expression)
+                re.compile("".join(_MARKS.get(mark, "x") for mark in re.sub("[^][()|~]|^!", "", pattern)))
+                expressions.append(self.expression(pattern))
             except PatternError as error:
                 faults.append(f'{place} "{pattern}": {error}')
             except re.error as error:
                 faults.append(f'{place} "{pattern}": its brackets do not match ({error.msg})')
         return expressions, faults
 
+    def guard_faults(self, patterns: Sequence[str], place: str) -> list[str]:
+        """What is wrong with the patterns of a guard."""
+        return [f for each in patterns for f in self.expressions(each.removeprefix("!").split("~", 1), place)[1]]
+
     def expression(self, pattern: str, inside: tuple[str, ...] = ()) -> str:
         """The regular expression of a pattern. PatternError where a mark or a set is wrong. inside: sets around it."""
         parts, place = [], 0
         pattern = unicodedata.normalize("NFC", pattern).lower()
-        letter = f"{self.between}*" if self.joined else ""
+        gap = f"{self.between}*" if self.joined else ""
         marks = _MARKS | {"*": "[^.?]{0,12}?" if self.joined else "[^.?]{0,24}?"}
         marks |= {" ": "" if self.joined else f"{self.between}*{_EDGE}"}
         while place < len(pattern):
@@ -205,7 +209,7 @@ class _Translator:
             elif mark in marks:
                 parts.append(marks[mark])
             elif mark.isalnum() or unicodedata.category(mark) == "Mn":
-                parts.append(letter + mark)
+                parts.append(mark + gap)
             elif mark not in "'’":
                 raise PatternError(f'"{mark}" has no meaning in a pattern')
         return "".join(parts)
@@ -235,18 +239,22 @@ def read(content: Mapping[str, Any], keywords: Sequence[str]) -> tuple[Spotter |
         return None, faults
     sets, joined = spotting.get("sets", {}), spotting.get("words", "joined") == "joined"
     near, far = _Translator(sets, joined, _PAUSE), _Translator(sets, joined, _SPACE)
-    phrases, guards, examples = {}, {}, []
+    phrases, guards, examples, common = {}, {}, [], []
+    for name, items in sets.items():
+        faults += far.expressions(items, f"[spotting.sets] {name}")[1]
+    for name, patterns in spotting.get("guards", {}).items():
+        faults += far.guard_faults(patterns, f"[spotting.guards] {name}")
+    if not faults:
+        common = [_guard(far, name, patterns) for name, patterns in spotting.get("guards", {}).items()]
     for keyword, table in tables.items():
         expressions, found = near.expressions(table["phrases"], f"[phrases.{keyword}] phrases")
         faults += found
-        own = spotting.get("guards", {}) | table.get("guards", {})
+        own = table.get("guards", {})
         for name, patterns in own.items():
-            where = f"[phrases.{keyword}.guards]" if name in table.get("guards", {}) else "[spotting.guards]"
-            for pattern in patterns:
-                faults += far.expressions(pattern.removeprefix("!").split("~", 1), f"{where} {name}")[1]
+            faults += far.guard_faults(patterns, f"[phrases.{keyword}.guards] {name}")
         if not faults:
             phrases[keyword] = re.compile(far.whole("|".join(expressions)))
-            guards[keyword] = [_guard(far, name, patterns) for name, patterns in own.items()]
+            guards[keyword] = [*common, *(_guard(far, name, patterns) for name, patterns in own.items())]
         examples += [Example(keyword, text, True) for text in table.get("calls", [])]
         examples += [Example(keyword, text, False) for text in table.get("others", [])]
     if faults:
