@@ -6,6 +6,7 @@ from pathlib import Path
 from unicodedata import normalize
 
 import pytest
+from command import done, prep
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -131,3 +132,42 @@ def test_every_fault_of_a_lexicon_is_told_at_once(tmp_path: Path) -> None:
 def test_a_lexicon_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match=r"nowhere\.toml: no such lexicon"):
         lexicon.read(tmp_path / "nowhere.toml")
+
+
+def test_the_command_says_label_decision_and_what_decided(tmp_path: Path) -> None:
+    (tmp_path / "more.txt").write_text("도와줘서 고마워\n\n안녕하세요\n", encoding="utf-8")
+    answer = done(tmp_path, "lexicon", "살려주세요 도와주세요", "", "--file", "more.txt", "--json").json()
+    both = [{"keyword": "saveme", "phrase": "살려주세요"}, {"keyword": "helpme", "phrase": "도와주세요"}]
+    columns = ("text", "label", "decision", "phrase", "calls")
+    assert [tuple(each[name] for name in columns) for each in answer] == [
+        ("살려주세요 도와주세요", "others", "saveme", "살려주세요", both),
+        ("", None, None, None, []),
+        ("도와줘서 고마워", "others", "others", "guard ending: 도와줘", []),
+        ("안녕하세요", "others", "others", None, []),
+    ]
+    table = done(tmp_path, "lexicon", "살려주세요 도와주세요").out
+    assert "saveme: 살려주세요; helpme: 도와주세요" in table
+
+
+FIRE = 'other = "rest"\n[keywords]\nfire = ["불이야"]\n[phrases.fire]\nphrases = ["불이야"]\ncalls = ["저기 EXAMPLE"]\n'
+
+
+def test_the_command_and_check_execute_the_examples_of_a_lexicon(tmp_path: Path) -> None:
+    recipe = 'lexicon = "mine.toml"\n[ingest]\ncorpora = ["aihub"]\n'
+    (tmp_path / "recipe.toml").write_text(recipe, encoding="utf-8")
+    for example, code in (("불이야", 0), ("불", 1)):
+        (tmp_path / "mine.toml").write_text(FIRE.replace("EXAMPLE", example), encoding="utf-8")
+        for words in (("lexicon", "--lexicon", "mine.toml"), ("check", "recipe.toml")):
+            ended = prep(tmp_path, *words)
+            assert ended.code == code, ended.err
+            assert ('"저기 불": expected a call of fire, found rest' in ended.err) == bool(code)
+            assert prep(tmp_path, *words, "--json").json()["faults"] != [] or not code
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    (tmp_path / "korean.txt").write_bytes("살려주세요".encode("cp949"))
+    for name in ("nowhere.txt", "korean.txt"):
+        ended = prep(tmp_path, "lexicon", "--file", name)
+        assert ended.code == 1
+        assert f"{name}: cannot be read as UTF-8 text" in ended.err
+    assert "leave out TEXT" in prep(tmp_path, "lexicon", "text", "--near", "a.parquet").err

@@ -33,17 +33,8 @@ def test_what_sounds_alike_is_alike(one: str, other: str) -> None:
 
 
 def test_sentences_near_a_call_come_without_the_calls_nearest_first() -> None:
-    transcripts = [
-        "살려고 그래",
-        "도와주지 마",
-        "살려주세요",
-        "저기요 도와주세요",
-        "오늘 날씨가 좋네요",
-        None,
-        "...",
-        "살려고 그래",
-    ]
-    answer = near(transcripts, shipped())
+    transcripts = ["살려고 그래", "도와주지 마", "살려주세요", "저기요 도와주세요", "오늘 날씨가 좋네요", None, "..."]
+    answer = near([*transcripts, "살려고 그래"], shipped())
     assert [(each.text, each.label, each.rows) for each in answer] == [
         ("도와주지 마", "others", 1),
         ("살려고 그래", "others", 2),

@@ -104,6 +104,37 @@ def test_texts_become_keywords(text: str | None, exact: str, tolerant: str) -> N
     assert KeywordMatcher(WORDS, tolerance=0.2).decision(text) == tolerant
 
 
+@pytest.mark.parametrize(
+    ("text", "spotted", "exact"),
+    [
+        ("살려주세요", "saveme", "saveme"),
+        ("저기요 살려주세요", "saveme", "others"),
+        ("도와주세요 살려주세요", "helpme", "others"),
+        ("도와줘서 고마워", "others", "others"),
+        ("...", "noise", "noise"),
+    ],
+)
+def test_a_phrase_decides_among_words_unless_the_whole_text_is_asked_for(text: str, spotted: str, exact: str) -> None:
+    shipped = read_lexicon(None)
+    assert KeywordMatcher(shipped).decision(text) == spotted
+    assert KeywordMatcher(shipped, rule="text-exact").decision(text) == exact == (shipped.keyword(text) or "noise")
+
+
+def test_tolerance_does_not_overrule_a_guard() -> None:
+    matcher = KeywordMatcher(read_lexicon(None), tolerance=0.4)
+    assert matcher.decision("살려줘서") == "others"
+    assert KeywordMatcher(read_lexicon(None), 0.4, "text-exact").decision("살려줘서") == "saveme"
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "recipes").glob("lexicon*.toml")), ids=lambda path: path.stem)
+def test_the_phrases_of_a_lexicon_in_a_checkpoint_read_back_the_same(path: Path, tmp_path: Path) -> None:
+    (tmp_path / "lexicon.toml").write_text(lexicon_as_toml(read_lexicon(path)), encoding="utf-8")
+    back = read_lexicon(tmp_path / "lexicon.toml")
+    assert back == read_lexicon(path)
+    assert back.spotter is not None
+    assert back.example_faults() == []
+
+
 def test_a_lexicon_in_a_checkpoint_reads_back_the_same(tmp_path: Path) -> None:
     odd = Lexicon({**WORDS.spellings, "help": 'help "me"'}, "others")
     (tmp_path / "lexicon.toml").write_text(lexicon_as_toml(odd), encoding="utf-8")

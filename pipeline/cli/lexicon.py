@@ -38,7 +38,6 @@ def lexicon(
     \b
     Example:
       prep lexicon "저기요, 도와주세요!" "도와줘서 고마워"
-      prep lexicon --lexicon recipes/lexicon-english.toml "Somebody help me, please!"
       prep lexicon --near manifests/aihub.parquet
     """
     chosen = lexicons.read(words) if words else lexicons.shipped()
