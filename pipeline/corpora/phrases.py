@@ -30,29 +30,7 @@ _STOPS = re.compile(r"[.!…。！？?]+|[^\w\s.?]|_|\s+")
 _LONG = re.compile(r"([가-힣])([아어오우으이에애야여요유]+)")
 _AGAIN = re.compile(r"([^\W\d])\1{2,}")
 # A vowel by its number in a Hangul syllable -> the syllables that lengthen it.
-_LENGTHENS = [
-    "아",
-    "애",
-    "아야",
-    "애",
-    "어",
-    "에",
-    "어여",
-    "에",
-    "오",
-    "아",
-    "애",
-    "이",
-    "오요",
-    "우",
-    "어",
-    "에",
-    "이",
-    "우유",
-    "으",
-    "이",
-    "이",
-]
+_LENGTHENS = "아 애 아야 애 어 에 어여 에 오 아 애 이 오요 우 어 에 이 우유 으 이 이".split()  # noqa: SIM905 - one line
 
 
 @dataclass(frozen=True, slots=True)
