@@ -19,6 +19,7 @@ from benchmarks.stages import Bench
 from pipeline.archives import Root
 from pipeline.audio.codec import decode
 from pipeline.audio.shards import Reader
+from pipeline.core import frame as frames
 from pipeline.core import manifest
 from pipeline.core.row import Row
 from pipeline.corpora import find as corpus
@@ -91,9 +92,9 @@ def virtual(folder: Path) -> None:
 
     bench = Bench(folder)
     setting = bench.setting("virtual")
-    rows = build.run(build.ingest_step("recordings", setting, None, 0), setting).rows
-    kept = build.filter_step([rows], filter.Options(dev_share=0), bench.recipe.lexicon, None, 0).kept
-    stored = build.run(build.resample_step(kept, resample.Options(), setting, None, 0), setting).rows
+    rows = build.run(build.ingest_step("recordings", setting, None, 0), setting).rows.frame
+    kept = build.filter_step([rows], filter.Options(dev_share=0), bench.recipe.lexicon, None, 0).plan.kept
+    stored = build.run(build.resample_step(kept, resample.Options(), setting, None, 0), setting).rows.frame
     mixing = mix.Options(noise=("recordings",), keep=(), virtual=True)
     step = build.run(build.mix_step(stored, mixing, {}, None, 0), setting)
     path = setting.folder / "virtual.parquet"
@@ -102,7 +103,7 @@ def virtual(folder: Path) -> None:
     loose = folder / "loose"
     shutil.rmtree(loose, ignore_errors=True)
     reader = Reader(setting.folder)
-    for row in stored.rows(Row):
+    for row in frames.rows(stored, Row):
         (loose / row.kind).mkdir(parents=True, exist_ok=True)
         sf.write(loose / row.kind / f"{Path(row.id).stem}.flac", reader.pcm(row), 16_000)
     speech, noise = (

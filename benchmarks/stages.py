@@ -91,7 +91,7 @@ def stages(folder: Path) -> None:
         ">= 0.85",
     )
     rows = build.filter_step(
-        [fresh(ingesting, "ingest", ingest.Options()).rows], filter.Options(dev_share=0), shipped(), None, 0
+        [fresh(ingesting, "ingest", ingest.Options()).rows.frame], filter.Options(dev_share=0), shipped(), None, 0
     ).plan.kept
     resampling = resample.plan(rows, build.places(rows, setting))
     options = resample.Options()
@@ -100,7 +100,7 @@ def stages(folder: Path) -> None:
         ratio(lambda: fresh(resampling, "resample", options), lambda: _resample(bench.files)),
         ">= 0.85",
     )
-    stored = fresh(resampling, "resample", options).rows
+    stored = fresh(resampling, "resample", options).rows.frame
     chosen = mix.Options(noise=("recordings",), keep=())
     planned = mix.plan(stored, chosen, 0, keys.fingerprint("bench"))
     flacs = _flacs(setting.folder, frames.pick(stored, frames.equal(stored["kind"], "speech")))
