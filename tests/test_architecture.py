@@ -249,7 +249,7 @@ TRAIN_MAY_USE = {  # what training uses of pipeline -> the only files of train t
     "pipeline.core.presets": {"options.py"},
     "pipeline.core.manifest": {"data.py"},  # one door to manifests and to sound
     "pipeline.core.parquet": {"data.py"},
-    "pipeline.audio": {"data.py", "remix.py"},
+    "pipeline.audio": {"data.py", "remix.py", "streams.py"},
     "pipeline.corpora.lexicon": None,
     "pipeline.corpora.rights": {"report.py"},
     "pipeline.stages": {"remix.py"},

@@ -2,35 +2,35 @@
 
 from __future__ import annotations
 
-import io
 import json
-import os
 import shlex
 import shutil
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile as sf
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 from train_samples import TINY, Answer, Clip, command, environment, made, noise, predictions, usual
 
-from pipeline.audio import codec, render
-from pipeline.core import keys
 from pipeline.core.errors import PrepError
-from pipeline.core.row import Row
-from train import checkpoint, data
-from train.detect import Events, Window, pipe, windows
+from pipeline.corpora.lexicon import Lexicon
+from train import checkpoint
+from train import detect as detect_module
+from train.cascade import Output
+from train.decode import Transcription
+from train.detect import Listening, Stats
+from train.detect import lines as each_line
 from train.model import Detector
 from train.pretrained import load_whisper
+from train.text import KeywordMatcher
+from train.voice import Voice
 
-SECONDS, HOP = 1.5, 0.5
+SECONDS = 1.5
+HOPS = ("--windows", "hop", "--seconds", SECONDS, "--hop", 0.5)
 
 
 @pytest.fixture(scope="module")
@@ -50,41 +50,105 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@settings(deadline=None, max_examples=60)
-@given(st.integers(0, 60), st.integers(1, 12), st.integers(1, 12), st.lists(st.integers(0, 60), max_size=6))
-def test_windows_are_the_same_however_the_stream_is_cut(total: int, length: int, hop: int, cuts: list[int]) -> None:
-    hop = min(hop, length)
-    stream = np.arange(total, dtype=np.int16)
-    found = list(windows(iter(np.split(stream, sorted(min(cut, total) for cut in cuts))), length, hop))
-    assert [window.start for window in found] == [hop * n for n in range(len(found))]
-    for window in found:
-        assert window.pcm.tolist() == stream[window.start : window.start + length].tolist()
-    assert {sample for window in found for sample in window.pcm.tolist()} == set(range(total))
-    assert all(len(window.pcm) == length for window in found[:-1])
+class Heard:
+    """A cascade that hears a call in every window that has all of it, by arithmetic: no model."""
+
+    def __init__(self, *calls: tuple[float, float]) -> None:
+        self.calls = [(round(begin * 16_000), round(end * 16_000)) for begin, end in calls]
+        self.matcher = KeywordMatcher(Lexicon({"살려": "saveme"}, "others"))
+
+    def run(self, waves: list[np.ndarray], names: list[str]) -> list[Output]:
+        begin, end = (round(float(word) * 16_000) for word in names[0].split(", ")[1].removesuffix(" s").split(" to "))
+        has = any(begin <= first and last <= end for first, last in self.calls)
+        return [Output(0.9, (), True, Transcription("살려" if has else "네", 0.5), None, 0.0, 0.0)]
 
 
-def test_an_event_keeps_others_away_for_the_refractory_time() -> None:
-    events = Events(["saveme", "helpme"], refractory=10)
-    told = [(0, "others"), (2, "saveme"), (4, "helpme"), (11, "saveme"), (12, "helpme"), (13, "noise"), (22, "saveme")]
-    assert [start for start, word in told if events.is_new(Window(start, np.zeros(1, np.int16)), word)] == [2, 12, 22]
+def sound(seconds: float, *spoken: tuple[float, float]) -> Iterator[np.ndarray]:
+    """A stream in blocks of 0.2 s; what is spoken is not 0."""
+    pcm = np.zeros(round(seconds * 16_000), np.int16)
+    for begin, end in spoken:
+        pcm[round(begin * 16_000) : round(end * 16_000)] = 1000
+    return iter(np.split(pcm, range(3200, len(pcm), 3200)))
+
+
+class Loud:
+    """Voice activity by arithmetic: voice is where the samples are not 0."""
+
+    def __init__(self) -> None:
+        self.at, self.spans = 0, []
+
+    def push(self, chunk: np.ndarray) -> None:
+        begin, self.at = self.at, self.at + len(chunk)
+        if chunk.any():
+            if self.spans and begin - self.spans[-1][1] < 1600:
+                begin = self.spans.pop()[0]
+            self.spans.append((begin, self.at))
+
+    between = Voice.between
+
+
+def events(
+    monkeypatch: pytest.MonkeyPatch, calls: list[tuple[float, float]], kind: str, *, voice: bool = True, **times: float
+) -> list[dict[str, object]]:
+    """The events of 200 s in which these calls are all that is spoken."""
+
+    def without() -> None:
+        raise PrepError("the extra is not there")
+
+    monkeypatch.setattr(detect_module, "Voice", Loud if voice else without)
+    listening = Listening(kind, **{"seconds": 5.0, "hop": 1.0, "refractory": 5.0} | times)
+    return [line for line in each_line(Heard(*calls), sound(200, *calls), "x", listening, Stats()) if line["event"]]
+
+
+CALLS = [(37.3, 38.5), (70.0, 71.9), (110.7, 111.5), (153.1, 154.0), (198.6, 199.9)]
+WAYS = [
+    {},
+    {"seconds": 10.0, "refractory": 5.0},
+    {"hop": 0.5, "refractory": 2.0},
+    {"refractory": 0.0},
+    {"seconds": 30.0, "hop": 0.3, "refractory": 1.0},
+    {"seconds": 2.5, "hop": 0.5, "refractory": 0.5},
+]
+
+
+@pytest.mark.parametrize("times", WAYS)
+@pytest.mark.parametrize("kind", ["vad", "hop", "both"])
+def test_a_call_is_one_event_at_its_own_time_however_many_windows_hold_it(
+    monkeypatch: pytest.MonkeyPatch, kind: str, times: dict[str, float]
+) -> None:
+    found = events(monkeypatch, CALLS, kind, **times)
+    assert [line["start"] for line in found] == pytest.approx([begin for begin, _ in CALLS], abs=0.05)
+    assert [line["end"] for line in found] == pytest.approx([end for _, end in CALLS], abs=0.05)
+
+
+@pytest.mark.parametrize("times", WAYS)
+def test_so_it_is_at_a_fixed_hop_without_voice_activity_but_for_a_second(
+    monkeypatch: pytest.MonkeyPatch, times: dict[str, float]
+) -> None:
+    found = events(monkeypatch, CALLS, "hop", voice=False, **times)
+    assert [line["start"] for line in found] == pytest.approx([begin for begin, _ in CALLS], abs=1.0)
+
+
+def test_calls_further_apart_than_the_refractory_time_are_two_and_nearer_ones_are_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    calls = [(10.0, 11.0), (14.0, 15.0), (30.0, 31.0), (36.0, 37.0)]
+    for kind in ("vad", "hop"):
+        found = events(monkeypatch, calls, kind)
+        assert [line["start"] for line in found] == pytest.approx([10.0, 30.0, 36.0], abs=0.05)
+        found = events(monkeypatch, calls, kind, refractory=3.0)
+        assert [line["start"] for line in found] == pytest.approx([10.0, 14.0, 30.0, 36.0], abs=0.05)
 
 
 def lines(folder: Path, *words: object, stdin: bytes = b"") -> list[dict[str, object]]:
-    answer = command(
-        "detect",
-        folder,
-        "--checkpoint",
-        "run/last",
-        "--seconds",
-        SECONDS,
-        "--hop",
-        HOP,
-        "--windows",
-        *words,
-        stdin=stdin,
-    )
+    answer = detect(folder, *words, stdin=stdin)
     assert answer.code == 0, answer.err
     return [json.loads(line) for line in answer.out.splitlines()]
+
+
+def detect(folder: Path, *words: object, stdin: bytes = b"") -> Answer:
+    common = ("--checkpoint", "run/last", *HOPS, "--all")
+    return command("detect", folder, *common, *words, stdin=stdin)
 
 
 def test_the_stream_decides_what_evaluate_decides_on_its_windows(folder: Path, tmp_path: Path) -> None:
@@ -99,7 +163,8 @@ def test_the_stream_decides_what_evaluate_decides_on_its_windows(folder: Path, t
             start = round(float(self.id) * 16_000)
             return pcm[start : start + round(self.seconds * 16_000)]
 
-    cut = [Cut(f"{line['start']:07.4f}", "test", seconds=line["end"] - line["start"]) for line in stream]
+    spans = [(line["window_start"], line["window_end"]) for line in stream]
+    cut = [Cut(f"{start:07.4f}", "test", seconds=end - start) for start, end in spans]
     made(tmp_path, cut)
     words = ("--manifest", "mixed.parquet", "--checkpoint", folder / "run/last", "--threshold", 0.5, "--out", "x")
     assert command("evaluate", tmp_path, *words).code == 0
@@ -113,7 +178,10 @@ def test_standard_input_says_what_the_file_says(folder: Path) -> None:
     pcm = sf.read(folder / "night.wav", dtype="int16")[0]
     from_file, from_pipe = lines(folder, "night.wav"), lines(folder, "--stdin", stdin=pcm.astype("<i2").tobytes())
     assert [line | {"source": ""} for line in from_file] == [line | {"source": ""} for line in from_pipe]
-    assert (from_file[0]["start"], from_file[0]["end"], from_file[-1]["end"]) == (0.0, 1.5, 5.2)
+    assert [from_file[0][name] for name in ("window_start", "window_end")] == [0.0, 1.5]
+    assert from_file[-1]["window_end"] == 5.2
+    whole = lines(folder, "--stdin", stdin=(folder / "night.wav").read_bytes())
+    assert [line | {"source": ""} for line in whole] == [line | {"source": ""} for line in from_file]
 
 
 def test_other_rates_and_channels_are_heard_as_prep_would_store_them(folder: Path) -> None:
@@ -124,9 +192,7 @@ def test_other_rates_and_channels_are_heard_as_prep_would_store_them(folder: Pat
     ]
 
 
-def test_half_a_sample_and_other_faults_are_one_message(folder: Path) -> None:
-    with pytest.raises(PrepError, match="ends within a sample"):
-        list(pipe(io.BytesIO(b"\x00\x01\x02")))
+def test_faults_are_one_message(folder: Path) -> None:
     (folder / "text.wav").write_text("no sound")
     for words, message in {
         (): "what is to be listened to? give FILE ..., or --stdin, or --mic",
@@ -150,19 +216,14 @@ def faulty(answer: Answer, message: str) -> list[dict[str, object]]:
     return [json.loads(line) for line in answer.out.splitlines()]
 
 
-def detect(folder: Path, *words: object, stdin: bytes = b"") -> Answer:
-    common = ("--checkpoint", "run/last", "--seconds", SECONDS, "--hop", HOP, "--windows")
-    return command("detect", folder, *common, *words, stdin=stdin)
-
-
 def test_the_end_of_a_stream_is_heard_before_its_fault_is_told(folder: Path) -> None:
     pcm = sf.read(folder / "night.wav", dtype="int16")[0].astype("<i2").tobytes()
     answer = detect(folder, "--stdin", stdin=pcm + b"\x01")
-    assert faulty(answer, "standard input ends within a sample") == lines(folder, "--stdin", stdin=pcm)
+    assert faulty(answer, "standard input: ends within a frame") == lines(folder, "--stdin", stdin=pcm)
     for content, message in {
         b"": "stdin: ended without a sample",
-        b"\x01": "standard input ends within a sample",
-        (folder / "night.wav").read_bytes(): "standard input begins as a WAV file: expected 16-bit little-endian mono",
+        b"\x01": "standard input: ends within a frame",
+        b"fLaC" + bytes(100): "standard input: begins as FLAC, which is not read from a pipe",
     }.items():
         assert faulty(detect(folder, "--stdin", stdin=content), message) == []
 
@@ -199,75 +260,8 @@ def test_a_prediction_that_is_no_number_names_the_clip(folder: Path, tmp_path: P
     detector = Detector(whisper, metadata["classes"], metadata["pool"])
     detector.head.load_state_dict(load_file(model / "head.safetensors"))
     (model / "made.json").write_text(json.dumps(metadata | {"weights_hash": checkpoint.weights_hash(detector)}))
-    answer = command("detect", folder, "night.wav", "--checkpoint", model, "--seconds", SECONDS, "--hop", HOP)
+    answer = command("detect", folder, "night.wav", "--checkpoint", model, *HOPS)
     assert faulty(answer, "night.wav, 0 to 1.5 s: the model gives p_speech nan, which is no number") == []
     answer = command("evaluate", folder, "--manifest", "mixed.parquet", "--checkpoint", model, "--out", tmp_path / "x")
     faulty(answer, "dev/0/0: the model gives p_speech nan, which is no number")
     assert not (tmp_path / "x").exists()
-
-
-# ---- blocks
-
-
-def stored(path: Path) -> np.ndarray:
-    """The recording as prep resample stores it."""
-    recording = codec.decode(path.read_bytes())
-    row = Row("", "", "", "", "speech", "", source_rate_hz=recording.rate_hz, source_channels=recording.pcm.shape[1])
-    row = replace(row, source_frames=len(recording.pcm), source_format=recording.format)
-    return render.speech(replace(row, source_pcm_crc=codec.pcm_crc(recording.pcm)), recording, 16_000, "HQ")[0]
-
-
-@pytest.mark.parametrize("rate", [8_000, 16_000, 44_100, 48_000])
-@pytest.mark.parametrize("subtype", ["PCM_16", "PCM_24", "FLOAT", "ULAW"])
-@pytest.mark.parametrize(("channels", "loudness"), [(1, 0.1), (2, 3.0)])
-def test_a_recording_in_blocks_is_what_prep_stores(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rate: int, subtype: str, channels: int, loudness: float
-) -> None:
-    """Also where it passes full scale, so that all of it is attenuated."""
-    wave = keys.rng(0, "blocks", rate).normal(0, loudness, (rate * 2 + 77, channels)).clip(-1, 1)
-    sf.write(tmp_path / "x.wav", wave, rate, subtype=subtype)
-    for frames in (1_000, 1 << 14):
-        monkeypatch.setattr(data, "BLOCK_FRAMES", frames)
-        found = np.concatenate(list(data.recording(tmp_path / "x.wav")))
-        assert np.array_equal(found, stored(tmp_path / "x.wav"))
-
-
-def test_a_recording_that_was_never_closed_is_heard(tmp_path: Path) -> None:
-    """As a recorder leaves it that was killed: all sizes are 0, and samples follow."""
-    wave = (keys.rng(0, "open").normal(0, 0.1, 30_000) * 32768).astype("<i2")
-    sf.write(tmp_path / "whole.wav", wave, 16_000)
-    header = bytearray((tmp_path / "whole.wav").read_bytes())
-    header[4:8] = header[40:44] = bytes(4)
-    (tmp_path / "open.wav").write_bytes(header)
-    assert np.array_equal(np.concatenate(list(data.recording(tmp_path / "open.wav"))), wave)
-
-
-def test_a_pipe_is_read_as_a_file(tmp_path: Path) -> None:
-    wave = (keys.rng(0, "pipe").normal(0, 0.1, 30_000) * 32768).astype("<i2")
-    sf.write(tmp_path / "x.wav", wave, 16_000)
-    os.mkfifo(tmp_path / "pipe")
-    with ThreadPoolExecutor(1) as writer:
-        writer.submit((tmp_path / "pipe").write_bytes, (tmp_path / "x.wav").read_bytes())
-        assert np.array_equal(np.concatenate(list(data.recording(tmp_path / "pipe"))), wave)
-
-
-def test_a_long_recording_takes_no_more_memory_than_a_short_one(tmp_path: Path) -> None:
-    """Ten minutes at 48 kHz stereo are 115 MB of samples, and 230 MB as floats."""
-    block = (keys.rng(0, "long").normal(0, 0.1, (48_000 * 10, 2)) * 32768).astype("i2")
-    for name, count in (("short", 3), ("long", 60)):
-        with sf.SoundFile(tmp_path / f"{name}.wav", "w", 48_000, 2) as file:
-            for _ in range(count):
-                file.write(block)
-    code = (
-        "import resource, sys; from pathlib import Path; from train import data\n"
-        "total = sum(len(block) for block in data.recording(Path(sys.argv[1])))\n"
-        "print(total, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
-    )
-    peaks = []
-    for name, seconds in (("short", 30), ("long", 600)):
-        words = [sys.executable, "-c", code, tmp_path / f"{name}.wav"]
-        done = subprocess.run(words, env=environment(), capture_output=True, check=True, timeout=300)
-        samples, peak_kb = map(int, done.stdout.split())
-        assert samples == seconds * 16_000
-        peaks.append(peak_kb)
-    assert peaks[1] - peaks[0] < 20_000

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 
@@ -15,6 +16,7 @@ from pipeline.cli.fields import field_options, typed
 from train import options as training
 from train.options import MOST, Options
 
+F = TypeVar("F", bound=Callable[..., Any])
 SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 120}
 FILE = click.Path(path_type=Path)
 MANIFEST = Path("manifests/mixed.parquet")
@@ -163,42 +165,67 @@ def compare_command(runs: tuple[Path, ...], seed: int, out: Path | None, as_json
     click.echo(import_module("train.compare").compare(runs, seed, out, as_json=as_json))
 
 
+def _listening(command: F) -> F:
+    """The options that say how a stream is listened to."""
+    for option in reversed(
+        (
+            click.option(
+                "--windows",
+                type=click.Choice(["vad", "hop", "both"]),
+                help="windows where somebody speaks (needs the extra [detect]), at a fixed hop, or at a fixed hop where"
+                " nobody speaks  [default: vad]",
+            ),
+            click.option(
+                "--seconds", type=Number(0.5, 30), default=5.0, show_default=True, help="length of the longest window"
+            ),
+            click.option(
+                "--hop",
+                type=Number(0.1, 30),
+                default=1.0,
+                show_default=True,
+                help="seconds from the start of a window to that of the next",
+            ),
+            click.option(
+                "--refractory",
+                type=Number(0, 86_400),
+                default=5.0,
+                show_default=True,
+                help="seconds after the start of a call in which no other is reported",
+            ),
+        )
+    ):
+        command = option(command)
+    return command
+
+
 @click.command(context_settings=SETTINGS)
 @click.version_option(__version__, prog_name="detect")
 @click.argument("files", nargs=-1, type=FILE, metavar="FILE ...")
 @click.option("--checkpoint", type=FILE, required=True, help="folder best/ or last/ of a run")
-@click.option("--stdin", is_flag=True, help="16-bit little-endian mono PCM at 16 kHz from standard input")
-@click.option("--mic", is_flag=True, help="from the microphone (needs the package sounddevice)")
-@click.option("--seconds", type=Number(0.5, 30), default=5.0, show_default=True, help="length of a window")
-@click.option(
-    "--hop",
-    type=Number(0.1, 30),
-    default=1.0,
-    show_default=True,
-    help="seconds from the start of a window to that of the next",
-)
-@click.option(
-    "--refractory",
-    type=Number(0, 86_400),
-    default=5.0,
-    show_default=True,
-    help="seconds after the start of an event without another",
-)
+@click.option("--stdin", is_flag=True, help="from standard input: 16-bit WAV, or 16-bit little-endian samples")
+@click.option("--rate", type=click.IntRange(1000, 768_000), help="Hz of the samples of --stdin  [default: 16000]")
+@click.option("--channels", type=click.IntRange(1, 64), help="channels of the samples of --stdin  [default: 1]")
+@click.option("--mic", is_flag=True, help="from the microphone (needs the extra [mic])")
+@_listening
 @click.option("--threshold", type=SHARE, default=0.5, show_default=True, help="p_speech from which a window is decoded")
 @click.option(
     "--tolerance", type=SHARE, default=0.0, help="share of a spelling's jamo that may differ  [default: 0, exact]"
 )
 @DECISION
-@click.option("--windows", is_flag=True, help="also print every window without an event")
+@click.option("--all", is_flag=True, help="also print every window without an event")
+@click.option("--stats", is_flag=True, help="say on standard error how long it took: real-time factor, latency")
 def detect_command(files: tuple[Path, ...], **values: Any) -> None:
     r"""Find calls for help in recordings or a stream; one JSON object a line for each event, as it happens.
+
+    start and end are when the call is, in seconds of the stream; window_start and window_end what the model heard.
+    Recordings may be of any format, rate and channels; m4a and webm need ffmpeg.
 
     \b
     Example:
       detect --checkpoint runs/paper/best night.wav
-      arecord -f S16_LE -r 16000 -c 1 -t raw | detect --checkpoint runs/paper/best --stdin
+      arecord -f S16_LE -r 48000 -c 2 -t wav | detect --checkpoint runs/paper/best --stdin
     """
-    import_module("train.detect").detect(files, **values)
+    import_module("train.detect").detect(_say, files, **values)
 
 
 def train() -> None:

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import io
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.audio import codec, dsp
+from pipeline.audio import dsp
 from pipeline.audio.codec import pcm_hash
 from pipeline.audio.shards import Reader
 from pipeline.core import frame as frames
 from pipeline.core import keys, parquet
 from pipeline.core import manifest as manifests
-from pipeline.core.errors import CorruptMember, ManifestError, PrepError
+from pipeline.core.errors import ManifestError, PrepError
 from pipeline.core.manifest import Manifest
 from pipeline.core.row import Row
 
@@ -27,7 +25,6 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 RATE_HZ = 16_000
-BLOCK_FRAMES = 1 << 14  # read of a recording at a time: what is lost before a fault is at most so long
 SPLITS = ("train", "dev", "test")
 Recordings = Mapping[str, NDArray[np.int64]]  # split -> sorted hashes of the recordings in it
 PREDICTIONS, METRICS = "predictions.parquet", "metrics.json"
@@ -155,44 +152,6 @@ class Sounds:
 def samples(pcm: NDArray[np.int16]) -> NDArray[np.float32]:
     """The samples as float32 in [-1, 1)."""
     return pcm.astype(np.float32) * np.float32(1 / dsp.FULL_SCALE)
-
-
-def recording(path: Path) -> Iterator[NDArray[np.int16]]:
-    """A recording of any rate and channels as prep stores it, 16 kHz mono, in blocks of int16 [frames].
-
-    The file is read twice, for a recording that passes full scale when it is resampled is attenuated as a whole.
-    PrepError where it cannot be read, after the blocks that can be.
-    """
-    try:
-        with path.open("rb") as opened, opened if opened.seekable() else io.BytesIO(opened.read()) as file:
-            fits, peak = True, 0.0
-            with suppress(CorruptMember):
-                for block in _resampled(file):
-                    fits, peak = fits and dsp.fits(block), max(peak, dsp.peak(block))
-            gain = np.float32(1.0 if fits else dsp.gain(dsp.attenuation_db(peak)))
-            for block in _resampled(file):
-                yield dsp.quantised(block * gain)
-    except FileNotFoundError:
-        raise PrepError(f"{path}: no such file") from None
-    except IsADirectoryError:
-        raise PrepError(f"{path}: a folder; expected recordings") from None
-    except CorruptMember as error:
-        raise PrepError(f"{path}: {error.detail}") from None
-
-
-def _resampled(file: BinaryIO) -> Iterator[NDArray[np.float32]]:
-    """The recording in a file, 16 kHz mono, in blocks of float32 [frames]. CorruptMember where it is damaged."""
-    resampler, fault = None, None
-    try:
-        for block in codec.blocks(file, BLOCK_FRAMES):
-            resampler = resampler or dsp.Resampler(block.rate_hz, RATE_HZ)
-            yield resampler.push(dsp.mono(codec.floats(block)))
-    except CorruptMember as error:
-        fault = error
-    if resampler is not None:
-        yield resampler.push(np.zeros(0, np.float32), is_last=True)
-    if fault is not None:
-        raise fault
 
 
 # ---- predictions

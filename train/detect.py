@@ -1,75 +1,91 @@
-"""The cascade on a stream: windows with a hop, events with a refractory time, one JSON object a line."""
+"""The cascade on a stream: what it hears in each window, one event for each call, one JSON object a line."""
 
 from __future__ import annotations
 
 import json
-import queue
 import sys
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from importlib import import_module
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from pipeline.core.errors import PrepError
-from train import checkpoint, data
+from train import checkpoint, data, streams
 from train.cascade import Cascade
 from train.features import RATE_HZ
 from train.text import KeywordMatcher, Rule
+from train.voice import Voice
+from train.windows import NEAR, Kind, Window, placed, windows
 
 Pcm = NDArray[np.int16]
-_BLOCK_BYTES = RATE_HZ // 5 * 2  # read from a pipe at a time: 0.2 s
-_HEADERS = {b"RIFF": "WAV", b"fLaC": "FLAC", b"OggS": "Ogg"}
+_FORGET = 60 * RATE_HZ  # events that ended so long before a window are forgotten
 
 
 @dataclass(frozen=True, slots=True)
-class Window:
-    """A stretch of a stream. start: its first sample, counted from the start of the stream; pcm: int16 [samples]."""
+class Listening:
+    """How a stream is listened to: which windows, how long (s), and how long after a call there is no other (s)."""
 
-    start: int
-    pcm: Pcm
+    windows: Kind
+    seconds: float
+    hop: float
+    refractory: float
 
-
-def windows(blocks: Iterator[Pcm], length: int, hop: int) -> Iterator[Window]:
-    """The windows of a stream, each as soon as its last sample is there: window k starts at sample k * hop.
-
-    At the end, samples that are in no window yet make a last, shorter one. So they do where the stream has a fault,
-    which is raised afterwards. length, hop: samples, hop at most length.
-    """
-    buffer, start, end, fault = np.zeros(0, np.int16), 0, 0, None
-    try:
-        for block in blocks:
-            buffer = np.concatenate([buffer, block])
-            while len(buffer) >= length:
-                yield Window(start, buffer[:length].copy())
-                end = start + length
-                buffer, start = buffer[hop:], start + hop
-    except (PrepError, OSError) as error:
-        fault = error
-    if start + len(buffer) > end:
-        yield Window(start, buffer)
-    if fault is not None:
-        raise fault
+    def __post_init__(self) -> None:
+        if self.hop > self.seconds:
+            raise PrepError(
+                f"--hop {self.hop:g} is longer than --seconds {self.seconds:g}:"
+                " audio between two windows would never be heard"
+            )
 
 
 @dataclass(slots=True)
 class Events:
-    """Decides which windows are events: a call, unless another event started less than the refractory time before."""
+    """Decides which calls are events. However many windows hold a call, it is one event.
 
-    calls: Sequence[str]
+    Where a window may hold earlier events, the first calls in it are those. Of the others none is an event that begins
+    less than the refractory time before or after one.
+    """
+
     refractory: int  # samples
-    latest: int | None = None  # start of the latest event
+    before: list[tuple[int, int]] = field(default_factory=list)  # where each began, and where it surely had begun
 
-    def is_new(self, window: Window, decision: str) -> bool:
-        """Whether this window is an event; windows come in order."""
-        if decision not in self.calls or (self.latest is not None and window.start - self.latest < self.refractory):
-            return False
-        self.latest = window.start
-        return True
+    def new(self, window: Window, calls: Sequence[tuple[int, int]]) -> list[int]:
+        """Which of the calls in a window, in their order, are events. calls: first sample and sample after the last."""
+        self.before = [each for each in self.before if each[1] > window.start - _FORGET - self.refractory]
+        known = sum(window.start < surely <= window.end + NEAR for _, surely in self.before)
+        new = []
+        for number, (begin, end) in enumerate(calls):
+            if number >= known and all(abs(begin - earlier) >= self.refractory for earlier, _ in self.before):
+                self.before.append((begin, begin + NEAR if window.voices else end))
+                new.append(number)
+        return new
+
+
+@dataclass(slots=True)
+class Stats:
+    """What listening took. latencies: seconds from the end of each event's call until it was known, computing too.
+
+    computing_s: without the time in which samples were read.
+    """
+
+    seconds: float = 0.0
+    windows: int = 0
+    computing_s: float = 0.0
+    latencies: list[float] = field(default_factory=list)
+
+    def line(self, source: str) -> str:
+        """All of it as a sentence."""
+        factor = self.computing_s / self.seconds
+        text = f"stats   {source}: {self.seconds:.1f} s in {self.computing_s:.1f} s, real-time factor {factor:.3f}"
+        text += f"; {self.windows} windows, {len(self.latencies)} events"
+        if self.latencies:
+            text += f"; latency {np.median(self.latencies):.2f} s, at most {max(self.latencies):.2f} s"
+        return text
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,25 +95,28 @@ class Options:
     checkpoint: Path
     stdin: bool
     mic: bool
+    rate: int | None
+    channels: int | None
+    windows: Kind | None
     seconds: float
     hop: float
     refractory: float
     threshold: float
     tolerance: float
     decision: Rule
-    windows: bool
+    all: bool
+    stats: bool
 
 
-def detect(files: Sequence[Path], **values: Any) -> None:
+def detect(say: Callable[[str], None], files: Sequence[Path], **values: Any) -> None:
     """Prints the events of each file, or of the stream, as they come."""
     options = Options(**values)
     if (bool(files), options.stdin, options.mic).count(True) != 1:
         raise PrepError("what is to be listened to? give FILE ..., or --stdin, or --mic")
-    if options.hop > options.seconds:
-        raise PrepError(
-            f"--hop {options.hop:g} is longer than --seconds {options.seconds:g}:"
-            " audio between two windows would never be heard"
-        )
+    if not options.stdin and (options.rate or options.channels):
+        raise PrepError("--rate and --channels describe the samples of --stdin: files say them themselves")
+    kind = options.windows or usual_windows(say)
+    listening = Listening(kind, options.seconds, options.hop, options.refractory)
     trained = checkpoint.read(options.checkpoint)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     matcher = KeywordMatcher(trained.lexicon, options.tolerance, options.decision)
@@ -107,83 +126,96 @@ def detect(files: Sequence[Path], **values: Any) -> None:
     )
     if sys.stdout is None:
         raise PrepError("standard output is closed: there is nowhere to print events to")
-    for path in files:
-        listen(cascade, data.recording(path), str(path), options)
+    if options.stdin and sys.stdin is None:
+        raise PrepError("standard input is closed: pipe 16-bit PCM, or a WAV of it, into --stdin")
+    sources = [(str(path), streams.recording(path)) for path in files]
     if options.stdin:
-        if sys.stdin is None:
-            raise PrepError("standard input is closed: pipe 16-bit little-endian mono PCM at 16 kHz into --stdin")
-        listen(cascade, pipe(sys.stdin.buffer), "stdin", options)
+        sources = [("stdin", streams.pipe(sys.stdin.buffer, "standard input", options.rate, options.channels))]
     elif options.mic:
-        listen(cascade, microphone(), "mic", options)
+        sources = [("mic", streams.microphone(say))]
+    for source, blocks in sources:
+        stats = Stats()
+        try:
+            for line in lines(cascade, blocks, source, listening, stats):
+                if line["event"] or options.all:
+                    sys.stdout.write(json.dumps(line, ensure_ascii=False, allow_nan=False) + "\n")
+                    sys.stdout.flush()
+        finally:
+            if options.stats and stats.seconds:
+                say(stats.line(source))
 
 
-def listen(cascade: Cascade, blocks: Iterator[Pcm], source: str, options: Options) -> None:
-    """Prints the events of one stream, or every window of it. PrepError where the stream holds no sample."""
-    length, hop, refractory = (round(s * RATE_HZ) for s in (options.seconds, options.hop, options.refractory))
-    events, window = Events(cascade.matcher.calls, refractory), None
-    for window in windows(blocks, length, hop):
-        line = _line(source, window, cascade, events)
-        if line["event"] or options.windows:
-            sys.stdout.write(json.dumps(line, ensure_ascii=False, allow_nan=False) + "\n")
-            sys.stdout.flush()
-    if window is None:
+def usual_windows(say: Callable[[str], None]) -> Kind:
+    """The windows where none are asked for: those of voice, if the extra for it is installed."""
+    try:
+        Voice()
+    except PrepError as error:
+        say(f"caution {error}; until then windows at a fixed hop, and times that may be a second off")
+        return "hop"
+    return "vad"
+
+
+def lines(
+    cascade: Cascade, blocks: Iterator[Pcm], source: str, listening: Listening, stats: Stats
+) -> Iterator[dict[str, Any]]:
+    """Each window of a stream as a JSON object, as it comes; stats grow. PrepError where the stream has no sample."""
+    length, hop, refractory = (round(s * RATE_HZ) for s in (listening.seconds, listening.hop, listening.refractory))
+    try:
+        voice = Voice()
+    except PrepError:
+        if listening.windows != "hop":
+            raise
+        voice = None
+    events, matcher = Events(refractory), cascade.matcher
+    for window in windows(_counted(blocks, stats), listening.windows, length, hop, voice):
+        began = time.perf_counter()
+        name = f"{source}, {window.start / RATE_HZ:g} to {window.end / RATE_HZ:g} s"
+        output = cascade.run([data.samples(window.pcm)], [name])[0]
+        text = output.transcription.text if output.transcription else None
+        calls = [(keyword, *placed(window, share)) for keyword, share in calls_in(text, matcher)]
+        new = events.new(window, [(begin, end) for _, begin, end in calls])
+        stats.windows += 1
+        stats.latencies += [(window.known - calls[n][2]) / RATE_HZ + time.perf_counter() - began for n in new]
+        for keyword, begin, end in [calls[n] for n in new] or calls[:1] or [(matcher.decision(text), None, None)]:
+            yield {
+                "source": source,
+                "event": bool(new),
+                "start": _seconds(begin),
+                "end": _seconds(end),
+                "keyword": keyword,
+                "calls": [keyword for keyword, _, _ in calls],
+                "text": text,
+                "p_speech": output.p_speech,
+                "confidence": output.transcription.confidence if output.transcription else None,
+                "window_start": _seconds(window.start),
+                "window_end": _seconds(window.end),
+            }
+    if not stats.seconds:
         raise PrepError(f"{source}: ended without a sample")
 
 
-def _line(source: str, window: Window, cascade: Cascade, events: Events) -> dict[str, Any]:
-    """One window as a JSON object: start and end in seconds of the stream, decision, text, probabilities."""
-    start, end = (round(place / RATE_HZ, 4) for place in (window.start, window.start + len(window.pcm)))
-    output = cascade.run([data.samples(window.pcm)], [f"{source}, {start:g} to {end:g} s"])[0]
-    text = output.transcription
-    decision = cascade.matcher.decision(text.text if text else None)
-    return {
-        "source": source,
-        "event": events.is_new(window, decision),
-        "start": start,
-        "end": end,
-        "keyword": decision,
-        "calls": [call.keyword for call in cascade.matcher.spotted(text.text if text else None).calls],
-        "text": text.text if text else None,
-        "p_speech": output.p_speech,
-        "confidence": text.confidence if text else None,
-    }
+def calls_in(text: str | None, matcher: KeywordMatcher) -> list[tuple[str, tuple[float, float]]]:
+    """The calls in a text, in order: the keyword of each, and where in the text it begins and ends, from 0 to 1."""
+    calls, keyword = matcher.spotted(text).calls, matcher.decision(text)
+    if not calls:  # within the tolerance: the whole text
+        return [(keyword, (0.0, 1.0))] if keyword in matcher.calls else []
+    spotter = matcher.lexicon.spotter
+    is_whole = spotter is None or matcher.lexicon.keyword(text) != matcher.lexicon.other
+    length = calls[0].end if is_whole else len(spotter.spoken(text or ""))
+    return [(call.keyword, (call.start / length, call.end / length)) for call in calls]
 
 
-def pipe(stream: BinaryIO) -> Iterator[Pcm]:
-    """16-bit little-endian mono PCM at 16 kHz, in blocks as they come.
-
-    PrepError where it ends within a sample, or begins as a file of another format does.
-    """
-    rest, kind = b"", "16-bit little-endian mono PCM at 16 kHz"
-    first = True
-    while block := stream.read(_BLOCK_BYTES):
-        if first and block[:4] in _HEADERS:
-            raise PrepError(f"standard input begins as a {_HEADERS[block[:4]]} file: expected {kind} without a header")
-        first, rest = False, rest + block
-        whole = len(rest) // 2 * 2
-        yield np.frombuffer(rest[:whole], "<i2").astype(np.int16)
-        rest = rest[whole:]
-    if rest:
-        raise PrepError(f"standard input ends within a sample: expected {kind}")
+def _seconds(sample: int | None) -> float | None:
+    return None if sample is None else round(sample / RATE_HZ, 4)
 
 
-def microphone() -> Iterator[Pcm]:
-    """Blocks from the default microphone until Ctrl-C. PrepError where there is none."""
-    try:
-        sound: Any = import_module("sounddevice")
-    except (ModuleNotFoundError, OSError):  # OSError: the package is there, the library PortAudio is not
-        raise PrepError(
-            "--mic needs the package sounddevice and PortAudio: pip install sounddevice;"
-            " or pipe a recorder into --stdin"
-        ) from None
-    blocks: queue.Queue[Pcm] = queue.Queue()
-
-    def put(block: Any, *_: Any) -> None:
-        blocks.put(block[:, 0].copy())
-
-    try:
-        with sound.InputStream(RATE_HZ, channels=1, dtype="int16", callback=put):
-            while True:
-                yield blocks.get()
-    except sound.PortAudioError as error:
-        raise PrepError(f"--mic: no microphone at 16 kHz ({error}); pipe a recorder into --stdin") from None
+def _counted(blocks: Iterator[Pcm], stats: Stats) -> Iterator[Pcm]:
+    """The blocks; their seconds are counted, and the time that passes outside of their reading is computing."""
+    while True:
+        block = next(blocks, None)
+        if block is None:
+            return
+        stats.seconds += len(block) / RATE_HZ
+        began = time.perf_counter()
+        yield block
+        stats.computing_s += time.perf_counter() - began
