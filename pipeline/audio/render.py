@@ -54,7 +54,7 @@ def mixture(row: Row, speech: Pcm16, noise: Pcm16) -> Pcm16:
 def unmixed(row: Row, mixture: Pcm16, noise: Pcm16) -> Samples:
     """The speech in a mixture, (mixture - noise_gain * crop) / gain: the inverse of `mixture`.
 
-    Returns float32 [frames], full scale 2**15.     True to half a step of 16 bits over the gain of the speech.
+    Returns float32 [frames], full scale 2**15. True to half a step of 16 bits over the gain of the speech.
     ValueError as `mixture`.
     """
     if row.rate_hz is None or row.noise_start is None or row.gain_db is None or row.noise_gain_db is None:
