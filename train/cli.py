@@ -61,7 +61,7 @@ def _say(text: str) -> None:
 def train_command(
     manifest: Path, preset: str | None, out: Path, lexicon: Path | None, workers: int | None, **values: Any
 ) -> None:
-    r"""Fine-tune Whisper with a noise head on a manifest of `prep`; the paper's protocol by default.
+    """Fine-tune Whisper with a noise head on a manifest of `prep`; the paper's protocol by default.
 
     The same command continues an interrupted run, and ends in the same weights. For several GPUs type accelerate launch
     -m train ... with the same options.
@@ -133,7 +133,7 @@ class _Evaluate(click.Group):
 @click.option("--json", "as_json", is_flag=True, help="print metrics.json instead of tables")
 @click.pass_context
 def evaluate_command(ctx: click.Context, /, as_json: bool, **values: Any) -> None:
-    r"""Judge the gated cascade on a split: tables, report.html, metrics.json, predictions.parquet, figures.
+    """Judge the gated cascade on a split: tables, report.html, metrics.json, predictions.parquet, figures.
 
     The threshold of the gate and the operating points are chosen on the dev split and written down. The answer says so
     where dev itself is judged. Recordings that the checkpoint was trained on are refused.
@@ -154,7 +154,7 @@ def evaluate_command(ctx: click.Context, /, as_json: bool, **values: Any) -> Non
 @click.option("--out", type=FILE, metavar="FILE.html", help="also write a page with charts")
 @click.option("--json", "as_json", is_flag=True, help="answer in JSON")
 def compare_command(runs: tuple[Path, ...], seed: int, out: Path | None, as_json: bool) -> None:
-    r"""Show several evaluations of the same clips side by side, as in the paper's Tables II and III.
+    """Show several evaluations of the same clips side by side, as in the paper's Tables II and III.
 
     Each RUN is a folder that evaluate wrote. Paired differences are to the first.
 
@@ -215,7 +215,7 @@ def _listening(command: F) -> F:
 @click.option("--all", is_flag=True, help="also print every window without an event")
 @click.option("--stats", is_flag=True, help="say on standard error how long it took: real-time factor, latency")
 def detect_command(files: tuple[Path, ...], **values: Any) -> None:
-    r"""Find calls for help in recordings or a stream; one JSON object a line for each event, as it happens.
+    """Find calls for help in recordings or a stream; one JSON object a line for each event, as it happens.
 
     start and end are when the call is, in seconds of the stream; window_start and window_end what the model heard.
     Recordings may be of any format, rate and channels; m4a and webm need ffmpeg.
