@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.core.errors import RecipeError
+from pipeline.core.errors import PrepError, RecipeError
 from pipeline.core.frame import from_rows, logical_hash, rows, values
 from pipeline.core.row import Row
 from pipeline.corpora.lexicon import Lexicon, shipped
@@ -242,3 +242,8 @@ def test_a_condition_that_does_not_run_is_quoted() -> None:
 @pytest.mark.parametrize("where", ["kind = 'it''s'", "id = 'a\"b'", "scenario = '%s'", "transcript <> '{}'"])
 def test_quotes_and_percents_in_a_condition_are_its_own(where: str) -> None:
     filtered(SPOKEN, where=where)
+
+
+def test_mixtures_are_refused() -> None:
+    with pytest.raises(PrepError, match="these are mixtures already"):
+        filtered(replace(SPOKEN, kind="mixture"))

@@ -13,7 +13,7 @@ from pydantic import Field, field_validator
 
 from pipeline.core import frame as frames
 from pipeline.core import keys, measures, sql
-from pipeline.core.errors import RecipeError, did_you_mean
+from pipeline.core.errors import PrepError, RecipeError, did_you_mean
 from pipeline.core.row import Drop, Row
 from pipeline.corpora.aihub import CLASSES, class_of
 from pipeline.corpora.lexicon import Lexicon
@@ -177,8 +177,10 @@ def plan(rows: DataFrame, options: Options, seed: int, lexicon: Lexicon, measure
     """Keeps the rows that meet every rule, with keyword and dev split; drops the others, and what is in two splits.
 
     There are no jobs: columns decide, no audio is opened. measured: what `prep measure` measured of the rows, whose
-    columns `where` may name as well. RecipeError where `where` does not run.
+    columns `where` may name as well. RecipeError where `where` does not run, PrepError for rows that are mixtures.
     """
+    if frames.equal(rows["kind"], "mixture").any():
+        raise PrepError("these are mixtures already: filter takes what prep ingest wrote (manifests/CORPUS.parquet)")
     rows = frames.ordered(rows)
     tried = rules(options)
     reasons = " ".join(f"WHEN NOT coalesce({rule.keep}, false) THEN '{rule.reason}'" for rule in tried)
