@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile as sf
-from command import done, drops, rows
+from command import done, drops, prep, rows
 from sounds import encoded
 
 from pipeline.audio.codec import cut, decode, pcm_hash
@@ -144,3 +144,182 @@ def test_each_recording_is_decoded_once_whatever_its_pieces_are_called(
     done(tmp_path, "filter", "--dev-share", 0)
     done(tmp_path, "resample", "--jobs", 1)
     assert len(decoded) == 6
+
+
+# ---- tables whose columns bound a label in time
+
+
+@pytest.mark.parametrize(
+    ("heading", "lines"),
+    [
+        ("filename,onset,offset,transcript", ["0.5,1.75", "2,3"]),
+        ("path,start,end,text", ["0.5,1.75", "00:02,0:00:03.0"]),
+        ("audio_file,start_time,duration,sentence", ["0.5,1.25", "2,1"]),
+        ("file,Offset,Duration,transcript", ["0.5,1.25", "2,1"]),
+        ("file,start_ms,end_ms,transcript", ["500,1750", "2000,3000"]),
+        ("file,begin_s,end_s,transcript", ["0.5,1.75", "2,3"]),
+    ],
+)
+def test_a_table_whose_columns_bound_a_label_in_time_gives_pieces(
+    heading: str, lines: list[str], tmp_path: Path
+) -> None:
+    pcm = talk(tmp_path / "root")
+    rest = "".join(f"wav/talk.wav,{times},살려주세요\n" for times in lines)
+    (tmp_path / "root/table.csv").write_text(f"{heading}\n{rest}", encoding="utf-8")
+    done(tmp_path, "ingest", "recordings", tmp_path / "root", "--jobs", 1)
+    found = rows(tmp_path, "recordings")
+    assert set(found) == {"recordings/wav/talk-0000500-0001750", "recordings/wav/talk-0002000-0003000"}
+    for row, (begin, end) in zip(found.values(), [(8_000, 28_000), (32_000, 48_000)], strict=True):
+        assert row.source_pcm_hash == pcm_hash(pcm[begin:end, None], RATE_HZ)
+        assert row.group == "wav/talk.wav"
+    assert found["recordings/wav/talk-0000500-0001750"].labels == {
+        "piece_of": "wav/talk.wav",
+        "begin_s": "0.5",
+        "end_s": "1.75",
+    }
+
+
+@pytest.mark.parametrize(
+    ("table", "what"),
+    [
+        ("file,start\nwav/talk.wav,1\n", "the column start bounds a piece of a recording on one side"),
+        ("file,start_sample,end_sample\nwav/talk.wav,1,9\n", "the column start_sample is no time"),
+        ("file,channel\nwav/talk.wav,1\nwav/talk.wav,2\n", "the column channel has 1, 2 and no 0"),
+    ],
+)
+def test_a_table_that_does_not_say_where_its_pieces_lie_is_refused(table: str, what: str, tmp_path: Path) -> None:
+    talk(tmp_path / "root")
+    (tmp_path / "root/table.csv").write_text(table)
+    ended = prep(tmp_path, "ingest", "recordings", tmp_path / "root", "--jobs", 1)
+    assert ended.code == 1
+    assert what in ended.err
+
+
+def test_lines_whose_times_are_none_are_drops_that_say_so(tmp_path: Path) -> None:
+    talk(tmp_path / "root")
+    table = "file,start,end,text\nwav/talk.wav,noon,1,a\nwav/talk.wav,2,1,b\nwav/talk.wav,inf,,c\nwav/talk.wav,9,,d\n"
+    (tmp_path / "root/table.csv").write_text(table)
+    done(tmp_path, "ingest", "recordings", tmp_path / "root", "--jobs", 1)
+    assert list(rows(tmp_path, "recordings")) == ["recordings/wav/talk-0009000-end"]
+    details = [detail for reason, detail in drops(tmp_path, "recordings").values() if reason == "bad_line"]
+    assert [detail.partition(": ")[2].partition(";")[0] for detail in sorted(details)] == [
+        'begin "noon"',
+        "a piece from 2 s to 1 s",
+        'begin "inf"',
+    ]
+
+
+# ---- one channel of several
+
+CALL = np.stack([SOUND[:32_000], np.roll(SOUND, 999)[:32_000] / 2], axis=1)  # a speaker a side
+SOURCE = {"type": "file", "channels": [0, 1], "source": "wav/call.wav"}
+RECORDING = {"id": "call", "sources": [SOURCE], "sampling_rate": RATE_HZ, "num_samples": 32_000, "channel_ids": [0, 1]}
+CUT = {"type": "MonoCut", "start": 0.0, "duration": 2.0, "recording": RECORDING}
+SIDES: dict[str, dict[str, str]] = {
+    "table": {"table.csv": "file,channel,text\nwav/call.wav,0,a\nwav/call.wav,1,b\n"},
+    "words": {"table.csv": "file,Channel,text\nwav/call.wav,left,a\nwav/call.wav,R,b\n"},
+    "kaldi": {
+        "train/wav.scp": "call wav/call.wav\n",
+        "train/segments": "a call 0 2 0\nb call 0.0 -1 1\n",
+        "train/text": "a a\nb b\n",
+    },
+    "kaldi sides": {
+        "train/wav.scp": "call-A wav/call.wav\ncall-B wav/call.wav\n",
+        "train/reco2file_and_channel": "call-A call A\ncall-B call B\n",
+        "train/text": "call-A a\ncall-B b\n",
+    },
+    "nemo": {
+        "train.jsonl": '{"audio_filepath": "wav/call.wav", "text": "a", "channel_selector": 0}\n'
+        '{"audio_filepath": "wav/call.wav", "text": "b", "channel_selector": [1], "duration": 2.0}\n'
+    },
+    "lhotse": {
+        "train_recordings.jsonl": json.dumps(RECORDING),
+        "train_supervisions.jsonl": "".join(
+            json.dumps({"id": text, "recording_id": "call", "start": 0.0, "duration": 2.0, "channel": n, "text": text})
+            + "\n"
+            for n, text in enumerate("ab")
+        ),
+    },
+    "cuts": {
+        "cuts_train.jsonl": "".join(
+            json.dumps(CUT | {"id": text, "channel": n, "supervisions": [{"channel": n, "text": text}]}) + "\n"
+            for n, text in enumerate("ab")
+        )
+    },
+}
+
+
+def call(root: Path, files: dict[str, str]) -> np.ndarray:
+    """A call with a speaker on each channel, and these files beside it; its samples, int16 [frames, 2]."""
+    (root / "wav").mkdir(parents=True)
+    (root / "wav/call.wav").write_bytes(encoded(CALL, RATE_HZ))
+    for name, text in files.items():
+        (root / name).parent.mkdir(exist_ok=True)
+        (root / name).write_text(text)
+    return decode((root / "wav/call.wav").read_bytes()).pcm
+
+
+@pytest.mark.parametrize("form", SIDES)
+def test_a_label_of_one_channel_goes_to_the_samples_of_that_channel(form: str, tmp_path: Path) -> None:
+    pcm = call(tmp_path / "root", SIDES[form])
+    done(tmp_path, "ingest", "recordings", tmp_path / "root", "--jobs", 1)
+    found = {row.transcript: row for row in rows(tmp_path, "recordings").values()}
+    assert set(found) == {"a", "b"}
+    for n, text in enumerate("ab"):
+        assert found[text].source_channels == 1
+        assert found[text].source_pcm_hash == pcm_hash(pcm[:, n : n + 1], RATE_HZ)
+        assert found[text].group == "wav/call.wav"
+        assert found[text].labels["channel"] == str(n)
+
+
+def test_a_channel_is_followed_to_the_stored_audio_and_made_again(tmp_path: Path) -> None:
+    pcm = call(tmp_path / "root", SIDES["table"])
+    done(tmp_path, "ingest", "recordings", tmp_path / "root", "--jobs", 1)
+    done(tmp_path, "filter")
+    done(tmp_path, "resample", "--jobs", 1)
+    row = rows(tmp_path, "resampled")["recordings/wav/call-c1"]
+    assert np.array_equal(Reader(tmp_path / "manifests").pcm(row), pcm[:, 1])
+    done(tmp_path, "verify", "manifests/resampled.parquet", "--level", "recompute", "--jobs", 1)
+
+
+@pytest.mark.parametrize(
+    ("files", "reason"),
+    [
+        ({"table.csv": "file,channel,text\nwav/call.wav,0,a\nwav/call.wav,2,b\n"}, "no_channel"),
+        ({"table.csv": "file,channel,text\nwav/call.wav,0,a\nwav/call.wav,both,b\n"}, "bad_line"),
+        ({"train/wav.scp": "call wav/call.wav\n", "train/segments": "a call 0 2 0\nb call 0 2 x\n"}, "bad_line"),
+        (
+            {
+                "t.jsonl": '{"audio_filepath": "wav/call.wav", "text": "a", "channel_selector": 0}\n'
+                '{"audio_filepath": "wav/call.wav", "text": "b", "channel_selector": [0, 1]}\n'
+            },
+            "several_channels",
+        ),
+        (
+            {
+                "cuts.jsonl": json.dumps(CUT | {"id": "a", "channel": 0})
+                + "\n"
+                + json.dumps(
+                    CUT
+                    | {"id": "b", "channel": [0, 1]}
+                    | {"supervisions": [{"channel": 0, "text": "a"}, {"channel": 1, "text": "b"}]}
+                )
+            },
+            "several_channels",
+        ),
+    ],
+)
+def test_a_channel_that_cannot_be_cut_out_is_a_drop_that_says_so(
+    files: dict[str, str], reason: str, tmp_path: Path
+) -> None:
+    call(tmp_path / "root", files)
+    done(tmp_path, "ingest", "recordings", tmp_path / "root", "--jobs", 1)
+    assert len(rows(tmp_path, "recordings")) == 1
+    assert [reason for reason, _ in drops(tmp_path, "recordings").values()] == [reason]
+
+
+def test_a_column_called_channel_that_numbers_none_is_a_label(tmp_path: Path) -> None:
+    talk(tmp_path / "root")
+    (tmp_path / "root/table.csv").write_text("file,channel,text\nwav/talk.wav,telephone,a\n")
+    done(tmp_path, "ingest", "recordings", tmp_path / "root", "--jobs", 1)
+    assert rows(tmp_path, "recordings")["recordings/wav/talk.wav"].labels == {"channel": "telephone"}

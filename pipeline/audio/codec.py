@@ -145,12 +145,13 @@ class _Reopened(io.RawIOBase):
         return len(data)
 
 
-def cut(recording: Recording, begin_s: float, end_s: float | None) -> Recording:
-    """The piece of a recording between two times, to the nearest frame. CorruptMember `outside`: it does not lie in it.
+def cut(recording: Recording, begin_s: float, end_s: float | None, channel: int | None = None) -> Recording:
+    """The piece of a recording between two times, to the nearest frame, of one channel (from 0) or of all (None).
 
-    An end up to 0.1 s after that of the recording is taken for it, for tables of segments are rounded.
+    CorruptMember: `outside` where it does not lie in the recording, `no_channel` where there is no such channel. An end
+    up to 0.1 s after that of the recording is taken for it, for tables of segments are rounded.
     """
-    rate_hz, frames = recording.rate_hz, len(recording.pcm)
+    rate_hz, (frames, channels) = recording.rate_hz, recording.pcm.shape
     begin, end = round(begin_s * rate_hz), frames if end_s is None else round(end_s * rate_hz)
     if not 0 <= begin < min(end, frames) or end - frames > ROUNDED_S * rate_hz:
         until = "its end" if end_s is None else f"{end_s:g} s"
@@ -158,7 +159,12 @@ def cut(recording: Recording, begin_s: float, end_s: float | None) -> Recording:
             "outside",
             f"the piece from {begin_s:g} s to {until} does not lie in a recording of {frames / rate_hz:.3f} s",
         )
-    return Recording(recording.pcm[begin : min(end, frames)], rate_hz, recording.format)
+    if channel is not None and channel >= channels:
+        raise CorruptMember(
+            "no_channel", f"channel {channel} is meant (the first is 0), and the recording has {channels}"
+        )
+    which = slice(None) if channel is None else slice(channel, channel + 1)
+    return Recording(recording.pcm[begin : min(end, frames), which], rate_hz, recording.format)
 
 
 def _plain_wav(data: bytes, file: sf.SoundFile) -> NDArray[np.int16] | None:

@@ -19,7 +19,7 @@ class Place:
     archive that holds it (`a.tar!b.zip` for an archive inside an archive). offset, packed, size, method
     and crc are those of the archive member; a plain file has method -1 and no crc. stamp: modification
     time, in ns, of the file that holds the bytes. begin_s, end_s: the piece that is meant, where it is not the whole
-    recording; end_s None: to its end.
+    recording; end_s None: to its end. channel: the one that is meant, from 0; None: all.
     """
 
     root: str
@@ -32,11 +32,18 @@ class Place:
     stamp: int = 0
     begin_s: float | None = None
     end_s: float | None = None
+    channel: int | None = None
 
     @property
     def is_piece(self) -> bool:
-        """Whether a piece of the recording is meant."""
-        return self.begin_s is not None or self.end_s is not None
+        """Whether a piece of the recording is meant, in time or of its channels."""
+        return self.begin_s is not None or self.end_s is not None or self.channel is not None
+
+    @property
+    def piece(self) -> str:
+        """Which piece is meant, in a few characters; empty for the whole recording."""
+        times = f"{self.begin_s} {self.end_s}" if self.is_piece else ""
+        return times if self.channel is None else f"{times} channel {self.channel}"
 
 
 @dataclass(frozen=True, slots=True)

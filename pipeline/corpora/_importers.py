@@ -7,6 +7,7 @@ Each reader knows which files are its manifests and what their lines say; which 
 from __future__ import annotations
 
 import gzip
+import math
 import re
 import zlib
 from collections import Counter, defaultdict
@@ -21,13 +22,12 @@ import orjson
 
 from pipeline.core.errors import CorruptMember, SourceError
 from pipeline.corpora import FORMS
-from pipeline.corpora._table import SPLITS, Line
+from pipeline.corpora._table import SPLITS, Line, Piece, channel_of
 
 if TYPE_CHECKING:
     from pipeline.archives import Entry, Root
 
 Fault = tuple[str, str]  # reason and detail of a Drop
-Piece = tuple[float, float | None]  # begin and end in s; end None: to the end of the recording
 
 CELLS = ("split", "speaker", "transcript", "scenario", "scene", "kind")  # what becomes a field of a clip, not a label
 OWN = ("id", "corpus", "source", "kind", "noise_label", "pcm_hash")  # all of them are in a line of `prep export`
@@ -133,18 +133,12 @@ def _line(record: Record, key: str, paths: Sequence[str], values: Mapping[str, A
     return Line(key.removeprefix("recordings/") or key, tuple(paths), folder, where, cells, labels, fault)
 
 
-def _piece(line: Line, piece: Piece) -> Line:
-    """The same line, of a piece of the recording. Labels say where it lies; none states the length."""
-    begin_s, end_s = piece
-    labels = {name: value for name, value in line.labels.items() if name != "stated_s"}
-    labels |= {"piece_of": line.paths[0].lstrip("/"), "begin_s": f"{begin_s:g}"}
-    labels |= {} if end_s is None else {"end_s": f"{end_s:g}"}
-    return replace(line, piece=piece, labels=labels)
-
-
 # Kaldi
 
-_KALDI_MAPS = ("wav.scp", "text", "utt2spk", "utt2dur", "reco2dur", "utt2labels", "utt2lang", "spk2gender")
+_KALDI_MAPS = (
+    *("wav.scp", "text", "utt2spk", "utt2dur", "reco2dur", "reco2file_and_channel"),
+    *("utt2labels", "utt2lang", "spk2gender"),
+)
 _ROUNDING_S = 0.01  # Kaldi's times are written with two decimals
 
 
@@ -166,11 +160,12 @@ def _kaldi_lines(root: Root) -> Iterator[Line]:
     """Every utterance of every directory: a line of segments where there are any, else of wav.scp."""
     for files in _kaldi_folders(root):
         maps = {name: dict(_pairs(root, files[name])) for name in _KALDI_MAPS if name in files}
-        listed = files.get("segments", files["wav.scp"])
+        listed, sides = files.get("segments", files["wav.scp"]), _sides(maps)
         for number, (utterance, rest) in enumerate(_pairs(root, listed), 1):
             record = Record(listed.name, number, None)
             if "segments" not in files:
-                yield _utterance(record, utterance, rest, maps, None)
+                line = _utterance(record, utterance, rest, maps, None)
+                yield line.of(Piece(channel=sides[utterance])) if utterance in sides and not line.fault else line
                 continue
             recording, *times = rest.split()
             path = maps["wav.scp"].get(recording, "")
@@ -179,12 +174,14 @@ def _kaldi_lines(root: Root) -> Iterator[Line]:
             if not path:
                 fault = ("no_recording", f"no recording {recording} is in wav.scp")
             elif piece is None:
-                fault = ("bad_line", "expected an utterance, a recording, a start and an end")
+                what = "an utterance, a recording, a start and an end, and maybe a channel, from 0"
+                fault = ("bad_line", f"expected {what}")
             line = _utterance(record, utterance, path, maps, fault)
-            if piece is None or line.fault or _is_whole(piece, maps.get("reco2dur", {}).get(recording)):
-                yield line
-            else:
-                yield _piece(line, piece)
+            if piece and piece.channel is None:
+                piece = piece._replace(channel=sides.get(recording))
+            if piece and _is_whole(piece, maps.get("reco2dur", {}).get(recording)):
+                piece = None if piece.channel is None else Piece(channel=piece.channel)
+            yield line if piece is None or line.fault else line.of(piece)
 
 
 def _pairs(root: Root, entry: Entry) -> Iterator[tuple[str, str]]:
@@ -195,22 +192,33 @@ def _pairs(root: Root, entry: Entry) -> Iterator[tuple[str, str]]:
             yield words[0], words[1].strip() if len(words) > 1 else ""
 
 
+def _sides(maps: Mapping[str, Mapping[str, str]]) -> dict[str, int]:
+    """The channel of each recording that shares its file with another, where reco2file_and_channel says it."""
+    users = Counter(maps["wav.scp"].values())
+    named = {recording: rest.split()[-1:] for recording, rest in maps.get("reco2file_and_channel", {}).items()}
+    sides = {
+        name: channel_of(*word) for name, word in named.items() if word and users[maps["wav.scp"].get(name, "")] > 1
+    }
+    return {name: side for name, side in sides.items() if side is not None}
+
+
 def _times(times: Sequence[str]) -> Piece | None:
-    """(start, end) in s, the end None where it is -1, the recording's own; None where they are no such times."""
+    """The piece that start, end (-1: the recording's own) and maybe a channel mean; None where they mean none."""
     try:
-        start, end = float(times[0]), float(times[1])
+        start, end, channel = float(times[0]), float(times[1]), channel_of(times[2]) if len(times) > 2 else None
     except (IndexError, ValueError):
         return None
-    return (start, None) if end == -1 else (start, end) if 0 <= start < end else None
+    if (len(times) > 2 and channel is None) or not (0 <= start < end or (end == -1 and start >= 0)):
+        return None
+    return Piece(start, None if end == -1 else end, channel)
 
 
 def _is_whole(piece: Piece, length: str | None) -> bool:
     """Whether a segment is its whole recording; length: of the recording in s, where reco2dur gives it."""
-    start, end = piece
-    if start != 0 or end is None:
-        return start == 0
+    if piece.begin_s != 0 or piece.end_s is None:
+        return piece.begin_s == 0
     try:
-        return length is not None and abs(end - float(length)) <= _ROUNDING_S
+        return length is not None and abs(piece.end_s - float(length)) <= _ROUNDING_S
     except ValueError:
         return False
 
@@ -266,12 +274,14 @@ def _nemo_lines(root: Root) -> Iterator[Line]:
 
 
 def _stretch(value: Mapping[str, Any]) -> Piece | None:
-    """(begin, end) in s out of offset and duration; None where they are no such times."""
+    """The piece that offset and duration mean, of a channel; None where they are no such times."""
     try:
         begin, length = float(value.get("offset") or 0), float(value.get("duration") or 0)
     except (TypeError, ValueError):
         return None
-    return (begin, begin + length if length else None) if begin >= 0 and length >= 0 else None
+    if not (0 <= begin < math.inf and 0 <= length < math.inf):
+        return None
+    return Piece(begin, begin + length if length else None, _only(value.get("channel_selector", value.get("channel"))))
 
 
 def _nemo_line(record: Record, path: str, stretch: Piece | None, pieces: int) -> Line:
@@ -283,18 +293,30 @@ def _nemo_line(record: Record, path: str, stretch: Piece | None, pieces: int) ->
     if stretch is None:
         fault = ("bad_line", f"offset {value.get('offset')}, duration {value.get('duration')}: expected seconds")
     key = str(value.get("id") or path or f"{record.name}:{record.number}")
-    is_piece = not fault and stretch is not None and (stretch[0] > 0 or (pieces > 1 and stretch[1] is not None))
-    if is_piece and stretch and not value.get("id"):  # its times in ms: `talks/a-0001500-0004000`
-        end = "end" if stretch[1] is None else f"{round(stretch[1] * 1000):07d}"
-        key = f"{path.rpartition('.')[0] or path}-{round(stretch[0] * 1000):07d}-{end}"
-    values = {name: item for name, item in value.items() if name not in (*_PATHS, "offset", "duration", "id", "text")}
+    selector = value.get("channel_selector")
+    if selector not in (None, "average") and _only(selector) is None:
+        fault = ("several_channels", f"channel_selector {selector}: one channel is cut out, or all are averaged")
+    piece = None if fault else stretch
+    if piece and not (piece.begin_s or (pieces > 1 and piece.end_s is not None)):
+        piece = None if piece.channel is None else Piece(channel=piece.channel)
+    if piece and not value.get("id"):
+        key = piece.key(path)
+    taken = {*_PATHS, "offset", "duration", "id", "text", "channel_selector"}
+    taken |= set() if _only(value.get("channel")) is None else {"channel"}
+    values = {name: item for name, item in value.items() if name not in taken}
     values |= {"transcript": value["text"]} if "text" in value else {}
     if all(name in value for name in OWN):
         values["id"] = value["id"]
     elif "duration" in value:
         values["stated_s"] = value["duration"]
     line = _line(record, key.removeprefix("/"), (path,) if path else (), values, fault)
-    return _piece(line, stretch) if is_piece and stretch else line
+    return line.of(piece) if piece else line
+
+
+def _only(value: object) -> int | None:
+    """The one channel that a value names, alone or in a list; None where it names none, or several."""
+    values = value if isinstance(value, list) else [value]
+    return None if len(values) != 1 or isinstance(values[0], bool) else channel_of(values[0])
 
 
 # Lhotse
@@ -398,10 +420,23 @@ def _lhotse_fault(value: Mapping[str, Any], recording: Mapping[str, Any]) -> Fau
         return "not_a_file", f"its recording is of the type {sources[0].get('type')}; expected a file"
     if recording.get("transforms"):
         return "transformed", f"its recording is changed as it is read (transforms): save it as it sounds, {_SAVE}"
-    channels = recording.get("channel_ids") or sources[0].get("channels") or [0]
-    if len(channels) > 1 and isinstance(value.get("channel"), int):
-        return "one_channel", f"it is channel {value['channel']} of {len(channels)}: save it as it sounds, {_SAVE}"
+    there, wanted = _channels(value, recording)
+    if not wanted or wanted - there:
+        return "no_channel", f"it is of channel {sorted(wanted)}, its recording has {sorted(there)}"
+    if 1 < len(wanted) < len(there):
+        return "several_channels", f"it is {len(wanted)} of {len(there)} channels: save it as it sounds, {_SAVE}"
+    spoken = [item for item in value.get("supervisions") or [] if isinstance(item, dict) and "channel" in item]
+    if any(_channels(item, recording)[1] != wanted for item in spoken):
+        return "several_channels", f"its supervisions are of channels of their own: save each as a cut, {_SAVE}"
     return None
+
+
+def _channels(value: Mapping[str, Any], recording: Mapping[str, Any]) -> tuple[set[int], set[int]]:
+    """(the channels of a recording, those that a cut or supervision means: all where it names none)."""
+    sources = recording.get("sources") or [{}]
+    there = set(recording.get("channel_ids") or sources[0].get("channels") or [0])
+    channel = value.get("channel")
+    return there, there if channel is None else set(channel) if isinstance(channel, list) else {channel}
 
 
 def _stretch_of(line: Line, value: Mapping[str, Any], recording: Mapping[str, Any]) -> Line:
@@ -409,9 +444,13 @@ def _stretch_of(line: Line, value: Mapping[str, Any], recording: Mapping[str, An
     rate_hz, start = recording.get("sampling_rate", 0), float(value.get("start") or 0.0)
     seconds = recording.get("num_samples", 0) / rate_hz if rate_hz else 0.0
     length = float(value.get("duration") or seconds)
-    if line.fault or (rate_hz and abs(start) * rate_hz < 1 and abs(length - seconds) * rate_hz < 1.5):
+    there, wanted = _channels(value, recording)
+    channel = sorted(there).index(min(wanted)) if len(wanted) < len(there) else None
+    if line.fault:
         return line
-    return _piece(line, (start, start + length))
+    if rate_hz and abs(start) * rate_hz < 1 and abs(length - seconds) * rate_hz < 1.5:
+        return line if channel is None else line.of(Piece(channel=channel))
+    return line.of(Piece(start, start + length, channel))
 
 
 def _sources(recording: Mapping[str, Any]) -> list[str]:

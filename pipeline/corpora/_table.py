@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import csv
+import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from io import StringIO
 from posixpath import normpath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 from unicodedata import normalize
 
 from pipeline.archives.names import suffix
@@ -28,6 +29,15 @@ COLUMNS = {
     "scene": "scene place environment noise",
     "kind": "kind",
 }
+# Headings of a piece's begin, end and length in a recording, with or without a unit after them: `start_ms`.
+TIMES = {
+    "begin": "onset start begin start_time begin_time segment_start xmin tmin 시작",
+    "end": "end stop end_time stop_time segment_end xmax tmax 끝",
+    "length": "duration length",
+}
+UNITS = {"": "", "_s": "", "_sec": "", "_seconds": "", "_ms": "_ms", "_msec": "_ms"}
+COUNTS = ("_frame", "_frames", "_sample", "_samples")  # of what rate, a table does not say
+CHANNELS = {"left": 0, "l": 0, "a": 0, "right": 1, "r": 1, "b": 1}
 SPLITS = {
     **dict.fromkeys(("train", "training"), "train"),
     **dict.fromkeys(("dev", "val", "valid", "validation"), "dev"),
@@ -46,14 +56,28 @@ _EXPECTED = (
 )
 
 
+class Piece(NamedTuple):
+    """What of a recording is meant: between these times in s (end None: to its end), of this channel (None: of all)."""
+
+    begin_s: float | None = None
+    end_s: float | None = None
+    channel: int | None = None
+
+    def key(self, path: str) -> str:
+        """The key of the piece of the recording at this path, its times in ms: `talks/a-0001500-0004000-c1`."""
+        times = "" if self.begin_s is None else f"-{round(self.begin_s * 1000):07d}"
+        times += "" if self.begin_s is None else "-end" if self.end_s is None else f"-{round(self.end_s * 1000):07d}"
+        return (path.rpartition(".")[0] or path) + times + ("" if self.channel is None else f"-c{self.channel}")
+
+
 @dataclass(frozen=True, slots=True)
 class Line:
     """What one line of a table, or of another tool's manifest, says of a recording.
 
     key: the clip's key. paths: the files that it names, the recording first. folder: of the table, "" or `a/b`.
     where: `train.jsonl, line 3`. cells: split, kind, speaker, transcript, scenario and scene, as far as given.
-    labels: everything else. fault: reason and detail of the Drop that the line ends in. piece: (begin, end) in s, where
-    a piece of the recording is meant; end None: to the recording's end.
+    labels: everything else. fault: reason and detail of the Drop that the line ends in. piece: what is meant, where it
+    is not the whole recording.
     """
 
     key: str
@@ -63,7 +87,13 @@ class Line:
     cells: Mapping[str, str] = field(default_factory=dict)
     labels: Mapping[str, str] = field(default_factory=dict)
     fault: tuple[str, str] | None = None
-    piece: tuple[float, float | None] | None = None
+    piece: Piece | None = None
+
+    def of(self, piece: Piece) -> Line:
+        """The same line, of a piece of the recording. Labels say where it lies; none states the length."""
+        own = {name: f"{value:g}" for name, value in piece._asdict().items() if value is not None}
+        labels = {name: value for name, value in self.labels.items() if name != "stated_s"}
+        return replace(self, piece=piece, labels={**labels, "piece_of": self.paths[0].lstrip("/"), **own})
 
 
 def read(root: Root, corpus: str) -> tuple[str, list[Line]]:
@@ -148,13 +178,106 @@ def _lines(name: str, text: str, delimiter: str, columns: tuple[str, ...], corpu
     twice = sorted({column for column in columns if columns.count(column) > 1})
     if twice:
         raise SourceError(f"{corpus}: {name}: two columns are called {', '.join(twice)}; rename one")
+    columns = _with_times(columns, f"{corpus}: {name}")
     reader = csv.reader(StringIO(text, newline=""), delimiter=delimiter, strict=True)
     try:
         rows = [(reader.line_num, row) for row in reader if any(cell.strip() for cell in row)]
     except csv.Error as error:
         where = f"{corpus}: {name}, line {reader.line_num}"
         raise SourceError(f"{where}: {error}; look for a quotation mark that is not closed") from error
+    at = next((n for n, column in enumerate(columns) if _plain(column) == "channel"), None)
+    if at is not None and _are_channels({row[at].strip() for _, row in rows[1:] if len(row) > at}, f"{corpus}: {name}"):
+        columns = (*columns[:at], "@channel", *columns[at + 1 :])
     return [_line(name, number, row, columns) for number, row in rows[1:]]
+
+
+def _with_times(columns: tuple[str, ...], where: str) -> tuple[str, ...]:
+    """The columns, those that bound a piece in time called @begin, @end and @length, with `_ms` for milliseconds.
+
+    `offset` is an end beside `onset` and a begin beside `duration`, as different tools have it. SourceError for bounds
+    that do not say where a piece lies.
+    """
+    plain = [_plain(column) for column in columns]
+    words = {word: role for role, spellings in TIMES.items() for word in spellings.split()}
+    words["offset"] = "end" if any(heading.startswith("onset") for heading in plain) else "begin"
+    bounds: dict[str, tuple[int, str]] = {}
+    for n, heading in enumerate(plain):
+        for unit, name in UNITS.items():
+            if role := words.get(heading.removesuffix(unit)):
+                bounds.setdefault(role, (n, f"@{role}{name}"))
+        counted = next((unit for unit in COUNTS if heading.endswith(unit)), None)
+        if counted and words.get(heading.removesuffix(counted)) in ("begin", "end"):
+            raise SourceError(
+                f"{where}: the column {columns[n]} is no time: at which rate it counts is not known; give seconds"
+            )
+    if "begin" not in bounds and "end" not in bounds:
+        return columns
+    if "begin" not in bounds or not {"end", "length"} & bounds.keys():
+        given = columns[next(iter(bounds.values()))[0]]
+        raise SourceError(
+            f"{where}: the column {given} bounds a piece of a recording on one side; expected a begin and an end, or a "
+            "begin and a duration, in seconds; if it is no time within the recording, give it another name"
+        )
+    names = {n: name for role, (n, name) in bounds.items() if role != "length" or "end" not in bounds}
+    return tuple(names.get(n, column) for n, column in enumerate(columns))
+
+
+def _are_channels(values: set[str], where: str) -> bool:
+    """Whether a column numbers channels; elsewhere it is a label, as `telephone` is.
+
+    SourceError where they seem to be counted from 1: the same numbers, counted from 0, mean other channels.
+    """
+    numbers = {value.casefold(): channel_of(value) for value in values if value}
+    if not any(number is not None for number in numbers.values()):
+        return False
+    if 0 not in numbers.values() and any(value.isdigit() for value in numbers):
+        raise SourceError(
+            f"{where}: the column channel has {', '.join(sorted(numbers))} and no 0; channels count from 0: "
+            "subtract 1, or write left and right"
+        )
+    return True
+
+
+def channel_of(value: object) -> int | None:
+    """The channel that a number, or a word such as `left`, means; None where it means none."""
+    text = str(value).strip().casefold()
+    return int(text) if text.isdecimal() and len(text) < 4 else CHANNELS.get(text)
+
+
+def _seconds(text: str, unit: str) -> float:
+    """Seconds out of `1.5`, `1,5` or `00:01:02.5`; ValueError for anything else."""
+    *larger, last = text.split(":")
+    value = sum((int(part) * 60**n for n, part in enumerate(reversed(larger), 1)), float(last.replace(",", ".")))
+    if not 0 <= value < math.inf or len(larger) > 2:
+        raise ValueError(text)
+    return value / 1000 if unit else value
+
+
+def _piece(given: dict[str, str]) -> Piece | None:
+    """The piece that a line means, taken out of its cells; None for the whole recording.
+
+    ValueError says what is none.
+    """
+    times: dict[str, float] = {}
+    for role in TIMES:
+        for unit in ("", "_ms"):
+            if text := given.pop(f"@{role}{unit}", ""):
+                try:
+                    times[role] = _seconds(text, unit)
+                except ValueError:
+                    what = "give the column another name if it is no time within the recording"
+                    raise ValueError(f'{role} "{text}"; expected seconds; {what}') from None
+    text = given.pop("@channel", "")
+    channel = channel_of(text) if text else None
+    if text and channel is None:
+        raise ValueError(f'channel "{text}"; expected a number from 0, left or right')
+    begin_s = times.get("begin", 0.0)
+    end_s = begin_s + times["length"] if "length" in times else times.get("end")
+    if end_s is not None and end_s <= begin_s:
+        raise ValueError(f"a piece from {begin_s:g} s to {end_s:g} s; expected an end after its begin")
+    if not times:
+        return None if channel is None else Piece(channel=channel)
+    return Piece(begin_s, end_s, channel)
 
 
 def _line(name: str, number: int, row: list[str], columns: tuple[str, ...]) -> Line:
@@ -165,7 +288,11 @@ def _line(name: str, number: int, row: list[str], columns: tuple[str, ...]) -> L
     if label := cells.pop("label", ""):
         labels["label"] = label.casefold() if label.casefold() in LABELS else label
     path = cells.pop("file", "")
-    fault = None
+    fault, piece = None, None
+    try:
+        piece = _piece(labels)
+    except ValueError as error:
+        fault = ("bad_line", str(error))
     if len(row) > len(columns):
         remedy = "put quotation marks around text with delimiters in it"
         fault = ("bad_line", f"{len(row)} cells where {len(columns)} were expected: {remedy}")
@@ -177,4 +304,7 @@ def _line(name: str, number: int, row: list[str], columns: tuple[str, ...]) -> L
         fault = ("bad_line", f'kind "{cells["kind"]}"; expected speech or noise')
     key = normpath(path.replace("\\", "/")) if path else f"line {number}"
     folder = name.rpartition("/")[0]
-    return Line(key, (path,) if path else (), folder, f"{name}, line {number}", cells, labels, fault)
+    where = f"{name}, line {number}"
+    if piece is None or not path:
+        return Line(key, (path,) if path else (), folder, where, cells, labels, fault)
+    return Line(piece.key(key), (key,), folder, where, cells, labels, fault).of(piece)

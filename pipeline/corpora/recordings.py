@@ -4,12 +4,13 @@
     wav/rec 000.wav,살려주세요,saveme,spk0,test,office
     wav/rec 001.wav,,noise,,test,restroom
 
-Only the column for the file is needed. A recording is noise where its `kind` or its label says so, or where nothing
-(neither transcript nor label) says that somebody speaks; else it is speech. Without a split it is test, so that nothing
-is trained on by oversight.
+Only the column for the file is needed. A line with times in seconds, or a channel (from 0, or left and right), means
+that piece: `file,start,end,channel,transcript`, or start and duration. A recording is noise where its `kind` or its
+label says so, or where nothing (neither transcript nor label) says that somebody speaks; else it is speech. Without a
+split it is test, so that nothing is trained on by oversight.
 
-Where there is no such table, a manifest of Lhotse, NeMo or Kaldi serves as one (_importers.py). Its lines may also mean
-pieces of longer recordings: pieces of one recording, where no speaker is known, are a group.
+Where there is no such table, a manifest of Lhotse, NeMo or Kaldi serves as one (_importers.py), with its pieces and
+channels. Pieces of one recording, where no speaker is known, are a group.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from pipeline.corpora.adapter import duplicates, listing, notes_on, preference
 if TYPE_CHECKING:
     from pipeline.archives import Entry, Root
     from pipeline.core.row import Place
-    from pipeline.corpora._table import Line
+    from pipeline.corpora._table import Line, Piece
 
 NAME = "recordings"
 TITLE = "Recordings of one's own, with a table"
@@ -144,7 +145,7 @@ def _matched(lines: Iterable[Line], recordings: Iterable[Entry]) -> tuple[list[C
     names = _Names(recordings)
     clips: list[Clip] = []
     drops: list[Drop] = []
-    used: dict[tuple[str, tuple[float, float | None] | None], str] = {}
+    used: dict[tuple[str, Piece | None], str] = {}
     keys: Counter[str] = Counter()
     for line in lines:
         keys[line.key] += 1
@@ -182,7 +183,7 @@ def _clip(line: Line, place: Place) -> Clip:
     """The clip. A piece is named below its recording, so that pieces of one stand together in every order by source."""
     cells, group, source = line.cells, line.cells.get("speaker"), f"@{NAME}/{line.key}"
     if line.piece:
-        place = replace(place, begin_s=line.piece[0], end_s=line.piece[1])
+        place = replace(place, **line.piece._asdict())
         whole = line.labels["piece_of"]  # as the manifest spells it: the same wherever the root lies
         group, source = group or whole, f"@{NAME}/{whole}/{line.key}"
     split = SPLITS[cells.get("split", "test").casefold()]

@@ -64,8 +64,7 @@ def plan(corpus: str, clips: Sequence[Clip]) -> Plan:
 
 def _content(place: Place) -> str:
     # The time counts even where there is a checksum: a damaged archive states the same checksum as a whole one.
-    piece = f" {place.begin_s} {place.end_s}" if place.is_piece else ""
-    return f"{place.size} {place.crc} {place.stamp}{piece}"
+    return f"{place.size} {place.crc} {place.stamp} {place.piece}".rstrip()
 
 
 def stores(options: Options) -> bool:

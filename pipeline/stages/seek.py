@@ -36,8 +36,7 @@ class Options(StageOptions):
 
 def spot(place: Place) -> str:
     """The name of a place on this machine: its root, the container there, and where in it."""
-    piece = f"/{place.begin_s}-{place.end_s}" if place.is_piece else ""
-    return f"{place.root}/{place.container}/{place.offset}{piece}"
+    return f"{place.root}/{place.container}/{place.offset}/{place.piece}".rstrip("/")
 
 
 def plan(places: Iterable[Place]) -> Plan:

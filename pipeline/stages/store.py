@@ -38,10 +38,10 @@ class Store:
         """A recording of a corpus, or a piece of one, decoded. CorruptMember where it cannot be."""
         if not place.is_piece:
             return decode(self.roots[place.root].read(place))
-        whole = replace(place, begin_s=None, end_s=None)
+        whole = replace(place, begin_s=None, end_s=None, channel=None)
         if self._whole is None or self._whole[0] != whole:  # its other pieces come next
             self._whole = whole, decode(self.roots[place.root].read(whole))
-        return cut(self._whole[1], place.begin_s or 0.0, place.end_s)
+        return cut(self._whole[1], place.begin_s or 0.0, place.end_s, place.channel)
 
     def stored(self, shard: str, offset: int, size: int) -> NDArray[np.int16]:
         """The samples of a clip that an earlier stage stored, int16 [frames]."""
