@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+from click.core import ParameterSource
 
 from pipeline import __version__
 from pipeline.cli.endings import endings, speak_utf8
 from pipeline.cli.fields import field_options, typed
+from pipeline.core.errors import PrepError
 from train import options as training
 from train.options import MOST, Options
 
@@ -75,6 +77,43 @@ def train_command(
     import_module("train.loop").start(manifest, out, options, lexicon, workers, _say)
 
 
+LISTENING = {"windows", "seconds", "hop", "refractory"}
+NO_STREAM = {"manifest", "split", "per_hour", "curve", "batch", "seed", "audio", "allow_overlap"}
+
+
+def _listening(command: F) -> F:
+    """The options that say how a stream is listened to."""
+    for option in reversed(
+        (
+            click.option(
+                "--windows",
+                type=click.Choice(["vad", "hop", "both"]),
+                help="windows where somebody speaks (needs the extra [detect]), at a fixed hop, or at a fixed hop where"
+                " nobody speaks  [default: vad]",
+            ),
+            click.option(
+                "--seconds", type=Number(0.5, 30), default=5.0, show_default=True, help="length of the longest window"
+            ),
+            click.option(
+                "--hop",
+                type=Number(0.1, 30),
+                default=1.0,
+                show_default=True,
+                help="seconds from the start of a window to that of the next",
+            ),
+            click.option(
+                "--refractory",
+                type=Number(0, 86_400),
+                default=5.0,
+                show_default=True,
+                help="seconds after the start of a call in which no other is reported",
+            ),
+        )
+    ):
+        command = option(command)
+    return command
+
+
 class _Evaluate(click.Group):
     """`evaluate --manifest ...` evaluates; `evaluate compare ...` compares evaluations."""
 
@@ -130,9 +169,16 @@ class _Evaluate(click.Group):
     is_flag=True,
     help="judge a split with recordings that the checkpoint was trained on all the same",
 )
+@click.option(
+    "--stream",
+    type=FILE,
+    metavar="TRUTH",
+    help="judge on long recordings instead: a scene of prep scene, or a CSV of recording, start, end, keyword",
+)
+@_listening
 @click.option("--json", "as_json", is_flag=True, help="print metrics.json instead of tables")
 @click.pass_context
-def evaluate_command(ctx: click.Context, /, as_json: bool, **values: Any) -> None:
+def evaluate_command(ctx: click.Context, /, as_json: bool, stream: Path | None, **values: Any) -> None:
     """Judge the gated cascade on a split: tables, report.html, metrics.json, predictions.parquet, figures.
 
     The threshold of the gate and the operating points are chosen on the dev split and written down. The answer says so
@@ -143,8 +189,18 @@ def evaluate_command(ctx: click.Context, /, as_json: bool, **values: Any) -> Non
       evaluate --manifest manifests/paper.parquet --checkpoint runs/paper/best
       evaluate --manifest manifests/paper.parquet --model openai/whisper-tiny --out runs/vanilla
       evaluate compare runs/vanilla runs/single/evaluate-test runs/paper/evaluate-test
+      evaluate --stream manifests/test.scene.parquet --checkpoint runs/paper/best
     """
-    if ctx.invoked_subcommand is None:
+    if ctx.invoked_subcommand is not None:
+        return
+    listening = {name: values.pop(name) for name in LISTENING}
+    given = {name for name in ctx.params if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE}
+    if wrong := sorted(given & (NO_STREAM if stream else LISTENING)):
+        flags = ", ".join(f"--{name.replace('_', '-')}" for name in wrong)
+        raise PrepError(f"{flags}: of no use {'with' if stream else 'without'} --stream")
+    if stream:
+        click.echo(import_module("train.stream").judge(_say, stream, listening, values, as_json))
+    else:
         click.echo(import_module("train.evaluate").evaluate(_say, as_json=as_json, **values))
 
 
@@ -163,39 +219,6 @@ def compare_command(runs: tuple[Path, ...], seed: int, out: Path | None, as_json
       evaluate compare runs/vanilla runs/single/evaluate-test runs/paper/evaluate-test
     """
     click.echo(import_module("train.compare").compare(runs, seed, out, as_json=as_json))
-
-
-def _listening(command: F) -> F:
-    """The options that say how a stream is listened to."""
-    for option in reversed(
-        (
-            click.option(
-                "--windows",
-                type=click.Choice(["vad", "hop", "both"]),
-                help="windows where somebody speaks (needs the extra [detect]), at a fixed hop, or at a fixed hop where"
-                " nobody speaks  [default: vad]",
-            ),
-            click.option(
-                "--seconds", type=Number(0.5, 30), default=5.0, show_default=True, help="length of the longest window"
-            ),
-            click.option(
-                "--hop",
-                type=Number(0.1, 30),
-                default=1.0,
-                show_default=True,
-                help="seconds from the start of a window to that of the next",
-            ),
-            click.option(
-                "--refractory",
-                type=Number(0, 86_400),
-                default=5.0,
-                show_default=True,
-                help="seconds after the start of a call in which no other is reported",
-            ),
-        )
-    ):
-        command = option(command)
-    return command
 
 
 @click.command(context_settings=SETTINGS)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from pipeline.audio import dsp
 from pipeline.audio.codec import pcm_hash
+from pipeline.audio.scenes import Scene
 from pipeline.audio.shards import Reader
 from pipeline.core import frame as frames
 from pipeline.core import keys, parquet
@@ -147,6 +148,11 @@ class Sounds:
                 " the audio is damaged or of another build; run the prep command that made the manifest again"
             )
         return pcm
+
+
+def scene(path: Path) -> Scene:
+    """The scene at this path. ManifestError where it is missing or none of ours."""
+    return Scene(path)
 
 
 def samples(pcm: NDArray[np.int16]) -> NDArray[np.float32]:

@@ -98,7 +98,7 @@ def evaluate(say: Callable[[str], None], *, as_json: bool, **values: Any) -> str
 
 
 def _evaluate(options: Options, out: Path, as_json: bool, say: Callable[[str], None]) -> str:
-    system, manifest = _system(options), data.read(options.manifest)
+    system, manifest = system_of(options), data.read(options.manifest)
     check_lexicon(system.lexicon, manifest.provenance.recipe.get("lexicon"), options.manifest)
     rows, dev = data.rows(manifest, options.split, "there is nothing to judge"), data.rows(manifest, "dev")
     cautions = _overlaps(rows, dev, system, manifest, options)
@@ -173,7 +173,7 @@ def _overlaps(
     return cautions
 
 
-def _system(options: Options) -> System:
+def system_of(options: Options) -> System:
     """The system to evaluate. PrepError where it cannot be read."""
     if options.checkpoint is None:
         name = str(options.model)

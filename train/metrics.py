@@ -166,3 +166,29 @@ def lowest_threshold(points: Sequence[Point], per_hour: float) -> float:
     """
     place = next(n for n, each in enumerate(points) if (each.per_hour or 0.0) <= per_hour)
     return (points[place - 1].threshold + points[place].threshold) / 2 if place else 0.0
+
+
+def binomial(count: int, total: int, level: float = LEVEL) -> tuple[float | None, float | None]:
+    """The exact interval of a share, count of total (Clopper and Pearson 1934); (None, None) of nothing.
+
+    >>> [round(bound, 4) for bound in binomial(17, 17)]
+    [0.8049, 1.0]
+    """
+    if not total:
+        return None, None
+    counts = np.arange(total + 1)
+    factorials = np.concatenate([[0.0], np.cumsum(np.log(counts[1:]))])
+    ways = factorials[-1] - factorials - factorials[::-1]
+
+    def at_least(share: float, fewest: int) -> float:
+        return float(np.exp(ways + counts * math.log(share) + (total - counts) * math.log1p(-share))[fewest:].sum())
+
+    def share_of(fewest: int, wanted: float) -> float:
+        low, high = 0.0, 1.0
+        for _ in range(60):
+            middle = (low + high) / 2
+            low, high = (middle, high) if at_least(middle, fewest) < wanted else (low, middle)
+        return (low + high) / 2
+
+    low = share_of(count, (1 - level) / 2) if count else 0.0
+    return low, share_of(count + 1, (1 + level) / 2) if count < total else 1.0
