@@ -231,7 +231,7 @@ def mix(source: Source, **options: Any) -> Manifest:
 def scene(source: Source, *, lexicon: Lexicon | str | Path | None = None, **options: Any) -> Scene:
     """Lays calls, other speech and confusable phrases into long noise, at drawn times and a controlled SNR.
 
-    source: a manifest of `resample`, or its path. lexicon: that of `filter`; it says which keyword is no call. options:
+    source: a manifest of `resample`, or its path. lexicon: as in `filter`; it says what a call is. options:
     hours, minutes, split, calls_per_hour, snr_db and others (`pipeline.stages.scene.Options`); and of `Work`: out,
     jobs, seed, progress, report. The scene must lie in the folder of the source, for the audio is there.
 
@@ -254,8 +254,8 @@ def scene(source: Source, *, lexicon: Lexicon | str | Path | None = None, **opti
         )
     recipe, inputs = _after([source], {"scene": chosen.model_dump(mode="json")}, work)
     seed = work.get("seed") or 0
-    recordings, notes = scene_stage.plan(opened.frame, chosen, seed, _lexicon(lexicon).other)
-    advance = counters(work.get("progress", "auto"))("scene", len(recordings))
+    count, recordings, notes = scene_stage.plan(opened.frame, chosen, seed, _lexicon(lexicon))
+    advance = counters(work.get("progress", "auto"))("scene", count)
     pieces, drops = [], []
     with open_workers(work.get("jobs", 1)) as workers:
         for kept, lost in map_chunks(scene_stage.work, recordings, 1, workers, path.parent):

@@ -21,6 +21,8 @@ from pipeline.core import frame as frames
 from pipeline.core import manifest
 from pipeline.core.errors import PrepError
 from pipeline.core.row import Row
+from pipeline.corpora import lexicon
+from pipeline.stages import scene as scene_stage
 
 RATE_HZ = 16_000
 OPTIONS = {"hours": 0.1, "minutes": 2.4, "calls_per_hour": 100, "speech_per_hour": 50, "confusable_per_hour": 50}
@@ -128,6 +130,14 @@ def test_true_times_are_those_of_the_voice_or_of_the_label(scene: Scene) -> None
     calls = [line for line in table if line["kind"] == "call"]
     assert {(line["recording"], round(float(line["start"]) * RATE_HZ)) for line in calls} == set(starts)
     assert list(table[0]) == ["recording", "start", "end", "keyword", "kind", "snr_db", "source_id"]
+
+
+def test_a_call_in_a_sentence_is_one_by_the_phrases_of_the_lexicon(folder: Path) -> None:
+    """Without a label that says when it is, all of the speech is."""
+    rows = frames.with_columns(manifest.read(folder / "manifests/resampled.parquet").frame, labels={})
+    _, recordings, _ = scene_stage.plan(rows, scene_stage.Options(speech_per_hour=0), 0, lexicon.shipped())
+    calls = {(p.source_id.split("/")[-1], p.keyword, p.begin) for p in next(recordings) if p.kind == "call"}
+    assert calls >= {("test_call0.wav", "helpme", None), ("test_call1.wav", "saveme", None)}
 
 
 def test_blocks_of_any_size_are_the_same_samples(scene: Scene, tmp_path: Path) -> None:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,6 +24,7 @@ from pipeline.core import frame as frames
 from pipeline.core import keys, sql
 from pipeline.core.errors import PrepError, did_you_mean
 from pipeline.core.row import Drop, Row
+from pipeline.corpora.lexicon import Lexicon
 from pipeline.stages import Options as StageOptions
 from pipeline.stages import mix
 
@@ -66,32 +67,39 @@ class Options(StageOptions):
 # ---- the plan
 
 
-def plan(rows: DataFrame, options: Options, seed: int, other: str) -> tuple[list[list[Piece]], list[str]]:
-    """(the pieces of each recording, sentences for a person). other: the keyword of speech that is no call.
+def plan(
+    rows: DataFrame, options: Options, seed: int, lexicon: Lexicon
+) -> tuple[int, Iterator[list[Piece]], list[str]]:
+    """(how many recordings there are, the pieces of each as they are asked for, sentences for a person).
 
-    rows: as resample left them. A recording is in one place: its noise is all clips of one scene, or of one corpus that
-    names no scenes, in a drawn order, then all of them in another order, each at the same level. Its utterances are
-    spread evenly over the room that they leave. Every draw is named by the recording and the number of the utterance.
-    PrepError where the split lacks what is asked for, or where it does not fit.
+    rows: as resample left them. lexicon: says what a call is. A recording is in one place: its noise is all clips of
+    one scene, or of one corpus that names no scenes, in a drawn order, then all of them in another order, each at the
+    same level. Its utterances are spread evenly over the room that they leave. Every draw is named by the recording
+    and the number of the utterance. PrepError where the split lacks what is asked for, or where it does not fit.
     """
     chosen = frames.ordered(frames.pick(rows, frames.equal(rows["split"], options.split)))
     if not len(chosen):
-        raise PrepError(
-            f"scene: no rows in the split {options.split}{did_you_mean(options.split, frames.codes(rows['split'])[1])}"
-        )
+        hint = did_you_mean(options.split, frames.codes(rows["split"])[1])
+        raise PrepError(f"scene: no rows in the split {options.split}{hint}")
     rows, rates = chosen, frames.codes(chosen["rate_hz"])[1]
     if not frames.present(rows, "shard").all() or len(rates) != 1:
         raise PrepError("scene: not all rows have stored audio at one rate: give the manifest of prep resample")
     places, notes = _places(rows, options)
-    utterances = _utterances(rows, options, other)
     length, longest = round(options.hours * 3600 * rates[0]), round(options.minutes * 60 * rates[0])
-    recordings = []
-    for number, begin in enumerate(range(0, length, longest)):
-        name, size = f"{options.split}-{number:05d}", min(longest, length - begin)
-        word = keys.words(seed, NAME, [name])[0]
-        place = places[sorted(places)[int(keys.choose(word[:1], sorted(places))[0])]]
-        recordings.append(_chain(name, size, place, options, seed) + _spread(name, size, utterances, options, seed))
-    return recordings, notes
+    sizes = {
+        f"{options.split}-{number:05d}": min(longest, length - begin)
+        for number, begin in enumerate(range(0, length, longest))
+    }
+    drawn = _drawn(sizes, _utterances(rows, options, lexicon), options, seed)
+    kinds_of_place = sorted(places)
+    chosen_places = keys.choose(keys.words(seed, NAME, sizes)[:, 0], kinds_of_place)
+
+    def recordings() -> Iterator[list[Piece]]:
+        for (name, size), place in zip(sizes.items(), chosen_places, strict=True):
+            noise = _chain(name, size, places[kinds_of_place[place]], options, seed)
+            yield noise + _spread(name, size, drawn[name], options)
+
+    return len(sizes), recordings(), notes
 
 
 def _places(rows: DataFrame, options: Options) -> tuple[dict[str, list[Row]], list[str]]:
@@ -114,20 +122,36 @@ def _places(rows: DataFrame, options: Options) -> tuple[dict[str, list[Row]], li
     return dict(places), notes
 
 
-def _utterances(rows: DataFrame, options: Options, other: str) -> dict[str, list[Row]]:
-    """The rows of each kind. A call has a keyword, or labels that say where in the clip it lies: call_start, call_end.
+@dataclass(frozen=True, slots=True)
+class _Utterance:
+    """A clip to be laid. keyword: of the call in it. order, place: in [0, 1), which of a recording it is, and where."""
+
+    kind: str
+    row: Row
+    keyword: str | None
+    snr_db: float = 0.0
+    order: float = 0.0
+    place: float = 0.0
+
+
+def _utterances(rows: DataFrame, options: Options, lexicon: Lexicon) -> dict[str, list[_Utterance]]:
+    """The speech of each kind. A call has a keyword, a phrase of the lexicon in its transcript, or labels that say when
+    in the clip it is: call_start, call_end, and label for its keyword.
 
     PrepError where there is none of a kind that is asked for.
     """
     rows = frames.pick(rows, frames.equal(rows["kind"], "speech"))
     confusable = sql.where(rows, options.confusable) if options.confusable else np.zeros(len(rows), np.bool_)
-    kinds: dict[str, list[Row]] = {kind: [] for kind in KINDS}
+    kinds: dict[str, list[_Utterance]] = {kind: [] for kind in KINDS}
     for row, confuses in zip(frames.rows(rows, Row), confusable, strict=True):
-        is_call = row.keyword not in (None, other) or "call_start" in row.labels
-        kinds["confusable" if confuses else "call" if is_call else "speech"].append(row)
+        words = (row.labels.get("label") if "call_start" in row.labels else None, row.keyword)
+        keyword = next((word for word in words if word not in (None, lexicon.other)), None)
+        keyword = keyword or next((call.keyword for call in lexicon.decision(row.transcript).calls), None)
+        kind = "confusable" if confuses else "call" if keyword or "call_start" in row.labels else "speech"
+        kinds[kind].append(_Utterance(kind, row, keyword if kind == "call" else None))
     for kind, per_hour in _rates(options).items():
         if per_hour and not kinds[kind]:
-            needs = {"call": "a keyword", "confusable": "what --confusable asks for", "speech": "neither"}[kind]
+            needs = {"call": "a call in it", "confusable": "what --confusable asks for", "speech": "neither"}[kind]
             raise PrepError(
                 f"scene: none of {len(rows):,} rows of speech in the split {options.split} has {needs}:"
                 f" take another split, or --{kind}{'s' if kind == 'call' else ''}-per-hour 0"
@@ -156,49 +180,57 @@ def _chain(name: str, size: int, place: Sequence[Row], options: Options, seed: i
     raise AssertionError
 
 
-def _spread(name: str, size: int, utterances: dict[str, list[Row]], options: Options, seed: int) -> list[Piece]:
-    """The utterances of a recording: which, when, at which SNR; gains are set by the work."""
-    drawn = []
+def _drawn(
+    sizes: Mapping[str, int], utterances: Mapping[str, list[_Utterance]], options: Options, seed: int
+) -> dict[str, list[_Utterance]]:
+    """The utterances of each recording: which, at which SNR, in which order and how far apart. sizes: in frames."""
+    drawn: dict[str, list[_Utterance]] = {name: [] for name in sizes}
     for kind, per_hour in _rates(options).items():
-        rows = utterances[kind]
-        expected = per_hour * size / (3600 * (rows[0].rate_hz or 0)) if rows else 0.0
-        extra = keys.draws(seed, NAME, [f"{name}\n{kind}"])[0, 0] < expected % 1
-        words = keys.words(seed, NAME, [f"{name}\n{kind}\n{n}" for n in range(math.floor(expected) + extra)])
-        chosen = keys.choose(words[:, 0], [row.id for row in rows]) if len(words) else ()
-        for n, index in enumerate(chosen):
-            draws = keys.unit(words[n]).tolist()
-            snr = options.snr_db[int(draws[1] * len(options.snr_db))]
-            snr_db = float(mix.snrs(words[n : n + 1], snr)[0])
-            drawn.append((draws[3], kind, rows[index], snr_db, draws[4]))
+        if not utterances[kind]:
+            continue
+        rate_hz = utterances[kind][0].row.rate_hz or 0
+        owners = []
+        for name, size in sizes.items():
+            expected = per_hour * size / (3600 * rate_hz)
+            extra = keys.draws(seed, NAME, [f"{name}\n{kind}"])[0, 0] < expected % 1
+            owners += [(name, n) for n in range(math.floor(expected) + extra)]
+        words = keys.words(seed, NAME, (f"{name}\n{kind}\n{n}" for name, n in owners))
+        chosen = keys.choose(words[:, 0], [each.row.id for each in utterances[kind]])
+        for n, ((name, _), index) in enumerate(zip(owners, chosen, strict=True)):
+            _, which, _, order, place, *_ = keys.unit(words[n]).tolist()
+            snr_db = float(mix.snrs(words[n : n + 1], options.snr_db[int(which * len(options.snr_db))])[0])
+            drawn[name].append(replace(utterances[kind][index], snr_db=snr_db, order=order, place=place))
+    return drawn
+
+
+def _spread(name: str, size: int, drawn: Sequence[_Utterance], options: Options) -> list[Piece]:
+    """The utterances of a recording one after another, spread over the room that they leave; the work sets gains."""
+    drawn = sorted(drawn, key=lambda each: each.order)
     if not drawn:
         return []
-    drawn.sort(key=lambda each: each[0])
-    gap = round(options.gap_s * (drawn[0][2].rate_hz or 0))
-    room = size - gap - sum((row.frames or 0) + gap for _, _, row, _, _ in drawn)
+    gap = round(options.gap_s * (drawn[0].row.rate_hz or 0))
+    room = size - gap - sum((each.row.frames or 0) + gap for each in drawn)
     if room < 0:
         raise PrepError(
             f"scene: {len(drawn)} utterances with {options.gap_s:g} s between them are longer than {name}:"
             " ask for fewer an hour, or a smaller --gap-s"
         )
     pieces, before = [], gap
-    for share, (_, kind, row, snr_db, _) in zip(sorted(each[4] for each in drawn), drawn, strict=True):
-        piece = _piece(name, kind, row, before + math.floor(share * room), row.frames or 0)
-        pieces.append(replace(piece, snr_db=snr_db))
-        before += (row.frames or 0) + gap
+    for share, each in zip(sorted(each.place for each in drawn), drawn, strict=True):
+        row, start = each.row, before + math.floor(share * room)
+        piece = replace(_piece(name, each.kind, row, start, row.frames or 0), keyword=each.keyword, snr_db=each.snr_db)
+        if each.kind == "call" and "call_start" in row.labels:
+            times = [start + round(float(row.labels[at]) * piece.rate_hz) for at in ("call_start", "call_end")]
+            piece = replace(piece, begin=times[0], end=times[1])
+        pieces.append(piece)
+        before += piece.frames + gap
     return pieces
 
 
 def _piece(recording: str, kind: str, row: Row, start: int, length: int) -> Piece:
-    """A clip in a recording. keyword: of a call; begin and end: where labels say so."""
-    rate_hz = row.rate_hz or 0
-    where = (rate_hz, row.shard or "", row.offset or 0, row.bytes or 0)
-    piece = Piece(recording, kind, row.id, start, length, *where)
-    if kind != "call":
-        return piece
-    if "call_start" not in row.labels:
-        return replace(piece, keyword=row.keyword)
-    begin, end = (start + round(float(row.labels[name]) * rate_hz) for name in ("call_start", "call_end"))
-    return replace(piece, keyword=row.labels.get("label", row.keyword), begin=begin, end=end)
+    """A clip in a recording."""
+    where = (row.rate_hz or 0, row.shard or "", row.offset or 0, row.bytes or 0)
+    return Piece(recording, kind, row.id, start, length, *where)
 
 
 # ---- the work
