@@ -248,6 +248,7 @@ TRAIN_MAY_USE = {  # what training uses of pipeline -> the only files of train t
     "pipeline.core.row": None,
     "pipeline.core.presets": {"options.py"},
     "pipeline.core.manifest": {"data.py"},  # one door to manifests and to sound
+    "pipeline.core.measures": {"data.py"},
     "pipeline.core.parquet": {"data.py"},
     "pipeline.audio": {"data.py", "remix.py", "streams.py"},
     "pipeline.corpora.lexicon": None,

@@ -21,7 +21,10 @@ from sklearn import metrics as reference
 from train_samples import TINY, Clip, command, made, noise, predictions, usual
 
 import train
+from pipeline.core import frame as frames
+from pipeline.core import measures
 from pipeline.core.errors import ManifestError
+from pipeline.core.measures import Measures
 from pipeline.corpora import lexicon
 from train import data, report
 from train.data import Prediction
@@ -473,6 +476,9 @@ def test_a_dev_split_that_was_trained_on_is_said(folder: Path, tmp_path: Path) -
 def test_a_checkpoint_that_does_not_say_what_it_learnt_is_judged_with_a_caution(folder: Path, tmp_path: Path) -> None:
     shutil.copytree(folder / "runs/multi/last", tmp_path / "old")
     (tmp_path / "old/recordings.safetensors").unlink()
+    metadata = json.loads((tmp_path / "old/made.json").read_text())
+    del metadata["files"]["recordings.safetensors"]
+    (tmp_path / "old/made.json").write_text(json.dumps(metadata))
     made(tmp_path, usual(0, 2, 2))
     words = ("--checkpoint", tmp_path / "old", "--out", tmp_path / "x")
     answer = command("evaluate", tmp_path, "--manifest", "mixed.parquet", *words)
@@ -506,3 +512,43 @@ def test_an_evaluation_that_is_cut_short_leaves_no_answer_of_another(
     assert not (tmp_path / "x/metrics.json").exists()
     answer = command("evaluate", folder, "compare", tmp_path / "x")
     assert (answer.code, "no metrics.json there" in answer.err) == (1, True)
+
+
+# ---- measures
+
+
+def test_measures_beside_the_manifest_are_conditions(folder: Path, tmp_path: Path) -> None:
+    """Eight clips with measures that are known, two equal ones among them, one that is stale and one without any."""
+    clips = [Clip(f"{n}", "test", seconds=0.5 + 0.1 * n) for n in range(6)] + [noise(f"n{n}", "test") for n in range(4)]
+    manifest = made(tmp_path, clips)
+    voiced = {"0": 0.1, "1": 0.2, "2": 0.3, "3": 0.3, "4": 0.9, "5": 0.8, "n0": 0.0, "n1": 0.0, "n2": 0.5}
+    rows = [
+        Measures(row.id, "stale" if row.id == "n2" else str(row.pcm_hash), voiced[row.id], noise_floor_dbfs=-60.0)
+        for row in data.rows(data.read(manifest), "test")
+        if row.id in voiced
+    ]
+    measures.write(manifest, frames.from_rows(rows, Measures), {})
+    words = ("--manifest", manifest, "--checkpoint", folder / "runs/multi/last", "--out", "x")
+    answer = command("evaluate", tmp_path, *words)
+    assert answer.code == 0, answer.err
+    assert "measures of 8 of 10 clips lie beside the manifest" in answer.err
+    by = json.loads((tmp_path / "x/metrics.json").read_text())["by"]
+    assert [(part["value"], part["clips"]) for part in by["voiced_share"]] == [
+        ("0", 2),
+        ("0.1 to 0.2", 2),
+        ("0.3", 2),
+        ("0.8 to 0.9", 2),
+    ]
+    assert [(part["value"], part["clips"]) for part in by["noise_floor_dbfs"]] == [("-60", 8)]
+    assert by["pitch_hz"] == []
+    decided = {clip.id: clip.decision == clip.truth for clip in predictions(tmp_path / "x")}
+    assert by["voiced_share"][3]["accuracy"]["value"] == (decided["4"] + decided["5"]) / 2
+    assert re.search(r"^voiced_share +clips +accuracy, 4 classes", answer.out, re.MULTILINE)
+    assert "pitch_hz" not in answer.out
+    page = (tmp_path / "x/report.html").read_text(encoding="utf-8")
+    assert "Voiced share" in page
+    assert ">0.1 to 0.2</th>" in page
+    assert "Pitch, Hz" not in page
+    measures.measures_path(manifest).unlink()
+    command("evaluate", tmp_path, *words)
+    assert "voiced_share" not in json.loads((tmp_path / "x/metrics.json").read_text())["by"]

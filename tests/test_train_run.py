@@ -476,9 +476,9 @@ def test_a_full_disk_is_one_line_and_leaves_the_checkpoint_before(
     assert "resumed from step 2" in answer.err
 
 
-@pytest.mark.parametrize("limit_kb", [1, 40, 1_000, 2_500])  # of log, tokenizer, weights, state
+@pytest.mark.parametrize("limit_kb", [1, 1_000, 2_500])  # of log, weights, state
 def test_a_file_that_cannot_be_written_to_its_end_is_one_line(manifest: Path, tmp_path: Path, limit_kb: int) -> None:
-    words = ("--manifest", manifest, "--out", "run", *TINY, "--steps", 60, "--save-every", 30)
+    words = ("--manifest", manifest, "--out", "run", *TINY, "--steps", 12, "--save-every", 12)
     limit = f"import resource; resource.setrlimit(resource.RLIMIT_FSIZE, ({limit_kb} * 1024,) * 2)\n"
     started_words = started("train", *words)
     started_words[2] = limit + started_words[2]
@@ -517,6 +517,26 @@ def test_a_best_that_is_gone_is_said_and_written_anew(
     answer = command("train", tmp_path, *words)
     assert answer.code == 1
     assert "run/best: holds a run that was begun otherwise (seed 5, now 0)" in answer.err
+
+
+def test_a_best_that_is_damaged_is_refused_and_a_last_that_is_gone_is_said(manifest: Path, tmp_path: Path) -> None:
+    words = ("--steps", 2, "--save-every", 1)
+    assert train(tmp_path, manifest, *words).code == 0
+    weights_file = tmp_path / "run/best/model.safetensors"
+    before = weights_file.read_bytes()
+    weights_file.write_bytes(before[:1_000])
+    answer = train(tmp_path, manifest, *words)
+    assert (answer.code, "run/best/model.safetensors: no weights that can be read" in answer.err) == (1, True)
+    weights_file.write_bytes(before)
+    shutil.rmtree(tmp_path / "run/last")
+    answer = train(tmp_path, manifest, *words)
+    assert (answer.code, "begun   anew, for the run before ended without last/" in answer.err) == (0, True)
+    (tmp_path / "file").write_text("")
+    answer = train(tmp_path, manifest, *words, out="file")
+    assert (answer.code, answer.err) == (
+        1,
+        "train: file: a file is in the way of this folder: give another --out\n",
+    )
 
 
 def test_a_log_with_lines_that_cannot_be_read_does_not_stop_a_run(manifest: Path, tmp_path: Path) -> None:

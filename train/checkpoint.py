@@ -13,7 +13,7 @@ from typing import Any, Literal
 import torch
 import transformers
 from pydantic import TypeAdapter, ValidationError
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from transformers import WhisperFeatureExtractor
 
@@ -25,17 +25,21 @@ from pipeline.corpora.lexicon import Lexicon
 from train.data import Recordings
 from train.folder import replacing_folder, settle
 from train.model import Detector
-from train.pretrained import load_whisper, not_finite, one_line
+from train.pretrained import check_tokens, load_whisper, not_finite, one_line
 from train.text import Tokenizer, lexicon_as_toml
 
 FORMAT = 1
 METADATA, LEXICON, STATE = "made.json", "lexicon.toml", "state.pt"
 HEAD, RECORDINGS = "head.safetensors", "recordings.safetensors"
+COVERED = ("config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", HEAD, RECORDINGS)
 
 
 @dataclass(frozen=True, slots=True)
 class Metadata:
-    """What a checkpoint was made from and how far it is. It holds no time, no host, no path."""
+    """What a checkpoint was made from and how far it is. It holds no time, no host, no path.
+
+    files: hashes of the files beside the weights that decide what the checkpoint answers.
+    """
 
     manifest: str
     manifest_hash: str
@@ -51,6 +55,7 @@ class Metadata:
     weights_hash: str = ""
     code: str = ""
     versions: Mapping[str, str] = field(default_factory=dict)
+    files: Mapping[str, str] = field(default_factory=dict)
     format: int = FORMAT
 
     def differences(self, other: Metadata) -> list[str]:
@@ -119,20 +124,23 @@ def write(folder: Path, checkpoint: Checkpoint, state: Mapping[str, Any] | None 
                 hashes = {split: torch.from_numpy(values) for split, values in checkpoint.recordings.items()}
                 save_file(hashes, half / RECORDINGS)
             (half / LEXICON).write_text(lexicon_as_toml(checkpoint.lexicon), encoding="utf-8")
-            text = json.dumps(asdict(metadata), ensure_ascii=False, indent=2, sort_keys=True, allow_nan=False)
+            values = asdict(metadata) | {"files": _file_hashes(half)}
+            text = json.dumps(values, ensure_ascii=False, indent=2, sort_keys=True, allow_nan=False)
             (half / METADATA).write_text(text + "\n", encoding="utf-8")
             if state is not None:
                 torch.save(dict(state), half / STATE)
-    except (
-        OSError,
-        SafetensorError,
-        RuntimeError,
-    ) as error:  # torch and safetensors have errors of their own for a full disk
+    except (OSError, SafetensorError, RuntimeError) as error:  # torch and safetensors have their own for a full disk
         before = "the one before is whole" if folder.exists() else "there is none before it"
         raise PrepError(
             f"{folder}: the checkpoint of step {metadata.step} could not be written ({one_line(error)}); {before};"
             " make room, then the same command goes on"
         ) from None
+
+
+def _file_hashes(folder: Path) -> dict[str, str]:
+    """Hashes of the files of COVERED that are there, by name."""
+    there = [folder / name for name in COVERED if (folder / name).is_file()]
+    return {path.name: blake2b(path.read_bytes(), digest_size=16).hexdigest() for path in there}
 
 
 def read_metadata(path: Path) -> Metadata:
@@ -170,9 +178,10 @@ def metadata_of(folder: Path) -> Metadata:
 
 
 def read(folder: Path) -> Checkpoint:
-    """The checkpoint in a folder. PrepError where it is none, or where its weights are not those that were written."""
+    """The checkpoint in a folder. PrepError where it is none, or where its files are not those that were written."""
     metadata = metadata_of(folder)
     whisper, tokenizer = load_whisper(str(folder), "pretrained", 0)
+    check_tokens(str(folder), whisper, int(metadata.options["max_tokens"]))
     detector = Detector(whisper, metadata.classes, metadata.pool)
     if detector.head is not None:
         try:
@@ -181,12 +190,20 @@ def read(folder: Path) -> Checkpoint:
             raise PrepError(f"{folder / HEAD}: not the noise head of this checkpoint ({one_line(error)})") from None
     if weights_hash(detector) != metadata.weights_hash:
         raise PrepError(f"{folder}: its weights are not those it was written with: the copy is damaged or was changed")
+    if detector.head is not None:
+        with safe_open(folder / HEAD, "pt") as file:
+            classes = (file.metadata() or {}).get("classes")
+        if classes != json.dumps(detector.classes):
+            raise PrepError(f"{folder / HEAD}: its classes are {classes}, {METADATA} says {list(detector.classes)}")
+    recordings, hashes = read_recordings(folder), _file_hashes(folder)
+    if changed := [name for name, digest in metadata.files.items() if hashes.get(name) != digest]:
+        raise PrepError(f"{folder / changed[0]}: not as it was written with the weights: copy the checkpoint again")
     if bad := not_finite(detector):
         raise PrepError(f"{folder}: {bad[0]} holds weights that are no numbers: the training diverged; take another")
     lexicon = lexicons.read(folder / LEXICON)
     if lexicons.identity(lexicon) != metadata.lexicon_hash:
         raise PrepError(f"{folder / LEXICON}: not the lexicon of this checkpoint: it was changed; copy it again")
-    return Checkpoint(detector, tokenizer, lexicon, metadata, read_recordings(folder))
+    return Checkpoint(detector, tokenizer, lexicon, metadata, recordings)
 
 
 def read_recordings(folder: Path) -> Recordings | None:
@@ -207,15 +224,32 @@ def _tensors(path: Path) -> dict[str, torch.Tensor]:
         raise PrepError(f"{path}: cannot be read ({one_line(error)}): copy the checkpoint again") from None
 
 
-def read_state(folder: Path, metadata: Metadata) -> dict[str, Any]:
-    """What a run needs to go on from a checkpoint. ManifestError where it is damaged or of another checkpoint."""
+def read_state(folder: Path, metadata: Metadata, parameters: Sequence[torch.Tensor]) -> dict[str, Any]:
+    """What a run needs to go on from a checkpoint. ManifestError where it is damaged or of another checkpoint.
+
+    parameters: those that are trained, in the order of the optimizer.
+    """
     path, remedy = folder / STATE, "give another --out to begin anew"
     try:
         state = dict(torch.load(path, map_location="cpu", weights_only=True))
     except Exception as error:  # torch raises anything on a file that is damaged or something else
         raise ManifestError(f"{path}: no state of a run that can be read ({type(error).__name__}); {remedy}") from None
-    best = state.get("best")
+    best, skipped = state.get("best"), state.get("skipped")
     is_number = isinstance(best, float) and math.isfinite(best)
-    if state.get("weights_hash") != metadata.weights_hash or not (best is None or is_number):
+    fits = state.get("weights_hash") == metadata.weights_hash and isinstance(skipped, int)
+    if not fits or not (best is None or is_number) or not _is_of(state.get("optimizer"), parameters):
         raise ManifestError(f"{path}: not the state of the checkpoint of step {metadata.step} beside it; {remedy}")
     return state
+
+
+def _is_of(optimizer: Any, parameters: Sequence[torch.Tensor]) -> bool:
+    """Whether this is the state of an AdamW of these parameters; torch itself crashes on moments of another shape."""
+    try:
+        (group,), moments = optimizer["param_groups"], optimizer["state"]
+        return list(group["params"]) == list(range(len(parameters))) and all(
+            moments[n][name].shape == parameter.shape and bool(torch.isfinite(moments[n][name]).all())
+            for n, parameter in enumerate(parameters)
+            for name in ("exp_avg", "exp_avg_sq")
+        )
+    except (TypeError, KeyError, ValueError, AttributeError):
+        return False

@@ -18,6 +18,7 @@ from pipeline.audio.shards import Reader
 from pipeline.core import frame as frames
 from pipeline.core import keys, parquet
 from pipeline.core import manifest as manifests
+from pipeline.core import measures as tables
 from pipeline.core.errors import ManifestError, PrepError
 from pipeline.core.manifest import Manifest
 from pipeline.core.row import Row
@@ -99,6 +100,18 @@ def rows(manifest: Manifest, split: str, purpose: str = "") -> list[Row]:
         counts = ", ".join(f"{name} {count}" for name, count in sorted(splits.items())) or "none"
         raise PrepError(f"{manifest.path}: no rows in the split {split} (rows by split: {counts}): {purpose}")
     return split_rows
+
+
+def measures(manifest: Manifest, split: str) -> dict[str, NDArray[np.float64]]:
+    """What `prep measure` wrote beside the manifest, by name: float64 [rows] in the order of `rows`, NaN if not known.
+
+    Empty where nothing was measured. ManifestError for measures of another version.
+    """
+    table = tables.read(manifest.path)
+    if table is None:
+        return {}
+    frame = tables.beside(frame_of(manifest, split), table)
+    return {name: frames.numbers(frame[name]) for name in tables.NAMES}
 
 
 def recordings(rows: Iterable[Row]) -> NDArray[np.int64]:

@@ -101,7 +101,7 @@ def _evaluate(options: Options, out: Path, as_json: bool, say: Callable[[str], N
     system, manifest = system_of(options), data.read(options.manifest)
     check_lexicon(system.lexicon, manifest.provenance.recipe.get("lexicon"), options.manifest)
     rows, dev = data.rows(manifest, options.split, "there is nothing to judge"), data.rows(manifest, "dev")
-    cautions = _overlaps(rows, dev, system, manifest, options)
+    cautions, measures = _overlaps(rows, dev, system, manifest, options), data.measures(manifest, options.split)
     sounds, scorer = Sounds(options.manifest.parent), Scorer(system.lexicon.keywords, options.seed)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     matcher = KeywordMatcher(system.lexicon, options.tolerance, options.decision)
@@ -113,6 +113,9 @@ def _evaluate(options: Options, out: Path, as_json: bool, say: Callable[[str], N
         cautions.append(
             "the gate's threshold or the operating points were chosen on dev, the very split that is judged"
         )
+    if measures:
+        known = np.isfinite(list(measures.values())).any(axis=0).sum()
+        say(f"measures of {known:,} of {len(rows):,} clips lie beside the manifest: scores by quarters of each")
     for line in (f"gate    {gate.source}", *(f"caution {caution}" for caution in cautions)):
         say(line)
     cascade = replace(cascade, threshold=gate.threshold)
@@ -121,7 +124,7 @@ def _evaluate(options: Options, out: Path, as_json: bool, say: Callable[[str], N
     clips = _predictions(rows, cascade, sounds, options.batch)
 
     origin = _origin(manifest, system, options, gate)
-    answer = origin | {"cautions": cautions} | scores.report(clips, scorer)
+    answer = origin | {"cautions": cautions} | scores.report(clips, scorer, measures)
     answer |= _thresholds(clips, scorer, gate, options)
     if options.tolerance:
         answer["exact_matching"] = _exact_matching(clips, scorer, replace(matcher, tolerance=0.0))

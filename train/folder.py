@@ -26,7 +26,10 @@ def locked(folder: Path) -> Iterator[None]:
 
     PrepError names the process that is at work in the folder.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        raise PrepError(f"{folder}: a file is in the way of this folder: give another --out") from None
     path = folder / LOCK
     while True:
         file = path.open("a+")

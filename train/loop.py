@@ -56,7 +56,7 @@ def train(run: Run, accelerator: Accelerator) -> None:
     whose loss or gradient is no number is skipped; after MOST_SKIPPED of them in a row the run ends with a PrepError.
     """
     options, detector, last = run.options, run.detector.to(accelerator.device), run.total
-    learnable = [parameter for parameter in detector.parameters() if parameter.requires_grad]
+    learnable = detector.learnable()
     optimizer = torch.optim.AdamW(learnable, lr=options.lr, weight_decay=options.weight_decay, fused=True)
     if run.optimizer_state is not None:
         optimizer.load_state_dict(dict(run.optimizer_state))

@@ -61,6 +61,10 @@ class Detector(nn.Module):
             return None
         return self.head(time_mean(hidden, sizes) if self.pool == "real" else hidden.mean(dim=1))
 
+    def learnable(self) -> list[nn.Parameter]:
+        """The parameters that are trained, in the order of the optimizer."""
+        return [parameter for parameter in self.parameters() if parameter.requires_grad]
+
     def added_parameters(self) -> int:
         """How many parameters the head adds."""
         return sum(p.numel() for p in self.head.parameters()) if self.head is not None else 0

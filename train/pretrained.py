@@ -17,10 +17,9 @@ from train.model import seed_torch
 from train.text import CONTROL, Tokenizer
 
 TINY = Path(__file__).parent / "tiny"  # a configuration and a tokenizer, no weights
-WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
+WEIGHTS, PICKLE = "model.safetensors", "pytorch_model.bin"  # or in parts, with NAME.index.json
 JSON_FILES = ("config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json")
 EMBEDDING, OUTPUT = "model.decoder.embed_tokens.weight", "proj_out.weight"  # one tensor in every Whisper
-PICKLE = "pytorch_model.bin"
 REAL = {f"{prefix}{size}" for prefix in ("F", "torch.float") for size in (16, 32, 64)} | {"BF16", "torch.bfloat16"}
 SENTENCE = "살려 주세요"  # any tokenizer of Whisper can spell it
 REMEDY = "give a folder in the format of transformers (config.json, model.safetensors, tokenizer.json), or a hub name"
@@ -66,6 +65,9 @@ def load_whisper(
     except Exception as error:  # transformers raises anything on a folder that is damaged or of another library
         raise PrepError(f"{name}: no Whisper checkpoint that can be read ({one_line(error)}): {REMEDY}") from None
     _check_fit(name, whisper, info)
+    suppressed = whisper.generation_config.suppress_tokens
+    if not isinstance(suppressed or [], list) or not all(isinstance(token, int) for token in suppressed or []):
+        raise PrepError(f"{name}: generation_config.json: suppress_tokens: expected a list of tokens: copy it again")
     return whisper, tokenizer
 
 
@@ -79,6 +81,8 @@ def _check_sizes(name: str, config: WhisperConfig, tokenizer: Tokenizer) -> None
             f"{name}: its tokenizer has ids up to {highest}, config.json says vocab_size {config.vocab_size}:"
             " they are not of one model; copy both from one checkpoint"
         )
+    if not config.tie_word_embeddings:
+        raise PrepError(f"{name}: config.json says tie_word_embeddings false: Whisper has one tensor for both; mend it")
     if config.max_source_positions < LONGEST // STRIDE:
         raise PrepError(
             f"{name}: config.json says max_source_positions {config.max_source_positions}, expected {LONGEST // STRIDE}"
@@ -109,20 +113,10 @@ def _json(path: Path) -> dict[str, Any]:
 
 def _check_files(folder: Path) -> None:
     """PrepError where a file of weights is missing, damaged, or holds anything but real numbers."""
-    files = [folder / WEIGHTS]
-    if (folder / INDEX).is_file() and not files[0].is_file():
-        parts = _json(folder / INDEX).get("weight_map")
-        if not isinstance(parts, dict) or not parts:
-            raise PrepError(f"{folder / INDEX}: lacks weight_map, the file of each tensor: copy it again")
-        files = [folder / str(part) for part in sorted(set(map(str, parts.values())))]
-    elif not files[0].is_file():
-        files = [path for path in [folder / PICKLE] if path.is_file()]
     kinds, tied = {}, {}
-    for path in files:
-        if not path.is_file():
-            raise PrepError(f"{path}: missing, though {INDEX} names it: copy all files of the checkpoint")
+    for path in _weight_files(folder):
         try:
-            if path.name == PICKLE:
+            if path.suffix == ".bin":
                 tensors = dict(torch.load(path, map_location="cpu", weights_only=True))  # runs no code
                 kinds |= {key: value.dtype for key, value in tensors.items()}
                 tied |= {key: tensors[key] for key in (EMBEDDING, OUTPUT) if key in tensors}
@@ -131,12 +125,13 @@ def _check_files(folder: Path) -> None:
                 kinds |= {key: file.get_slice(key).get_dtype() for key in file.keys()}  # noqa: SIM118 - no mapping
                 tied |= {key: file.get_tensor(key) for key in (EMBEDDING, OUTPUT) if key in kinds and key not in tied}
         except Exception as error:  # a damaged pickle raises anything
-            start = path.read_bytes()[:40]
+            with path.open("rb") as opened:
+                start = opened.read(40)
             content = "it is damaged, or was not copied to its end" if start else "it is empty"
             if start.startswith(b"version https://git-lfs"):
                 content = "it is a placeholder of Git LFS: fetch the file with git lfs pull"
             elif start[:2] in (b"PK", b"\x80\x02", b"\x80\x04"):
-                content = "it is a pickle of more than tensors, which is not read, because it could run code"
+                content = f"it is a pickle, read only as {PICKLE} with tensors by name, because others could run code"
             raise PrepError(f"{path}: no weights that can be read ({type(error).__name__}): {content}") from None
     odd = sorted(key for key, kind in kinds.items() if str(kind) not in REAL)
     if odd:
@@ -146,6 +141,25 @@ def _check_files(folder: Path) -> None:
         )
     if len(tied) == 2 and not torch.equal(tied[EMBEDDING], tied[OUTPUT]):
         raise PrepError(f"{folder}: {OUTPUT} differs from {EMBEDDING}: Whisper has one tensor for both")
+
+
+def _weight_files(folder: Path) -> list[Path]:
+    """The files that transformers reads the weights from. PrepError where one is missing."""
+    for name in (WEIGHTS, PICKLE):
+        index = folder / f"{name}.index.json"
+        if (folder / name).is_file():
+            return [folder / name]
+        if index.is_file():
+            parts = _json(index).get("weight_map")
+            if not isinstance(parts, dict) or not parts:
+                raise PrepError(f"{index}: lacks weight_map, the file of each tensor: copy it again")
+            files = [folder / part for part in sorted(set(map(str, parts.values())))]
+            for path in files:
+                if not path.is_file():
+                    raise PrepError(f"{path}: missing, though {index.name} names it: copy all files of the checkpoint")
+            return files
+    adapter = "; it is an adapter: merge it into its model first" if list(folder.glob("adapter_*")) else ""
+    raise PrepError(f"{folder}: no weights, for there is no file named {WEIGHTS} or {PICKLE}{adapter}: {REMEDY}")
 
 
 def _check_fit(name: str, whisper: WhisperForConditionalGeneration, info: dict[str, Any]) -> None:

@@ -27,6 +27,22 @@ TEMPLATES = Path(__file__).parent / "templates"
 PAGE = "report.html"
 WORST = 3  # clips of each kind of mistake
 CURVE_X, CURVE_Y = "false alarms per hour of negative audio", "missed calls, %"
+CONDITIONS = {  # key of `by` -> words
+    "snr_db": "SNR, dB",
+    "scenario": "Scenario",
+    "scene": "Scene",
+    "keyword": "Keyword",
+    "corpus": "Corpus",
+}
+MEASURES = {  # the same of what prep measure writes
+    "voiced_share": "Voiced share",
+    "pitch_hz": "Pitch, Hz",
+    "centroid_hz": "Spectral centroid, Hz",
+    "bandwidth_hz": "Spectral bandwidth, Hz",
+    "rolloff_hz": "Spectral roll-off, Hz",
+    "flatness": "Spectral flatness",
+    "noise_floor_dbfs": "Noise floor, dBFS",
+}
 SNR_X, SNR_Y = "SNR, dB", "accuracy, 4 classes, %"
 
 
@@ -81,8 +97,8 @@ def screen(answer: Mapping[str, Any]) -> str:
     confusion = [(label, *row) for label, row in zip(four["labels"], four["confusion"], strict=True)]
     head += "".join(f"\ncaution: {caution}" for caution in answer["cautions"])
     parts = [head, _scores(answer), "\n".join(lines), text_table(("truth \\ decided", *four["labels"]), confusion)]
-    for name in ("snr_db", "scenario", "scene", "keyword"):
-        if answer["by"][name]:
+    for name in ("snr_db", "scenario", "scene", "keyword", *MEASURES):
+        if answer["by"].get(name):
             rows = [
                 (p["value"], p["clips"], percent(p["accuracy"]), f"{p['missed']} of {p['calls']}", rate(p))
                 for p in answer["by"][name]
@@ -212,6 +228,8 @@ def write_page(
         "answer": answer,
         "curve": _curve([answer]),
         "by_snr": _by_snr([answer]),
+        "conditions": {name: words for name, words in (CONDITIONS | MEASURES).items() if answer["by"].get(name)},
+        "measured": any(answer["by"].get(name) for name in MEASURES),
         "groups": groups,
         "notes": sounds.notes,
         "may": may,

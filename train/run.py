@@ -189,7 +189,9 @@ def setup(
     _say_sizes(run, say)
     if (folder / "last").is_dir():
         return _resumed(run, say)
-    if not (folder / OPTIONS).exists():
+    if (folder / OPTIONS).exists():
+        say("begun   anew, for the run before ended without last/")
+    else:
         write_json(folder / OPTIONS, asdict(metadata))
     return run
 
@@ -244,11 +246,13 @@ def _resumed(run: Run, say: Say) -> Run | None:
     """The run where its `last/` left it, or None if that was the end."""
     last = checkpoint.read(run.folder / "last")
     has_best = (run.folder / "best").is_dir()
+    if has_best:
+        checkpoint.read(run.folder / "best")
     if last.metadata.step >= run.total:
         best = "" if has_best else "; best/ is missing, and no evaluation is left that could write it: use last/"
         say(f"{run.folder}: complete, {run.total:,} steps; nothing to do{best}")
         return None
-    state = checkpoint.read_state(run.folder / "last", last.metadata)
+    state = checkpoint.read_state(run.folder / "last", last.metadata, run.detector.learnable())
     run.detector.load_state_dict(last.detector.state_dict())
     run.step, run.best, run.optimizer_state = last.metadata.step, state["best"], state["optimizer"]
     run.skipped = state["skipped"]

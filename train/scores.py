@@ -1,12 +1,13 @@
-"""Predictions to metrics.json: every score with its interval, and apart by SNR, scenario, scene, keyword and corpus."""
+"""Predictions to metrics.json: every score with its interval, and apart by SNR, scene, keyword, corpus and measures."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pipeline.corpora.lexicon import normalised
 from train import metrics
@@ -51,8 +52,8 @@ class Scorer:
         return self.interval(np.array([[float(holds(clip)), 1.0] for clip in clips]), clips, metrics.ratio, name)
 
 
-def report(clips: Sequence[Prediction], scorer: Scorer) -> dict[str, Any]:
-    """All scores of one split."""
+def report(clips: Sequence[Prediction], scorer: Scorer, measures: Mapping[str, NDArray[np.float64]]) -> dict[str, Any]:
+    """All scores of one split. measures: float64 [clips] by name, NaN where a clip has none; may be empty."""
     labelled = [clip for clip in clips if clip.truth is not None]
     speech = [clip for clip in labelled if clip.truth != NOISE]
     decoded = [clip for clip in clips if clip.text is not None]
@@ -66,6 +67,7 @@ def report(clips: Sequence[Prediction], scorer: Scorer) -> dict[str, Any]:
         "by": {
             "snr_db": _by(labelled, scorer, _snr_of(labelled)),
             **{name: _by(labelled, scorer, key) for name, key in BY.items()},
+            **{name: _by(labelled, scorer, _quarter_of(clips, values)) for name, values in measures.items()},
         },
     }
 
@@ -207,6 +209,20 @@ def _snr_of(clips: Sequence[Prediction]) -> Callable[[Prediction], str | None]:
     if len(values) <= MOST_SNRS:
         return lambda clip: None if clip.snr_db is None else f"{clip.snr_db:g}"
     return lambda clip: None if clip.snr_db is None else f"{clip.snr_db // 5 * 5:g} to {clip.snr_db // 5 * 5 + 5:g}"
+
+
+def _quarter_of(clips: Sequence[Prediction], values: NDArray[np.float64]) -> Callable[[Prediction], str | None]:
+    """The quarter of the clips that a clip is in by a measure, `LOWEST to HIGHEST`. Equal values are in one quarter."""
+    known = np.isfinite(values)
+    if not known.any():
+        return lambda clip: None
+    quarters = np.searchsorted(np.unique(np.quantile(values[known], [0.25, 0.5, 0.75])), values)
+    names = {}
+    for quarter in np.unique(quarters[known]).tolist():
+        members = known & (quarters == quarter)
+        ends = dict.fromkeys(f"{end(values[members]):.4g}" for end in (np.min, np.max))
+        names |= dict.fromkeys((clips[n].id for n in np.flatnonzero(members)), " to ".join(ends))
+    return lambda clip: names.get(clip.id)
 
 
 def call_score(clip: Prediction, calls: Sequence[str]) -> float:
