@@ -24,7 +24,7 @@ _OLD = ".old-"  # prefix of a folder while a new one takes its place
 def locked(folder: Path) -> Iterator[None]:
     """Keeps a folder for this process, by a lock that ends with the process. An empty folder is removed at the end.
 
-    PrepError names the process that is at work in the folder.
+    PrepError names the process that is at work in the folder, or the folder when the disk is full.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -49,9 +49,15 @@ def locked(folder: Path) -> Iterator[None]:
         file.write(f"process {os.getpid()} on {socket.gethostname()}")
         file.flush()
         yield
+    except OSError as error:
+        if error.filename is not None:
+            raise
+        fault = f"{folder}: a file could not be written to its end ({error})"  # one that is open has no name in errors
+        raise PrepError(f"{fault}: make room, then type the same again") from None
     finally:
         path.unlink(missing_ok=True)
-        file.close()
+        with suppress(OSError):  # on a full disk the name of the process is not written
+            file.close()
         with suppress(OSError):
             folder.rmdir()
 
