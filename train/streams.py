@@ -26,7 +26,7 @@ Pcm = NDArray[np.int16]
 BLOCK_FRAMES = 1 << 14  # read of a recording at a time: what is lost before a fault is at most so long
 _PIPE_S = 0.2  # read from a pipe at a time
 _QUEUE_S = 30  # of the microphone, before samples are lost
-_FORMATS = {b"fLaC": "FLAC", b"OggS": "Ogg", b"FORM": "AIFF", b"RF64": "RF64", b"RIFX": "RIFX"}
+_FORMATS = {b"fLaC": "FLAC", b"OggS": "Ogg", b"FORM": "AIFF", b"RIFX": "RIFX"}
 _PCM, _EXTENSIBLE = 1, 0xFFFE  # formats of a WAV
 _ENDLESS = (0, 0xFFFFFFFF, 0x7FFFFFFF, 0x80000000, 0x7FFFF000, 0xFFFFF000)  # sizes of what is written into a pipe
 
