@@ -63,7 +63,7 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
     plans["mix"] = mix.Options(snr_db=(0.0,)), mix.plan(stored, mix.Options(snr_db=(0.0,)), 0, "")
     mixed = rows("mix")
     for pool, (shard, parts) in plans["mix"][1].pools.items():
-        decode_pool(folder, pool, shard, parts)
+        decode_pool((folder, pool, shard, parts))
     plans["seek"] = seek.Options(), seek.plan([clip.place for clip in clips.clips])
     plans["rebuild"] = resample.Options(), Plan(with_places(stored, [places[name] for name in stored["source"]]))
     noise = frames.pick(stored, frames.position_of(mixed["noise_id"], stored["id"]))

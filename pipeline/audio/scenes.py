@@ -123,10 +123,10 @@ class Scene:
     @property
     def truth(self) -> DataFrame:
         """What is said when, a row for each utterance: recording, start, end (s), keyword, kind, snr_db, source_id."""
-        said = frames.pick(self.frame, ~frames.equal(self.frame["kind"], NOISE))
-        times = {name: frames.numbers(said[at]) / self.rate_hz for name, at in (("start", "begin"), ("end", "end"))}
+        speech = frames.pick(self.frame, ~frames.equal(self.frame["kind"], NOISE))
+        times = {name: frames.numbers(speech[at]) / self.rate_hz for name, at in (("start", "begin"), ("end", "end"))}
         columns = ["recording", "start", "end", "keyword", "kind", "snr_db", "source_id"]
-        return frames.with_columns(said.drop(columns=["start", "end"]), **times)[columns]
+        return frames.with_columns(speech.drop(columns=["start", "end"]), **times)[columns]
 
     def seconds(self, recording: str) -> float:
         """How long a recording is."""

@@ -53,7 +53,11 @@ def table(rows: Table, rule: bool = True, right: Sequence[bool] | None = None) -
     if rule:
         cells.insert(1, ["-" * width for width in widths])
     if right is None:
-        right = [bool(body) and all(_is_number(row[n]) for row in body) for n in range(len(head))]
+        numbers = [
+            [row[n] is None or (isinstance(row[n], int | float) and not isinstance(row[n], bool)) for row in body]
+            for n in range(len(head))
+        ]
+        right = [bool(body) and all(column) for column in numbers]
     lines = []
     for row in cells:
         padded = []
@@ -62,10 +66,6 @@ def table(rows: Table, rule: bool = True, right: Sequence[bool] | None = None) -
             padded.append(space + text if to_right else text + space)
         lines.append("  ".join(padded).rstrip())
     return lines
-
-
-def _is_number(value: Any) -> bool:
-    return value is None or (isinstance(value, int | float) and not isinstance(value, bool))
 
 
 def _cell(value: Any) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -45,20 +44,34 @@ def lexicon(
         if texts or file:
             raise PrepError("--near looks through a manifest: leave out TEXT and --file, or ask twice")
         near = nears.near(pack.read_columns(manifest, ["transcript"])["transcript"].dropna(), chosen)
-        emit([asdict(each) for each in near], as_json, lambda: _near_lines(near))
+        rows = [(each.distance, each.rows, each.near, each.guard or "-", each.text) for each in near]
+        lines: list[str | Table] = [f"{len(near):,} sentences come near a call and are none"]
+        lines += [[("distance", "rows", "near", "guard", "text"), *rows]] if rows else []
+        emit([asdict(each) for each in near], as_json, lambda: lines)
     elif texts or file:
-        answer = [_answer(text, chosen) for text in (*texts, *(_sentences(file) if file else ()))]
-        emit(answer, as_json, lambda: [[("label", "decision", "phrase", "text"), *map(_row, answer)]])
+        sentences = list(texts)
+        try:
+            if file is not None:
+                with click.open_file(str(file), encoding="utf-8-sig") as text:
+                    sentences += [line.strip() for line in text if line.strip()]
+        except (OSError, UnicodeDecodeError) as error:
+            raise PrepError(f"{file}: cannot be read as UTF-8 text, a sentence a line ({error})") from None
+        answer = [_answer(text, chosen) for text in sentences]
+        table: list[tuple[str, ...]] = [("label", "decision", "phrase", "text")]
+        for each in answer:
+            calls = "; ".join(f"{call['keyword']}: {call['phrase']}" for call in each["calls"])
+            phrase = calls if len(each["calls"]) > 1 else each["phrase"]
+            table.append((each["label"] or "-", each["decision"] or "-", phrase or "-", each["text"]))
+        emit(answer, as_json, lambda: [table])
     else:
-        _examples(chosen, words or Path(LEXICON), as_json)
-
-
-def _sentences(file: Path) -> list[str]:
-    try:
-        with click.open_file(str(file), encoding="utf-8-sig") as lines:
-            return [line.strip() for line in lines if line.strip()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise PrepError(f"{file}: cannot be read as UTF-8 text, a sentence a line ({error})") from None
+        place, faults = words or Path(LEXICON), chosen.example_faults()
+        if faults and not as_json:
+            raise RecipeError([f"{place}: {fault}" for fault in faults])
+        count = len(chosen.spotter.examples) if chosen.spotter else 0
+        counts = {"lexicon": str(place), "examples": count, "faults": faults}
+        emit(counts, as_json, lambda: [f"{place}: {count} examples hold"])
+        if faults:
+            raise SystemExit(1)
 
 
 def _answer(text: str, chosen: Lexicon) -> dict[str, Any]:
@@ -71,27 +84,3 @@ def _answer(text: str, chosen: Lexicon) -> dict[str, Any]:
         "phrase": f"guard {decision.guard}: {decision.phrase}" if decision.guard else decision.phrase,
         "calls": [{"keyword": call.keyword, "phrase": call.phrase} for call in decision.calls],
     }
-
-
-def _row(each: dict[str, Any]) -> tuple[str, ...]:
-    calls = "; ".join(f"{call['keyword']}: {call['phrase']}" for call in each["calls"])
-    phrase = calls if len(each["calls"]) > 1 else each["phrase"]
-    return each["label"] or "-", each["decision"] or "-", phrase or "-", each["text"]
-
-
-def _near_lines(near: list[nears.Near]) -> Iterator[str | Table]:
-    yield f"{len(near):,} sentences come near a call and are none"
-    if near:
-        rows = [(each.distance, each.rows, each.near, each.guard or "-", each.text) for each in near]
-        yield [("distance", "rows", "near", "guard", "text"), *rows]
-
-
-def _examples(chosen: Lexicon, place: Path, as_json: bool) -> None:
-    """Executes the examples of a lexicon. RecipeError: those that do not hold."""
-    faults, count = chosen.example_faults(), len(chosen.spotter.examples) if chosen.spotter else 0
-    if faults and not as_json:
-        raise RecipeError([f"{place}: {fault}" for fault in faults])
-    answer = {"lexicon": str(place), "examples": count, "faults": faults}
-    emit(answer, as_json, lambda: [f"{place}: {count} examples hold"])
-    if faults:
-        raise SystemExit(1)

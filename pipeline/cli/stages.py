@@ -29,6 +29,8 @@ from pipeline.stages import mix as mix_stage
 from pipeline.stages import resample as resample_stage
 from pipeline.stages import scene as scene_stage
 
+COMMONEST = 4  # values that the inventory of a label shows
+
 
 def checked(model: type[BaseModel], options: Mapping[str, Any]) -> Any:
     """The options of a stage out of what was typed. RecipeError names every fault as it is typed: `--max-s: ...`."""
@@ -260,7 +262,11 @@ def inventory_text(inventory: Mapping[str, Any], most: int = 20) -> str:
     for key in inventory["keys"]:
         types = ", ".join(name if n == key["count"] else f"{name} {n:,}" for name, n in key["types"].items())
         distinct = f"{key['distinct']:,}" if key["all_counted"] else f"over {key['distinct']:,}"
-        keys.append((key["path"], key["count"], types, distinct, _commonest(key)))
+        values, first = key["commonest"][:COMMONEST], key["commonest"][0]
+        commonest = ", ".join(f"{_short(value)} {n:,}" for value, n in values)
+        if key["distinct"] > COMMONEST:
+            commonest = f"all differ, {_short(first[0])} ..." if first[1] == 1 else f"{commonest} ..."
+        keys.append((key["path"], key["count"], types, distinct, commonest))
     categories = [
         (item["count"], " > ".join(part or "(none)" for part in item["path"])) for item in inventory["categories"]
     ]
@@ -282,14 +288,6 @@ def inventory_text(inventory: Mapping[str, Any], most: int = 20) -> str:
         more = [f"... and {len(rows) - limit:,} more"] if limit is not None and len(rows) > limit else []
         texts.append("\n  ".join([title, *table([head, *rows[:limit]], rule=False), *more]))
     return "\n\n".join(texts)
-
-
-def _commonest(key: Mapping[str, Any], most: int = 4) -> str:
-    first = key["commonest"][0]
-    if key["distinct"] > most and first[1] == 1:
-        return f"all differ, {_short(first[0])} ..."
-    rest = " ..." if key["distinct"] > most else ""
-    return ", ".join(f"{_short(value)} {n:,}" for value, n in key["commonest"][:most]) + rest
 
 
 def _short(text: str, most: int = 24) -> str:

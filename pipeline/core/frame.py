@@ -568,7 +568,10 @@ def normalize(frame: pd.DataFrame, kind: type) -> pd.DataFrame:
             word = "null" if pd.api.types.is_scalar(cell) and pd.isna(cell) else repr(cell)
             name = frame["id"].iloc[position] if "id" in names else None
             row = repr(name) if isinstance(name, str) else position
-            faults.append(f'row {row}, column "{field.name}": found {word}, expected {_expected(field)}')
+            plain = {pa.string(): "text", pa.int64(): "a whole number", pa.float64(): "a number"}
+            kinds = plain | {pa.bool_(): "true or false", LABELS: "labels: a dict of text to text"}
+            expected = kinds.get(field.type, str(field.type)) + (" or null" if field.nullable else "")
+            faults.append(f'row {row}, column "{field.name}": found {word}, expected {expected}')
     if faults:
         raise ManifestError("\n".join(faults))
     return _of_columns(pa.table(columns))
@@ -593,10 +596,3 @@ def _first_refused(cells: pd.Series[Any], field: pa.Field) -> int:
         except _REFUSED:
             stop = middle
     return start
-
-
-def _expected(field: pa.Field) -> str:
-    if field.type == LABELS:
-        return "labels: a dict of text to text"
-    words = {pa.string(): "text", pa.int64(): "a whole number", pa.float64(): "a number", pa.bool_(): "true or false"}
-    return words.get(field.type, str(field.type)) + (" or null" if field.nullable else "")

@@ -61,7 +61,16 @@ def write_small(path: Path, frame: pd.DataFrame, metadata: Mapping[str, Any], fe
     fields = [field.with_type(HASH) if pa.types.is_binary(field.type) else field for field in arrow.schema]
     arrow = arrow.cast(pa.schema([field.with_nullable(field.name not in required) for field in fields]))
     listed = [f.name for f in arrow.schema if f.name in few or pa.types.is_nested(f.type)]
-    encodings = {f.name: _encoding(f.type) for f in arrow.schema if f.name not in listed}
+    # the encodings that make such columns smallest among those that DuckDB and polars read as well
+    encodings = {
+        f.name: "DELTA_BYTE_ARRAY"
+        if pa.types.is_string(f.type)
+        else "PLAIN"  # hashes: no encoding makes chance smaller
+        if pa.types.is_fixed_size_binary(f.type)
+        else _SPREAD
+        for f in arrow.schema
+        if f.name not in listed
+    }
     form = {"compression": "zstd", "compression_level": 12, "write_statistics": False}
     with (
         files.replacing(path) as half,
@@ -69,13 +78,6 @@ def write_small(path: Path, frame: pd.DataFrame, metadata: Mapping[str, Any], fe
     ):
         writer.write_table(arrow, row_group_size=_ROWS_SMALL)
         writer.add_key_value_metadata({KEY: _text(metadata)})
-
-
-def _encoding(kind: pa.DataType) -> str:
-    """The encoding that makes such a column smallest among those that DuckDB and polars read as well."""
-    if pa.types.is_string(kind):
-        return "DELTA_BYTE_ARRAY"
-    return "PLAIN" if pa.types.is_fixed_size_binary(kind) else _SPREAD  # hashes: no encoding makes chance smaller
 
 
 def _text(metadata: Mapping[str, Any]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from io import StringIO
 from posixpath import normpath
@@ -154,19 +154,15 @@ def _heading(text: str) -> tuple[str, tuple[str, ...]] | None:
     fitting = [(delimiter, cells) for delimiter, cells in cut if {*map(_plain, cells)} & {*COLUMNS["file"].split()}]
     if not fitting:
         return None
-    delimiter, cells = max(fitting, key=lambda pair: len(pair[1]))
-    return delimiter, _columns(cells)
-
-
-def _columns(headings: Sequence[str]) -> tuple[str, ...]:
-    """For each heading its role, if it is the likeliest for one, else itself; `column_3` for a blank heading."""
+    delimiter, headings = max(fitting, key=lambda pair: len(pair[1]))
+    # a heading's role, if it is the likeliest for one, else itself; `column_3` for a blank one
     plain = [_plain(heading) for heading in headings]
     columns = [heading.strip() or f"column_{n}" for n, heading in enumerate(headings, 1)]
     for role, spellings in COLUMNS.items():
         best = next((spelling for spelling in spellings.split() if spelling in plain), None)
         if best is not None:
             columns[plain.index(best)] = role
-    return tuple(columns)
+    return delimiter, tuple(columns)
 
 
 def _plain(heading: str) -> str:

@@ -151,8 +151,8 @@ def read(path: Path) -> Lexicon:
             before = spellings.setdefault(normalised(item), keyword)
             if before != keyword:
                 faults.append(f'{path}: [keywords] "{item}" stands under both {before} and {keyword}')
-    spotter, found = phrases.read(content, list(keywords))
-    faults += [f"{path}: {fault}" for fault in found]
+    spotter, of_phrases = phrases.read(content, list(keywords))
+    faults += [f"{path}: {fault}" for fault in of_phrases]
     if faults:
         raise RecipeError(faults)
     return Lexicon(spellings, other, spotter)

@@ -16,7 +16,6 @@ from pipeline.corpora.adapter import by_key, duplicates, listing, no_recordings
 
 if TYPE_CHECKING:
     from pipeline.archives import Entry, Root
-    from pipeline.core.row import Place
 
 NAME = "ms-snsd"
 TITLE = "MS-SNSD, Microsoft scalable noisy speech dataset"
@@ -73,15 +72,16 @@ def clips(root: Root) -> Listing:
     ]
     missing = [folder for folder in FOLDERS[:2] if not any(key.startswith(f"{folder}/") for key in files)]
     notes = [f"no recordings in {folder}" for folder in missing]
-    return listing([_clip(key, of_key[0].entry.place) for key, of_key in files.items()], drops, ignored, notes)
-
-
-def _clip(key: str, place: Place) -> Clip:
-    folder, _, name = key.partition("/")
-    kind, _, split = folder.partition("_")
-    if kind == "clean":
-        return Clip(key, f"@{NAME}/{key}", place, split, "speech", key)
-    spelled = _NUMBER.sub("", name)
-    scene = SCENES.get(spelled, spelled)
-    labels = {"speech_like": "yes" if scene in SPEECH_LIKE else "no"}
-    return Clip(key, f"@{NAME}/{key}", place, split, "noise", key, scene=scene, labels=labels)
+    clips = []
+    for key, of_key in files.items():
+        folder, _, name = key.partition("/")
+        kind, _, split = folder.partition("_")
+        source, place = f"@{NAME}/{key}", of_key[0].entry.place
+        if kind == "clean":
+            clips.append(Clip(key, source, place, split, "speech", key))
+            continue
+        spelled = _NUMBER.sub("", name)
+        scene = SCENES.get(spelled, spelled)
+        labels = {"speech_like": "yes" if scene in SPEECH_LIKE else "no"}
+        clips.append(Clip(key, source, place, split, "noise", key, scene=scene, labels=labels))
+    return listing(clips, drops, ignored, notes)

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -109,17 +109,14 @@ class Spotter:
     def hits(self, text: str) -> list[Hit]:
         """Every phrase in the text, in order of place, also those that a guard speaks against."""
         plain = self.spoken(text)
-        return sorted(
-            (hit for keyword in self.phrases for hit in self._hits(keyword, plain)),
-            key=lambda hit: (hit.start, -hit.end),
-        )
-
-    def _hits(self, keyword: str, plain: str) -> Iterator[Hit]:
-        for match in self.phrases[keyword].finditer(plain):
-            phrase = match.group().rstrip(" .")
-            start, end = match.start(), match.start() + len(phrase)
-            guard = next((g.name for g in self.guards[keyword] if g.speaks(plain, start, end)), None)
-            yield Hit(keyword, phrase, start, end, guard)
+        hits = []
+        for keyword, pattern in self.phrases.items():
+            for match in pattern.finditer(plain):
+                phrase = match.group().rstrip(" .")
+                start, end = match.start(), match.start() + len(phrase)
+                guard = next((g.name for g in self.guards[keyword] if g.speaks(plain, start, end)), None)
+                hits.append(Hit(keyword, phrase, start, end, guard))
+        return sorted(hits, key=lambda hit: (hit.start, -hit.end))
 
 
 def _plain(mark: str) -> str:
@@ -225,8 +222,8 @@ def read(content: Mapping[str, Any], keywords: Sequence[str]) -> tuple[Spotter |
     if not faults:
         common = [_guard(far, name, patterns) for name, patterns in spotting.get("guards", {}).items()]
     for keyword, table in tables.items():
-        expressions, found = near.expressions(table["phrases"], f"[phrases.{keyword}] phrases")
-        faults += found
+        expressions, more = near.expressions(table["phrases"], f"[phrases.{keyword}] phrases")
+        faults += more
         own = table.get("guards", {})
         for name, patterns in own.items():
             faults += far.guard_faults(patterns, f"[phrases.{keyword}.guards] {name}")

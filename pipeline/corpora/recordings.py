@@ -188,15 +188,12 @@ def _clip(line: Line, place: Place) -> Clip:
         group, source = group or whole, f"@{NAME}/{whole}/{line.key}"
     split = SPLITS[cells.get("split", "test").casefold()]
     texts = cells.get("transcript"), cells.get("scenario"), cells.get("scene")
-    return Clip(line.key, source, place, split, _kind(line), group, *texts, line.labels)
-
-
-def _kind(line: Line) -> str:
-    """What `kind` or a label says; else speech where there is a transcript or a label."""
-    for name in (line.cells.get("kind"), line.labels.get("noise_label"), line.labels.get("label")):
-        if name and name.casefold() in ("noise", "speech", "mixture"):
-            return "noise" if name.casefold() == "noise" else "speech"
-    return "speech" if "transcript" in line.cells or "label" in line.labels else "noise"
+    words = (cells.get("kind"), line.labels.get("noise_label"), line.labels.get("label"))
+    kind = next((word.casefold() for word in words if word and word.casefold() in ("noise", "speech", "mixture")), None)
+    if kind is None:
+        kind = "speech" if "transcript" in cells or "label" in line.labels else "noise"
+    kind = "speech" if kind == "mixture" else kind
+    return Clip(line.key, source, place, split, kind, group, *texts, line.labels)
 
 
 def _bare(name: str) -> str:

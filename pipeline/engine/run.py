@@ -197,12 +197,8 @@ def _decode_noise(pools: Pools, jobs: Joined, shards: Sequence[Shard], setting: 
     needed = 2 * sum(size for name in names for _, size in pools[name][1])
     files.check_room(setting.folder, needed, "noise while it is mixed")
     tasks = ((setting.folder, name, *pools[name]) for name in sorted(names))
-    for _ in parallel.results(tasks, _decode_pool, setting.workers):
+    for _ in parallel.results(tasks, decode_pool, setting.workers):
         pass
-
-
-def _decode_pool(pool: tuple[Path, str, str, Sequence[tuple[int, int]]]) -> None:
-    decode_pool(*pool)
 
 
 def make_shard(task: Task) -> Step:

@@ -6,7 +6,7 @@ A fact is a pair: what it is about, and a sentence. Each stage has one function 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from itertools import islice
 from pathlib import Path
@@ -75,7 +75,15 @@ def explain(
     entries = [entry for path in ordered if (entry := _entry(path, by_path[path], clip, mixture))]
     chapters = [chapter for entry in entries for chapter in _chapters(entry, entries, lexicon)]
     if entries and not any(drop["id"] == clip for chapter in chapters for drop in chapter["ends"]):
-        chapters += _absences(ordered, by_path, entries)
+        known = [entry.path for entry in entries]
+        for path in ordered[ordered.index(known[0]) + 1 :]:  # of a later stage, and hold nothing of the clip
+            made = by_path[path]
+            if path in known or made.stage == "ingest":
+                continue
+            limit = made.recipe.get("limit")
+            why = f"it was made with --limit {limit}" if limit else "it was made from other manifests than these"
+            absent = [{"about": "absent", "said": f"neither a row nor a drop here: {why}"}]
+            chapters.append({"stage": made.stage, "manifest": str(path), "facts": absent, "rules": [], "ends": []})
     rows = [row for entry in entries for row in (entry.recording, entry.mixture) if row]
     facts = _place(rows[-1].source, roots) if rows else _recordings_called(clip, roots)
     values = [(f.name, getattr(rows[-1], f.name)) for f in fields(Row)] if rows else []
@@ -225,20 +233,6 @@ def _chapters(entry: Entry, entries: Sequence[Entry], lexicon: Lexicon) -> Itera
         chapter = {"facts": _as_json(facts), "rules": rules, "ends": ends}
         if any(chapter.values()):
             yield {"stage": stage, "manifest": str(entry.path)} | chapter
-
-
-def _absences(
-    ordered: Sequence[Path], by_path: Mapping[Path, Provenance], entries: Sequence[Entry]
-) -> Iterator[dict[str, Any]]:
-    """A chapter for each manifest of a later stage that holds nothing of a clip that was not dropped before."""
-    known = [entry.path for entry in entries]
-    for path in ordered[ordered.index(known[0]) + 1 :]:
-        made = by_path[path]
-        if path not in known and made.stage != "ingest":
-            limit = made.recipe.get("limit")
-            why = f"it was made with --limit {limit}" if limit else "it was made from other manifests than these"
-            facts = [{"about": "absent", "said": f"neither a row nor a drop here: {why}"}]
-            yield {"stage": made.stage, "manifest": str(path), "facts": facts, "rules": [], "ends": []}
 
 
 def ingest_facts(entry: Entry, row: Row) -> Facts:

@@ -9,13 +9,15 @@ from typing import Any
 
 import pandas as pd
 
-from pipeline.core import manifest, sql
+from pipeline.core import frame, manifest, sql
 from pipeline.core.errors import ManifestError
+from pipeline.core.row import Drop
 
 COUNTED = ("corpus", "split", "kind", "scenario", "keyword", "scene", "snr_db", "snr_definition")
 MEASURED = ("level_full_dbfs", "level_active_dbfs", "activity", "peak_dbfs", "snr_active_db", "snr_full_db")
 COLUMNS = (*COUNTED, *MEASURED, "noise_label", "frames", "rate_hz")
 MOST = 24  # values listed of a column before the rest are added up
+_DROPS = ("stage", "reason", "rows", "example")
 HOURS = "coalesce(sum(frames / rate_hz), 0) / 3600"
 
 
@@ -28,6 +30,11 @@ def summary(path: Path) -> dict[str, Any]:
     by_label = sql.query(rows, f"SELECT {label}, split, count(*) FROM rows GROUP BY 1, 2 ORDER BY 1, 2")
     measures = ", ".join(f"min({name}), median({name}), max({name})" for name in MEASURED)
     measured = iter(sql.query(rows, f"SELECT {measures} FROM rows")[0])
+    try:
+        dropped = manifest.read_drops(path)
+    except ManifestError:  # they do not lie beside the manifest
+        dropped = frame.from_rows([], Drop)
+    drops = "SELECT stage, reason, count(*), min(detail) FROM rows GROUP BY 1, 2 ORDER BY 1, 3 DESC, 2"
     levels = [(name, next(measured), next(measured), next(measured)) for name in MEASURED]
     return {
         "manifest": path.name,
@@ -40,7 +47,7 @@ def summary(path: Path) -> dict[str, Any]:
             for name, low, middle, high in levels
             if middle is not None
         ],
-        "drops": _drops(path),
+        "drops": [dict(zip(_DROPS, line, strict=True)) for line in sql.query(dropped, drops)],
         "provenance": asdict(manifest.provenance(path)),
     }
 
@@ -53,17 +60,6 @@ def _counts(rows: pd.DataFrame, name: str) -> list[dict[str, Any]]:
         value, order = f"concat({low}, ' to ', {low} + 5)", "min(snr_db)"
     counted = f"SELECT {value}, count(*), {HOURS} FROM rows WHERE {name} IS NOT NULL GROUP BY 1 ORDER BY {order}"
     return [{"value": v, "rows": n, "hours": round(hours, 4)} for v, n, hours in sql.query(rows, counted)]
-
-
-def _drops(path: Path) -> list[dict[str, Any]]:
-    """How many rows were dropped for each reason; none where the drops do not lie beside the manifest."""
-    try:
-        drops = manifest.read_drops(path)
-    except ManifestError:
-        return []
-    counted = "SELECT stage, reason, count(*), min(detail) FROM rows GROUP BY 1, 2 ORDER BY 1, 3 DESC, 2"
-    keys = ("stage", "reason", "rows", "example")
-    return [dict(zip(keys, line, strict=True)) for line in sql.query(drops, counted)]
 
 
 def lines(answer: dict[str, Any]) -> Iterator[str | Sequence[Sequence[Any]]]:

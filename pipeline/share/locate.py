@@ -179,7 +179,13 @@ def decode_files(files: Sequence[tuple[str, Place]], roots: Mapping[str, Root]) 
 
 def _candidates(lost: Sequence[Row], roots: Mapping[str, Root], opened: set[str]) -> list[Place]:
     """Files that may hold one of the lost recordings: not opened yet, and no WAV whose length rules that out."""
-    lengths = np.sort([_data_bytes(row) for row in lost])
+    sizes = []  # bytes of the samples of each in a WAV; 0, which no WAV has, where its encoding does not say
+    for row in lost:
+        container, _, encoding = (row.source_format or "").partition(" ")
+        is_plain = container.startswith("WAV") or container in ("RF64", "FLAC")
+        width = _SAMPLE_BYTES.get(encoding, 0) if is_plain else 0
+        sizes.append((row.source_frames or 0) * (row.source_channels or 0) * width)
+    lengths = np.sort(sizes)
 
     def may_hold(size: int) -> bool:
         at = int(np.searchsorted(lengths, size, side="right"))
@@ -191,13 +197,6 @@ def _candidates(lost: Sequence[Row], roots: Mapping[str, Root], opened: set[str]
         for name, place in places
         if seek.spot(place) not in opened and (suffix(name) != ".wav" or may_hold(place.size))
     ]
-
-
-def _data_bytes(row: Row) -> int:
-    """Bytes of the samples of a recording in a WAV; 0, which no WAV has, where its encoding does not say."""
-    container, _, encoding = (row.source_format or "").partition(" ")
-    width = _SAMPLE_BYTES.get(encoding, 0) if container.startswith("WAV") or container in ("RF64", "FLAC") else 0
-    return (row.source_frames or 0) * (row.source_channels or 0) * width
 
 
 def _displaced(row: Row, place: Place, content: Row | Drop, owners: Mapping[str | None, str]) -> Drop:

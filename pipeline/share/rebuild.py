@@ -202,20 +202,13 @@ def _rendered(
         drops.append(frames.with_columns(lost[["id"]], stage=NAME, reason="no_noise", detail=details))
         ready, noise = frames.pick(mixtures, at >= 0), frames.pick(stored, at[at >= 0])
         ready = frames.with_columns(ready, **{f"at_noise_{name}": noise[name] for name in ("shard", "offset", "bytes")})
-        if virtual:
-            ready = _with_parts(ready, noise, stored)
+        if virtual:  # where their speech and noise lie; those without stored speech are dropped when made
+            speech = frames.pick(stored, np.maximum(frames.position_of(ready["speech_id"], stored["id"]), 0))
+            for part, stored_part in (("speech", speech), ("noise", noise)):
+                columns = {f"{part}_{name}": stored_part[name] for name in ("shard", "offset", "bytes")}
+                ready = frames.with_columns(ready, **columns)
         rows.append(make(recompute.NAME, recompute.Options(**options.model_dump(), virtual=virtual), ready))
     return frames.concat(rows, Row), _explained(frames.concat(drops, Drop), pack.manifest.provenance)
-
-
-def _with_parts(mixtures: pd.DataFrame, noise: pd.DataFrame, stored: pd.DataFrame) -> pd.DataFrame:
-    """Virtual mixtures with where their speech and noise lie; those without stored speech are dropped when made."""
-    speech = frames.pick(stored, np.maximum(frames.position_of(mixtures["speech_id"], stored["id"]), 0))
-    parts = {"speech": speech, "noise": noise}
-    return frames.with_columns(
-        mixtures,
-        **{f"{part}_{name}": frame[name] for part, frame in parts.items() for name in ("shard", "offset", "bytes")},
-    )
 
 
 def _explained(drops: pd.DataFrame, made: Provenance) -> pd.DataFrame:

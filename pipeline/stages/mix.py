@@ -175,9 +175,13 @@ def plan(rows: DataFrame, options: Options, seed: int, resampled: str) -> Plan:
     common = frames.from_rows([Row("", "", "", "", "mixture", "", snr_definition=options.definition)], Row)
     common = frames.with_columns(common[["kind", "snr_definition"]], resampled=resampled)
     parts = {f"speech_{name}": rows[name] for name in ("shard", "offset", "bytes")} if options.virtual else {}
+    named = {"noise_id": "id", "noise_source": "source", "noise_pcm_hash": "pcm_hash", "scene": "scene"}
+    named |= {f"at_noise_{name}": name for name in ("shard", "offset", "bytes", "frames")}
+    named |= {name: name for name in ("at_pool", "at_noise")}
+    named |= {f"noise_{name}": name for name in ("shard", "offset", "bytes")} if options.virtual else {}
     mixtures = Joined(
         (frames.with_columns(rows, speech_id=rows["id"], **parts), np.tile(speech_at, len(jobs))),
-        (_as_noise(noise, options.virtual), np.concatenate(noise_at)),
+        (frames.with_columns(noise[[]], **{name: noise[n] for name, n in named.items()}), np.concatenate(noise_at)),
         (common, np.zeros(len(speech_at) * len(jobs), np.int64)),
         (frames.concat(jobs, Row), None),
     )
@@ -266,15 +270,6 @@ def snrs(words: NDArray[np.uint64], snr: float | str) -> NDArray[np.float64]:
         return np.full(len(words), snr)
     low, high = (float(bound) for bound in snr.split(":"))
     return np.round(low + keys.unit(words[:, 2]) * (high - low), 2)
-
-
-def _as_noise(noise: DataFrame, virtual: bool) -> DataFrame:
-    """The columns of the noise of mixtures."""
-    names = {"noise_id": "id", "noise_source": "source", "noise_pcm_hash": "pcm_hash", "scene": "scene"}
-    names |= {f"at_noise_{name}": name for name in ("shard", "offset", "bytes", "frames")}
-    names |= {name: name for name in ("at_pool", "at_noise")}
-    names |= {f"noise_{name}": name for name in ("shard", "offset", "bytes")} if virtual else {}
-    return frames.with_columns(noise[[]], **{name: noise[column] for name, column in names.items()})
 
 
 @dataclass(frozen=True, slots=True)

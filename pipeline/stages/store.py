@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -73,8 +73,12 @@ def pool_path(folder: Path, name: str) -> Path:
     return folder / WORK_FOLDER / _POOL_FOLDER / f"{name}.pcm"
 
 
-def decode_pool(folder: Path, name: str, shard: str, clips: Iterable[tuple[int, int]]) -> None:
-    """Writes a pool: the clips at these (offset, bytes) of a shard, decoded once for all mixtures that they are in."""
+def decode_pool(pool: tuple[Path, str, str, Sequence[tuple[int, int]]]) -> None:
+    """Writes a pool, once for all mixtures that its clips are in. Runs in a worker.
+
+    pool: (folder, name of the pool, shard, (offset, bytes) of each clip in it).
+    """
+    folder, name, shard, clips = pool
     path = pool_path(folder, name)
     if path.exists():
         return
