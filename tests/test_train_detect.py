@@ -17,17 +17,19 @@ from safetensors.torch import load_file, save_file
 from train_samples import TINY, Answer, Clip, command, environment, made, noise, predictions, usual
 
 from pipeline.core.errors import PrepError
+from pipeline.corpora import lexicon as lexicons
 from pipeline.corpora.lexicon import Lexicon
 from train import checkpoint
 from train import detect as detect_module
 from train.cascade import Output
 from train.decode import Transcription
-from train.detect import Listening, Stats
+from train.detect import Events, Listening, Stats, calls_in
 from train.detect import lines as each_line
 from train.model import Detector
 from train.pretrained import load_whisper
 from train.text import KeywordMatcher
 from train.voice import Voice
+from train.windows import Window
 
 SECONDS = 1.5
 HOPS = ("--windows", "hop", "--seconds", SECONDS, "--hop", 0.5)
@@ -138,6 +140,31 @@ def test_calls_further_apart_than_the_refractory_time_are_two_and_nearer_ones_ar
         assert [line["start"] for line in found] == pytest.approx([10.0, 30.0, 36.0], abs=0.05)
         found = events(monkeypatch, calls, kind, refractory=3.0)
         assert [line["start"] for line in found] == pytest.approx([10.0, 14.0, 30.0, 36.0], abs=0.05)
+
+
+def test_two_calls_in_one_window_are_two_events_and_the_next_windows_know_both() -> None:
+    """Of the calls in a window the first are those that were events before; times may be off by a second."""
+    events, voices = Events(refractory=16_000), ((0, 160_000),)
+    window = Window(0, np.zeros(160_000, np.int16), voices)
+    assert events.new(window, [(40_000, 50_000), (80_000, 90_000)]) == [0, 1]
+    later = Window(16_000, np.zeros(160_000, np.int16), voices)
+    assert events.new(later, [(20_000, 50_000), (100_000, 110_000)]) == []
+    assert events.new(later, [(41_000, 50_000), (81_000, 90_000), (150_000, 160_000)]) == [2]
+    assert events.new(Window(60_000, np.zeros(160_000, np.int16), voices), [(81_000, 90_000)]) == []
+    assert events.new(Window(160_000, np.zeros(160_000, np.int16), voices), [(170_000, 180_000)]) == [0]
+
+
+def test_where_in_a_text_each_call_is() -> None:
+    matcher = KeywordMatcher(lexicons.shipped())
+    (keyword, (begin, end)), *others = calls_in("저기요 여기 사람 있어요 살려주세요", matcher)
+    assert (keyword, end, others) == ("saveme", 1.0, [])
+    assert begin == pytest.approx(14 / 19, abs=0.01)
+    assert calls_in("살려 주세요!", matcher) == [("saveme", (0.0, 1.0))]
+    assert [keyword for keyword, _ in calls_in("살려주세요 좀 도와주세요", matcher)] == ["saveme", "helpme"]
+    assert calls_in("오늘 날씨가 좋다", matcher) == calls_in(None, matcher) == calls_in("", matcher) == []
+    assert calls_in("살려조세요", KeywordMatcher(Lexicon({"살려주세요": "saveme"}, "others"), 0.2)) == [
+        ("saveme", (0.0, 1.0))
+    ]
 
 
 def lines(folder: Path, *words: object, stdin: bytes = b"") -> list[dict[str, object]]:

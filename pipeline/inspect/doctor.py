@@ -27,7 +27,7 @@ from pipeline.stages import Job, Noise, ingest, mix
 from pipeline.stages.store import Store
 
 PROJECT = "call-for-help-prep"
-EXTRAS = ("cluster", "report", "train")  # those that users may want
+EXTRAS = ("cluster", "detect", "report", "train")  # those that users may want
 NAMES = tuple(normalize(form, "한글 이름.txt") for form in ("NFC", "NFD"))  # as Windows writes them, as macOS does
 FORMATS = ("WAV", "FLAC", "OGG", "MP3", "AIFF", "CAF", "RF64", "W64")  # corpora come in the first four
 GOLDEN = "df4ca6fee69c109c84f45e2e5cbf3ea2"  # pcm_hash of `reference()` at 16 kHz
