@@ -1,7 +1,8 @@
 """A stage is a file here: its plan, its work, its options, the columns that it reads and fills.
 
 A build goes through `ingest`, `filter`, `resample` and `mix`. `seek`, `rebuild` and `recompute` make a set out of a
-pack. This file holds what all stages share: Plan, Job, and how the jobs of a plan lie in columns.
+pack; `scene` lays rows into long recordings. This file holds what all stages share: Plan, Job, and how the jobs of a
+plan lie in columns.
 """
 
 from __future__ import annotations
