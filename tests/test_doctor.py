@@ -73,6 +73,7 @@ def test_what_is_looked_for_is_what_the_project_declares() -> None:
     assert all(f"{line.split('>')[0]} " in found["packages"] for line in told["dependencies"])
     assert {about for about in found if about.startswith("extra")} == {
         "extra [cluster]",
+        "extra [detect]",
         "extra [report]",
         "extra [train]",
     }

@@ -127,7 +127,7 @@ def test_decoding_is_what_generate_does_greedily() -> None:
     )
     rows = [row[len(tokenizer.prompt) :].tolist() for row in ids]
     wanted = [tokenizer.text(cut(row)) for row in rows]
-    assert [each.text for each in decode(whisper, hidden, tokenizer, 40)] == wanted
+    assert [each.text for each in decode(whisper, hidden, tokenizer, 40).transcriptions] == wanted
     assert 0 < sum(cut(row) == row for row in rows) < len(rows)
     assert len(set(wanted)) > 1
 
@@ -149,7 +149,7 @@ def test_decoding_stops_at_a_loop() -> None:
     whisper.model.decoder.register_forward_pre_hook(lambda *_: calls.append(1))
     with torch.no_grad():
         whisper.proj_out.weight.zero_()  # every token is as likely: the first is taken, for ever
-    (each,) = decode(whisper, torch.zeros(1, 50, 64), tokenizer, 60)
+    (each,) = decode(whisper, torch.zeros(1, 50, 64), tokenizer, 60).transcriptions
     assert len(calls) == 12
     assert each.text == tokenizer.text([0, 0])
 
@@ -164,8 +164,8 @@ def test_a_clip_that_is_done_waits_for_the_others_and_changes_no_more() -> None:
             0, 0.1, generator=chance
         )  # so that some end soon
     hidden = 3 * torch.randn(8, 50, 64, generator=chance)
-    together = decode(whisper, hidden, tokenizer, 40)
-    alone = [decode(whisper, hidden[n : n + 1], tokenizer, 40)[0] for n in range(len(hidden))]
+    together = decode(whisper, hidden, tokenizer, 40).transcriptions
+    alone = [decode(whisper, hidden[n : n + 1], tokenizer, 40).transcriptions[0] for n in range(len(hidden))]
     assert [each.text for each in together] == [each.text for each in alone]
     assert [each.confidence for each in together] == pytest.approx([each.confidence for each in alone], rel=1e-4)
     assert len({len(each.text) for each in alone}) > 1
@@ -177,7 +177,7 @@ def test_text_and_confidence_are_those_of_naive_decoding_without_a_cache(held: C
         samples = torch.from_numpy(data.samples(Sounds(manifest.parent).pcm(row)))[None, :16_000]
         with torch.inference_mode():
             hidden = held.detector.encoded(LogMel(80)(samples))
-            each = decode(whisper, hidden, tokenizer, 60)[0]
+            each = decode(whisper, hidden, tokenizer, 60).transcriptions[0]
             ids, told = list(tokenizer.prompt), []
             while len(told) < 60 and ids[-1] != tokenizer.end:
                 logits = whisper.proj_out(

@@ -156,13 +156,13 @@ def test_two_calls_in_one_window_are_two_events_and_the_next_windows_know_both()
 
 def test_where_in_a_text_each_call_is() -> None:
     matcher = KeywordMatcher(lexicons.shipped())
-    (keyword, (begin, end)), *others = calls_in("저기요 여기 사람 있어요 살려주세요", matcher)
+    (keyword, (begin, end)), *others = calls_in("저기요 여기 사람 있어요 살려주세요", {}, matcher)
     assert (keyword, end, others) == ("saveme", 1.0, [])
     assert begin == pytest.approx(14 / 19, abs=0.01)
-    assert calls_in("살려 주세요!", matcher) == [("saveme", (0.0, 1.0))]
-    assert [keyword for keyword, _ in calls_in("살려주세요 좀 도와주세요", matcher)] == ["saveme", "helpme"]
-    assert calls_in("오늘 날씨가 좋다", matcher) == calls_in(None, matcher) == calls_in("", matcher) == []
-    assert calls_in("살려조세요", KeywordMatcher(Lexicon({"살려주세요": "saveme"}, "others"), 0.2)) == [
+    assert calls_in("살려 주세요!", {}, matcher) == [("saveme", (0.0, 1.0))]
+    assert [keyword for keyword, _ in calls_in("살려주세요 좀 도와주세요", {}, matcher)] == ["saveme", "helpme"]
+    assert calls_in("오늘 날씨가 좋다", {}, matcher) == calls_in(None, {}, matcher) == calls_in("", {}, matcher) == []
+    assert calls_in("살려조세요", {}, KeywordMatcher(Lexicon({"살려주세요": "saveme"}, "others"), 0.2)) == [
         ("saveme", (0.0, 1.0))
     ]
 

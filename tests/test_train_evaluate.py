@@ -104,7 +104,7 @@ def test_the_class_scores_are_those_of_the_predictions(
     labels = ["helpme", "saveme", "others", "noise"]
     assert answer[name]["clips"] == len(known) == (19 if name == "four_class" else 12)
     assert answer[name]["accuracy"]["value"] == pytest.approx(reference.accuracy_score(truth, decided))
-    scored = [label for label in labels[: 4 if name == "four_class" else 3] if label in {*truth, *decided}]
+    scored = [label for label in labels[: 4 if name == "four_class" else 3] if label in truth]
     wanted = reference.f1_score(truth, decided, labels=scored, average="macro", zero_division=0)
     assert answer[name]["macro_f1"]["value"] == pytest.approx(wanted)
     assert answer[name]["confusion"] == reference.confusion_matrix(truth, decided, labels=labels).tolist()
@@ -190,6 +190,96 @@ def test_the_curve_is_what_each_threshold_would_do(answer: dict[str, Any], clips
     assert [point["dev_per_hour"] for point in answer["operating_points"]] == [1.0, 10.0]
 
 
+def test_an_operating_point_that_dev_cannot_tell_is_refused_with_what_is_missing(answer: dict[str, Any]) -> None:
+    for point in (*answer["operating_points"], *answer["score"]["operating_points"]):
+        needed = {1.0: "3 h", 10.0: "0.3 h"}[point["dev_per_hour"]]
+        assert point["refused"] == (
+            f"{point['dev_per_hour']:g} per hour needs {needed} of negatives and 200 clips of other speech,"
+            " dev has 0.0032 h and 3"
+        )
+        assert (point["threshold"], point["miss_rate"]) == (None, None)
+    assert [(one["per_hour"], one["miss_rate"]) for one in answer["score"]["curve"]["at"]] == [
+        (0.1, None),
+        (1.0, None),
+        (10.0, None),
+    ]
+    assert answer["score"]["curve"]["at"][1]["hours_needed"] == pytest.approx(3, abs=0.01)
+
+
+def test_the_curve_of_the_score_is_what_each_threshold_would_do(
+    answer: dict[str, Any], clips: list[Prediction]
+) -> None:
+    calls = [max(clip.scores) if clip.passed else -math.inf for clip in clips if clip.truth in CALLS]
+    others = [max(clip.scores) if clip.passed else -math.inf for clip in clips if clip.truth in ("noise", "others")]
+    truth = [1] * len(calls) + [0] * len(others)
+    area = reference.roc_auc_score(truth, [max(value, -1e9) for value in (*calls, *others)])
+    curve = answer["score"]["curve"]
+    assert curve["area"]["value"] == pytest.approx(area)
+    for point in curve["points"]:
+        alarms = round(point["per_hour"] * curve["negative_hours"])
+        limit = sorted([*others, -math.inf], reverse=True)[alarms]
+        assert point["miss_rate"]["value"] == pytest.approx(sum(value <= limit for value in calls) / len(calls))
+        assert 0 <= point["miss_rate"]["low"] <= point["miss_rate"]["value"] <= point["miss_rate"]["high"] <= 1
+
+
+@pytest.mark.parametrize("rule", ["score", "both"])
+def test_the_score_decides_by_the_threshold_that_is_given(folder: Path, tmp_path: Path, rule: str) -> None:
+    words = ("--manifest", "mixed.parquet", "--checkpoint", "runs/multi/last", "--no-gate", "--decision", rule)
+    before = json.loads((folder / "runs/multi/last/made.json").read_text())
+    free = command("evaluate", folder, *words, "--score-threshold", -999, "--out", tmp_path / "x")
+    assert free.code == 0, free.err
+    for clip in predictions(tmp_path / "x"):
+        loudest = CALLS[clip.scores.index(max(clip.scores))]
+        assert clip.decision == loudest or (rule == "both" and clip.decision in CALLS)
+    assert command("evaluate", folder, *words, "--score-threshold", 0, "--out", tmp_path / "x").code == 0
+    found = predictions(tmp_path / "x")
+    by_text = {clip.id: clip for clip in predictions(folder / "runs/multi/evaluate-test")}
+    assert {clip.decision for clip in found} - {"noise", "others"} == (
+        {by_text[clip.id].ungated_decision for clip in found} & set(CALLS) if rule == "both" else set()
+    )
+    assert json.loads((folder / "runs/multi/last/made.json").read_text()) == before
+
+
+def test_exact_labels_are_judged_without_scores(folder: Path, clips: list[Prediction], tmp_path: Path) -> None:
+    words = ("--manifest", "mixed.parquet", "--checkpoint", "runs/multi/last", "--decision", "text-exact")
+    exact = command("evaluate", folder, *words, "--out", tmp_path / "x", "--json").json()
+    assert exact["score"] is None
+    matched = [lexicon.shipped().keyword(clip.text) or "noise" for clip in clips]
+    assert [clip.decision for clip in predictions(tmp_path / "x")] == matched
+
+
+def test_thresholds_of_dev_travel_with_the_checkpoint(folder: Path, answer: dict[str, Any], tmp_path: Path) -> None:
+    kept = json.loads((folder / "runs/multi/last/made.json").read_text())["thresholds"]
+    assert kept["gate"] == answer["gate"]["threshold"]
+    assert kept["score"] == answer["score"]["threshold"]
+    assert kept["manifest"] == "mixed.parquet"
+    shutil.copytree(folder / "runs/multi/last", tmp_path / "last")
+    made(tmp_path, [clip for clip in more() if clip.split == "test"])
+    words = ("--manifest", "mixed.parquet", "--checkpoint", "last", "--decision", "score", "--out", "x", "--json")
+    held = command("evaluate", tmp_path, *words).json()
+    assert (held["gate"]["threshold"], held["score"]["threshold"]) == (kept["gate"], kept["score"])
+    assert "kept in the checkpoint (chosen on dev of mixed.parquet)" in held["score"]["source"]
+    made_json = json.loads((tmp_path / "last/made.json").read_text())
+    (tmp_path / "last/made.json").write_text(json.dumps(made_json | {"thresholds": {}}))
+    bare = command("evaluate", tmp_path, *words)
+    assert (bare.code, len(bare.err.splitlines())) == (1, 1)
+    assert "--decision score: no threshold, for no dev split to choose one on: give --score-threshold" in bare.err
+
+
+def test_the_gate_may_be_chosen_at_a_limit_on_lost_speech(folder: Path, tmp_path: Path) -> None:
+    words = ("--manifest", "mixed.parquet", "--checkpoint", "runs/multi/last", "--out", tmp_path / "x", "--lost-speech")
+    before = (folder / "runs/multi/last/made.json").read_bytes()
+    gate = command("evaluate", folder, *words, 0.34, "--json").json()["gate"]
+    (folder / "runs/multi/last/made.json").write_bytes(before)
+    assert gate["dev"]["by"] == "highest that stops at most 34 % of speech"
+    assert gate["dev"]["speech_passed"] >= 0.66
+    few = command("evaluate", folder, *words, 0.05)
+    assert (few.code, len(few.err.splitlines())) == (1, 1)
+    assert "--lost-speech 0.05: dev has 9 clips of speech, 20 are needed to know such a share" in few.err
+    both = command("evaluate", folder, *words, 0.34, "--threshold", 0.5)
+    assert (both.code, "it needs a dev split, a head, no --threshold" in both.err) == (1, True)
+
+
 def test_parts_add_up_to_the_whole(answer: dict[str, Any]) -> None:
     assert sum(part["clips"] for part in answer["by"]["keyword"]) == answer["four_class"]["clips"]
     assert sum(part["false_alarms"] for part in answer["by"]["corpus"]) == answer["alarms"]["false_alarms"]
@@ -205,7 +295,13 @@ def test_the_cost_says_what_the_gate_spares(answer: dict[str, Any], clips: list[
 
 def test_pictures_and_tables_are_there(folder: Path) -> None:
     names = sorted(path.name for path in (folder / "runs/multi/evaluate-test/figures").iterdir())
-    assert names == ["by_snr.png", "confusion_four_class.png", "confusion_three_class.png", "trade_off.png"]
+    assert names == [
+        "by_snr.png",
+        "confusion_four_class.png",
+        "confusion_three_class.png",
+        "score.png",
+        "trade_off.png",
+    ]
     answer = command(
         "evaluate",
         folder,
@@ -297,7 +393,9 @@ def test_one_class_alone_and_no_dev_are_judged_for_what_they_are(folder: Path, t
         "--json",
     )
     held = answer.json()
-    assert held["gate"] == {"threshold": 0.5, "source": "threshold 0.5, for no dev split to choose one on", "dev": None}
+    kept = json.loads((folder / "runs/multi/last/made.json").read_text())["thresholds"]["gate"]
+    source = f"threshold {kept:.4f}, kept in the checkpoint (chosen on dev of mixed.parquet)"
+    assert held["gate"] == {"threshold": kept, "source": source, "dev": None}
     assert held["alarms"]["per_hour"]["value"] is None
     assert held["alarms"]["per_hour_upper_95"] is None
     assert held["noise"]["all"]["accuracy"]["value"] is None
@@ -324,7 +422,7 @@ def test_the_page_shows_the_scores_and_confusions_that_were_written(folder: Path
     assert f"Missed calls {answer['alarms']['missed']} of {answer['alarms']['calls']}" in plain
     for label, counts in zip(answer["four_class"]["labels"], answer["four_class"]["confusion"], strict=True):
         assert f"{label} {' '.join(map(str, counts))}" in plain
-    assert page.count('class="chart"') == 2
+    assert page.count('class="chart"') == 3
 
 
 def test_the_worst_mistakes_are_mistakes_surest_first(clips: list[Prediction]) -> None:

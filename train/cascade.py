@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 
 import numpy as np
@@ -20,6 +20,7 @@ from train.data import Prediction, Sounds
 from train.decode import Transcription, decode
 from train.features import LONGEST, RATE_HZ, LogMel, window_of
 from train.model import Detector
+from train.spotting import Phrases, scores
 from train.text import NOISE, KeywordMatcher, Tokenizer
 
 
@@ -42,13 +43,17 @@ class Output:
 
 @dataclass(slots=True)
 class Cost:
-    """Seconds and counts over all batches. spared_s: the time to decode the stopped clips, where that was tried."""
+    """Seconds and counts over all batches. score_s: for the scores of the clips that passed.
+
+    spared_s: the time to decode the stopped clips, where that was tried.
+    """
 
     clips: int = 0
     decoded: int = 0
     seconds: float = 0.0
     encode_s: float = 0.0
     decode_s: float = 0.0
+    score_s: float = 0.0
     spared_s: float = 0.0
 
 
@@ -57,7 +62,7 @@ class Cascade:
     """A detector with a gate. It runs on batches of clips of one window each, so no clip depends on its neighbours.
 
     threshold: the least p_speech that passes the gate, None for no gate. ungated: also decodes what the gate stopped,
-    apart, to know what other thresholds would do.
+    apart, to know what other thresholds would do. scored: also scores the keywords of all that is decoded.
     """
 
     detector: Detector
@@ -68,12 +73,18 @@ class Cascade:
     max_tokens: int
     device: torch.device
     ungated: bool = False
+    scored: bool = False
     cost: Cost = field(default_factory=Cost)
     _log_mel: LogMel = field(init=False)
+    _phrases: Phrases | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
         self.detector.to(self.device).eval()
         self._log_mel = LogMel(self.detector.whisper.config.num_mel_bins).to(self.device)
+
+        if self.scored or self.matcher.needs_scores:
+            vocabulary = int(self.detector.whisper.config.vocab_size)
+            self._phrases = Phrases.of(self.matcher.lexicon, self.tokenizer, vocabulary)
 
     def predictions(self, rows: Sequence[Row], sounds: Sounds, batch: int) -> Iterator[Prediction]:
         """The prediction for each row, in order of length: the window of a clip depends on its own length alone."""
@@ -99,18 +110,22 @@ class Cascade:
         gate = self.threshold if probabilities else None
         passed = [gate is None or probabilities[n][0] >= gate for n in range(len(waves))]
         encoded = self._now()
-        texts = self._decoded(hidden, [n for n, through in enumerate(passed) if through])
+        texts, score_s = self._decoded(hidden, [n for n, through in enumerate(passed) if through])
         decoded = self._now()
-        spared = self._decoded(hidden, [n for n, through in enumerate(passed) if self.ungated and not through])
+        stopped = [n for n, through in enumerate(passed) if self.ungated and not through]
+        spared, more_s = self._decoded(hidden, stopped)
         for n, text in (texts | spared).items():
             _check_number(names[n], "confidence", text.confidence)
+            for keyword, score in text.scores.items():
+                _check_number(names[n], f"a score of {keyword},", score.value)
         cost = self.cost
         cost.clips += len(waves)
         cost.decoded += len(texts)
         cost.seconds += sum(len(wave) for wave in waves) / RATE_HZ
         cost.encode_s += encoded - began
-        cost.decode_s += decoded - encoded
-        cost.spared_s += self._now() - decoded
+        cost.decode_s += decoded - encoded - score_s
+        cost.score_s += score_s
+        cost.spared_s += self._now() - decoded - more_s
         return [
             Output(
                 p_speech=probabilities[n][0] if probabilities else None,
@@ -119,7 +134,7 @@ class Cascade:
                 transcription=texts.get(n),
                 ungated=(texts | spared).get(n) if self.ungated else None,
                 encode_s=(encoded - began) / len(waves),
-                decode_s=(decoded - encoded) / len(texts) if n in texts else 0.0,
+                decode_s=(decoded - encoded - score_s) / len(texts) if n in texts else 0.0,
             )
             for n in range(len(waves))
         ]
@@ -136,13 +151,18 @@ class Cascade:
             logits = self.detector.noise_logits(hidden, sizes)
         return hidden, [] if logits is None else logits.double().softmax(dim=-1).tolist()
 
-    def _decoded(self, hidden: Tensor, places: list[int]) -> dict[int, Transcription]:
-        """The transcription of the clips at these places; the decoder is not called for none."""
+    def _decoded(self, hidden: Tensor, places: list[int]) -> tuple[dict[int, Transcription], float]:
+        """(the transcription of the clips at these places, seconds for scores); the decoder is not called for none."""
         if not places:
-            return {}
+            return {}, 0.0
+        whisper, watched = self.detector.whisper, self._phrases.first if self._phrases else ()
         with self._precision():
-            texts = decode(self.detector.whisper, hidden[places], self.tokenizer, self.max_tokens)
-        return dict(zip(places, texts, strict=True))
+            decoded = decode(whisper, hidden[places], self.tokenizer, self.max_tokens, watched)
+            texts, began = decoded.transcriptions, self._now()
+            if self._phrases:
+                each = scores(whisper, hidden[places], decoded, self._phrases)
+                texts = [replace(text, scores=own) for text, own in zip(texts, each, strict=True)]
+        return dict(zip(places, texts, strict=True)), self._now() - began
 
     def _precision(self) -> torch.autocast:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda")
@@ -154,6 +174,9 @@ class Cascade:
 
     def _prediction(self, row: Row, output: Output) -> Prediction:
         text, ungated = output.transcription, output.ungated
+        values = (
+            {keyword: score.value for keyword, score in (text or ungated).scores.items()} if text or ungated else {}
+        )
         frames = row.frames or 0
         return Prediction(
             id=row.id,
@@ -174,10 +197,11 @@ class Cascade:
             passed=output.passed,
             text=text.text if text else None,
             confidence=text.confidence if text else None,
-            decision=self.matcher.decision(text.text if text else None),
+            decision=self.matcher.decision(text.text if text else None, values),
+            scores=tuple(values.get(keyword, -math.inf) for keyword in self.matcher.calls) if values else (),
             ungated_text=ungated.text if ungated else None,
             ungated_confidence=ungated.confidence if ungated else None,
-            ungated_decision=self.matcher.decision(ungated.text) if ungated else None,
+            ungated_decision=self.matcher.decision(ungated.text, values) if ungated else None,
             encode_ms=output.encode_s * 1000,
             decode_ms=output.decode_s * 1000,
         )

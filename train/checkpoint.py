@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Literal
@@ -23,7 +23,7 @@ from pipeline.core.errors import ManifestError, PrepError
 from pipeline.corpora import lexicon as lexicons
 from pipeline.corpora.lexicon import Lexicon
 from train.data import Recordings
-from train.folder import replacing_folder, settle
+from train.folder import replacing_folder, settle, write_text
 from train.model import Detector
 from train.pretrained import check_tokens, load_whisper, not_finite, one_line
 from train.text import Tokenizer, lexicon_as_toml
@@ -38,7 +38,8 @@ COVERED = ("config.json", "generation_config.json", "tokenizer.json", "tokenizer
 class Metadata:
     """What a checkpoint was made from and how far it is. It holds no time, no host, no path.
 
-    files: hashes of the files beside the weights that decide what the checkpoint answers.
+    files: hashes of the files beside the weights that decide what the checkpoint answers. thresholds: of the gate and
+    of the score, with what chose them, as `evaluate` kept them.
     """
 
     manifest: str
@@ -56,6 +57,7 @@ class Metadata:
     code: str = ""
     versions: Mapping[str, str] = field(default_factory=dict)
     files: Mapping[str, str] = field(default_factory=dict)
+    thresholds: Mapping[str, Any] = field(default_factory=dict)
     format: int = FORMAT
 
     def differences(self, other: Metadata) -> list[str]:
@@ -125,8 +127,7 @@ def write(folder: Path, checkpoint: Checkpoint, state: Mapping[str, Any] | None 
                 save_file(hashes, half / RECORDINGS)
             (half / LEXICON).write_text(lexicon_as_toml(checkpoint.lexicon), encoding="utf-8")
             values = asdict(metadata) | {"files": _file_hashes(half)}
-            text = json.dumps(values, ensure_ascii=False, indent=2, sort_keys=True, allow_nan=False)
-            (half / METADATA).write_text(text + "\n", encoding="utf-8")
+            (half / METADATA).write_text(_json(values), encoding="utf-8")
             if state is not None:
                 torch.save(dict(state), half / STATE)
     except (OSError, SafetensorError, RuntimeError) as error:  # torch and safetensors have their own for a full disk
@@ -135,6 +136,16 @@ def write(folder: Path, checkpoint: Checkpoint, state: Mapping[str, Any] | None 
             f"{folder}: the checkpoint of step {metadata.step} could not be written ({one_line(error)}); {before};"
             " make room, then the same command goes on"
         ) from None
+
+
+def keep(folder: Path, thresholds: Mapping[str, Any]) -> None:
+    """Writes thresholds into the metadata of a checkpoint; nothing else of it changes. OSError where it cannot."""
+    metadata = replace(read_metadata(folder / METADATA), thresholds=thresholds)
+    write_text(folder / METADATA, _json(asdict(metadata)))
+
+
+def _json(values: Mapping[str, Any]) -> str:
+    return json.dumps(values, ensure_ascii=False, indent=2, sort_keys=True, allow_nan=False) + "\n"
 
 
 def _file_hashes(folder: Path) -> dict[str, str]:

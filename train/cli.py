@@ -37,10 +37,16 @@ class Number(click.FloatRange):
 SHARE = Number(0, 1)
 DECISION = click.option(
     "--decision",
-    type=click.Choice(["text", "text-exact"]),
+    type=click.Choice(["text", "text-exact", "score", "both"]),
     default="text",
     show_default=True,
-    help="text: a call is a phrase of the lexicon anywhere in the text; text-exact: the whole text, as in the paper",
+    help="text: a call is a phrase of the lexicon anywhere in the text; text-exact: the whole text, as in the paper;"
+    " score: phrases that are likely somewhere in the sound; both: text or score",
+)
+SCORE = click.option(
+    "--score-threshold",
+    type=Number(-1000, 0),
+    help="log p from which a score is a call  [default: chosen on dev, or kept in the checkpoint]",
 )
 
 
@@ -78,7 +84,7 @@ def train_command(
 
 
 LISTENING = {"windows", "seconds", "hop", "refractory"}
-NO_STREAM = {"manifest", "split", "per_hour", "curve", "batch", "seed", "audio", "allow_overlap"}
+NO_STREAM = {"manifest", "split", "per_hour", "lost_speech", "curve", "batch", "seed", "audio", "allow_overlap"}
 
 
 def _listening(command: F) -> F:
@@ -131,6 +137,12 @@ class _Evaluate(click.Group):
     "--out", type=FILE, help="folder for the answer  [default: evaluate-SPLIT beside the checkpoint, or in runs/MODEL]"
 )
 @click.option("--threshold", type=SHARE, help="p_speech from which a clip passes the gate  [default: chosen on dev]")
+@click.option(
+    "--lost-speech",
+    type=SHARE,
+    help="choose the gate's threshold as the highest that stops at most this share of dev's speech",
+)
+@SCORE
 @click.option(
     "--per-hour",
     type=Number(0, 1e6),
@@ -230,7 +242,12 @@ def compare_command(runs: tuple[Path, ...], seed: int, out: Path | None, as_json
 @click.option("--channels", type=click.IntRange(1, 64), help="channels of the samples of --stdin  [default: 1]")
 @click.option("--mic", is_flag=True, help="from the microphone (needs the extra [mic])")
 @_listening
-@click.option("--threshold", type=SHARE, default=0.5, show_default=True, help="p_speech from which a window is decoded")
+@click.option(
+    "--threshold",
+    type=SHARE,
+    help="p_speech from which a window is decoded  [default: kept in the checkpoint by evaluate, or 0.5]",
+)
+@SCORE
 @click.option(
     "--tolerance", type=SHARE, default=0.0, help="share of a spelling's jamo that may differ  [default: 0, exact]"
 )

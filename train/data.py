@@ -39,8 +39,10 @@ class Prediction:
     truth: its keyword, `noise`, or None where it has no label. seconds: how much the model heard, at most 30 s; cut:
     whether the clip is longer. p_speech: the head's probability of speech, None without a head; probabilities: of every
     class of the head. passed: whether the clip passed the gate. text, confidence: None where it did not. decision: a
-    keyword or `noise`. The ungated columns say what the decoder makes of the clip without the gate, None where that was
-    not computed. encode_ms, decode_ms: the share of the clip in the time of its batch.
+    keyword or `noise`. scores: log p of each keyword that raises an alarm, in the lexicon's order; empty where they
+    were not asked for, or the clip was not decoded, be it without the gate. The ungated columns say what the decoder
+    makes of the clip without the gate, None where that was not computed. encode_ms, decode_ms: the share of the clip in
+    the time of its batch.
     """
 
     id: str
@@ -62,6 +64,7 @@ class Prediction:
     text: str | None
     confidence: float | None
     decision: str
+    scores: tuple[float, ...]
     ungated_text: str | None
     ungated_confidence: float | None
     ungated_decision: str | None

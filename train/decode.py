@@ -5,7 +5,7 @@ Decoding stops at a loop: a recogniser that repeats itself does so to the last t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -13,7 +13,7 @@ from torch import Tensor
 from transformers import WhisperForConditionalGeneration
 from transformers.cache_utils import DynamicCache, EncoderDecoderCache
 
-from train.text import Tokenizer
+from train.text import Score, Tokenizer
 
 LONGEST_UNIT, REPEATS, LOOP_TOKENS, KEPT = (
     16,
@@ -25,16 +25,40 @@ LONGEST_UNIT, REPEATS, LOOP_TOKENS, KEPT = (
 
 @dataclass(frozen=True, slots=True)
 class Transcription:
-    """The text of a clip. confidence: geometric mean of its tokens' probabilities with the end token's, in (0, 1]."""
+    """The text of a clip. confidence: geometric mean of its tokens' probabilities with the end token's, in (0, 1].
+
+    scores: of each keyword; empty where they were not asked for.
+    """
 
     text: str
     confidence: float
+    scores: Mapping[str, Score] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Decoded:
+    """What greedy decoding makes of clips, and where it stands.
+
+    tokens: of each text, without control tokens, end and loop. never: bool [vocabulary], tokens that it does not take.
+    cache: keys and values of the prompt and the tokens. watched: float32 [clips, places, watched tokens], log
+    probabilities of the watched tokens after so many tokens of the text.
+    """
+
+    transcriptions: list[Transcription]
+    tokens: list[list[int]]
+    never: Tensor
+    cache: EncoderDecoderCache
+    watched: Tensor
 
 
 @torch.inference_mode()
 def decode(
-    whisper: WhisperForConditionalGeneration, hidden: Tensor, tokenizer: Tokenizer, max_tokens: int
-) -> list[Transcription]:
+    whisper: WhisperForConditionalGeneration,
+    hidden: Tensor,
+    tokenizer: Tokenizer,
+    max_tokens: int,
+    watched: Sequence[int] = (),
+) -> Decoded:
     """The transcription of each clip; hidden: [clips, positions, width], the output of the encoder.
 
     Starts from the control tokens and takes the likeliest token until <|endoftext|>, max_tokens or a loop, which is
@@ -50,14 +74,16 @@ def decode(
     cache = EncoderDecoderCache(DynamicCache(), DynamicCache())
     inputs = torch.tensor(tokenizer.prompt, device=device).repeat(clips, 1)
     done = torch.zeros(clips, dtype=torch.bool, device=device)
-    tokens, score, length = [], torch.zeros(clips, device=device), torch.zeros(clips, device=device)
+    tokens, seen, score, length = [], [], torch.zeros(clips, device=device), torch.zeros(clips, device=device)
     loops = [Loop() for _ in range(clips)]
     for _ in range(max_tokens):
         out = whisper.model.decoder(
             input_ids=inputs, encoder_hidden_states=hidden, past_key_values=cache, use_cache=True
         )
         logits = whisper.proj_out(out.last_hidden_state[:, -1]).float().masked_fill(never, -torch.inf)
-        best, token = logits.log_softmax(dim=-1).max(dim=-1)
+        shares = logits.log_softmax(dim=-1)
+        best, token = shares.max(dim=-1)
+        seen.append(shares[:, list(watched)])
         token = token.masked_fill(done, end)
         tokens.append(token)
         score, length = score + best.masked_fill(done, 0.0), length + ~done
@@ -67,9 +93,9 @@ def decode(
             break
         inputs = token[:, None]
     confidence = (score / length.clamp(min=1)).exp().tolist()
-    ids = torch.stack(tokens, dim=1).tolist()
-    texts = [tokenizer.text(cut(row[: row.index(end)] if end in row else row)) for row in ids]
-    return [Transcription(text, share) for text, share in zip(texts, confidence, strict=True)]
+    ids = [cut(row[: row.index(end)] if end in row else row) for row in torch.stack(tokens, dim=1).tolist()]
+    texts = [Transcription(tokenizer.text(row), share) for row, share in zip(ids, confidence, strict=True)]
+    return Decoded(texts, ids, never, cache, torch.stack(seen, dim=1))
 
 
 @dataclass(slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,10 +15,10 @@ import torch
 from numpy.typing import NDArray
 
 from pipeline.core.errors import PrepError
-from train import checkpoint, data, streams
+from train import checkpoint, data, streams, thresholds
 from train.cascade import Cascade
 from train.features import RATE_HZ
-from train.text import KeywordMatcher, Rule
+from train.text import KeywordMatcher, Rule, Score
 from train.voice import Voice
 from train.windows import NEAR, Kind, Window, placed, windows
 
@@ -101,7 +101,8 @@ class Options:
     seconds: float
     hop: float
     refractory: float
-    threshold: float
+    threshold: float | None
+    score_threshold: float | None
     tolerance: float
     decision: Rule
     all: bool
@@ -120,10 +121,10 @@ def detect(say: Callable[[str], None], files: Sequence[Path], **values: Any) -> 
     trained = checkpoint.read(options.checkpoint)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     matcher = KeywordMatcher(trained.lexicon, options.tolerance, options.decision)
-    tokens = int(trained.metadata.options["max_tokens"])
-    cascade = Cascade(
-        trained.detector, trained.tokenizer, matcher, trained.metadata.window, options.threshold, tokens, device
-    )
+    tokens, kept = int(trained.metadata.options["max_tokens"]), trained.metadata.thresholds
+    gate = thresholds.gate_before(options.threshold, kept, has_head=trained.detector.head is not None)
+    matcher = thresholds.decides(matcher, thresholds.score_before(options.score_threshold, kept))
+    cascade = Cascade(trained.detector, trained.tokenizer, matcher, trained.metadata.window, gate.value, tokens, device)
     if sys.stdout is None:
         raise PrepError("standard output is closed: there is nowhere to print events to")
     if options.stdin and sys.stdin is None:
@@ -171,12 +172,14 @@ def lines(
         began = time.perf_counter()
         name = f"{source}, {window.start / RATE_HZ:g} to {window.end / RATE_HZ:g} s"
         output = cascade.run([data.samples(window.pcm)], [name])[0]
-        text = output.transcription.text if output.transcription else None
-        calls = [(keyword, *placed(window, share)) for keyword, share in calls_in(text, matcher)]
+        heard = output.transcription
+        text, scores = (heard.text, heard.scores) if heard else (None, {})
+        calls = [(keyword, *placed(window, share)) for keyword, share in calls_in(text, scores, matcher)]
         new = events.new(window, [(begin, end) for _, begin, end in calls])
         stats.windows += 1
         stats.latencies += [(window.known - calls[n][2]) / RATE_HZ + time.perf_counter() - began for n in new]
-        for keyword, begin, end in [calls[n] for n in new] or calls[:1] or [(matcher.decision(text), None, None)]:
+        no_call = (matcher.decision(text), None, None)
+        for keyword, begin, end in [calls[n] for n in new] or calls[:1] or [no_call]:
             yield {
                 "source": source,
                 "event": bool(new),
@@ -186,7 +189,8 @@ def lines(
                 "calls": [keyword for keyword, _, _ in calls],
                 "text": text,
                 "p_speech": output.p_speech,
-                "confidence": output.transcription.confidence if output.transcription else None,
+                "confidence": heard.confidence if heard else None,
+                "scores": {keyword: score.value for keyword, score in scores.items()},
                 "window_start": _seconds(window.start),
                 "window_end": _seconds(window.end),
             }
@@ -194,8 +198,18 @@ def lines(
         raise PrepError(f"{source}: ended without a sample")
 
 
-def calls_in(text: str | None, matcher: KeywordMatcher) -> list[tuple[str, tuple[float, float]]]:
-    """The calls in a text, in order: the keyword of each, and where in the text it begins and ends, from 0 to 1."""
+def calls_in(
+    text: str | None, scores: Mapping[str, Score], matcher: KeywordMatcher
+) -> list[tuple[str, tuple[float, float]]]:
+    """The calls in what was decoded, in order: the keyword of each, and where in the text it is, from 0 to 1."""
+    calls = _calls_of_text(text, matcher) if matcher.rule != "score" else []
+    loud = matcher.loud({keyword: score.value for keyword, score in scores.items()})
+    more = [keyword for keyword in loud if keyword not in dict(calls)]
+    calls += [(keyword, (scores[keyword].begin, scores[keyword].end)) for keyword in more]
+    return sorted(calls, key=lambda call: call[1])
+
+
+def _calls_of_text(text: str | None, matcher: KeywordMatcher) -> list[tuple[str, tuple[float, float]]]:
     calls, keyword = matcher.spotted(text).calls, matcher.decision(text)
     if not calls:  # within the tolerance: the whole text
         return [(keyword, (0.0, 1.0))] if keyword in matcher.calls else []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from pipeline.core.errors import PrepError
 from pipeline.core.row import Row
 from pipeline.corpora import lexicon as lexicons
 from pipeline.corpora.lexicon import Lexicon
-from train import checkpoint, data, metrics, report, scores
+from train import checkpoint, data, metrics, report, scores, thresholds
 from train.cascade import Cascade, Cost
 from train.data import Manifest, Prediction, Recordings, Sounds
 from train.features import RATE_HZ
@@ -25,8 +25,8 @@ from train.model import Detector
 from train.pretrained import check_tokens, load_whisper
 from train.scores import Scorer
 from train.text import NOISE, KeywordMatcher, Rule, Tokenizer, check_lexicon, read_lexicon
+from train.thresholds import Threshold
 
-DEFAULT_THRESHOLD = 0.5
 DEFAULT_PER_HOUR = (1.0, 10.0)
 DEFAULT_TOKENS = 48
 
@@ -41,6 +41,8 @@ class Options:
     split: str
     out: Path | None
     threshold: float | None
+    lost_speech: float | None
+    score_threshold: float | None
     per_hour: tuple[float, ...]
     gate: bool
     curve: bool
@@ -57,7 +59,10 @@ class Options:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class System:
-    """What is evaluated: a checkpoint of `train`, or a Whisper without a head. origin: which weights it has."""
+    """What is evaluated: a checkpoint of `train`, or a Whisper without a head.
+
+    origin: which weights it has. kept: thresholds that an earlier evaluation kept in the checkpoint.
+    """
 
     name: str
     detector: Detector
@@ -67,20 +72,20 @@ class System:
     max_tokens: int
     origin: dict[str, Any]
     recordings: Recordings | None = None
+    kept: Mapping[str, Any] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class Gate:
-    """The threshold of the gate and how it was chosen.
+@dataclass(frozen=True, slots=True, eq=False)
+class Chosen:
+    """The thresholds of the gate and of the score (None where clips are not scored), and what decides by them.
 
-    source: a sentence on the choice. dev: what the threshold does on dev. operating: for each rate of false alarms per
-    hour the threshold that keeps to it on dev.
+    dev: the clips of dev as they decide on it; empty where it was not heard.
     """
 
-    threshold: float | None
-    source: str
-    dev: dict[str, Any] | None = None
-    operating: dict[float, float] = field(default_factory=dict)
+    gate: Threshold
+    score: Threshold | None
+    matcher: KeywordMatcher
+    dev: list[Prediction]
 
 
 def evaluate(say: Callable[[str], None], *, as_json: bool, **values: Any) -> str:
@@ -105,30 +110,42 @@ def _evaluate(options: Options, out: Path, as_json: bool, say: Callable[[str], N
     sounds, scorer = Sounds(options.manifest.parent), Scorer(system.lexicon.keywords, options.seed)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     matcher = KeywordMatcher(system.lexicon, options.tolerance, options.decision)
+    has_scores = system.lexicon.spotter is not None and bool(system.lexicon.spotter.scored)
+    is_scored = matcher.needs_scores or (options.curve and has_scores and options.decision != "text-exact")
     cascade = Cascade(
-        system.detector, system.tokenizer, matcher, system.window, None, system.max_tokens, device, options.curve
+        system.detector,
+        system.tokenizer,
+        matcher,
+        system.window,
+        None,
+        system.max_tokens,
+        device,
+        options.curve,
+        is_scored,
     )
-    gate = _gate(dev, cascade, sounds, scorer, options)
-    if options.split == "dev" and (gate.dev or gate.operating):
+    chosen = _choose(dev, cascade, sounds, scorer, options, system)
+    if options.split == "dev" and (chosen.gate.chosen or (options.curve and dev)):
         cautions.append(
             "the gate's threshold or the operating points were chosen on dev, the very split that is judged"
         )
     if measures:
         known = np.isfinite(list(measures.values())).any(axis=0).sum()
         say(f"measures of {known:,} of {len(rows):,} clips lie beside the manifest: scores by quarters of each")
-    for line in (f"gate    {gate.source}", *(f"caution {caution}" for caution in cautions)):
+    score_lines = [f"score   {chosen.score.source}"] if chosen.score else []
+    for line in (f"gate    {chosen.gate.source}", *score_lines, *(f"caution {caution}" for caution in cautions)):
         say(line)
-    cascade = replace(cascade, threshold=gate.threshold)
+    cascade = replace(cascade, threshold=chosen.gate.value, matcher=chosen.matcher)
     cascade.run([np.zeros(RATE_HZ, np.float32)], ["silence"])  # the first call of anything is slow, and is not counted
     cascade.cost = Cost()
     clips = _predictions(rows, cascade, sounds, options.batch)
 
-    origin = _origin(manifest, system, options, gate)
+    origin = _origin(manifest, system, options, chosen)
     answer = origin | {"cautions": cautions} | scores.report(clips, scorer, measures)
-    answer |= _thresholds(clips, scorer, gate, options)
+    answer |= _curves(clips, scorer, chosen, options)
     if options.tolerance:
-        answer["exact_matching"] = _exact_matching(clips, scorer, replace(matcher, tolerance=0.0))
+        answer["exact_matching"] = _exact_matching(clips, scorer, replace(chosen.matcher, tolerance=0.0))
     answer["cost"] = _cost(cascade)
+    _keep(chosen, manifest, system, options, say)
     (out / data.METRICS).unlink(missing_ok=True)  # it is written last: where it is, the rest belongs to it
     data.write_predictions(out / data.PREDICTIONS, clips, origin)
     report.write_figures(out / "figures", answer)
@@ -194,7 +211,12 @@ def system_of(options: Options) -> System:
     check_tokens(str(options.checkpoint), trained.detector.whisper, max_tokens)
     origin = {"weights_hash": metadata.weights_hash, "step": metadata.step, "trained_on": metadata.manifest_hash}
     name = f"{options.checkpoint.resolve().parent.name} ({metadata.options['task']})"
-    return System(name, trained.detector, trained.tokenizer, lexicon, window, max_tokens, origin, trained.recordings)
+    kept = dict(metadata.thresholds)
+    if lexicons.identity_of_phrases(lexicon) != lexicons.identity_of_phrases(trained.lexicon):
+        kept.pop("score", None)
+    return System(
+        name, trained.detector, trained.tokenizer, lexicon, window, max_tokens, origin, trained.recordings, kept
+    )
 
 
 def _predictions(rows: Sequence[Row], cascade: Cascade, sounds: Sounds, batch: int) -> list[Prediction]:
@@ -205,45 +227,59 @@ def _predictions(rows: Sequence[Row], cascade: Cascade, sounds: Sounds, batch: i
     return [by_id[row.id] for row in rows]
 
 
-def _gate(dev: Sequence[Row], cascade: Cascade, sounds: Sounds, scorer: Scorer, options: Options) -> Gate:
-    """The gate: with the threshold that is given, or one chosen on dev; off for a model without a head."""
-    if cascade.detector.head is None:
-        fixed = Gate(None, "none: the model has no noise head; every clip is decoded")
-    elif not options.gate:
-        fixed = Gate(None, "off (--no-gate); every clip is decoded")
-    elif options.threshold is not None:
-        fixed = Gate(options.threshold, f"threshold {options.threshold:g}, given")
+def _choose(
+    rows: Sequence[Row], cascade: Cascade, sounds: Sounds, scorer: Scorer, options: Options, system: System
+) -> Chosen:
+    """The thresholds: those given, else chosen on the rows of dev, else kept in the checkpoint.
+
+    PrepError where decisions need a threshold of the score and there is none.
+    """
+    has_head = system.detector.head is not None
+    gate = thresholds.gate_before(options.threshold, system.kept, has_head=has_head, wanted=options.gate)
+    score = thresholds.score_before(options.score_threshold, system.kept) if cascade.scored else None
+    choosing = gate.open or (score is not None and score.open)
+    if options.lost_speech is not None and not (gate.open and rows):
+        raise PrepError(
+            "--lost-speech chooses the gate's threshold on dev: it needs a dev split, a head, no --threshold"
+        )
+    clips = _predictions(rows, cascade, sounds, options.batch) if rows and (choosing or options.curve) else []
+    if clips and gate.open:
+        on_dev = thresholds.gate(clips, options.lost_speech)
+        gate = gate if not on_dev.chosen and system.kept.get("gate") is not None else on_dev
+    clips = [replace(clip, passed=thresholds.passes(clip, gate.value)) for clip in clips]
+    if clips and score is not None and score.open:
+        on_dev = thresholds.score(clips, scorer, options.per_hour or DEFAULT_PER_HOUR)
+        score = score if on_dev.value is None and score.value is not None else on_dev
+    matcher = thresholds.decides(cascade.matcher, score)
+    return Chosen(gate, score, matcher, [_decided(clip, matcher) for clip in clips])
+
+
+def _decided(clip: Prediction, matcher: KeywordMatcher) -> Prediction:
+    """The clip with the decisions of a matcher."""
+    values = dict(zip(matcher.calls, clip.scores, strict=False))
+    ungated = matcher.decision(clip.ungated_text, values) if clip.ungated_decision is not None else None
+    return replace(clip, decision=matcher.decision(clip.text, values), ungated_decision=ungated)
+
+
+def _keep(chosen: Chosen, manifest: Manifest, system: System, options: Options, say: Callable[[str], None]) -> None:
+    """Keeps the thresholds that dev chose in the checkpoint, where it ran as it was trained and had not learnt dev."""
+    as_trained = options.lexicon is None and options.window is None and options.max_tokens is None
+    picked = {"gate": chosen.gate, "score": chosen.score}
+    new = {name: each for name, each in picked.items() if each is not None and each.chosen}
+    learnt = system.recordings is None or data.overlap(data.rows(manifest, "dev"), system.recordings["train"])
+    if options.checkpoint is None or not new or not as_trained or learnt:
+        return
+    values = {**system.kept, **{name: each.value for name, each in new.items()}, "manifest": manifest.path.name}
+    sources = {**system.kept.get("sources", {}), **{name: each.source for name, each in new.items()}}
+    try:
+        checkpoint.keep(options.checkpoint, values | {"sources": sources})
+    except OSError as error:
+        say(f"caution the thresholds could not be kept in {options.checkpoint} ({error}): give them to detect by hand")
     else:
-        fixed = Gate(DEFAULT_THRESHOLD, f"threshold {DEFAULT_THRESHOLD:g}, for no dev split to choose one on")
-    choosing = fixed.threshold is not None and options.threshold is None
-    if not dev or not (choosing or options.curve):
-        return fixed
-
-    clips = _predictions(dev, cascade, sounds, options.batch)
-    operating: dict[float, float] = {}
-    points = scores.trade_off(clips, scorer) if options.curve else []
-    if points and points[-1].per_hour is not None:  # None: dev has no negatives
-        rates = options.per_hour or DEFAULT_PER_HOUR
-        operating = {rate: metrics.lowest_threshold(points, rate) for rate in rates}
-    if not choosing:
-        return replace(fixed, operating=operating)
-    speech = [clip.p_speech for clip in clips if clip.truth != NOISE and clip.p_speech is not None]
-    noise = [clip.p_speech for clip in clips if clip.truth == NOISE and clip.p_speech is not None]
-    if not speech or not noise:
-        reason = f"dev has {len(speech)} clips of speech and {len(noise)} of noise, both are needed to choose one"
-        return Gate(DEFAULT_THRESHOLD, f"threshold {DEFAULT_THRESHOLD:g}, for {reason}", None, operating)
-    threshold = metrics.balanced_threshold(speech, noise)
-    passed = sum(share >= threshold for share in speech) / len(speech)
-    stopped = sum(share < threshold for share in noise) / len(noise)
-    source = (
-        f"threshold {threshold:.4f}, chosen on dev ({len(dev)} clips; {passed:.1%} of speech pass,"
-        f" {stopped:.1%} of noise are stopped)"
-    )
-    counts = {"speech_clips": len(speech), "noise_clips": len(noise), "speech_passed": passed, "noise_stopped": stopped}
-    return Gate(threshold, source, counts | {"by": "largest mean of speech passed and noise stopped"}, operating)
+        say(f"kept    thresholds in {options.checkpoint}: {', '.join(new)}; detect and evaluate without dev use them")
 
 
-def _origin(manifest: Manifest, system: System, options: Options, gate: Gate) -> dict[str, Any]:
+def _origin(manifest: Manifest, system: System, options: Options, chosen: Chosen) -> dict[str, Any]:
     """What the answer depends on."""
     return {
         "name": system.name,
@@ -261,34 +297,41 @@ def _origin(manifest: Manifest, system: System, options: Options, gate: Gate) ->
             "decision": options.decision,
             "seed": options.seed,
         },
-        "gate": {"threshold": gate.threshold, "source": gate.source, "dev": gate.dev},
+        "gate": {"threshold": chosen.gate.value, "source": chosen.gate.source, "dev": chosen.gate.dev},
         "code": checkpoint.code_version(),
         "versions": checkpoint.versions(),
     }
 
 
-def _thresholds(clips: Sequence[Prediction], scorer: Scorer, gate: Gate, options: Options) -> dict[str, Any]:
-    """The trade-off curve of this split, and what the operating points that were chosen on dev cost on it."""
+def _curves(clips: Sequence[Prediction], scorer: Scorer, chosen: Chosen, options: Options) -> dict[str, Any]:
+    """The trade-offs of this split by the gate and by the score, and what points that dev chose cost on it."""
+    rates, hours = options.per_hour or DEFAULT_PER_HOUR, scores.negative_hours(clips, scorer)
+    score = None
+    if chosen.score is not None:
+        score = {"threshold": chosen.score.value, "source": chosen.score.source, "dev": chosen.score.dev}
+        score |= {"curve": None, "operating_points": []}
     if not options.curve:
-        return {"curve": None, "operating_points": []}
+        return {"curve": None, "operating_points": [], "score": score}
     points = scores.trade_off(clips, scorer)
-    operating_points = []
-    for rate, threshold in sorted(gate.operating.items()):
-        here = next(point for point in points if point.threshold >= threshold)
-        hours = here.false_alarms / here.per_hour if here.per_hour else None
-        bound = metrics.poisson_upper(here.false_alarms) / hours if hours else None
-        costs = asdict(replace(here, threshold=threshold))
-        operating_points.append({"dev_per_hour": rate, **costs, "per_hour_upper_95": bound})
-    score = "p_speech" if clips[0].p_speech is not None else "confidence"
-    return {
-        "curve": {"score": score, "points": [asdict(point) for point in points]},
-        "operating_points": operating_points,
-    }
+    curve = {"score": "p_speech" if clips[0].p_speech is not None else "confidence"}
+    answer = {"curve": curve | {"points": [asdict(point) for point in points]}, "operating_points": [], "score": score}
+    if score is not None:
+        score["curve"] = scores.detection(clips, scorer)
+    if chosen.dev:
+        both = scores.trade_off(chosen.dev, scorer), points
+        answer["operating_points"] = thresholds.operating_points(chosen.dev, both, hours, scorer, rates)
+        if score is not None:
+            both = tuple(
+                metrics.curve(*scores.loudness(each, scorer), scores.negative_hours(each, scorer))
+                for each in (chosen.dev, clips)
+            )
+            score["operating_points"] = thresholds.operating_points(chosen.dev, both, hours, scorer, rates)
+    return answer
 
 
 def _exact_matching(clips: Sequence[Prediction], scorer: Scorer, matcher: KeywordMatcher) -> dict[str, Any]:
     """The scores of exact matching, beside those of tolerant matching."""
-    exact = [replace(clip, decision=matcher.decision(clip.text)) for clip in clips]
+    exact = [_decided(clip, matcher) for clip in clips]
     labelled = [clip for clip in exact if clip.truth is not None]
     speech = [clip for clip in labelled if clip.truth != NOISE]
     return {
@@ -303,7 +346,7 @@ def _exact_matching(clips: Sequence[Prediction], scorer: Scorer, matcher: Keywor
 def _cost(cascade: Cascade) -> dict[str, Any]:
     """Time and counts of the split. real_time_factor: seconds of computing for a second of audio, without reading."""
     cost, detector = cascade.cost, cascade.detector
-    spent = cost.encode_s + cost.decode_s
+    spent = cost.encode_s + cost.decode_s + (cost.score_s if cascade.matcher.needs_scores else 0.0)
     on_gpu = cascade.device.type == "cuda"
     without_gate = (spent + cost.spared_s) / cost.seconds if cascade.ungated or cost.decoded == cost.clips else None
     return {
@@ -315,6 +358,7 @@ def _cost(cascade: Cascade) -> dict[str, Any]:
         "decoder_skipped": 1 - cost.decoded / cost.clips,
         "encode_s": cost.encode_s,
         "decode_s": cost.decode_s,
+        "score_s": cost.score_s,
         "real_time_factor": spent / cost.seconds,
         "real_time_factor_without_gate": without_gate,
     }

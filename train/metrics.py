@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,9 +53,9 @@ def f1(counts: Counts) -> Counts:
 
 
 def macro_f1(counts: Counts, labels: int | None = None) -> Counts:
-    """Mean F1 of the labels, or of the first so many, that are true or decided somewhere, [...]; NaN without clips."""
+    """Mean F1 of the labels, or of the first so many, that are true somewhere, [...]; NaN without clips."""
     each = f1(counts)[..., :labels]
-    there = np.isfinite(each)
+    there = counts.sum(-1)[..., :labels] > 0
     with np.errstate(invalid="ignore"):
         return np.where(there, each, 0.0).sum(-1) / there.sum(-1)
 
@@ -76,7 +76,7 @@ def interval(counts: Counts, groups: Sequence[Hashable], statistic: Statistic, s
 
     counts: [clips, ...], what each clip adds. Groups (speakers, submissions) are drawn with replacement, as many as
     there are, REPLICATES times, because clips of one group are no independent evidence. A replicate without a score is
-    left out. Where all groups agree (all right, all wrong) the interval has no width, whatever the number of groups.
+    left out. Where all groups agree the interval has no width, whatever their number: see `share` and `rate`.
     """
     if not len(counts):
         return Interval(None, None, None)
@@ -86,6 +86,25 @@ def interval(counts: Counts, groups: Sequence[Hashable], statistic: Statistic, s
     drawn = statistic(resampled(counts, groups, seed, name))
     low, high = np.quantile(drawn[np.isfinite(drawn)], [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return Interval(value, float(low), float(high))
+
+
+def share(counts: Counts, groups: Sequence[Hashable], seed: int, name: str) -> Interval:
+    """The share of the clips for which something holds, with its interval; counts: [clips, 2], each (holds, 1).
+
+    Where it holds for all clips or for none, the groups cannot tell how much they differ, and the interval is the exact
+    binomial one of the clips.
+    """
+    found, (count, total) = interval(counts, groups, ratio, seed, name), counts.sum(0) if len(counts) else (0, 0)
+    return Interval(found.value, *binomial(int(count), int(total))) if count in (0, total) else found
+
+
+def rate(counts: Counts, groups: Sequence[Hashable], seed: int, name: str) -> Interval:
+    """Events per hour, with the interval; counts: [clips, 2], each (events, hours).
+
+    Without an event the upper end is the exact 95 % bound, about 3 / hours.
+    """
+    found = interval(counts, groups, ratio, seed, name)
+    return replace(found, high=poisson_upper(0) / float(counts[:, 1].sum())) if found.value == 0 else found
 
 
 def resampled(counts: Counts, groups: Sequence[Hashable], seed: int, name: str) -> Counts:
@@ -131,12 +150,12 @@ class Point:
 def curve(calls: Sequence[float], negatives: Sequence[float], hours: float) -> list[Point]:
     """The trade-off, one point for each threshold that changes anything, from the lowest on.
 
-    calls, negatives: scores of the clips, 0.0 for one that raises no alarm at any threshold; an alarm is a score
-    >= threshold > 0. The last point lies above every score and raises none.
+    calls, negatives: scores of the clips, at most 1, and -inf for one that raises no alarm at any threshold; an alarm
+    is a score >= threshold. The last point lies above every score and raises none.
     """
     yes, no = np.sort(np.asarray(calls, float)), np.sort(np.asarray(negatives, float))
     scores = np.unique(np.concatenate([yes, no]))
-    return [point(yes, no, hours, float(threshold)) for threshold in (*scores[scores > 0], 2.0)]
+    return [point(yes, no, hours, float(threshold)) for threshold in (*scores[np.isfinite(scores)], 2.0)]
 
 
 def point(calls: Counts, negatives: Counts, hours: float, threshold: float) -> Point:
@@ -146,26 +165,79 @@ def point(calls: Counts, negatives: Counts, hours: float, threshold: float) -> P
     return Point(threshold, alarms, alarms / hours if hours else None, missed / len(calls) if len(calls) else None)
 
 
-def balanced_threshold(speech: Sequence[float], noise: Sequence[float]) -> float:
+def balanced_threshold(speech: Sequence[float], noise: Sequence[float], usual: float) -> float:
     """The threshold midway between two scores that tells speech (score >= it) from noise best.
 
-    The best has the largest mean of both shares told right; of equally good ones the nearest to 0.5, then the lower.
+    The best has the largest mean of both shares told right; of equally good ones the nearest to the usual, then the
+    lower.
     """
     yes, no = np.sort(np.asarray(speech, float)), np.sort(np.asarray(noise, float))
     scores = np.unique(np.concatenate([yes, no]))
-    tried = np.unique(np.concatenate([[0.5], (scores[1:] + scores[:-1]) / 2]))
+    scores = scores[np.isfinite(scores)]
+    tried = np.unique(np.concatenate([[usual], (scores[1:] + scores[:-1]) / 2]))
     right = (len(yes) - np.searchsorted(yes, tried)) / len(yes) + np.searchsorted(no, tried) / len(no)
     best = tried[right >= right.max() - 1e-12]
-    return float(best[np.argmin(np.abs(best - 0.5))])
+    return float(best[np.argmin(np.abs(best - usual))])
 
 
 def lowest_threshold(points: Sequence[Point], per_hour: float) -> float:
     """The lowest threshold whose false alarms per hour do not exceed this: midway between the scores on either side.
 
-    0.0 where no threshold is needed; above 1, so that nothing is an alarm, where none is high enough.
+    The lowest of all, at most 0.0, where none is needed; above 1, where nothing may be an alarm.
     """
     place = next(n for n, each in enumerate(points) if (each.per_hour or 0.0) <= per_hour)
-    return (points[place - 1].threshold + points[place].threshold) / 2 if place else 0.0
+    if not place:
+        return min(0.0, points[0].threshold)
+    return (points[place - 1].threshold + points[place].threshold) / 2 if points[place].threshold <= 1 else 2.0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Scored:
+    """Clips with a score: calls, or negatives. groups: of the bootstrap; weights: 1 for a call, hours of a negative."""
+
+    scores: Counts
+    groups: Sequence[Hashable]
+    weights: Counts
+
+
+def detection(
+    calls: Scored, negatives: Scored, rates: Sequence[float], seed: int, name: str
+) -> tuple[list[Interval], Interval]:
+    """(share of calls missed at each rate of false alarms per hour, area under the curve), with bootstrap intervals.
+
+    At a rate the threshold is the lowest that keeps to it on these very negatives; it lies above the score of the next
+    one. Area: the share of pairs of a call and a negative in which the call has the higher score, half of equal ones.
+    Groups are drawn as in `interval`, once for calls and negatives together.
+    """
+    place = {group: n for n, group in enumerate(sorted({*calls.groups, *negatives.groups}, key=str))}
+    down, falling = np.argsort(-negatives.scores, kind="stable"), np.sort(calls.scores)[::-1]
+    limits = np.append(negatives.scores[down], -np.inf)
+    better = np.searchsorted(-falling, -limits, side="left")  # calls above each limit
+    ties = np.searchsorted(-falling, -limits, side="right") - better
+    of_calls = np.array([place[group] for group in calls.groups])[np.argsort(-calls.scores, kind="stable")]
+    of_negatives = np.array([place[group] for group in negatives.groups])[down]
+    hours = negatives.weights[down]
+
+    def read(times: Counts) -> Counts:
+        """Misses at each rate, and the area, with each group so many times."""
+        found = np.concatenate([[0.0], np.cumsum(times[of_calls])])
+        alarms = np.cumsum(times[of_negatives])
+        allowed = np.asarray(rates, float) * (times[of_negatives] * hours).sum() + 1e-9
+        with np.errstate(invalid="ignore"):
+            missed = 1 - found[better[np.searchsorted(alarms, allowed, side="right")]] / found[-1]
+            wins = (found[better] + found[better + ties])[:-1] / 2 / found[-1]
+            return np.append(missed, (wins * times[of_negatives]).sum() / alarms[-1])
+
+    chance, shares = keys.rng(seed, "bootstrap", name), np.full(len(place), 1 / len(place))
+    drawn = np.array([read(chance.multinomial(len(place), shares).astype(float)) for _ in range(REPLICATES)])
+    drawn = drawn[np.isfinite(drawn).all(1)]
+    ends = np.quantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0).T.tolist()
+    values = read(np.ones(len(place))).tolist()
+    misses = [Interval(value, low, high) for value, (low, high) in zip(values, ends, strict=True)]
+    total = len(calls.scores)
+    edges = [Interval(each.value, *binomial(round(each.value * total), total)) for each in misses]
+    at = [edge if each.value in (0.0, 1.0) else each for each, edge in zip(misses[:-1], edges, strict=False)]
+    return at, misses[-1]
 
 
 def binomial(count: int, total: int, level: float = LEVEL) -> tuple[float | None, float | None]:

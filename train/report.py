@@ -86,13 +86,13 @@ def screen(answer: Mapping[str, Any]) -> str:
         f"false alarms  {rate(alarms)}",
         f"missed calls  {alarms['missed']} of {alarms['calls']}, wrong call {alarms['wrong_call']}",
     ]
-    for point in answer["operating_points"]:
-        threshold = f"threshold {point['threshold']:.4f}"
-        if point["threshold"] > 1:
-            threshold = "no threshold keeps to it: never an alarm"
-        here = "-" if point["per_hour"] is None else f"{point['per_hour']:.1f}"
-        missed = "-" if point["miss_rate"] is None else f"{100 * point['miss_rate']:.1f}"
-        lines.append(f"at {point['dev_per_hour']:g} /h on dev ({threshold}): {here} /h here, {missed} % missed")
+    lines += [f"gate          {_operating(point)}" for point in answer["operating_points"]]
+    if score := answer["score"]:
+        lines.append(f"score         {score['source']}")
+        lines += [f"score         {_operating(point)}" for point in score["operating_points"]]
+        if score["curve"]:
+            lines.append(f"score         area under the curve {plain(score['curve']['area'])}")
+            lines += [f"score         {_at(one, score['curve']['negative_hours'])}" for one in score["curve"]["at"]]
     four = answer["four_class"]
     confusion = [(label, *row) for label, row in zip(four["labels"], four["confusion"], strict=True)]
     head += "".join(f"\ncaution: {caution}" for caution in answer["cautions"])
@@ -105,6 +105,27 @@ def screen(answer: Mapping[str, Any]) -> str:
             ]
             parts.append(text_table((name, "clips", "accuracy, 4 classes", "missed", "false alarms"), rows))
     return "\n\n".join([*parts, _cost(answer["cost"], counts)])
+
+
+def _operating(point: Mapping[str, Any]) -> str:
+    """An operating point that dev chose, and what it costs here, or why dev cannot tell it."""
+    if point["refused"]:
+        return f"at {point['dev_per_hour']:g} /h on dev: refused, for {point['refused']}"
+    threshold = f"threshold {point['threshold']:.4f}"
+    if point["threshold"] > 1:
+        threshold = "no threshold keeps to it: never an alarm"
+    here = (
+        "-" if point["per_hour"] is None else f"{point['per_hour']:.1f} /h here, under {point['per_hour_upper_95']:.1f}"
+    )
+    missed = "-" if point["miss_rate"] is None else f"{100 * point['miss_rate']:.1f}"
+    return f"at {point['dev_per_hour']:g} /h on dev ({threshold}): {here}, {missed} % missed"
+
+
+def _at(one: Mapping[str, Any], hours: float) -> str:
+    """Misses at a rate of false alarms, or how much negative audio would tell them."""
+    if one["miss_rate"] is None:
+        return f"at {one['per_hour']:g} /h: {one['hours_needed']:.2g} h of negatives would tell, here are {hours:.2g} h"
+    return f"at {one['per_hour']:g} /h: {percent(one['miss_rate'])} of calls missed"
 
 
 def _scores(answer: Mapping[str, Any]) -> str:
@@ -155,6 +176,8 @@ def _figures(answer: Mapping[str, Any]) -> Iterator[tuple[str, Figure]]:
             yield f"confusion_{name}", _confusion_figure(answer[name], answer["name"])
     if answer["curve"] and answer["alarms"]["calls"] and answer["alarms"]["negative_hours"]:
         yield "trade_off", _trade_off_figure(answer)
+    if answer["score"] and answer["score"]["curve"]:
+        yield "score", _score_figure(answer)
     if answer["by"]["snr_db"]:
         yield "by_snr", _by_snr_figure(answer["by"]["snr_db"], answer["name"])
 
@@ -189,11 +212,47 @@ def _trade_off_figure(answer: Mapping[str, Any]) -> Figure:
     figure, axes = _axes(answer["name"], CURVE_X, CURVE_Y)
     axes.step(x, y, where="post", label=answer["curve"]["score"])
     axes.plot([here["per_hour"]["value"]], [100 * here["miss_rate"]["value"]], "o", label="the gate as set")
-    for point in answer["operating_points"]:
+    for point in _known(answer["operating_points"]):
         axes.plot([point["per_hour"]], [100 * point["miss_rate"]], "x", label=f"{point['dev_per_hour']:g} /h on dev")
     axes.set_ylim(-2, 102)
     axes.legend()
     return figure
+
+
+def _known(points: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The operating points that were not refused."""
+    return [point for point in points if not point["refused"]]
+
+
+def _score_line(answer: Mapping[str, Any]) -> charts.Line:
+    """Missed calls in percent against false alarms per hour for thresholds on the score, with its band."""
+    points = answer["score"]["curve"]["points"]
+    shares = [[100 * point["miss_rate"][key] for point in points] for key in ("value", "low", "high")]
+    return charts.Line("score", [point["per_hour"] for point in points], *shares)
+
+
+def _score_figure(answer: Mapping[str, Any]) -> Figure:
+    """Missed calls against false alarms per hour for thresholds on the score, with the 95 % band."""
+    line, (figure, axes) = _score_line(answer), _axes(answer["name"], CURVE_X, CURVE_Y)
+    axes.step(line.x, line.y, where="post", label="score, 95 % band")
+    axes.fill_between(line.x, line.low, line.high, step="post", alpha=0.2)
+    for point in _known(answer["score"]["operating_points"]):
+        axes.plot([point["per_hour"]], [100 * point["miss_rate"]], "x", label=f"{point['dev_per_hour']:g} /h on dev")
+    axes.set_ylim(-2, 102)
+    axes.legend()
+    return figure
+
+
+def _score_curve(answer: Mapping[str, Any]) -> Markup:
+    """The trade-off of thresholds on the score, with the points chosen on dev."""
+    if not answer["score"] or not answer["score"]["curve"]:
+        return Markup("")
+    points = [
+        charts.Point(f"{one['dev_per_hour']:g} /h on dev", one["per_hour"], 100 * one["miss_rate"], 0, "x")
+        for one in _known(answer["score"]["operating_points"])
+    ]
+    label = "Missed calls against false alarms per hour, for thresholds on the score, with a 95 % band."
+    return charts.steps([_score_line(answer)], points, CURVE_X, CURVE_Y, label)
 
 
 def _by_snr_figure(parts: Sequence[Mapping[str, Any]], name: str) -> Figure:
@@ -227,6 +286,7 @@ def write_page(
     values = {
         "answer": answer,
         "curve": _curve([answer]),
+        "score_curve": _score_curve(answer),
         "by_snr": _by_snr([answer]),
         "conditions": {name: words for name, words in (CONDITIONS | MEASURES).items() if answer["by"].get(name)},
         "measured": any(answer["by"].get(name) for name in MEASURES),
@@ -286,7 +346,7 @@ def _curve(answers: Sequence[Mapping[str, Any]]) -> Markup:
         points.append(charts.Point(label, here["per_hour"]["value"], 100 * here["miss_rate"]["value"], n))
     if len(answers) == 1:
         places: dict[tuple[float, float], list[str]] = {}  # one point for those that have the same cost here
-        for one in answers[0]["operating_points"]:
+        for one in _known(answers[0]["operating_points"]):
             places.setdefault((one["per_hour"], 100 * one["miss_rate"]), []).append(f"{one['dev_per_hour']:g}")
         points += [charts.Point(f"{' and '.join(names)} /h on dev", x, y, 1, "x") for (x, y), names in places.items()]
     label = "Missed calls against false alarms per hour, for every threshold."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -15,6 +16,7 @@ from train.data import Prediction
 from train.text import NOISE, edit_distance
 
 IN_DOMAIN, OUT_OF_DOMAIN = "cochlscene", "ms-snsd"
+AT = (0.1, 1.0, 10.0)  # false alarms per hour
 MOST_SNRS = 12  # more values were drawn from a range and are grouped by 5 dB
 BY: dict[str, Callable[[Prediction], str | None]] = {
     "scenario": lambda clip: clip.scenario,
@@ -43,13 +45,17 @@ class Scorer:
     def interval(
         self, counts: metrics.Counts, clips: Sequence[Prediction], statistic: metrics.Statistic, name: str
     ) -> dict[str, Any]:
-        """A score with its interval, for JSON. Groups of different corpora are different groups."""
-        groups = [f"{clip.corpus}/{clip.group}" for clip in clips]
-        return asdict(metrics.interval(counts, groups, statistic, self.seed, name))
+        """A score with its interval, for JSON."""
+        return asdict(metrics.interval(counts, self.groups(clips), statistic, self.seed, name))
 
     def share(self, clips: Sequence[Prediction], holds: Callable[[Prediction], bool], name: str) -> dict[str, Any]:
         """The share of the clips for which this holds, with its interval."""
-        return self.interval(np.array([[float(holds(clip)), 1.0] for clip in clips]), clips, metrics.ratio, name)
+        counts = np.array([[float(holds(clip)), 1.0] for clip in clips])
+        return asdict(metrics.share(counts, self.groups(clips), self.seed, name))
+
+    def groups(self, clips: Sequence[Prediction]) -> list[str]:
+        """The group of each clip. Groups of different corpora are different groups."""
+        return [f"{clip.corpus}/{clip.group}" for clip in clips]
 
 
 def report(clips: Sequence[Prediction], scorer: Scorer, measures: Mapping[str, NDArray[np.float64]]) -> dict[str, Any]:
@@ -88,7 +94,7 @@ def classes(clips: Sequence[Prediction], scorer: Scorer, labels: Sequence[str], 
     """Accuracy, macro F1, F1 of each label and the confusion matrix (rows are the truth).
 
     Among the three keywords the truth is never noise, but a decision may be, where the gate stopped speech. That is an
-    error and stands in a column of its own; it has no F1.
+    error and stands in a column of its own; it has no F1. Macro F1 is the mean over the labels that clips truly have.
     """
     columns = [*labels, *([NOISE] if NOISE not in labels else [])]
     counts = metrics.confusion([str(clip.truth) for clip in clips], [clip.decision for clip in clips], columns)
@@ -97,7 +103,7 @@ def classes(clips: Sequence[Prediction], scorer: Scorer, labels: Sequence[str], 
     return {
         "labels": list(columns),
         "clips": len(clips),
-        "accuracy": scorer.interval(counts, clips, metrics.accuracy, f"{name} accuracy"),
+        "accuracy": scorer.share(clips, lambda clip: clip.decision == clip.truth, f"{name} accuracy"),
         "macro_f1": scorer.interval(counts, clips, macro, f"{name} macro_f1"),
         "f1": dict(zip(labels, each, strict=True)),
         "confusion": counts.sum(0).astype(int).tolist(),
@@ -169,7 +175,7 @@ def alarms(clips: Sequence[Prediction], scorer: Scorer, name: str) -> dict[str, 
         "negative_clips": len(negatives),
         "negative_hours": hours,
         "false_alarms": false,
-        "per_hour": scorer.interval(counts, negatives, metrics.ratio, f"{name} per_hour"),
+        "per_hour": asdict(metrics.rate(counts, scorer.groups(negatives), scorer.seed, f"{name} per_hour")),
         "per_hour_upper_95": metrics.poisson_upper(false) / hours if hours else None,
         "calls": len(calls),
         "missed": sum(not scorer.is_alarm(clip) for clip in calls),
@@ -226,20 +232,63 @@ def _quarter_of(clips: Sequence[Prediction], values: NDArray[np.float64]) -> Cal
 
 
 def call_score(clip: Prediction, calls: Sequence[str]) -> float:
-    """What a threshold on alarms is compared with.
+    """What a threshold of the gate is compared with.
 
     It is p_speech of the head (without a head the confidence of the decoder) where the decision without the gate is a
-    call, else 0.0.
+    call, else -inf.
     """
     if clip.ungated_decision not in calls:
-        return 0.0
+        return -math.inf
     return float(clip.p_speech if clip.p_speech is not None else clip.ungated_confidence or 0.0)
 
 
+def negative_hours(clips: Sequence[Prediction], scorer: Scorer) -> float:
+    """Hours of noise, and of speech that is no call."""
+    return sum(clip.seconds for clip in clips if clip.truth is not None and clip.truth not in scorer.calls) / 3600
+
+
 def trade_off(clips: Sequence[Prediction], scorer: Scorer) -> list[metrics.Point]:
-    """The curve of false alarms per hour against missed calls; the clips have their ungated decisions."""
-    labelled = [clip for clip in clips if clip.truth is not None]
-    negatives = [clip for clip in labelled if clip.truth not in scorer.calls]
-    calls = [call_score(clip, scorer.calls) for clip in labelled if clip.truth in scorer.calls]
-    hours = sum(clip.seconds for clip in negatives) / 3600
-    return metrics.curve(calls, [call_score(clip, scorer.calls) for clip in negatives], hours)
+    """The curve of false alarms per hour against missed calls by the gate; the clips have their ungated decisions."""
+    calls = [call_score(clip, scorer.calls) for clip in clips if clip.truth in scorer.calls]
+    negatives = [call_score(clip, scorer.calls) for clip in clips if clip.truth not in (None, *scorer.calls)]
+    return metrics.curve(calls, negatives, negative_hours(clips, scorer))
+
+
+def loudness(clips: Sequence[Prediction], scorer: Scorer) -> tuple[list[float], list[float]]:
+    """(the highest score of each call, that of each negative); -inf for a clip that the gate stopped."""
+    calls, negatives = [], []
+    for clip in clips:
+        if clip.truth is not None:
+            value = max(clip.scores, default=-math.inf) if clip.passed else -math.inf
+            (calls if clip.truth in scorer.calls else negatives).append(value)
+    return calls, negatives
+
+
+def detection(clips: Sequence[Prediction], scorer: Scorer) -> dict[str, Any] | None:
+    """The trade-off of thresholds on the score, the gate as it is; None where calls or negatives are missing.
+
+    points: misses for every count of false alarms on a scale of about 40; at: misses at AT false alarms per hour, None
+    where the negatives are too short to tell: without one in H hours the rate is under 3 / H. area: under the curve.
+    """
+    calls, negatives = (
+        [clip for clip in clips if clip.truth in scorer.calls],
+        [clip for clip in clips if clip.truth not in (None, *scorer.calls)],
+    )
+    values, hours = loudness(clips, scorer), negative_hours(clips, scorer)
+    if not calls or not negatives or not any(clip.scores for clip in clips):
+        return None
+    counts = np.unique([0, *np.geomspace(1, len(negatives), 40).round()])
+    rates = [*(counts / hours).tolist(), *AT]
+    missed, area = metrics.detection(
+        metrics.Scored(np.array(values[0]), scorer.groups(calls), np.ones(len(calls))),
+        metrics.Scored(np.array(values[1]), scorer.groups(negatives), np.array([c.seconds / 3600 for c in negatives])),
+        rates,
+        scorer.seed,
+        "detection",
+    )
+    each = [{"per_hour": rate, "miss_rate": asdict(share)} for rate, share in zip(rates, missed, strict=True)]
+    at = [{**one, "hours_needed": metrics.poisson_upper(0) / one["per_hour"]} for one in each[len(counts) :]]
+    for one in at:
+        if one["hours_needed"] > hours:
+            one["miss_rate"] = None
+    return {"negative_hours": hours, "area": asdict(area), "points": each[: len(counts)], "at": at}

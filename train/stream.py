@@ -18,7 +18,7 @@ from tqdm import tqdm
 from pipeline.core import frame as frames
 from pipeline.core.errors import PrepError
 from pipeline.corpora import lexicon as lexicons
-from train import alarms, checkpoint, data, evaluate, streams
+from train import alarms, checkpoint, data, evaluate, streams, thresholds
 from train.alarms import Event, Judged, Utterance
 from train.cascade import Cascade
 from train.detect import Listening, Stats, lines, usual_windows
@@ -56,9 +56,10 @@ def judge(
     listening = Listening(**{**how, "windows": how["windows"] or usual_windows(say)})
     system = evaluate.system_of(options)
     truth = read_truth(path, system.lexicon.other)
-    threshold = evaluate.DEFAULT_THRESHOLD if options.threshold is None else options.threshold
-    gate = threshold if options.gate and system.detector.head is not None else None
+    has_head = system.detector.head is not None
+    gate = thresholds.gate_before(options.threshold, system.kept, has_head=has_head, wanted=options.gate).value
     matcher = KeywordMatcher(system.lexicon, options.tolerance, options.decision)
+    matcher = thresholds.decides(matcher, thresholds.score_before(options.score_threshold, system.kept))
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     cascade = Cascade(system.detector, system.tokenizer, matcher, system.window, gate, system.max_tokens, device)
     name = f"stream-{path.name.split('.')[0]}"

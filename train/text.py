@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from pipeline.corpora.lexicon import Decision, Lexicon, normalised
 
 NOISE = "noise"
 SPEECH = "speech"
-Rule = Literal["text", "text-exact"]
+Rule = Literal["text", "text-exact", "score", "both"]
 CONTROL = ("<|startoftranscript|>", "<|ko|>", "<|transcribe|>", "<|notimestamps|>")
 
 
@@ -55,25 +56,58 @@ class Tokenizer:
 
 
 @dataclass(frozen=True, slots=True)
+class Score:
+    """How likely a keyword's phrases are in a sound, log p in nats; begin, end: where in its text, from 0 to 1."""
+
+    value: float
+    begin: float
+    end: float
+
+
+@dataclass(frozen=True, slots=True)
 class KeywordMatcher:
-    """Decoded text to a decision: a keyword of the lexicon, its keyword for any other text, or noise for no text.
+    """What was decoded to a decision: a keyword of the lexicon, its keyword for any other text, or noise for no text.
 
     tolerance: the largest edit distance in jamo to a spelling that still counts as a match, as a share of the jamo of
     the spelling; 0 matches exactly. rule: `text` also finds the lexicon's phrases among other words, of several calls
-    the first decides; `text-exact` compares the whole text with its spellings, as the labels of data and the paper do.
+    the first decides; `text-exact` compares the whole text with its spellings, as the labels of data and the paper do;
+    `score` takes the keyword of the highest score that is not under the threshold (nats); `both` takes a call of the
+    text, else that of the score.
     """
 
     lexicon: Lexicon
     tolerance: float = 0.0
     rule: Rule = "text"
+    threshold: float = math.inf
 
     @property
     def calls(self) -> list[str]:
         """The keywords that raise an alarm."""
         return self.lexicon.keywords[:-1]
 
-    def decision(self, text: str | None) -> str:
-        """The keyword of a decoded text; `noise` if the gate stopped the clip (None) or the text is empty."""
+    @property
+    def needs_scores(self) -> bool:
+        """Whether decisions depend on scores."""
+        return self.rule in ("score", "both")
+
+    def decision(self, text: str | None, scores: Mapping[str, float] | None = None) -> str:
+        """The keyword of a decoded text; `noise` if the gate stopped the clip (None), or no call and no text is there.
+
+        scores: of each keyword, for the rules that need them.
+        """
+        keyword = self._keyword(text)
+        if not self.needs_scores or text is None or (self.rule == "both" and keyword in self.calls):
+            return keyword
+        loud = self.loud(scores or {})
+        return loud[0] if loud else self.lexicon.other if keyword in self.calls else keyword
+
+    def loud(self, scores: Mapping[str, float]) -> list[str]:
+        """The keywords whose scores are not under the threshold, highest first; none where scores do not decide."""
+        if not self.needs_scores:
+            return []
+        return sorted((each for each in scores if scores[each] >= self.threshold), key=lambda each: -scores[each])
+
+    def _keyword(self, text: str | None) -> str:
         spotted = self.spotted(text)
         if spotted.keyword is None:
             return NOISE
@@ -91,7 +125,7 @@ class KeywordMatcher:
 
     def spotted(self, text: str | None) -> Decision:
         """What the rule makes of a text, with every call in it, whatever the tolerance."""
-        if self.rule == "text":
+        if self.rule != "text-exact":
             return self.lexicon.decision(text)
         return Lexicon(self.lexicon.spellings, self.lexicon.other).decision(text)
 

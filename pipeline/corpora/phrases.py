@@ -22,6 +22,7 @@ from typing import Any
 from pipeline.core.errors import did_you_mean
 
 KINDS = ("joined", "spaced")
+TABLE = ("phrases", "scored", "guards", "calls", "others")  # of a keyword
 _PAUSE, _SPACE = "[ .]", " "  # what may be between letters of a phrase, of a guard: a pause may be a full stop
 _EDGE = "(?:(?<![^ .?])|(?![^ .?]))"
 _MARKS = {"(": "(?:", ")": ")", "[": "(?:", "]": ")?", "|": "|", "?": " *[?]"}
@@ -87,13 +88,23 @@ class _Guard:
 
 @dataclass(frozen=True, slots=True)
 class Spotter:
-    """The compiled phrases of a lexicon. source: the tables `spotting` and `phrases` of its file, to write it again."""
+    """The compiled phrases of a lexicon.
+
+    source: the tables `spotting` and `phrases` of its file, to write it again. scored: for each keyword the phrases,
+    as plain text, whose probability in a sound is its score.
+    """
 
     source: Mapping[str, Any]
+    scored: Mapping[str, Sequence[str]] = field(compare=False)
     ignore: Mapping[int, None] = field(compare=False)
     phrases: Mapping[str, re.Pattern[str]] = field(compare=False)
     guards: Mapping[str, Sequence[_Guard]] = field(compare=False)
     examples: Sequence[Example] = field(compare=False)
+
+    @property
+    def joined(self) -> bool:
+        """Whether spaces between words mean little in this language."""
+        return bool(self.source["spotting"].get("words", "joined") == "joined")
 
     def spoken(self, text: str) -> str:
         """The text as patterns see it.
@@ -230,13 +241,14 @@ def read(content: Mapping[str, Any], keywords: Sequence[str]) -> tuple[Spotter |
         if not faults:
             phrases[keyword] = re.compile(far.whole("|".join(expressions)))
             guards[keyword] = [*common, *(_guard(far, name, patterns) for name, patterns in own.items())]
-        examples += [Example(keyword, text, True) for text in table.get("calls", [])]
+        examples += [Example(keyword, text, True) for text in (*table.get("calls", []), *table.get("scored", []))]
         examples += [Example(keyword, text, False) for text in table.get("others", [])]
     if faults:
         return None, list(dict.fromkeys(faults))
     ignore = {ord(letter): None for letter in spotting.get("ignore", "")}
     source = {"spotting": spotting, "phrases": tables}
-    return Spotter(source, ignore, phrases, guards, examples), []
+    scored = {keyword: tuple(table["scored"]) for keyword, table in tables.items() if table.get("scored")}
+    return Spotter(source, scored, ignore, phrases, guards, examples), []
 
 
 def _guard(far: _Translator, name: str, patterns: Sequence[str]) -> _Guard:
@@ -283,8 +295,8 @@ def _shape_faults(spotting: object, tables: object, keywords: Sequence[str]) -> 
         if not isinstance(table, dict) or not table.get("phrases"):
             faults.append(f'{place}: expected `phrases = ["살려주세요"]`, found {table!r}')
             continue
-        faults += [f"{place} {fault}" for fault in _unknown(table, ("phrases", "guards", "calls", "others"))]
-        lists[place] = {name: value for name, value in table.items() if name in ("phrases", "calls", "others")}
+        faults += [f"{place} {fault}" for fault in _unknown(table, TABLE)]
+        lists[place] = {name: value for name, value in table.items() if name in TABLE and name != "guards"}
         lists[f"[phrases.{keyword}.guards]"] = table.get("guards", {})
     for place, values in lists.items():
         if not isinstance(values, dict):

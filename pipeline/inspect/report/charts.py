@@ -58,11 +58,13 @@ styled = matplotlib.rc_context(_STYLE)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Line:
-    """One series of a chart: its name and its points."""
+    """One series of a chart: its name and its points. low, high: bounds of a band around it."""
 
     name: str
     x: Sequence[float] | NDArray[np.float64]
     y: Sequence[float] | NDArray[np.float64]
+    low: Sequence[float] = ()
+    high: Sequence[float] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +164,8 @@ def steps(drawn: Sequence[Line], points: Sequence[Point], x: str, y: str, label:
     chart = Chart(x, y, wide=4.6, high=3.1)
     for colour, line in zip(SERIES * 9, drawn, strict=False):
         chart.axes.step(line.x, line.y, where="post", color=colour)
+        if len(line.low):
+            chart.axes.fill_between(line.x, line.low, line.high, step="post", color=colour, alpha=0.2, linewidth=0)
     for point in points:
         chart.axes.plot([point.x], [point.y], point.mark, color=SERIES[point.series], markersize=7, markeredgewidth=1.8)
         chart.axes.annotate(point.name, (point.x, point.y), (6, 6), textcoords="offset points", fontsize=9, color=INK)
