@@ -34,9 +34,8 @@ from transformers import WhisperForConditionalGeneration as Whisper
 from train import data, loop, run
 from train.data import Sounds
 from train.examples import Example
-from train.features import LogMel
 from train.log import LOG
-from train.model import Detector, losses
+from train.model import Detector
 from train.options import Options
 from train.pretrained import TINY, load_whisper
 from train.text import Tokenizer
@@ -115,8 +114,7 @@ def same_loss(held: run.Run, whisper: Whisper, collate: Collator) -> tuple[float
     detector = Detector(whisper, ())
     with torch.inference_mode():
         theirs = float(whisper(**collate(list(examples))).loss)
-        _, logits = detector(LogMel(held.train.bands)(batch.samples), batch.sizes, batch.text_index, batch.inputs)
-        return theirs, float(losses(None, logits, batch).text)
+        return theirs, float(detector(batch)["text"])
 
 
 def main() -> None:

@@ -17,7 +17,7 @@ from train.batches import Batch, Totals
 from train.examples import UNTAUGHT
 from train.features import LogMel
 from train.loop import rate
-from train.model import Detector, interpolate, losses, time_mean
+from train.model import Detector, interpolate, losses, time_mean, total
 from train.options import Options
 from train.pretrained import TINY, load_whisper
 from train.text import Tokenizer
@@ -90,7 +90,7 @@ def test_the_losses_are_the_two_cross_entropies_counted_by_hand(tiny: tuple[Dete
         tokenizer, ["살려주세요", None, "도와줘", None], [30_000, 32_000, 8_000, 16_000], 32_000, [0, 1, 0, UNTAUGHT]
     )
     with torch.inference_mode():
-        noise_logits, text_logits = detector(LogMel(80)(made.samples), made.sizes, made.text_index, made.inputs)
+        noise_logits, text_logits = detector.logits(LogMel(80)(made.samples), made.sizes, made.text_index, made.inputs)
         found = losses(noise_logits, text_logits, made)
     noise = [-torch.log_softmax(noise_logits[clip].double(), -1)[made.noise_class[clip]] for clip in range(3)]
     words = [
@@ -99,10 +99,10 @@ def test_the_losses_are_the_two_cross_entropies_counted_by_hand(tiny: tuple[Dete
         for place in range(made.labels.shape[1])
         if made.labels[row, place] >= 0
     ]
-    assert float(found.noise) == pytest.approx(float(sum(noise) / 3), abs=1e-5)
-    assert float(found.text) == pytest.approx(float(sum(words) / len(words)), abs=1e-5)
-    weighted = found.total(Options(noise_weight=0.3, text_weight=2.0))
-    assert float(weighted) == pytest.approx(0.3 * float(found.noise) + 2.0 * float(found.text))
+    assert float(found["noise"]) == pytest.approx(float(sum(noise) / 3), abs=1e-5)
+    assert float(found["text"]) == pytest.approx(float(sum(words) / len(words)), abs=1e-5)
+    weighted = total(found, Options(noise_weight=0.3, text_weight=2.0))
+    assert float(weighted) == pytest.approx(0.3 * float(found["noise"]) + 2.0 * float(found["text"]))
 
 
 def test_the_text_loss_at_30_s_is_that_of_transformers(tiny: tuple[Detector, Tokenizer]) -> None:
@@ -116,7 +116,7 @@ def test_the_text_loss_at_30_s_is_that_of_transformers(tiny: tuple[Detector, Tok
     with torch.inference_mode():
         mel = LogMel(80)(made.samples)
         wanted = detector.whisper(input_features=mel, labels=labels).loss
-        found = losses(*detector(mel, made.sizes, made.text_index, made.inputs), made).text
+        found = losses(*detector.logits(mel, made.sizes, made.text_index, made.inputs), made)["text"]
     assert torch.equal(made.labels, labels)
     assert torch.equal(
         made.inputs[0, : len(tokenizer.prompt)],
@@ -148,6 +148,7 @@ def test_interpolation_keeps_half_of_the_old_weights_and_writes_them_into_the_mo
 def test_the_rate_warms_up_and_falls_along_half_a_cosine() -> None:
     options = Options(lr=1.0, warmup=4)
     assert [rate(step, 104, options) for step in range(4)] == [0.25, 0.5, 0.75, 1.0]
+    assert rate(54, 104, Options(lr=1.0, warmup=4, schedule="constant")) == 1.0
     assert rate(54, 104, options) == pytest.approx(0.5)
     assert rate(103, 104, options) == pytest.approx(np.cos(np.pi * 99 / 200) ** 2)
 
@@ -178,7 +179,7 @@ def test_a_clip_is_decoded_only_where_it_is_spoken(tiny: tuple[Detector, Tokeniz
     hook = detector.whisper.model.decoder.register_forward_pre_hook(
         lambda _, args, told: calls.append(told["encoder_hidden_states"].shape[0]), with_kwargs=True
     )
-    detector(LogMel(80)(made.samples), made.sizes, made.text_index, made.inputs)
+    detector.logits(LogMel(80)(made.samples), made.sizes, made.text_index, made.inputs)
     hook.remove()
     assert calls == [1]
 
@@ -187,6 +188,6 @@ def test_a_batch_that_teaches_nothing_has_no_loss(tiny: tuple[Detector, Tokenize
     detector, tokenizer = tiny
     made = batch(tokenizer, ["살려줘"], [16_000], 16_000, [UNTAUGHT])
     made = replace(made, labels=torch.full_like(made.labels, UNTAUGHT), totals=Totals(0, 0, 0, 0))
-    found = losses(*detector(LogMel(80)(made.samples), made.sizes, made.text_index, made.inputs), made)
-    assert (found.noise.item(), found.text.item()) == (0.0, 0.0)
-    found.total(Options()).backward()
+    found = losses(*detector.logits(LogMel(80)(made.samples), made.sizes, made.text_index, made.inputs), made)
+    assert (found["noise"].item(), found["text"].item()) == (0.0, 0.0)
+    total(found, Options()).backward()

@@ -37,6 +37,10 @@ class Totals:
     clips: int
     tokens: int
 
+    def count(self, loss: str) -> int:
+        """What the loss of this name is a mean over."""
+        return self.tokens if loss == "text" else self.clips
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Batch:
@@ -82,7 +86,7 @@ class Batches(Dataset["list[Batch] | PrepError"]):
 
     examples: Sequence[Example]
     sounds: Sounds
-    tokenizer: Tokenizer
+    tokenizer: Tokenizer | None
     options: Options
     bands: int
     plan: Callable[[Sequence[Example], int, Options], Epoch] = sampler.shuffled
@@ -146,8 +150,12 @@ class Batches(Dataset["list[Batch] | PrepError"]):
         return wave, spans(frames, self.bands, options.seed, row.id, epoch, turn)
 
 
-def _targets(examples: Sequence[Example], tokenizer: Tokenizer) -> dict[str, Tensor]:
+def _targets(examples: Sequence[Example], tokenizer: Tokenizer | None) -> dict[str, Tensor]:
     """noise_class, text_index, inputs, labels of a Batch; inputs are labels shifted by one, after the start token."""
+    noise_class = torch.tensor([example.noise_class for example in examples])
+    if tokenizer is None:
+        none = torch.zeros(0, dtype=torch.long)
+        return {"noise_class": noise_class, "text_index": none, "inputs": none, "labels": none}
     index = [place for place, example in enumerate(examples) if example.targets is not None]
     targets = [examples[place].targets or () for place in index]
     shape = max(1, len(targets)), max((len(target) for target in targets), default=1)
@@ -156,7 +164,6 @@ def _targets(examples: Sequence[Example], tokenizer: Tokenizer) -> dict[str, Ten
     for row, target in enumerate(targets):
         labels[row, : len(target)] = torch.tensor(target)
         inputs[row, 1 : len(target)] = torch.tensor(target[:-1])
-    noise_class = torch.tensor([example.noise_class for example in examples])
     return {"noise_class": noise_class, "text_index": torch.tensor(index or [0]), "inputs": inputs, "labels": labels}
 
 

@@ -18,7 +18,7 @@ from pipeline.core.row import Row
 from train import data
 from train.data import Prediction, Sounds
 from train.decode import Transcription, decode
-from train.features import LONGEST, RATE_HZ, LogMel, window_of
+from train.features import RATE_HZ, LogMel, longest, window_of
 from train.model import Detector
 from train.spotting import Phrases, scores
 from train.text import NOISE, KeywordMatcher, Tokenizer
@@ -29,7 +29,8 @@ class Output:
     """What the cascade makes of a clip.
 
     transcription: None where the gate stopped the clip. ungated: the transcription without the gate, if asked for.
-    encode_s, decode_s: the share of the clip in the time of its batch.
+    encode_s, decode_s: the share of the clip in the time of its batch. keyword: the decision of a classifier, which has
+    no transcription.
     """
 
     p_speech: float | None
@@ -39,6 +40,14 @@ class Output:
     ungated: Transcription | None
     encode_s: float
     decode_s: float
+    keyword: str | None = None
+
+    @property
+    def confidence(self) -> float | None:
+        """How sure the decoder is of its text, a classifier of the likeliest class; None where the gate stopped."""
+        if self.keyword is not None:
+            return max(self.probabilities)
+        return self.transcription.confidence if self.transcription else None
 
 
 @dataclass(slots=True)
@@ -88,13 +97,14 @@ class Cascade:
 
     def predictions(self, rows: Sequence[Row], sounds: Sounds, batch: int) -> Iterator[Prediction]:
         """The prediction for each row, in order of length: the window of a clip depends on its own length alone."""
-        frames = {row.id: min(row.frames or 0, LONGEST) for row in rows}
+        most = longest(self.window)
+        frames = {row.id: min(row.frames or 0, most) for row in rows}
         by_length = sorted(rows, key=lambda row: (frames[row.id], row.id))
         for _, group in groupby(by_length, key=lambda row: window_of(frames[row.id], self.window)):
             alike = list(group)
             for start in range(0, len(alike), batch):
                 part = alike[start : start + batch]
-                waves = [data.samples(sounds.pcm(row))[:LONGEST] for row in part]
+                waves = [data.samples(sounds.pcm(row))[:most] for row in part]
                 for row, output in zip(part, self.run(waves, [row.id for row in part]), strict=True):
                     yield self._prediction(row, output)
 
@@ -106,7 +116,7 @@ class Cascade:
         began = self._now()
         hidden, probabilities = self._encoded(waves)
         for n, shares in enumerate(probabilities):
-            _check_number(names[n], "p_speech", shares[0])
+            check_number(names[n], "p_speech", shares[0])
         gate = self.threshold if probabilities else None
         passed = [gate is None or probabilities[n][0] >= gate for n in range(len(waves))]
         encoded = self._now()
@@ -115,9 +125,9 @@ class Cascade:
         stopped = [n for n, through in enumerate(passed) if self.ungated and not through]
         spared, more_s = self._decoded(hidden, stopped)
         for n, text in (texts | spared).items():
-            _check_number(names[n], "confidence", text.confidence)
+            check_number(names[n], "confidence", text.confidence)
             for keyword, score in text.scores.items():
-                _check_number(names[n], f"a score of {keyword},", score.value)
+                check_number(names[n], f"a score of {keyword},", score.value)
         cost = self.cost
         cost.clips += len(waves)
         cost.decoded += len(texts)
@@ -141,14 +151,10 @@ class Cascade:
 
     def _encoded(self, waves: Sequence[NDArray[np.float32]]) -> tuple[Tensor, list[list[float]]]:
         """(output of the encoder, probabilities of the head for each clip; none without a head)."""
-        length = window_of(max(len(wave) for wave in waves), self.window)
-        samples = torch.zeros(len(waves), length)
-        for row, wave in zip(samples, waves, strict=True):
-            row[: len(wave)] = torch.from_numpy(wave)
-        sizes = torch.tensor([len(wave) for wave in waves], device=self.device)
+        samples, sizes = padded(waves, self.window)
         with torch.inference_mode(), self._precision():
             hidden = self.detector.encoded(self._log_mel(samples.to(self.device)))
-            logits = self.detector.noise_logits(hidden, sizes)
+            logits = self.detector.noise_logits(hidden, sizes.to(self.device))
         return hidden, [] if logits is None else logits.double().softmax(dim=-1).tolist()
 
     def _decoded(self, hidden: Tensor, places: list[int]) -> tuple[dict[int, Transcription], float]:
@@ -190,13 +196,13 @@ class Cascade:
             scene=row.scene,
             snr_db=row.snr_db,
             speech_like=row.labels.get("speech_like") == "yes",
-            seconds=min(frames, LONGEST) / RATE_HZ,
-            cut=frames > LONGEST,
+            seconds=min(frames, longest(self.window)) / RATE_HZ,
+            cut=frames > longest(self.window),
             p_speech=output.p_speech,
             probabilities=output.probabilities,
             passed=output.passed,
             text=text.text if text else None,
-            confidence=text.confidence if text else None,
+            confidence=output.confidence,
             decision=self.matcher.decision(text.text if text else None, values),
             scores=tuple(values.get(keyword, -math.inf) for keyword in self.matcher.calls) if values else (),
             ungated_text=ungated.text if ungated else None,
@@ -207,7 +213,16 @@ class Cascade:
         )
 
 
-def _check_number(name: str, score: str, value: float) -> None:
+def padded(waves: Sequence[NDArray[np.float32]], window: str) -> tuple[Tensor, Tensor]:
+    """(samples of clips of one window, [clips, window], 0 behind the end of each; how many of them each has)."""
+    samples = torch.zeros(len(waves), window_of(max(len(wave) for wave in waves), window))
+    for row, wave in zip(samples, waves, strict=True):
+        row[: len(wave)] = torch.from_numpy(wave)
+    return samples, torch.tensor([len(wave) for wave in waves])
+
+
+def check_number(name: str, score: str, value: float) -> None:
+    """PrepError with the name of the clip where a score is no number."""
     if not math.isfinite(value):
         raise PrepError(
             f"{name}: the model gives {score} {value}, which is no number: its training diverged, or it is damaged"

@@ -22,6 +22,9 @@ from pipeline.core import keys
 from pipeline.core.errors import ManifestError, PrepError
 from pipeline.corpora import lexicon as lexicons
 from pipeline.corpora.lexicon import Lexicon
+from train import archs
+from train.archs import ARCHS
+from train.classifier import Classifier
 from train.data import Recordings
 from train.folder import replacing_folder, settle, write_text
 from train.model import Detector
@@ -49,7 +52,7 @@ class Metadata:
     lexicon_hash: str
     classes: Sequence[str]
     pool: Literal["real", "all"]
-    window: Literal["auto", "30"]
+    window: str
     step: int = 0
     epoch: float = 0.0
     dev: Mapping[str, Any] = field(default_factory=dict)
@@ -59,6 +62,11 @@ class Metadata:
     files: Mapping[str, str] = field(default_factory=dict)
     thresholds: Mapping[str, Any] = field(default_factory=dict)
     format: int = FORMAT
+
+    @property
+    def arch(self) -> str:
+        """The network."""
+        return str(self.options.get("arch", "whisper"))
 
     def differences(self, other: Metadata) -> list[str]:
         """What distinguishes the run of another checkpoint from that of this one; empty for checkpoints of one run."""
@@ -81,8 +89,8 @@ class Metadata:
 class Checkpoint:
     """A checkpoint in memory. recordings: of the splits that it was trained on and chosen by, None if not known."""
 
-    detector: Detector
-    tokenizer: Tokenizer
+    detector: Detector | Classifier
+    tokenizer: Tokenizer | None
     lexicon: Lexicon
     metadata: Metadata
     recordings: Recordings | None = None
@@ -116,12 +124,10 @@ def write(folder: Path, checkpoint: Checkpoint, state: Mapping[str, Any] | None 
     detector, metadata = checkpoint.detector, checkpoint.metadata
     try:
         with replacing_folder(folder) as half:
-            detector.whisper.save_pretrained(half)
-            checkpoint.tokenizer.hf.save_pretrained(half)
-            WhisperFeatureExtractor(feature_size=detector.whisper.config.num_mel_bins).save_pretrained(half)
-            if detector.head is not None:
-                tensors = {name: value.contiguous() for name, value in detector.head.state_dict().items()}
-                save_file(tensors, half / HEAD, {"classes": json.dumps(detector.classes)})
+            if isinstance(detector, Classifier):
+                detector.save(half)
+            else:
+                _write_whisper(half, detector, checkpoint.tokenizer)
             if checkpoint.recordings is not None:
                 hashes = {split: torch.from_numpy(values) for split, values in checkpoint.recordings.items()}
                 save_file(hashes, half / RECORDINGS)
@@ -154,6 +160,15 @@ def _file_hashes(folder: Path) -> dict[str, str]:
     return {path.name: blake2b(path.read_bytes(), digest_size=16).hexdigest() for path in there}
 
 
+def _write_whisper(folder: Path, detector: Detector, tokenizer: Tokenizer) -> None:
+    detector.whisper.save_pretrained(folder)
+    tokenizer.hf.save_pretrained(folder)
+    WhisperFeatureExtractor(feature_size=detector.whisper.config.num_mel_bins).save_pretrained(folder)
+    if detector.head is not None:
+        tensors = {name: value.contiguous() for name, value in detector.head.state_dict().items()}
+        save_file(tensors, folder / HEAD, {"classes": json.dumps(detector.classes)})
+
+
 def read_metadata(path: Path) -> Metadata:
     """The metadata in a file made.json or options.json. PrepError where it is not one of this version."""
     try:
@@ -182,6 +197,8 @@ def metadata_of(folder: Path) -> Metadata:
             hint = f": did you mean {folder / inner[0]}?"
         raise PrepError(f"{folder}: no checkpoint ({METADATA} is missing){hint}")
     metadata = read_metadata(folder / METADATA)
+    if metadata.arch not in ("whisper", *ARCHS):
+        raise PrepError(f"{folder / METADATA}: a network {metadata.arch!r}, which this version does not know")
     max_tokens, task = metadata.options.get("max_tokens"), metadata.options.get("task")
     if not isinstance(max_tokens, int) or max_tokens < 1 or task not in ("multi", "single"):
         raise PrepError(f"{folder / METADATA}: options lack max_tokens or task: not as `train` wrote it; copy it again")
@@ -191,17 +208,15 @@ def metadata_of(folder: Path) -> Metadata:
 def read(folder: Path) -> Checkpoint:
     """The checkpoint in a folder. PrepError where it is none, or where its files are not those that were written."""
     metadata = metadata_of(folder)
-    whisper, tokenizer = load_whisper(str(folder), "pretrained", 0)
-    check_tokens(str(folder), whisper, int(metadata.options["max_tokens"]))
-    detector = Detector(whisper, metadata.classes, metadata.pool)
-    if detector.head is not None:
-        try:
-            detector.head.load_state_dict(_tensors(folder / HEAD))
-        except RuntimeError as error:
-            raise PrepError(f"{folder / HEAD}: not the noise head of this checkpoint ({one_line(error)})") from None
+    detector: Detector | Classifier
+    if metadata.arch == "whisper":
+        detector, tokenizer = _read_whisper(folder, metadata)
+    else:
+        net, tokenizer = archs.read(metadata.arch, folder, metadata.classes), None
+        detector = Classifier(metadata.arch, net, metadata.classes)
     if weights_hash(detector) != metadata.weights_hash:
         raise PrepError(f"{folder}: its weights are not those it was written with: the copy is damaged or was changed")
-    if detector.head is not None:
+    if isinstance(detector, Detector) and detector.head is not None:
         with safe_open(folder / HEAD, "pt") as file:
             classes = (file.metadata() or {}).get("classes")
         if classes != json.dumps(detector.classes):
@@ -215,6 +230,19 @@ def read(folder: Path) -> Checkpoint:
     if lexicons.identity(lexicon) != metadata.lexicon_hash:
         raise PrepError(f"{folder / LEXICON}: not the lexicon of this checkpoint: it was changed; copy it again")
     return Checkpoint(detector, tokenizer, lexicon, metadata, recordings)
+
+
+def _read_whisper(folder: Path, metadata: Metadata) -> tuple[Detector, Tokenizer]:
+    """The Whisper of a checkpoint with its noise head, and its tokenizer."""
+    whisper, tokenizer = load_whisper(str(folder), "pretrained", 0)
+    check_tokens(str(folder), whisper, int(metadata.options["max_tokens"]))
+    detector = Detector(whisper, metadata.classes, metadata.pool)
+    if detector.head is not None:
+        try:
+            detector.head.load_state_dict(_tensors(folder / HEAD))
+        except RuntimeError as error:
+            raise PrepError(f"{folder / HEAD}: not the noise head of this checkpoint ({one_line(error)})") from None
+    return detector, tokenizer
 
 
 def read_recordings(folder: Path) -> Recordings | None:

@@ -144,7 +144,7 @@ def screen(comparison: dict[str, Any]) -> str:
             (run["name"], *scores, report.percent(run["three_class_accuracy"]), report.rate(run["alarms"]), missed)
         )
         noise = [f"{report.percent(run['noise'][name])} of {run['noise_clips'][name]}" for name in NOISE_SETS]
-        three.append((run["name"], *noise, report.percent(run["cer"]), f"{run['decoder_skipped']:.1%}"))
+        three.append((run["name"], *noise, report.percent(run["cer"]), _skipped(run["decoder_skipped"])))
     head_two = ("as in Table II", "accuracy, 4 classes", "macro F1", "accuracy, 3 classes", "false alarms", "missed")
     head_three = ("as in Table III", "noise stopped, in domain", "out of domain", "CER", "decoder skipped")
     parts = [report.text_table(head_two, two), report.text_table(head_three, three)]
@@ -153,6 +153,10 @@ def screen(comparison: dict[str, Any]) -> str:
         parts.append(report.text_table(("difference", *DIFFERENCES.values()), rows))
     cautions = [f"caution: {run['name']}: {caution}" for run in comparison["runs"] for caution in run["cautions"]]
     return "\n\n".join([*parts, "\n".join([*cautions, NOTE])])
+
+
+def _skipped(share: float | None) -> str:
+    return "-" if share is None else f"{share:.1%}"
 
 
 def _signed(score: dict[str, Any]) -> str:

@@ -38,11 +38,12 @@ class Prediction:
 
     truth: its keyword, `noise`, or None where it has no label. seconds: how much the model heard, at most 30 s; cut:
     whether the clip is longer. p_speech: the head's probability of speech, None without a head; probabilities: of every
-    class of the head. passed: whether the clip passed the gate. text, confidence: None where it did not. decision: a
-    keyword or `noise`. scores: log p of each keyword that raises an alarm, in the lexicon's order; empty where they
-    were not asked for, or the clip was not decoded, be it without the gate. The ungated columns say what the decoder
-    makes of the clip without the gate, None where that was not computed. encode_ms, decode_ms: the share of the clip in
-    the time of its batch.
+    class of the head. passed: whether the clip passed the gate. text, confidence: None where it did not; a classifier
+    has a confidence alone, its largest probability, and passes what it does not take for noise. decision: a keyword or
+    `noise`. scores: log p of each keyword that raises an alarm, in the lexicon's order; empty where they were not asked
+    for, or the clip was not decoded, be it without the gate. The ungated columns say what the decoder makes of the clip
+    without the gate, None where that was not computed. encode_ms, decode_ms: the share of the clip in the time of its
+    batch.
     """
 
     id: str
@@ -70,6 +71,11 @@ class Prediction:
     ungated_decision: str | None
     encode_ms: float
     decode_ms: float
+
+    @property
+    def is_classified(self) -> bool:
+        """Whether a classifier decided, which has no text."""
+        return self.text is None and self.confidence is not None
 
 
 # ---- manifests

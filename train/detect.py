@@ -17,7 +17,9 @@ from numpy.typing import NDArray
 from pipeline.core.errors import PrepError
 from train import checkpoint, data, streams, thresholds
 from train.cascade import Cascade
-from train.features import RATE_HZ
+from train.classes import cascade_of, check_options
+from train.classifier import Classifier
+from train.features import RATE_HZ, longest
 from train.text import KeywordMatcher, Rule, Score
 from train.voice import Voice
 from train.windows import NEAR, Kind, Window, placed, windows
@@ -119,12 +121,19 @@ def detect(say: Callable[[str], None], files: Sequence[Path], **values: Any) -> 
     kind = options.windows or usual_windows(say)
     listening = Listening(kind, options.seconds, options.hop, options.refractory)
     trained = checkpoint.read(options.checkpoint)
+    check_seconds(listening, trained.metadata.window)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     matcher = KeywordMatcher(trained.lexicon, options.tolerance, options.decision)
     tokens, kept = int(trained.metadata.options["max_tokens"]), trained.metadata.thresholds
-    gate = thresholds.gate_before(options.threshold, kept, has_head=trained.detector.head is not None)
+    if isinstance(trained.detector, Classifier):
+        check_options(options)
+        gate = thresholds.of_classifier(options.threshold, thresholds.GATE)
+    else:
+        gate = thresholds.gate_before(options.threshold, kept, has_head=trained.detector.head is not None)
     matcher = thresholds.decides(matcher, thresholds.score_before(options.score_threshold, kept))
-    cascade = Cascade(trained.detector, trained.tokenizer, matcher, trained.metadata.window, gate.value, tokens, device)
+    cascade = cascade_of(
+        trained.detector, trained.tokenizer, matcher, trained.metadata.window, gate.value, tokens, device
+    )
     if sys.stdout is None:
         raise PrepError("standard output is closed: there is nowhere to print events to")
     if options.stdin and sys.stdin is None:
@@ -144,6 +153,15 @@ def detect(say: Callable[[str], None], files: Sequence[Path], **values: Any) -> 
         finally:
             if options.stats and stats.seconds:
                 say(stats.line(source))
+
+
+def check_seconds(listening: Listening, window: str) -> None:
+    """PrepError where windows of the stream are longer than the network hears."""
+    most = longest(window) / RATE_HZ
+    if listening.seconds > most:
+        raise PrepError(
+            f"--seconds {listening.seconds:g}: the network hears at most {most:g} s: give --seconds {most:g}"
+        )
 
 
 def usual_windows(say: Callable[[str], None]) -> Kind:
@@ -174,12 +192,14 @@ def lines(
         output = cascade.run([data.samples(window.pcm)], [name])[0]
         heard = output.transcription
         text, scores = (heard.text, heard.scores) if heard else (None, {})
-        calls = [(keyword, *placed(window, share)) for keyword, share in calls_in(text, scores, matcher)]
+        decision, places = output.keyword or matcher.decision(text), calls_in(text, scores, matcher)
+        if output.keyword in matcher.calls:  # a classifier says no more than that
+            places = [(decision, (0.0, 1.0))]
+        calls = [(keyword, *placed(window, share)) for keyword, share in places]
         new = events.new(window, [(begin, end) for _, begin, end in calls])
         stats.windows += 1
         stats.latencies += [(window.known - calls[n][2]) / RATE_HZ + time.perf_counter() - began for n in new]
-        no_call = (matcher.decision(text), None, None)
-        for keyword, begin, end in [calls[n] for n in new] or calls[:1] or [no_call]:
+        for keyword, begin, end in [calls[n] for n in new] or calls[:1] or [(decision, None, None)]:
             yield {
                 "source": source,
                 "event": bool(new),
@@ -189,7 +209,7 @@ def lines(
                 "calls": [keyword for keyword, _, _ in calls],
                 "text": text,
                 "p_speech": output.p_speech,
-                "confidence": heard.confidence if heard else None,
+                "confidence": output.confidence,
                 "scores": {keyword: score.value for keyword, score in scores.items()},
                 "window_start": _seconds(window.start),
                 "window_end": _seconds(window.end),

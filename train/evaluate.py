@@ -18,6 +18,8 @@ from pipeline.corpora import lexicon as lexicons
 from pipeline.corpora.lexicon import Lexicon
 from train import checkpoint, data, metrics, report, scores, thresholds
 from train.cascade import Cascade, Cost
+from train.classes import cascade_of, check_options
+from train.classifier import Classifier
 from train.data import Manifest, Prediction, Recordings, Sounds
 from train.features import RATE_HZ
 from train.folder import locked, write_json
@@ -65,8 +67,8 @@ class System:
     """
 
     name: str
-    detector: Detector
-    tokenizer: Tokenizer
+    detector: Detector | Classifier
+    tokenizer: Tokenizer | None
     lexicon: Lexicon
     window: str
     max_tokens: int
@@ -112,7 +114,7 @@ def _evaluate(options: Options, out: Path, as_json: bool, say: Callable[[str], N
     matcher = KeywordMatcher(system.lexicon, options.tolerance, options.decision)
     has_scores = system.lexicon.spotter is not None and bool(system.lexicon.spotter.scored)
     is_scored = matcher.needs_scores or (options.curve and has_scores and options.decision != "text-exact")
-    cascade = Cascade(
+    cascade = cascade_of(
         system.detector,
         system.tokenizer,
         matcher,
@@ -208,15 +210,30 @@ def system_of(options: Options) -> System:
     metadata = trained.metadata
     lexicon = trained.lexicon if options.lexicon is None else read_lexicon(options.lexicon)
     window, max_tokens = options.window or metadata.window, options.max_tokens or int(metadata.options["max_tokens"])
-    check_tokens(str(options.checkpoint), trained.detector.whisper, max_tokens)
+    task = metadata.options["task"]
+    if isinstance(trained.detector, Classifier):
+        task = metadata.arch
+        _check_classifier(options, trained.detector, lexicon)
+    else:
+        check_tokens(str(options.checkpoint), trained.detector.whisper, max_tokens)
     origin = {"weights_hash": metadata.weights_hash, "step": metadata.step, "trained_on": metadata.manifest_hash}
-    name = f"{options.checkpoint.resolve().parent.name} ({metadata.options['task']})"
+    name = f"{options.checkpoint.resolve().parent.name} ({task})"
     kept = dict(metadata.thresholds)
     if lexicons.identity_of_phrases(lexicon) != lexicons.identity_of_phrases(trained.lexicon):
         kept.pop("score", None)
     return System(
         name, trained.detector, trained.tokenizer, lexicon, window, max_tokens, origin, trained.recordings, kept
     )
+
+
+def _check_classifier(options: Options, classifier: Classifier, lexicon: Lexicon) -> None:
+    """PrepError for an option without effect on a classifier, and for keywords that it does not know."""
+    check_options(options)
+    if [*lexicon.keywords] != [*classifier.classes[: len(lexicon.keywords)]]:
+        raise PrepError(
+            f"the lexicon has the keywords {', '.join(lexicon.keywords)}, the classifier the classes"
+            f" {', '.join(classifier.classes)}: leave --lexicon out"
+        )
 
 
 def _predictions(rows: Sequence[Row], cascade: Cascade, sounds: Sounds, batch: int) -> list[Prediction]:
@@ -234,6 +251,9 @@ def _choose(
 
     PrepError where decisions need a threshold of the score and there is none.
     """
+    if isinstance(system.detector, Classifier):
+        clips = _predictions(rows, cascade, sounds, options.batch) if rows and options.curve else []
+        return Chosen(thresholds.of_classifier(options.threshold), None, cascade.matcher, clips)
     has_head = system.detector.head is not None
     gate = thresholds.gate_before(options.threshold, system.kept, has_head=has_head, wanted=options.gate)
     score = thresholds.score_before(options.score_threshold, system.kept) if cascade.scored else None
@@ -314,6 +334,8 @@ def _curves(clips: Sequence[Prediction], scorer: Scorer, chosen: Chosen, options
         return {"curve": None, "operating_points": [], "score": score}
     points = scores.trade_off(clips, scorer)
     curve = {"score": "p_speech" if clips[0].p_speech is not None else "confidence"}
+    if clips[0].is_classified:
+        curve = {"score": "probability of the calls"}
     answer = {"curve": curve | {"points": [asdict(point) for point in points]}, "operating_points": [], "score": score}
     if score is not None:
         score["curve"] = scores.detection(clips, scorer)
@@ -348,14 +370,16 @@ def _cost(cascade: Cascade) -> dict[str, Any]:
     cost, detector = cascade.cost, cascade.detector
     spent = cost.encode_s + cost.decode_s + (cost.score_s if cascade.matcher.needs_scores else 0.0)
     on_gpu = cascade.device.type == "cuda"
-    without_gate = (spent + cost.spared_s) / cost.seconds if cascade.ungated or cost.decoded == cost.clips else None
+    decodes = isinstance(detector, Detector)
+    is_known = decodes and (cascade.ungated or cost.decoded == cost.clips)
+    without_gate = (spent + cost.spared_s) / cost.seconds if is_known else None
     return {
         "device": torch.cuda.get_device_name() if on_gpu else f"CPU, {torch.get_num_threads()} threads",
         "parameters": sum(parameter.numel() for parameter in detector.parameters()),
         "parameters_added": detector.added_parameters(),
         "clips": cost.clips,
         "decoded": cost.decoded,
-        "decoder_skipped": 1 - cost.decoded / cost.clips,
+        "decoder_skipped": 1 - cost.decoded / cost.clips if decodes else None,
         "encode_s": cost.encode_s,
         "decode_s": cost.decode_s,
         "score_s": cost.score_s,

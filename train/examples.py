@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 from pipeline.core.errors import PrepError
 from pipeline.core.row import Row
-from train.features import LONGEST
+from pipeline.corpora.lexicon import Lexicon
+from train.features import LONGEST, RATE_HZ, longest
 from train.options import Options
 from train.text import NOISE, SPEECH, Tokenizer
 
@@ -19,7 +20,8 @@ UNTAUGHT = -100  # a target that no loss counts
 class Example:
     """A row and what it teaches.
 
-    targets: tokens, or None if the loss of its transcript is masked. noise_class: index of the class, or UNTAUGHT.
+    targets: tokens, or None if the loss of its transcript is masked. noise_class: index of the class, or UNTAUGHT; for
+    a classifier the class is a keyword, or noise.
     """
 
     row: Row
@@ -55,6 +57,13 @@ class Selection:
         )
 
 
+def classes_of(rows: Sequence[Row], lexicon: Lexicon, options: Options) -> list[str]:
+    """The classes of the noise head, none without one; of a classifier its keywords and, if it has its own, noise."""
+    if options.arch != "whisper":
+        return [*lexicon.keywords, *([NOISE] if options.noise_as == "noise" else [])]
+    return noise_classes(rows, options.noise_classes) if options.task == "multi" else []
+
+
 def noise_classes(rows: Sequence[Row], kind: str) -> list[str]:
     """Classes of the noise head, speech first: speech and noise, or speech and every scene of the noise rows."""
     if kind == "binary":
@@ -62,7 +71,7 @@ def noise_classes(rows: Sequence[Row], kind: str) -> list[str]:
     return [SPEECH, *sorted({row.scene or NOISE for row in rows if row.noise_label == NOISE})]
 
 
-def select(rows: Sequence[Row], tokenizer: Tokenizer, classes: Sequence[str], options: Options) -> Selection:
+def select(rows: Sequence[Row], tokenizer: Tokenizer | None, classes: Sequence[str], options: Options) -> Selection:
     """The rows that teach something under these options, and why the others do not."""
     examples, left_out = [], Counter[str]()
     for row in rows:
@@ -74,11 +83,14 @@ def select(rows: Sequence[Row], tokenizer: Tokenizer, classes: Sequence[str], op
     return Selection(examples, dict(sorted(left_out.items())))
 
 
-def _example(row: Row, tokenizer: Tokenizer, classes: Sequence[str], options: Options) -> Example | str:
-    """What the row teaches, or the reason why it is left out."""
+def _example(row: Row, tokenizer: Tokenizer | None, classes: Sequence[str], options: Options) -> Example | str:
+    """What the row teaches, or the reason why it is left out. tokenizer: None for a classifier."""
     is_noise = row.noise_label == NOISE
-    if not is_noise and (row.frames or 0) > LONGEST:
-        return "speech longer than 30 s"
+    if not is_noise and (row.frames or 0) > longest(options.window):
+        return f"speech longer than {longest(options.window) / RATE_HZ:g} s"
+    if tokenizer is None:
+        label = row.keyword if not is_noise else NOISE if NOISE in classes else classes[-1]
+        return Example(row, None, classes.index(label)) if label is not None else "no keyword"
     text = row.transcript if not is_noise else "" if options.noise_text == "empty" else None
     targets = tuple(tokenizer.targets(text)) if text or (is_noise and text is not None) else None
     if targets is not None and len(targets) - len(tokenizer.prompt) > options.max_tokens:
@@ -91,6 +103,10 @@ def _example(row: Row, tokenizer: Tokenizer, classes: Sequence[str], options: Op
 
 def check(examples: Sequence[Example], options: Options, split: str) -> None:
     """PrepError where these examples cannot teach what the options ask for."""
+    if options.arch != "whisper":
+        if len({example.noise_class for example in examples}) < 2:
+            raise PrepError(f"the {split} split has clips of fewer than two classes: a classifier needs more")
+        return
     speech = sum(example.noise_class == 0 for example in examples)
     noise = sum(example.noise_class > 0 for example in examples)
     if options.task == "multi" and options.noise_weight and not (speech and noise):

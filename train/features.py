@@ -19,12 +19,17 @@ GRAIN = RATE_HZ  # automatic windows are whole seconds, so that few shapes occur
 
 
 def window_of(samples: int, window: str) -> int:
-    """The samples in the window of a clip of so many samples: 30 s, or with "auto" the next whole second.
+    """The samples in the window of a clip of so many samples: so many seconds, or with "auto" the next whole second.
 
     >>> window_of(16_001, "auto"), window_of(16_001, "30"), window_of(10**6, "auto")
     (32000, 480000, 480000)
     """
-    return LONGEST if window == "30" else min(LONGEST, max(1, -(-samples // GRAIN)) * GRAIN)
+    return min(longest(window), max(1, -(-samples // GRAIN)) * GRAIN) if window == "auto" else longest(window)
+
+
+def longest(window: str) -> int:
+    """The most samples of a clip that the network hears; the rest is cut."""
+    return LONGEST if window == "auto" else round(float(window) * RATE_HZ)
 
 
 def real_positions(samples: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""The training loop, whole: batch, log-mel, two losses, AdamW, interpolation, log, dev scores, checkpoint."""
+"""The training loop, whole: batch, losses, AdamW, interpolation, log, dev scores, checkpoint."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ from pathlib import Path
 import torch
 from accelerate import Accelerator
 
+from pipeline.core.errors import PrepError
 from pipeline.engine.workers import cores
 from train.batches import loader
-from train.features import LogMel, masked
+from train.classifier import Classifier
 from train.folder import locked
 from train.log import LOG, Log
-from train.model import interpolate, losses, seed_torch
+from train.model import interpolate, seed_torch, total
 from train.options import Options
 from train.run import Run, setup
 
@@ -56,12 +57,13 @@ def train(run: Run, accelerator: Accelerator) -> None:
     whose loss or gradient is no number is skipped; after MOST_SKIPPED of them in a row the run ends with a PrepError.
     """
     options, detector, last = run.options, run.detector.to(accelerator.device), run.total
+    if isinstance(detector, Classifier) and detector.arch.batch_norm and accelerator.num_processes > 1:
+        raise PrepError(f"{options.arch} takes the mean of a batch in its norms: train it in one process")
     learnable = detector.learnable()
     optimizer = torch.optim.AdamW(learnable, lr=options.lr, weight_decay=options.weight_decay, fused=True)
     if run.optimizer_state is not None:
         optimizer.load_state_dict(dict(run.optimizer_state))
     model = accelerator.prepare(detector)
-    log_mel = LogMel(run.train.bands).to(accelerator.device)
     run.train.rank, run.train.world = accelerator.process_index, accelerator.num_processes
     on_gpu = accelerator.device.type == "cuda"
     taken = saved = run.step  # the latest step that was not skipped, and that of the latest checkpoint
@@ -74,20 +76,18 @@ def train(run: Run, accelerator: Accelerator) -> None:
             for group in optimizer.param_groups:
                 group["lr"] = rate(step - 1, last, options)
 
-            sums = torch.zeros(2, device=accelerator.device)
+            each = []
             for part in parts:
-                batch = part.to(accelerator.device)
-                mel = masked(log_mel(batch.samples), batch.spans)
-                loss = losses(*model(mel, batch.sizes, batch.text_index, batch.inputs), batch)
+                losses = model(part.to(accelerator.device))
                 # a sum over processes: DDP takes the mean
-                accelerator.backward(loss.total(options) * accelerator.num_processes)
-                sums += torch.stack([loss.noise, loss.text]).detach()
+                accelerator.backward(total(losses, options) * accelerator.num_processes)
+                each.append(torch.stack([loss.detach() for loss in losses.values()]))
             norm = float(torch.nn.utils.clip_grad_norm_(learnable, options.clip_norm or math.inf))
-            noise, text = accelerator.reduce(sums, "sum").tolist()
-            total = options.noise_weight * noise + options.text_weight * text
-            values = {"loss": total, "noise_loss": noise, "text_loss": text}
+            sums = dict(zip(losses, accelerator.reduce(sum(each), "sum").tolist(), strict=True))
+            loss = total(sums, options)
+            values = {"loss": loss, **{f"{name}_loss": value for name, value in sums.items()}}
             values |= {"lr": optimizer.param_groups[0]["lr"], "grad_norm": norm}
-            if math.isfinite(total) and math.isfinite(norm):
+            if math.isfinite(loss) and math.isfinite(norm):
                 before = [parameter.detach().clone() for parameter in learnable]
                 optimizer.step()
                 interpolate(learnable, before, options.interpolation)
@@ -101,10 +101,10 @@ def train(run: Run, accelerator: Accelerator) -> None:
             if step - taken == MOST_SKIPPED or (is_due and taken <= saved):
                 raise run.diverged(
                     f"no step could be taken from step {taken + 1} to {step}, for loss or gradient was no number (loss"
-                    f" {total}, norm of the gradient {norm})"
+                    f" {loss}, norm of the gradient {norm})"
                 )
             if is_due:
-                scores = run.dev_scores(log_mel, accelerator)
+                scores = run.dev_scores(accelerator)
                 if accelerator.is_main_process:
                     log.dev(step, scores)
                     run.save(step, scores, optimizer.state_dict())
@@ -113,11 +113,13 @@ def train(run: Run, accelerator: Accelerator) -> None:
 
 
 def rate(step: int, steps: int, options: Options) -> float:
-    """Learning rate of a step, counted from 0: linear warm-up, then half a cosine down to 0 after the last step.
+    """Learning rate of a step, counted from 0: linear warm-up, then no change, or half a cosine down to 0 at the end.
 
     >>> [round(rate(step, 4, Options(lr=1.0)), 3) for step in range(4)]
     [1.0, 0.854, 0.5, 0.146]
     """
     if step < options.warmup:
         return options.lr * (step + 1) / options.warmup
+    if options.schedule == "constant":
+        return options.lr
     return options.lr * 0.5 * (1 + math.cos(math.pi * (step - options.warmup) / max(1, steps - options.warmup)))

@@ -45,6 +45,14 @@ def accuracy(counts: Counts) -> Counts:
         return np.trace(counts, axis1=-2, axis2=-1) / counts.sum((-2, -1))
 
 
+def balanced_accuracy(counts: Counts) -> Counts:
+    """The mean over labels of the share of their clips that are right, [...]; labels without clips do not count."""
+    true = counts.sum(-1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        each = np.diagonal(counts, axis1=-2, axis2=-1) / true
+        return np.where(true > 0, each, 0.0).sum(-1) / (true > 0).sum(-1)
+
+
 def f1(counts: Counts) -> Counts:
     """F1 of each label, [..., labels]: 2 TP / (true + decided); NaN where a label is neither true nor decided."""
     right = np.diagonal(counts, axis1=-2, axis2=-1)

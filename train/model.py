@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +13,7 @@ from transformers import WhisperForConditionalGeneration
 from pipeline.core import keys
 from train.batches import Batch
 from train.examples import UNTAUGHT
-from train.features import real_positions
+from train.features import LogMel, masked, real_positions
 from train.options import Options
 
 
@@ -29,8 +29,14 @@ class Detector(nn.Module):
         self.classes = tuple(classes)
         self.pool = pool
         self.head = nn.Linear(whisper.config.d_model, len(classes)) if classes else None
+        self.log_mel = LogMel(whisper.config.num_mel_bins)
 
-    def forward(self, mel: Tensor, sizes: Tensor, text_index: Tensor, inputs: Tensor) -> tuple[Tensor | None, Tensor]:
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        """The losses of a share of a part of a step, by name."""
+        mel = masked(self.log_mel(batch.samples), batch.spans)
+        return losses(*self.logits(mel, batch.sizes, batch.text_index, batch.inputs), batch)
+
+    def logits(self, mel: Tensor, sizes: Tensor, text_index: Tensor, inputs: Tensor) -> tuple[Tensor | None, Tensor]:
         """(noise logits [clips, classes] or None, text logits [texts, tokens, vocabulary]).
 
         text_index: the clips that are decoded.
@@ -77,23 +83,11 @@ def time_mean(hidden: Tensor, sizes: Tensor) -> Tensor:
     return (hidden * real[..., None]).sum(dim=1) / real.sum(dim=1, keepdim=True)
 
 
-@dataclass(frozen=True, slots=True)
-class Losses:
+def losses(noise_logits: Tensor | None, text_logits: Tensor, batch: Batch) -> dict[str, Tensor]:
     """Cross-entropies of a share of a part of a step; over all of them they add up to the mean of the whole step.
 
     noise: over clips that have a noise class. text: over target tokens. Each is 0 where a step has none.
     """
-
-    noise: Tensor
-    text: Tensor
-
-    def total(self, options: Options) -> Tensor:
-        """noise_weight * L_noise + text_weight * L_seq2seq."""
-        return options.noise_weight * self.noise + options.text_weight * self.text
-
-
-def losses(noise_logits: Tensor | None, text_logits: Tensor, batch: Batch) -> Losses:
-    """The two losses of a batch."""
     text = functional.cross_entropy(
         text_logits.float().flatten(0, 1), batch.labels.flatten(), ignore_index=UNTAUGHT, reduction="sum"
     )
@@ -102,7 +96,13 @@ def losses(noise_logits: Tensor | None, text_logits: Tensor, batch: Batch) -> Lo
         noise = functional.cross_entropy(
             noise_logits.float(), batch.noise_class, ignore_index=UNTAUGHT, reduction="sum"
         )
-    return Losses(noise / max(batch.totals.clips, 1), text / max(batch.totals.tokens, 1))
+    return {"noise": noise / max(batch.totals.clips, 1), "text": text / max(batch.totals.tokens, 1)}
+
+
+def total(losses: Mapping[str, Any], options: Options) -> Any:
+    """noise_weight * L_noise + text_weight * L_seq2seq; of a classifier its one loss."""
+    weights = {"noise": options.noise_weight, "text": options.text_weight, "class": 1.0}
+    return sum(weights[name] * loss for name, loss in losses.items())
 
 
 def interpolate(parameters: Sequence[Tensor], before: Sequence[Tensor], keep: float) -> None:

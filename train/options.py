@@ -13,6 +13,29 @@ from pipeline.core.errors import RecipeError, did_you_mean
 from pipeline.core.presets import SHIPPED
 
 MOST = 10**9  # steps, and seeds
+Arch = Literal["whisper", "efficientnet", "cnn6", "ast", "wav2vec2", "hubert", "xlsr"]
+SPEECH = ("wav2vec2", "hubert", "xlsr")  # they take samples of any length; the other classifiers a picture of one
+_CLASSIFIER = {"interpolation": 0.0}  # the paper names it for Whisper alone
+DEFAULTS: Mapping[str, Mapping[str, Any]] = {  # of each arch, where they are others than Whisper's
+    "whisper": {},
+    "efficientnet": _CLASSIFIER | {"model": "google/efficientnet-b0", "window": "10"},
+    "cnn6": _CLASSIFIER | {"model": "Cnn6_mAP=0.343.pth", "window": "10"},  # seconds of a clip of AudioSet
+    "ast": _CLASSIFIER | {"model": "MIT/ast-finetuned-audioset-10-10-0.4593", "window": "10.24"},
+    "wav2vec2": _CLASSIFIER | {"model": "facebook/wav2vec2-base"},
+    "hubert": _CLASSIFIER | {"model": "facebook/hubert-large-ll60k"},
+    "xlsr": _CLASSIFIER | {"model": "facebook/wav2vec2-xls-r-300m"},
+}
+OF_WHISPER = (
+    "task",
+    "noise_classes",
+    "noise_weight",
+    "text_weight",
+    "noise_text",
+    "pool",
+    "spec_augment",
+    "max_tokens",
+)
+OF_CLASSIFIERS = ("noise_as", "class_weights")
 
 
 class Options(BaseModel):
@@ -20,9 +43,11 @@ class Options(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, protected_namespaces=())
 
+    arch: Arch = Field("whisper", description="the network: Whisper with a noise head, or a classifier of keywords")
     model: str = Field(
         "openai/whisper-tiny",
-        description="Whisper checkpoint: a folder, a hub name, or `tiny` (carried by the project)",
+        description="checkpoint of the network: a folder, a hub name, or `tiny` (a small shape without weights; the"
+        " default is the published one of the network",
     )
     init: Literal["pretrained", "random"] = Field(
         "pretrained", description="weights of the checkpoint, or random weights in its shape"
@@ -42,13 +67,25 @@ class Options(BaseModel):
     pool: Literal["real", "all"] = Field(
         "real", description="positions that the head averages: those of the clip, or the padding too"
     )
-    window: Literal["auto", "30"] = Field(
-        "auto", description="seconds that the encoder sees: as long as the clips, or Whisper's 30"
+    window: str = Field(
+        "auto",
+        description="seconds that the network hears: `auto`, as long as the clips; for Whisper also 30; for pictures a"
+        " number, 10 by default and 10.24 for ast",
     )
-    freeze: Literal["nothing", "encoder"] = Field("nothing", description="the part that keeps its weights")
+    noise_as: Literal["noise", "others"] = Field(
+        "noise", description="for classifiers, noise is a class of its own, or belongs to the keyword of other speech"
+    )
+    class_weights: bool = Field(False, description="for classifiers, all classes count alike in the loss")
+    layers: Literal["last", "sum"] = Field(
+        "last", description="for wav2vec2, hubert and xlsr, the last layer, or a learnt sum of all as in SUPERB"
+    )
+    freeze: Literal["nothing", "features", "encoder"] = Field(
+        "nothing", description="the part that keeps its weights; features are the convolutions of wav2vec2 and its like"
+    )
     lr: float = Field(1e-4, gt=0, le=10, description="peak learning rate of AdamW")
     weight_decay: float = Field(0.01, ge=0, le=10, description="weight decay of AdamW")
-    warmup: int = Field(0, ge=0, le=MOST, description="steps of linear warm-up before the cosine")
+    schedule: Literal["cosine", "constant"] = Field("cosine", description="the learning rate after the warm-up")
+    warmup: int = Field(0, ge=0, le=MOST, description="steps of linear warm-up before it")
     batch: int = Field(32, ge=1, le=65_536, description="clips in a step, over all processes")
     epochs: float = Field(10, gt=0, le=100_000, description="passes over the training rows")
     steps: int | None = Field(None, ge=1, le=MOST, description="stop after so many steps (the cosine ends there)")
@@ -71,6 +108,32 @@ class Options(BaseModel):
     save_every: int | None = Field(None, ge=1, le=MOST, description="steps between checkpoints (default: each epoch)")
     max_tokens: int = Field(48, ge=1, le=440, description="longest transcript, in tokens")
     seed: int = Field(0, ge=-MOST, le=MOST, description="seed of every draw")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _defaults(cls, values: Any) -> Any:
+        """The values, with the defaults of their arch below them."""
+        return {**DEFAULTS.get(values.get("arch", "whisper"), {}), **values} if isinstance(values, dict) else values
+
+    @model_validator(mode="after")
+    def _for_arch(self) -> Options:
+        """ValueError for an option without effect on this network."""
+        whisper, speech = self.arch == "whisper", self.arch in SPEECH
+        useless = OF_CLASSIFIERS if whisper else OF_WHISPER
+        changed = [name for name in useless if getattr(self, name) != type(self).model_fields[name].default]
+        changed += ["layers"] * (self.layers != "last" and not speech)
+        changed += ["freeze features"] * (self.freeze == "features" and not speech)
+        if changed:
+            raise ValueError(f"{', '.join(changed)}: of no use with arch {self.arch}")
+        if whisper or speech:
+            allowed = ("auto", "30") if whisper else ("auto",)
+            if self.window not in allowed:
+                raise ValueError(f"window {self.window}: arch {self.arch} takes {' or '.join(allowed)}")
+        elif not (self.window.replace(".", "", 1).isdigit() and 1 <= float(self.window) <= 30):
+            raise ValueError(f"window {self.window}: arch {self.arch} takes seconds from 1 to 30")
+        if self.class_weights and self.balance:
+            raise ValueError("class_weights and balance do the same: give one of them")
+        return self
 
     @model_validator(mode="after")
     def _together(self) -> Options:

@@ -56,7 +56,7 @@ def load_whisper(
             seed_torch(seed, "weights")
             return WhisperForConditionalGeneration(config), tokenizer
         if folder.is_dir():
-            _check_files(folder)
+            check_files(folder)
         whisper, info = WhisperForConditionalGeneration.from_pretrained(
             source, dtype=torch.float32, output_loading_info=True, ignore_mismatched_sizes=True
         )
@@ -111,7 +111,7 @@ def _json(path: Path) -> dict[str, Any]:
     return value
 
 
-def _check_files(folder: Path) -> None:
+def check_files(folder: Path) -> None:
     """PrepError where a file of weights is missing, damaged, or holds anything but real numbers."""
     kinds, tied = {}, {}
     for path in _weight_files(folder):
@@ -133,7 +133,9 @@ def _check_files(folder: Path) -> None:
             elif start[:2] in (b"PK", b"\x80\x02", b"\x80\x04"):
                 content = f"it is a pickle, read only as {PICKLE} with tensors by name, because others could run code"
             raise PrepError(f"{path}: no weights that can be read ({type(error).__name__}): {content}") from None
-    odd = sorted(key for key, kind in kinds.items() if str(kind) not in REAL)
+    odd = sorted(
+        key for key, kind in kinds.items() if str(kind) not in REAL and not key.endswith("num_batches_tracked")
+    )
     if odd:
         raise PrepError(
             f"{folder}: {len(odd)} tensors hold no real numbers ({odd[0]} is {kinds[odd[0]]}): quantised weights are"

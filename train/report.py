@@ -130,10 +130,17 @@ def _at(one: Mapping[str, Any], hours: float) -> str:
 
 def _scores(answer: Mapping[str, Any]) -> str:
     three, four, noise, cer = (answer[name] for name in ("three_class", "four_class", "noise", "cer"))
+    others = answer["noise_as_others"]
     rows: list[tuple[object, ...]] = [
         ("3 classes, accuracy", three["clips"], percent(three["accuracy"])),
         ("3 classes, macro F1", three["clips"], plain(three["macro_f1"])),
+        ("  always the largest class", three["clips"], _share(three["largest_class"])),
+        ("3 classes, noise as others, accuracy", others["clips"], percent(others["accuracy"])),
+        ("3 classes, noise as others, balanced", others["clips"], percent(others["balanced_accuracy"])),
+        ("3 classes, noise as others, macro F1", others["clips"], plain(others["macro_f1"])),
+        ("  always the largest class", others["clips"], _share(others["largest_class"])),
         ("4 classes, accuracy", four["clips"], percent(four["accuracy"])),
+        ("4 classes, balanced accuracy", four["clips"], percent(four["balanced_accuracy"])),
         ("4 classes, macro F1", four["clips"], plain(four["macro_f1"])),
     ]
     names = {"in_domain": "noise stopped, in domain", "out_of_domain": "noise stopped, out of domain"}
@@ -142,14 +149,20 @@ def _scores(answer: Mapping[str, Any]) -> str:
         if noise[name]["clips"]:
             rows.append((words, noise[name]["clips"], percent(noise[name]["accuracy"])))
     rows.append(("speech stopped", three["clips"], percent(noise["speech_stopped"])))
-    rows.append(("CER of what was decoded", cer["decoded"]["clips"], percent(cer["decoded"])))
+    if cer["decoded"]["clips"]:
+        rows.append(("CER of what was decoded", cer["decoded"]["clips"], percent(cer["decoded"])))
     return text_table(("score", "clips", "value"), rows)
+
+
+def _share(value: float | None) -> str:
+    return "-" if value is None else f"{100 * value:.1f} %"
 
 
 def _cost(cost: Mapping[str, Any], counts: Mapping[str, Any]) -> str:
     without, added = cost["real_time_factor_without_gate"], cost["parameters_added"]
+    skipped = "" if cost["decoder_skipped"] is None else f"decoder skipped for {cost['decoder_skipped']:.1%} of clips; "
     lines = [
-        f"decoder skipped for {cost['decoder_skipped']:.1%} of clips; real-time factor {cost['real_time_factor']:.4f}"
+        f"{skipped}real-time factor {cost['real_time_factor']:.4f}"
         + (f", {without:.4f} without the gate" if without is not None else "")
         + f" ({cost['device']}); the head adds {added:,} to {cost['parameters'] - added:,} parameters"
     ]
@@ -309,7 +322,8 @@ def worst(clips: Sequence[Prediction], calls: Sequence[str]) -> list[tuple[str, 
 
     def sureness(clip: Prediction) -> float:
         """How sure the cascade was: the head of a clip that it stopped, the decoder of one that it decoded."""
-        return 1 - clip.p_speech if not clip.passed and clip.p_speech is not None else clip.confidence or 0.0
+        stopped = not clip.passed and not clip.is_classified
+        return 1 - clip.p_speech if stopped and clip.p_speech is not None else clip.confidence or 0.0
 
     kinds: dict[str, dict[str, Prediction]] = {"Missed calls": {}, "False alarms": {}, "Wrong call": {}}
     for clip in sorted(clips, key=lambda clip: (-sureness(clip), clip.id)):
@@ -325,10 +339,11 @@ def _card(clip: Prediction, row: Row, sounds: Sounds) -> Card:
     """The clip with its prediction; the decoded text is left out where the transcript may not be shown."""
     details = f"speech {number(100 * clip.p_speech, 1)} %" if clip.p_speech is not None else ""
     if clip.confidence is not None:
-        details += f"{', ' if details else ''}decoder {number(100 * clip.confidence, 1)} %"
+        judge = "classifier" if clip.is_classified else "decoder"
+        details += f"{', ' if details else ''}{judge} {number(100 * clip.confidence, 1)} %"
     if clip.text is not None and (row.transcript is not None or (row.keyword is None and row.id in sounds.audible)):
         details += f": “{clip.text.strip()}”"
-    decision = clip.decision if clip.passed else f"{NOISE}, stopped by the gate"
+    decision = clip.decision if clip.passed or clip.is_classified else f"{NOISE}, stopped by the gate"
     return sounds.card(row.id, f"{clip.truth} → {decision}", details)
 
 

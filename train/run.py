@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -11,19 +12,20 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object
+from torch import Tensor
 
 from pipeline.core.errors import PrepError
 from pipeline.corpora import lexicon as lexicons
 from pipeline.corpora.lexicon import Lexicon
-from train import checkpoint, data, examples, sampler, text
+from train import archs, checkpoint, data, examples, sampler, text
 from train.augment import Waves
 from train.batches import Batches, loader
-from train.cascade import Cascade
 from train.checkpoint import Checkpoint, Metadata
+from train.classes import cascade_of
+from train.classifier import Classifier
 from train.data import Manifest, Recordings, Sounds
-from train.features import LogMel
 from train.folder import clean, write_json
-from train.model import Detector, losses, seed_torch
+from train.model import Detector, seed_torch, total
 from train.options import Options
 from train.pretrained import check_tokens, load_whisper, not_finite
 from train.remix import Remix
@@ -44,8 +46,8 @@ class Run:
 
     options: Options
     folder: Path
-    detector: Detector
-    tokenizer: Tokenizer
+    detector: Detector | Classifier
+    tokenizer: Tokenizer | None
     lexicon: Lexicon
     metadata: Metadata
     recordings: Recordings
@@ -59,18 +61,19 @@ class Run:
     optimizer_state: Mapping[str, Any] | None = None
     skipped: int = 0
 
-    def dev_scores(self, log_mel: LogMel, accelerator: Accelerator) -> dict[str, float]:
+    def dev_scores(self, accelerator: Accelerator) -> dict[str, float]:
         """Scores on dev over all processes: the losses, and macro F1 if it chooses the best. Empty without dev."""
         if self.dev is None:
             return {}
         self.detector.eval()
         rank, world = accelerator.process_index, accelerator.num_processes
         self.dev.rank, self.dev.world = rank, world
-        scores = _dev_losses(self.dev, self.detector, log_mel, accelerator, self.options)
+        scores = _dev_losses(self.dev, self.detector, accelerator, self.options)
         if self.options.best == "macro_f1" and math.isfinite(scores["loss"]):
             matcher, options = KeywordMatcher(self.lexicon, rule="text-exact"), self.options
-            cascade = Cascade(
-                self.detector, self.tokenizer, matcher, options.window, 0.5, options.max_tokens, accelerator.device
+            gate = 0.5 if isinstance(self.detector, Detector) else None
+            cascade = cascade_of(
+                self.detector, self.tokenizer, matcher, options.window, gate, options.max_tokens, accelerator.device
             )
             rows = [example.row for example in self.dev.examples][rank::world]
             predictions = gather_object(list(cascade.predictions(rows, self.dev.sounds, options.batch)))
@@ -116,22 +119,21 @@ class Run:
 
 
 def _dev_losses(
-    dev: Batches, detector: Detector, log_mel: LogMel, accelerator: Accelerator, options: Options
+    dev: Batches, detector: Detector | Classifier, accelerator: Accelerator, options: Options
 ) -> dict[str, float]:
     """Mean losses over the whole dev split, not over batches."""
-    sums = torch.zeros(4, dtype=torch.float64, device=accelerator.device)
+    sums: dict[str, Tensor] = {}  # of each loss: its sum, and what it is a mean over
     with torch.inference_mode(), accelerator.autocast():
         for parts in loader(dev, range(dev.per_epoch), 0, pinned=False):
-            totals = torch.tensor([parts[0].totals.clips, parts[0].totals.tokens], device=accelerator.device)
             for part in parts:
-                batch = part.to(accelerator.device)
-                logits = detector(log_mel(batch.samples), batch.sizes, batch.text_index, batch.inputs)
-                loss = losses(*logits, batch)
-                sums[:2] += torch.stack([loss.noise, loss.text]) * totals
-            sums[2:] += totals * int(accelerator.is_main_process)
-    noise, text, clips, tokens = accelerator.reduce(sums, "sum").tolist()
-    noise, text = noise / max(clips, 1), text / max(tokens, 1)
-    return {"loss": options.noise_weight * noise + options.text_weight * text, "noise_loss": noise, "text_loss": text}
+                for name, loss in detector(part.to(accelerator.device)).items():
+                    zeros = torch.zeros(2, dtype=torch.float64, device=accelerator.device)
+                    sums.setdefault(name, zeros)[0] += loss * part.totals.count(name)
+            for name, each in sums.items():
+                each[1] += parts[0].totals.count(name) * int(accelerator.is_main_process)
+    reduced = accelerator.reduce(torch.stack(list(sums.values())), "sum").tolist()
+    losses = {name: loss / max(count, 1) for name, (loss, count) in zip(sums, reduced, strict=True)}
+    return {"loss": total(losses, options), **{f"{name}_loss": value for name, value in losses.items()}}
 
 
 def setup(
@@ -144,21 +146,18 @@ def setup(
     """
     manifest, lexicon = data.read(manifest_path), text.read_lexicon(lexicon_path)
     text.check_lexicon(lexicon, manifest.provenance.recipe.get("lexicon"), manifest_path)
+    archs.check_name(options)
     rows = data.rows(manifest, "train", "there is nothing to learn from")
-    classes = examples.noise_classes(rows, options.noise_classes) if options.task == "multi" else []
+    classes = examples.classes_of(rows, lexicon, options)
     metadata = _metadata(manifest, options, lexicon, classes)
     _check_folder(folder, metadata)
-    whisper, tokenizer = load_whisper(options.model, options.init, options.seed)
-    check_tokens(options.model, whisper, options.max_tokens)
-    seed_torch(options.seed, "head")
-    detector = Detector(whisper, classes, options.pool)
-    if options.freeze == "encoder":
-        whisper.model.encoder.requires_grad_(False)
-
+    detector, tokenizer = _network(classes, options)
     selection = examples.select(rows, tokenizer, classes, options)
     say(selection.summary("train"))
     examples.check(selection.examples, options, "train")
-    bands = int(whisper.config.num_mel_bins)
+    if isinstance(detector, Classifier) and options.class_weights:
+        detector.weigh(Counter(example.noise_class for example in selection.examples))
+    bands = int(detector.whisper.config.num_mel_bins) if isinstance(detector, Detector) else 0
     train = Batches(selection.examples, Sounds(manifest_path.parent), tokenizer, options, bands)
     learnt = [example.row for example in selection.examples]
     if options.remix:
@@ -196,6 +195,20 @@ def setup(
     return run
 
 
+def _network(classes: list[str], options: Options) -> tuple[Detector | Classifier, Tokenizer | None]:
+    """(the network with a new head, the tokenizer of a Whisper)."""
+    if options.arch != "whisper":
+        net = archs.load(options, classes)
+        return Classifier(options.arch, net, classes, options.freeze), None
+    whisper, tokenizer = load_whisper(options.model, options.init, options.seed)
+    check_tokens(options.model, whisper, options.max_tokens)
+    seed_torch(options.seed, "head")
+    detector = Detector(whisper, classes, options.pool)
+    if options.freeze == "encoder":
+        whisper.model.encoder.requires_grad_(False)
+    return detector, tokenizer
+
+
 def _metadata(manifest: Manifest, options: Options, lexicon: Lexicon, classes: list[str]) -> Metadata:
     return Metadata(
         manifest=manifest.path.name,
@@ -214,7 +227,8 @@ def _metadata(manifest: Manifest, options: Options, lexicon: Lexicon, classes: l
 def _say_sizes(run: Run, say: Say) -> None:
     options, detector = run.options, run.detector
     parameters, added = sum(parameter.numel() for parameter in detector.parameters()), detector.added_parameters()
-    head = f", {added:,} of them in the noise head {list(detector.classes)}" if added else ", no noise head"
+    kind = "noise head" if isinstance(detector, Detector) else "head"
+    head = f", {added:,} of them in the {kind} {list(detector.classes)}" if added else ", no noise head"
     say(f"model   {options.model}: {parameters:,} parameters{head}")
     if options.balance:
         labels = len({example.label for example in run.train.examples})

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from pipeline.core import keys
 from train.examples import Example
-from train.features import window_of
+from train.features import longest, window_of
 from train.options import Options
 from train.text import NOISE
 
@@ -41,7 +41,7 @@ def shuffled(examples: Sequence[Example], epoch: int, options: Options) -> Epoch
 
 def by_window(examples: Sequence[Example], epoch: int, options: Options) -> Epoch:
     """The epoch in which examples are scored: whole clips in batches of one window, as `evaluate` has them."""
-    frames = np.array([example.frames for example in examples], np.int64)
+    frames = _frames(examples, options)
     windows = [window_of(count, options.window) for count in frames.tolist()]
     batches = []
     for members in alike(windows):
@@ -77,10 +77,10 @@ def _balanced(examples: Sequence[Example], chance: NDArray[np.float64]) -> NDArr
 def stretches(examples: Sequence[Example], epoch: int, options: Options) -> NDArray[np.int64]:
     """The stretch that the model hears of each clip in this epoch, int64 [examples, 2]: first sample, samples.
 
-    It is the whole clip, at most 30 s. With crop_noise it is a stretch of each noise clip as long as some utterance;
-    place and length are drawn by row and epoch.
+    It is the whole clip, as far as it is in the window. With crop_noise it is a stretch of each noise clip as long as
+    some utterance; place and length are drawn by row and epoch.
     """
-    frames = np.array([example.frames for example in examples], np.int64)
+    frames = _frames(examples, options)
     whole = np.stack([np.zeros_like(frames), frames], axis=1)
     noise = np.array([example.row.noise_label == NOISE for example in examples])
     if options.crop_noise and noise.any() and not noise.all():
@@ -89,3 +89,8 @@ def stretches(examples: Sequence[Example], epoch: int, options: Options) -> NDAr
         length = np.minimum(frames[noise], drawn)
         whole[noise] = np.stack([np.floor(chance[:, 1] * (frames[noise] - length + 1)), length], axis=1)
     return whole
+
+
+def _frames(examples: Sequence[Example], options: Options) -> NDArray[np.int64]:
+    """How many samples of each example the network hears."""
+    return np.minimum([example.frames for example in examples], longest(options.window)).astype(np.int64)

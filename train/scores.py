@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -67,6 +67,7 @@ def report(clips: Sequence[Prediction], scorer: Scorer, measures: Mapping[str, N
         "counts": _counts(clips),
         "three_class": classes(speech, scorer, scorer.keywords, "three_class"),
         "four_class": classes(labelled, scorer, [*scorer.keywords, NOISE], "four_class"),
+        "noise_as_others": classes(_noise_as_others(labelled, scorer), scorer, scorer.keywords, "noise_as_others"),
         "noise": noise(labelled, scorer),
         "cer": {"decoded": cer(decoded, scorer), "cascade": cer(clips, scorer)},
         "alarms": alarms(labelled, scorer, "alarms"),
@@ -91,7 +92,9 @@ def _counts(clips: Sequence[Prediction]) -> dict[str, Any]:
 
 
 def classes(clips: Sequence[Prediction], scorer: Scorer, labels: Sequence[str], name: str) -> dict[str, Any]:
-    """Accuracy, macro F1, F1 of each label and the confusion matrix (rows are the truth).
+    """Accuracy, balanced accuracy, macro F1, F1 of each label and the confusion matrix (rows are the truth).
+
+    largest_class: the accuracy of one constant answer, the best of them.
 
     Among the three keywords the truth is never noise, but a decision may be, where the gate stopped speech. That is an
     error and stands in a column of its own; it has no F1. Macro F1 is the mean over the labels that clips truly have.
@@ -104,10 +107,18 @@ def classes(clips: Sequence[Prediction], scorer: Scorer, labels: Sequence[str], 
         "labels": list(columns),
         "clips": len(clips),
         "accuracy": scorer.share(clips, lambda clip: clip.decision == clip.truth, f"{name} accuracy"),
+        "balanced_accuracy": scorer.interval(counts, clips, metrics.balanced_accuracy, f"{name} balanced_accuracy"),
+        "largest_class": float(counts.sum((0, 2)).max() / len(clips)) if clips else None,
         "macro_f1": scorer.interval(counts, clips, macro, f"{name} macro_f1"),
         "f1": dict(zip(labels, each, strict=True)),
         "confusion": counts.sum(0).astype(int).tolist(),
     }
+
+
+def _noise_as_others(clips: Sequence[Prediction], scorer: Scorer) -> list[Prediction]:
+    """The clips of three classes in all: noise, true or decided, is the keyword for other speech."""
+    plain: Callable[[str | None], str] = lambda label: scorer.keywords[-1] if label == NOISE else str(label)  # noqa: E731
+    return [replace(clip, truth=plain(clip.truth), decision=plain(clip.decision)) for clip in clips]
 
 
 def four_class_macro_f1(clips: Sequence[Prediction], keywords: Sequence[str]) -> float:
@@ -154,7 +165,11 @@ def cer(clips: Sequence[Prediction], scorer: Scorer) -> dict[str, Any]:
 
     All characters of a clip that the gate stopped are errors. Clips without a transcript are not counted.
     """
-    spoken = [clip for clip in clips if clip.truth != NOISE and clip.transcript and normalised(clip.transcript)]
+    spoken = [
+        clip
+        for clip in clips
+        if clip.truth != NOISE and not clip.is_classified and clip.transcript and normalised(clip.transcript)
+    ]
     pairs = [(normalised(clip.text or ""), normalised(clip.transcript or "")) for clip in spoken]
     counts = np.array([[float(edit_distance(text, true)), float(len(true))] for text, true in pairs])
     return {"clips": len(spoken), **scorer.interval(counts, spoken, metrics.ratio, "cer")}
@@ -235,8 +250,10 @@ def call_score(clip: Prediction, calls: Sequence[str]) -> float:
     """What a threshold of the gate is compared with.
 
     It is p_speech of the head (without a head the confidence of the decoder) where the decision without the gate is a
-    call, else -inf.
+    call, else -inf. Of a classifier it is the probability of all calls.
     """
+    if clip.is_classified:
+        return sum(clip.probabilities[: len(calls)])
     if clip.ungated_decision not in calls:
         return -math.inf
     return float(clip.p_speech if clip.p_speech is not None else clip.ungated_confidence or 0.0)

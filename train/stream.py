@@ -20,8 +20,9 @@ from pipeline.core.errors import PrepError
 from pipeline.corpora import lexicon as lexicons
 from train import alarms, checkpoint, data, evaluate, streams, thresholds
 from train.alarms import Event, Judged, Utterance
-from train.cascade import Cascade
-from train.detect import Listening, Stats, lines, usual_windows
+from train.classes import cascade_of
+from train.classifier import Classifier
+from train.detect import Listening, Stats, check_seconds, lines, usual_windows
 from train.features import RATE_HZ
 from train.folder import locked, write_json, write_text
 from train.text import KeywordMatcher
@@ -55,13 +56,17 @@ def judge(
         raise PrepError("who is to be judged? give --checkpoint runs/NAME/best, or --model for one without a head")
     listening = Listening(**{**how, "windows": how["windows"] or usual_windows(say)})
     system = evaluate.system_of(options)
+    check_seconds(listening, system.window)
     truth = read_truth(path, system.lexicon.other)
-    has_head = system.detector.head is not None
-    gate = thresholds.gate_before(options.threshold, system.kept, has_head=has_head, wanted=options.gate).value
+    if isinstance(system.detector, Classifier):
+        gate = thresholds.of_classifier(options.threshold, thresholds.GATE).value
+    else:
+        has_head = system.detector.head is not None
+        gate = thresholds.gate_before(options.threshold, system.kept, has_head=has_head, wanted=options.gate).value
     matcher = KeywordMatcher(system.lexicon, options.tolerance, options.decision)
     matcher = thresholds.decides(matcher, thresholds.score_before(options.score_threshold, system.kept))
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    cascade = Cascade(system.detector, system.tokenizer, matcher, system.window, gate, system.max_tokens, device)
+    cascade = cascade_of(system.detector, system.tokenizer, matcher, system.window, gate, system.max_tokens, device)
     name = f"stream-{path.name.split('.')[0]}"
     out = options.out or (options.checkpoint or Path("runs") / system.name / "x").parent / name
     with locked(out):

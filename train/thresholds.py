@@ -48,6 +48,14 @@ def gate_before(given: float | None, kept: Mapping[str, Any], *, has_head: bool,
     return Threshold(GATE, f"threshold {GATE:g}, for no dev split to choose one on", open=True)
 
 
+def of_classifier(given: float | None, usual: float | None = None) -> Threshold:
+    """The least probability of a call that is one: given, or the usual; without any the likeliest class decides."""
+    value = usual if given is None else given
+    if value is None:
+        return Threshold(None, "none: the likeliest class decides")
+    return Threshold(value, f"none: a call is what has a probability of {value:g} or more")
+
+
 def score_before(given: float | None, kept: Mapping[str, Any]) -> Threshold:
     """The score's threshold before dev is heard: given, or kept in the checkpoint, or none."""
     if given is not None:

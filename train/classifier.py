@@ -1,0 +1,89 @@
+"""A network that gives a clip one of the keywords, with its front, and the loss that it learns by."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from train import archs, speech_nets
+from train.archs import ARCHS
+from train.batches import Batch
+from train.examples import UNTAUGHT
+from train.fronts import FilterBank, Normalised, PannsLogMel, Picture
+
+
+class Classifier(nn.Module):
+    """A network over classes: the keywords of the lexicon and, where noise is a class of its own, noise as the last.
+
+    frozen: nothing, the convolutions of a network on samples (`features`), or all but the head (`encoder`). weights:
+    how much a clip of each class counts.
+    """
+
+    weights: Tensor | None
+
+    def __init__(self, arch: str, net: Any, classes: Sequence[str], frozen: str = "nothing") -> None:
+        super().__init__()
+        self.arch, self.net, self.classes, self.frozen = ARCHS[arch], net, tuple(classes), frozen
+        self.register_buffer("weights", None, persistent=False)
+        self.front: nn.Module
+        if self.arch.samples:
+            self.front = Normalised()
+        elif arch == "ast":
+            self.front = FilterBank(net.config.num_mel_bins, net.config.max_length)
+        else:
+            self.front = PannsLogMel() if arch == "cnn6" else Picture()
+        if self.arch.samples and frozen != "nothing":
+            net.freeze_feature_encoder()
+        if frozen == "encoder":
+            for name, parameter in net.named_parameters():
+                parameter.requires_grad_(name.startswith(archs.HEAD))
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        """The cross-entropy of a share of a part of a step; over all of them they add up to the mean of the step."""
+        loss = functional.cross_entropy(
+            self.logits(batch.samples, batch.sizes).float(),
+            batch.noise_class,
+            weight=self.weights,
+            ignore_index=UNTAUGHT,
+            reduction="sum",
+        )
+        return {"class": loss / max(batch.totals.clips, 1)}
+
+    def logits(self, samples: Tensor, sizes: Tensor) -> Tensor:
+        """The logits, [clips, classes]. samples: float32 [clips, window], 0 behind the end; sizes: samples of each."""
+        inputs = self.front(samples, sizes)
+        if self.arch.samples:
+            with torch.set_grad_enabled(torch.is_grad_enabled() and self.frozen != "encoder"):
+                means = speech_nets.layer_means(self.net, inputs, sizes)
+            return speech_nets.logits(self.net, means)
+        answer = self.net(inputs)
+        return answer if isinstance(answer, Tensor) else answer.logits
+
+    def train(self, mode: bool = True) -> Classifier:
+        """Training mode; a frozen encoder stays in evaluation mode, without dropout and with the norms it has."""
+        super().train(mode)
+        if self.frozen == "encoder":
+            (self.net.base_model if hasattr(self.net, "base_model") else self.net).eval()
+        return self
+
+    def learnable(self) -> list[nn.Parameter]:
+        """The parameters that a training changes, in the order of the optimizer."""
+        return [parameter for parameter in self.parameters() if parameter.requires_grad]
+
+    def weigh(self, counts: Mapping[int, int]) -> None:
+        """Lets all classes count alike in the loss. counts: clips of each class; a clip counts 1 on average."""
+        clips = torch.tensor([counts.get(n, 0) for n in range(len(self.classes))])
+        self.weights = clips.sum() / (len(self.classes) * clips.clamp(min=1).float())
+
+    def added_parameters(self) -> int:
+        """How many parameters the head has."""
+        return sum(p.numel() for name, p in self.net.named_parameters() if name.startswith(archs.HEAD))
+
+    def save(self, folder: Path) -> None:
+        """Writes the network to a folder."""
+        archs.save(self.net, folder)
