@@ -66,6 +66,7 @@ from pipeline.share.rebuild import Rebuilt
 from pipeline.share.verify import Checked
 from pipeline.stages import Plan
 from pipeline.stages import filter as filter_stage
+from pipeline.stages import ingest as ingest_stage
 from pipeline.stages import mix as mix_stage
 from pipeline.stages import resample as resample_stage
 from pipeline.stages import scene as scene_stage
@@ -113,12 +114,20 @@ class Work(TypedDict, total=False):
 # ---- stages
 
 
-def ingest(corpus: str, root: str | Path | None = None, *, form: str | None = None, **work: Unpack[Work]) -> Manifest:
+def ingest(
+    corpus: str,
+    root: str | Path | None = None,
+    *,
+    form: str | None = None,
+    max_mb: int = 400,
+    **work: Unpack[Work],
+) -> Manifest:
     """Opens each recording of a corpus once, and writes down what is true of it.
 
     corpus: its name, one of `pipeline.corpora.names()`. root: where it lies, in the archives as downloaded or unpacked;
     it is noted in prep.toml in the working folder, so that later calls find it. form: for "recordings", the tool whose
-    manifest lists them: "lhotse", "nemo" or "kaldi". work: see `Work`.
+    manifest lists them: "lhotse", "nemo" or "kaldi". max_mb: bound on a recording, MB of its file and of its samples.
+    work: see `Work`.
 
     Returns the manifest, `folder/CORPUS.parquet`. Recordings that cannot be read are in its drops, with the reason.
     SourceError where the root is not there or holds another corpus; PrepError where no recording is left.
@@ -132,10 +141,12 @@ def ingest(corpus: str, root: str | Path | None = None, *, form: str | None = No
     name = corpora.find(corpus).NAME
     where = _roots({**work.get("roots", {}), **({name: root} if root is not None else {})})
     where[name].entries()  # a root that cannot be read is a fault before anything is begun
-    recipe = _limited({"ingest": {"corpora": [name]}} | ({"from": form} if form else {}), work)
+    options = ingest_stage.Options(max_mb=max_mb)
+    values = {"corpora": [name], **options.model_dump(mode="json")}
+    recipe = _limited({"ingest": values} | ({"from": form} if form else {}), work)
     out = _out(work, Path("manifests"), name)
     with _building(out, recipe, where, work) as setting:
-        step = steps.ingest_step(name, setting, work.get("limit"), work.get("seed") or 0, form)
+        step = steps.ingest_step(name, options, setting, work.get("limit"), work.get("seed") or 0, form)
         made = _write(_run(step, setting, work), out, recipe, {}, work)
     if root is not None:
         roots.remember(name, where, _say)
@@ -709,7 +720,7 @@ def _after(sources: Sequence[Source], recipe: Mapping[str, Any], work: Work) -> 
         inputs[_path(source).stem] = made.logical_hash
         for key, value in made.recipe.items():
             if key == "ingest" and key in before:  # several ingests: their corpora together
-                value = {"corpora": sorted({*before[key]["corpora"], *value["corpora"]})}
+                value = {**value, "corpora": sorted({*before[key]["corpora"], *value["corpora"]})}
             before[key] = value
     return _limited({**before, **recipe}, work), inputs
 

@@ -29,7 +29,7 @@ FILES = {
     "wav/rec%001.wav": encoded(voice(1.5, seed=1)),
     "wav/loud!.wav": encoded(voice(1.7, seed=2, level_dbfs=-10.0)),
     "wav/녹음.v2.wav": encoded(voice(1.6, 44_100, 3), 44_100),
-    "wav/offset.wav": encoded(voice(1.4, seed=4) + np.float32(0.05)),
+    "wav/offset.wav": encoded(voice(1.4, seed=4) + np.float32(0.01)),
     "wav/long.wav": encoded(hiss(5.0, seed=5)),
     "wav/short.wav": encoded(hiss(0.8, seed=6)),
     "wav/dev.wav": encoded(hiss(0.9, seed=7)),

@@ -47,11 +47,24 @@ LOST = {  # and the reason of ingest's or filter's Drop
     "clean_test/page.wav": (b"<html><body>502 Bad Gateway</body></html>", "not_audio"),
     "clean_test/cut_header.wav": (encoded(_PLAIN)[:30], "truncated"),
     "clean_test/cut_short.wav": (encoded(_PLAIN)[:-1_001], "truncated"),
-    "clean_test/cut_flac.flac": (encoded(_PLAIN, container="FLAC")[:-5_000], "corrupt"),
+    "clean_test/cut_flac.flac": (encoded(_PLAIN, container="FLAC")[:-5_000], "truncated"),
     "noise_test/Zero_1.wav": (encoded(np.zeros(48_000, np.float32)), "silent"),
 }
 USELESS = {
     "noise_test/Opposite_1.wav": encoded(np.stack([_HISS, -_HISS], axis=1)),
     "noise_test/Tiny_1.wav": encoded(hiss(0.03)),
 }
-ALL_PASS = ("--min-s", 0, "--max-zero", 1, "--max-clipped", 1, "--min-level-dbfs", -200, "--min-rate-hz", 0)
+ALL_PASS = (
+    "--min-s",
+    0,
+    "--max-zero",
+    1,
+    "--max-clipped",
+    1,
+    "--min-level-dbfs",
+    -200,
+    "--min-rate-hz",
+    0,
+    "--max-dc-db",
+    99,
+)

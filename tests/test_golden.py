@@ -256,6 +256,10 @@ def test_a_pack_of_today_holds_what_the_earlier_one_held(demo: Demo, earlier: Pa
         {key: value for key, value in said(path).items() if key != "versions"}
         for path in (demo.folder / PACK, earlier / PACK)
     )
+    assert then.pop("schema_version") <= now.pop("schema_version")
+    for stage, options in then["recipe"].items():  # options that came later have their defaults
+        if isinstance(options, dict):
+            now["recipe"][stage] = {name: now["recipe"][stage][name] for name in options}
     assert now == then
 
 

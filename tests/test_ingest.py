@@ -61,17 +61,23 @@ def test_nothing_is_lost_unseen(ingested: Path) -> None:
     assert len(rows(ingested, "ms-snsd")) + len(drops(ingested, "ms-snsd")) == len(SPEECH | NOISE | LOST)
 
 
+CUT_OFF = np.array([0.1, 0.5, -0.9, -0.9, -0.9, -0.9, 0.2, 0.3])  # half of it in a plateau
+
+
 @pytest.mark.parametrize(
     ("samples", "subtype", "share"),
     [
-        (np.array([0.0, 0.5, 32_767 / 32_768, -1.0]), "PCM_16", 0.5),
-        (np.array([0.0, 0.5, 8_388_607 / 8_388_608, -1.0]), "PCM_24", 0.5),
-        (np.array([0.0, 0.5, 0.9, -0.999]), "PCM_16", 0.0),
-        (np.array([0.0, 0.5, 1.5, -1.0]), "FLOAT", 0.5),
-        (np.array([0.25, 0.5, 0.999, -0.5]), "FLOAT", 0.0),
+        (CUT_OFF, "PCM_16", 0.5),
+        (CUT_OFF, "PCM_24", 0.5),
+        (CUT_OFF, "FLOAT", 0.5),
+        (CUT_OFF * 20, "FLOAT", 0.5),  # clipped, and then made louder
+        (CUT_OFF / 10, "PCM_16", 0.5),  # or quieter
+        (CUT_OFF / 1_000, "PCM_16", 0.0),  # the steps of the quantisation
+        (np.array([0.0, 0.5, 32_767 / 32_768, -1.0]), "PCM_16", 0.0),  # loud, but nothing is lost
+        (np.array([0.0, 8.0, 20.0, -20.0]), "FLOAT", 0.0),
     ],
 )
-def test_clipped_share_counts_samples_at_full_scale(
+def test_clipped_share_counts_plateaus_at_the_extremes_at_any_height_in_any_format(
     samples: np.ndarray, subtype: str, share: float, tmp_path: Path
 ) -> None:
     many = np.tile(samples, 1_000)

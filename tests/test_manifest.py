@@ -68,6 +68,7 @@ NAMED = [
     "peak_dbfs",
     "clipped_share",
     "zero_share",
+    "dc_dbfs",
     "speech_id",
     "noise_id",
     "noise_start",

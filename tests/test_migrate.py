@@ -147,6 +147,7 @@ def test_migrate_refuses_rows_that_are_not_those_that_were_written(tmp_path: Pat
 def test_the_newest_is_left_as_it_is(tmp_path: Path) -> None:
     for name in (KEPT.name, manifest.drops_path(KEPT).name):
         shutil.copy(KEPT.parent / name, tmp_path / name)
+    done(tmp_path, "migrate", KEPT.name)
     before = (tmp_path / KEPT.name).read_bytes()
     assert "the newest: nothing to do" in done(tmp_path, "migrate", KEPT.name).out
     assert done(tmp_path, "migrate", KEPT.name, "--json").json() == {

@@ -137,7 +137,7 @@ def test_each_recording_is_decoded_once_whatever_its_pieces_are_called(
         ]
     (root / "train.jsonl").write_text("".join(json.dumps(line) + "\n" for line in told))
     decoded: list[int] = []
-    monkeypatch.setattr(opened, "decode", lambda data: (decoded.append(len(data)), decode(data))[1])
+    monkeypatch.setattr(opened, "decode", lambda data, most: (decoded.append(len(data)), decode(data, most))[1])
     done(tmp_path, "ingest", "recordings", root, "--jobs", 1)
     assert len(rows(tmp_path, "recordings")) == 24
     assert len(decoded) == 3

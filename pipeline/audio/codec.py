@@ -15,6 +15,8 @@ import soundfile as sf
 from isal import isal_zlib
 from numpy.typing import NDArray
 
+from pipeline.audio import containers
+from pipeline.audio.containers import NO_SIZE, Bytes, data_chunk
 from pipeline.core.errors import CorruptMember
 
 # libsndfile's encodings of at most 16 bits, and the other integer ones; all others are read as float32
@@ -24,12 +26,10 @@ _INT16 = frozenset(
 _INT32 = frozenset({"PCM_24", "PCM_32", "ALAC_20", "ALAC_24", "ALAC_32"})
 COMPRESSION = 0.0  # of 0 to 1: as small as 0.5 within 1 % for speech in noise at 16 kHz, and a sixth faster
 ROUNDED_S = 0.1  # how far after the end of its recording a piece may end
-_UNKNOWN_FRAMES = 2**48  # of a stream whose writer did not know its length; libsndfile says 2**63 - 1
+MOST_BYTES = 400_000_000  # of the samples of one recording: 3.5 hours at 16 kHz, 38 minutes of stereo at 44.1 kHz
+_AT_ONCE = 1 << 22  # frames
 HEADER_BYTES = 4096  # the first bytes of a recording, in which `shape` finds what it looks for
 FLAC_HEADER_BYTES = 42  # mark, block header, STREAMINFO (RFC 9639, 8.2)
-_UNCLOSED_RIFF = (8).to_bytes(4, "little")  # libsndfile then takes all bytes after the header for samples
-# sizes that programs leave in a WAV header when they write to a pipe, and cannot know how much will follow
-_NO_SIZE = (0, 0xFFFFFFFF, 0x7FFFFFFF, 0x80000000, 0x7FFFF000, 0xFFFFF000)
 _UNKNOWN_FRAMES = 2**48  # of a stream whose writer did not know its length, libsndfile says 2**63 - 1
 
 
@@ -46,29 +46,51 @@ class Recording:
     format: str
 
 
-def decode(data: bytes) -> Recording:
-    """The recording in a file's bytes. CorruptMember: empty, truncated, corrupt, not_audio, not_finite."""
+def decode(data: bytes, most_bytes: int = MOST_BYTES) -> Recording:
+    """The recording in a file's bytes; of recordings joined in one file all of them, one after another.
+
+    most_bytes: bound on the samples as they are decoded. CorruptMember: empty, truncated, corrupt, not_audio,
+    not_finite, too_large, unsupported.
+    """
     if not data:
         raise CorruptMember("empty", "the file has no bytes")
+    parts = containers.parts(data)
+    if len(parts) < 2:
+        return _decoded(data, parts[0] if parts else containers.Part(0, len(data)), most_bytes)
+    recordings = []
+    for part in parts:
+        recordings.append(_decoded(data, part, most_bytes))
+        most_bytes -= recordings[-1].pcm.nbytes
+        _refuse_other(recordings[-1], recordings[0])
+    return Recording(np.concatenate([one.pcm for one in recordings]), recordings[0].rate_hz, recordings[0].format)
+
+
+def _decoded(data: bytes, part: containers.Part, most_bytes: int) -> Recording:
+    """One recording in these bytes."""
+    if part.patch:
+        at, gone, instead = part.patch
+        data = data[part.start : at] + instead + data[at + gone : part.stop]
+    elif (part.start, part.stop) != (0, len(data)):
+        data = data[part.start : part.stop]
+    fault = part.fault
     try:
         with sf.SoundFile(io.BytesIO(data)) as file:
-            kind = "int16" if file.subtype in _INT16 else "int32" if file.subtype in _INT32 else "float32"
+            _refuse_container(file)
+            kind = _kind(file)
             pcm = _plain_wav(data, file) if kind == "int16" else None
-            pcm = file.read(dtype=kind, always_2d=True) if pcm is None else pcm
+            pcm = _read(file, kind, most_bytes) if pcm is None else pcm
             recording = Recording(pcm, file.samplerate, f"{file.format} {file.subtype}")
-            promised = file.frames
+            promised = file.frames if file.frames < _UNKNOWN_FRAMES else 0
     except sf.LibsndfileError as error:  # its text has an address in memory, error_string has none
-        raise _undecodable(data, error.error_string) from None
+        raise _undecodable(data, error.error_string, fault) from None
     except RuntimeError as error:
-        raise _undecodable(data, str(error)) from None
-    if missing := _missing_bytes(data):
-        raise CorruptMember(
-            "truncated", f"the file ends {missing} bytes before its header says it does, after {len(pcm)} frames"
-        )
+        raise _undecodable(data, str(error), fault) from None
+    if recording.pcm.nbytes > most_bytes:
+        raise _too_large(most_bytes)
+    if fault:
+        raise CorruptMember("truncated", f"{fault}, after {len(pcm)} frames")
     if len(pcm) < promised:
         raise CorruptMember("truncated", f"its header promises {promised} frames, {len(pcm)} are there")
-    if not len(pcm) and _never_closed(data):
-        return decode(data[:4] + _UNCLOSED_RIFF + data[8:])
     if not len(pcm):
         raise CorruptMember("empty", f"{recording.format} without a single frame")
     if kind == "float32" and not np.isfinite(pcm).all():
@@ -76,73 +98,129 @@ def decode(data: bytes) -> Recording:
     return recording
 
 
+def _kind(file: sf.SoundFile) -> str:
+    return "int16" if file.subtype in _INT16 else "int32" if file.subtype in _INT32 else "float32"
+
+
+def _read(file: sf.SoundFile, kind: str, most_bytes: int) -> NDArray[Any]:
+    """The samples, [frames, channels]: those that are there, whatever the header says, and few more than the bound."""
+    most = most_bytes // (file.channels * np.dtype(kind).itemsize) + 1
+    if file.frames <= min(most, _AT_ONCE):
+        return cast("NDArray[Any]", file.read(dtype=kind, always_2d=True))
+    pcm = np.empty((min(file.frames, most), file.channels), kind)  # memory is taken as it is written
+    count = 0
+    _read_on(file)
+    while count < len(pcm) and len(block := file.read(out=pcm[count : count + _AT_ONCE])):
+        count += len(block)
+    return pcm[:count]
+
+
+def _read_on(file: sf.SoundFile) -> None:
+    """Has soundfile read block after block: it would seek to each, and what an MP3 decoder kept of the last be lost."""
+    file.seekable = lambda: False
+
+
+def _too_large(most_bytes: int) -> CorruptMember:
+    return CorruptMember(
+        "too_large", f"more than {most_bytes:,} bytes of samples; --max-mb of prep ingest is the bound"
+    )
+
+
+def _refuse_container(file: sf.SoundFile) -> None:
+    if file.format not in containers.READABLE:
+        expected = ", ".join(sorted(containers.READABLE - {"WAVEX"}))
+        raise CorruptMember("unsupported", f"{file.format}: whether it is whole cannot be known; expected {expected}")
+
+
+def _refuse_other(recording: Recording, first: Recording) -> None:
+    """CorruptMember where a recording cannot follow another one in the same file."""
+    shape, expected = ((one.rate_hz, one.pcm.shape[1], one.format) for one in (recording, first))
+    if shape != expected:
+        raise CorruptMember("corrupt", f"recordings of {expected} and {shape} (rate, channels, format) in one file")
+
+
 def blocks(file: BinaryIO, frames: int) -> Iterator[Recording]:
     """The recording in a seekable file in blocks of at most so many frames: little memory, whatever its length.
 
     CorruptMember as `decode`, but only after the blocks that can be decoded.
     """
-    data, count, promised = _FileBytes(file), 0, 0
+    data = containers.FileBytes(file)
     if not len(data):
         raise CorruptMember("empty", "the file has no bytes")
-    file.seek(0)
+    first = None
+    for part in containers.parts(data) or [containers.Part(0, len(data))]:
+        for block in _blocks(cast(BinaryIO, _Window(file, part)), part.fault, frames):
+            first = first or block
+            _refuse_other(block, first)
+            yield block
+
+
+def _blocks(window: BinaryIO, fault: str, frames: int) -> Iterator[Recording]:
+    """The blocks of one recording. fault: what of it is lost by its container."""
+    data, count, promised = containers.FileBytes(window), 0, 0
+    window.seek(0)
     try:
-        with sf.SoundFile(file) as sound:
-            kind = "int16" if sound.subtype in _INT16 else "int32" if sound.subtype in _INT32 else "float32"
+        with sf.SoundFile(window) as sound:
+            _refuse_container(sound)
+            kind = _kind(sound)
             promised = sound.frames if sound.frames < _UNKNOWN_FRAMES else 0
-            while len(pcm := sound.read(frames, dtype=kind, always_2d=True)):
+            _read_on(sound)
+            while size := min(frames, promised - count) if promised else frames:
+                if not len(pcm := sound.read(size, dtype=kind, always_2d=True)):
+                    break
                 if kind == "float32" and not np.isfinite(pcm).all():
                     raise CorruptMember("not_finite", f"{sound.format} {sound.subtype} holds NaN or infinite samples")
                 yield Recording(pcm, sound.samplerate, f"{sound.format} {sound.subtype}")
                 count += len(pcm)
     except sf.LibsndfileError as error:  # its text holds an address in memory, error_string does not
-        raise _undecodable(data, error.error_string) from None
+        raise _undecodable(data, error.error_string, fault) from None
     except RuntimeError as error:
-        raise _undecodable(data, str(error)) from None
-    if missing := _missing_bytes(data):
-        raise CorruptMember("truncated", f"the file ends {missing} bytes before its header says it does")
+        raise _undecodable(data, str(error), fault) from None
+    if fault:
+        raise CorruptMember("truncated", fault)
     if count < promised:
         raise CorruptMember("truncated", f"its header promises {promised} frames, {count} are there")
-    if not count and _never_closed(data):
-        yield from blocks(cast(BinaryIO, _Reopened(file)), frames)
-    elif not count:
+    if not count:
         raise CorruptMember("empty", "a recording without a single frame")
 
 
-class _FileBytes:
-    """The bytes of a file, read where they are looked at."""
+class _Window(io.RawIOBase):
+    """The bytes of one recording in a file as a file of its own, with its patch."""
 
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
-
-    def __len__(self) -> int:
-        return self._file.seek(0, io.SEEK_END)
-
-    def __getitem__(self, part: slice) -> bytes:
-        start, stop, _ = part.indices(len(self))
-        self._file.seek(start)
-        return self._file.read(max(0, stop - start))
-
-
-class _Reopened(io.RawIOBase):
-    """A WAV file that was never closed, with a header by which all bytes after it are samples."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
+    def __init__(self, file: BinaryIO, part: containers.Part) -> None:
+        at, gone, instead = part.patch or (part.stop, 0, b"")
+        self._file, self._at = file, 0
+        self._spans: list[tuple[int, int | bytes]] = [  # (length, where it lies in the file, or the bytes themselves)
+            (at - part.start, part.start),
+            (len(instead), instead),
+            (part.stop - at - gone, at + gone),
+        ]
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        return self._file.seek(offset, whence)
+        size = sum(length for length, _ in self._spans)
+        self._at = max(0, {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: size}[whence] + offset)
+        return self._at
 
     def tell(self) -> int:
-        return self._file.tell()
+        return self._at
 
     def readinto(self, buffer: Any) -> int:
-        at = self._file.tell()
-        data = bytearray(self._file.read(len(buffer)))
-        for place, byte in enumerate(_UNCLOSED_RIFF, 4):
-            if at <= place < at + len(data):
-                data[place - at] = byte
-        buffer[: len(data)] = bytes(data)
-        return len(data)
+        count, begin = 0, 0
+        for length, source in self._spans:
+            skip = self._at + count - begin
+            wanted = min(length - skip, len(buffer) - count)
+            begin += length
+            if skip < 0 or wanted <= 0:
+                continue
+            if isinstance(source, bytes):
+                data = source[skip : skip + wanted]
+            else:
+                self._file.seek(source + skip)
+                data = self._file.read(wanted)
+            buffer[count : count + len(data)] = data
+            count += len(data)
+        self._at += count
+        return count
 
 
 def cut(recording: Recording, begin_s: float, end_s: float | None, channel: int | None = None) -> Recording:
@@ -169,14 +247,16 @@ def cut(recording: Recording, begin_s: float, end_s: float | None, channel: int 
 
 def _plain_wav(data: bytes, file: sf.SoundFile) -> NDArray[np.int16] | None:
     """The samples of a plain 16-bit WAV, int16 [frames, channels], without a copy; None for any other file."""
-    at, size = _chunk(data, b"data")
+    at, size = data_chunk(data)
     count = file.frames * file.channels
     if file.subtype != "PCM_16" or not at or at % 2 or size != 2 * count or at + size > len(data):
         return None
     return np.frombuffer(data, "<i2", count, at).reshape(-1, file.channels)
 
 
-def _undecodable(data: bytes | _FileBytes, error: str) -> CorruptMember:
+def _undecodable(data: Bytes, error: str, fault: str) -> CorruptMember:
+    if fault:
+        return CorruptMember("truncated", fault)
     if data[:4] in (b"RIFF", b"RF64", b"fLaC", b"OggS"):
         if len(data) < 4096:
             return CorruptMember("truncated", f"the file ends after {len(data)} bytes, within its header")
@@ -186,34 +266,6 @@ def _undecodable(data: bytes | _FileBytes, error: str) -> CorruptMember:
         )
     start = data[:60].decode("utf-8", "replace").split("\n")[0]
     return CorruptMember("not_audio", f"not a recording that can be decoded: starts with {start!r} ({error.strip()})")
-
-
-def _missing_bytes(data: bytes | _FileBytes) -> int:
-    """How many bytes the data chunk of a WAV promises beyond the end of the file; 0 for other formats."""
-    at, size = _chunk(data, b"data")
-    return 0 if size in _NO_SIZE else max(0, at + size - len(data))
-
-
-def _never_closed(data: bytes | _FileBytes) -> bool:
-    """Whether a WAV was never closed: it has no samples by its header, and yet bytes follow."""
-    at, size = _chunk(data, b"data")
-    return (
-        0 < at < len(data)
-        and size == 0
-        and int.from_bytes(data[4:8], "little") + 8 < len(data)
-        and data[4:8] != _UNCLOSED_RIFF
-    )
-
-
-def _chunk(data: bytes | _FileBytes, name: bytes) -> tuple[int, int]:
-    """Where a chunk of a WAV begins and how many bytes its header says it has; (0, 0) where there is none."""
-    at = 12
-    while data[:4] == b"RIFF" and data[8:12] == b"WAVE" and at + 8 <= len(data):
-        size = int.from_bytes(data[at + 4 : at + 8], "little")
-        if data[at : at + 4] == name:
-            return at + 8, size
-        at += 8 + size + size % 2
-    return 0, 0
 
 
 def shape(head: bytes) -> tuple[int, int, int] | None:
@@ -226,8 +278,8 @@ def shape(head: bytes) -> tuple[int, int, int] | None:
         bits = int.from_bytes(head[18:26], "big")  # 20 of rate, 3 of channels less one, 5 of sample size, 36 of frames
         frames = bits & ((1 << 36) - 1)
         return (frames, bits >> 44, (bits >> 41 & 7) + 1) if frames else None
-    (format_at, _), (data_at, size) = _chunk(head, b"fmt "), _chunk(head, b"data")
-    if not format_at or format_at + 14 > len(head) or not data_at or size in _NO_SIZE:
+    (format_at, _), (data_at, size) = data_chunk(head, b"fmt "), data_chunk(head, b"data")
+    if not format_at or format_at + 14 > len(head) or not data_at or size in NO_SIZE:
         return None
     _, channels, rate_hz, _, bytes_a_frame = struct.unpack_from("<HHIIH", head, format_at)
     return (size // bytes_a_frame, rate_hz, channels) if bytes_a_frame else None
@@ -235,7 +287,7 @@ def shape(head: bytes) -> tuple[int, int, int] | None:
 
 def library() -> tuple[str, list[str]]:
     """(name and version of the library that decodes, the container formats that it knows)."""
-    return f"libsndfile {sf.__libsndfile_version__}", sorted(sf.available_formats())
+    return f"libsndfile {sf.__libsndfile_version__}", sorted(containers.READABLE.intersection(sf.available_formats()))
 
 
 def floats(recording: Recording) -> NDArray[np.float32]:

@@ -24,6 +24,8 @@ FULL_SCALE = 32_768
 CEILING = 10 ** (-0.1 / 20)  # no mixture peaks above full scale minus 0.1 dB
 DB_DIGITS = 4  # decimals kept of a level, so that the last bit of a libm does not change a manifest
 SHARE_DIGITS = 6
+PLATEAU = 3  # equal samples in a row at the extreme of a recording are more than chance
+SLOW_S = 0.05  # what varies more slowly than blocks of this length is no sound: under about 9 Hz
 FADE_S = 0.020  # equal-power crossfade where short noise is looped
 
 # ITU-T P.56 (12/2011), method B
@@ -111,6 +113,35 @@ def moments(samples: NDArray[Any]) -> tuple[float, float]:
         total += float(np.dot(part, _ONES[: part.size]))
         squares += float(np.dot(part, part))
     return total, squares
+
+
+def clipped(samples: NDArray[Any]) -> int:
+    """How many samples [frames, channels] were cut off: PLATEAU or more in a row at an extreme value of their channel.
+
+    So the height does not matter: a recording that was clipped and made quieter is clipped, a loud one is not.
+    """
+    count = 0
+    for channel in samples.T:
+        for extreme in (channel.max(), channel.min()):
+            at = channel == extreme
+            if np.count_nonzero(at) < PLATEAU:
+                continue
+            where = np.flatnonzero(at)
+            runs = np.diff(np.flatnonzero(np.diff(where) != 1), prepend=-1, append=len(where) - 1)
+            count += int(runs[runs >= PLATEAU].sum())
+    return count
+
+
+def slow(samples: NDArray[Any], rate_hz: int) -> float:
+    """Mean square of the means of blocks of SLOW_S, [frames, channels], full scale 1.0: of DC and of what nobody hears.
+
+    At 5 Hz it is 0.9 dB less than the whole, at 9 Hz 3 dB, of white noise at 16 kHz 29 dB.
+    """
+    size = max(1, round(SLOW_S * rate_hz))
+    starts = np.arange(0, max(len(samples) - size, 0) + 1, size)
+    lengths = np.diff(starts, append=len(samples))[:, None]
+    sums = np.add.reduceat(samples, starts, axis=0, dtype=np.float64 if samples.dtype.kind == "f" else np.int64)
+    return float((sums / full_scale(samples) * (sums / full_scale(samples)) / lengths).sum() / samples.size)
 
 
 def power(samples: NDArray[Any], sums: tuple[float, float] | None = None, scale: float | None = None) -> float:

@@ -34,7 +34,8 @@ _MOST_NOISE = 64  # decoded recordings of noise in memory, 20 MB of CochlScene
 
 def member_name(row_id: str) -> str:
     """The name of a row in its shard: the id with dots escaped, for WebDataset splits names at the first dot."""
-    return row_id.replace("%", "%25").replace(".", "%2E") + ".flac"
+    name = row_id.replace("%", "%25").replace(".", "%2E") + ".flac"
+    return name if name[0] != "/" and "\0" not in name else name.replace("/", "%2F").replace("\0", "%00")
 
 
 class ShardWriter:
@@ -167,7 +168,7 @@ class Reader:
             self._open.move_to_end(shard)
             return self._open[shard]
         try:
-            self._open[shard] = file = open(self.folder / shard, "rb")  # noqa: SIM115 - closed by close()
+            self._open[shard] = file = open(files.below(self.folder, shard), "rb")  # noqa: SIM115 - closed by close()
         except FileNotFoundError:
             raise ManifestError(
                 f"{self.folder / shard}: no such shard; it belongs beside the manifest, in {AUDIO_FOLDER}/"

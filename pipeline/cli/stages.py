@@ -25,6 +25,7 @@ from pipeline.engine.run import STORED_BYTES_A_SECOND, Setting, Unfinished, dura
 from pipeline.engine.steps import Step
 from pipeline.engine.workers import Workers
 from pipeline.stages import filter as filter_stage
+from pipeline.stages import ingest as ingest_stage
 from pipeline.stages import mix as mix_stage
 from pipeline.stages import resample as resample_stage
 from pipeline.stages import scene as scene_stage
@@ -69,6 +70,7 @@ def slices(shard: tuple[int, int]) -> Iterator[None]:
     type=click.Choice(FORMS),
     help="recordings: read this tool's manifest  [default: a table, else any]",
 )
+@field_options(ingest_stage.Options)
 @work_options(STAGE)
 def ingest(corpus: str, folder: Path | None, form: str | None, dry_run: bool, as_json: bool, **options: Any) -> None:
     """Open each recording of CORPUS once and write down what is true of it.
@@ -81,12 +83,12 @@ def ingest(corpus: str, folder: Path | None, form: str | None, dry_run: bool, as
     Example:
       prep ingest aihub /data/aihub170
     """
-    name = corpora.find(corpus).NAME
+    chosen, name = checked(ingest_stage.Options, options), corpora.find(corpus).NAME
     if not dry_run:
         run_stage(lambda **work: api.ingest(name, folder, form=form, **work), as_json, options)
         return
     roots = options["roots"] | ({name: str(folder)} if folder else {})
-    step = steps.ingest_step(name, _setting(roots), options["limit"], options["seed"], form)
+    step = steps.ingest_step(name, chosen, _setting(roots), options["limit"], options["seed"], form)
     answer = {"stage": step.name, "in": len(step.plan), "dropped": len(step.drops), "manifest": None}
     text = f"{len(step.plan):,} recordings to open, {len(step.drops):,} drops already; nothing written"
     emit(answer, as_json, lambda: [f"{step.name}: {text}"])

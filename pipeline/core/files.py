@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from pipeline.core.errors import PrepError
+from pipeline.core.errors import ManifestError, PrepError
 
 TEMPORARY = ".half-"  # prefix of what is being written; never trusted, cleaned up by the next run
 
@@ -50,3 +50,15 @@ def check_room(path: Path, size: float, what: str) -> None:
         needed, left = (f"{n / 1e9:,.2f} GB" if n >= 1e9 else f"{n / 1e6:,.0f} MB" for n in (size, free))
         remedy = "make room, or name a place on another disk with --out"
         raise PrepError(f"{path}: about {needed} are needed for {what}, {left} are free; {remedy}")
+
+
+def below(folder: Path, name: str) -> Path:
+    """The file of this name below a folder. ManifestError for a name that leads out of it, or is none.
+
+    Every name that a manifest gives and that becomes the name of a file goes through here.
+    """
+    if "\0" in name or any(part in ("", ".", "..") for part in name.split("/")):
+        raise ManifestError(
+            f"{name[:80]!r} names no file below {folder}; expected a name without .. that does not begin with /"
+        )
+    return folder / name

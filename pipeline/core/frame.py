@@ -43,8 +43,11 @@ T = TypeVar("T")
 
 # Not pa.map_: Hugging Face datasets cannot read that type, and the pairs lie in the file in the same way.
 LABELS = pa.list_(pa.struct([pa.field("key", pa.string(), False), pa.field("value", pa.string(), False)]))
-# Columns that say where sound lies: a set that is moved to another store is the same set.
-UNHASHED = frozenset(f"{part}{name}" for part in ("", "speech_", "noise_") for name in ("shard", "offset", "bytes"))
+# Columns that say where sound lies: a set that is moved to another store is the same set. One that schema 2 added and
+# that follows from source_pcm_hash: what an earlier prep made is the same set.
+UNHASHED = frozenset(
+    {f"{part}{name}" for part in ("", "speech_", "noise_") for name in ("shard", "offset", "bytes")} | {"dc_dbfs"}
+)
 
 _SCALARS = {str: pa.string(), int: pa.int64(), float: pa.float64(), bool: pa.bool_()}
 _ROWS_AT_A_TIME = 65_536
@@ -487,8 +490,8 @@ def _mask(column: pa.Array | pa.ChunkedArray) -> NDArray[np.bool_]:
 def logical_hash(frame: pd.DataFrame | pa.Table) -> str:
     """32 hex digits: hash of the values, whatever the chunks, file format or library version; order counts.
 
-    Columns that say where bytes lie (UNHASHED, `at_*`) and columns without any value stand aside: a set moved to
-    another store, or opened by a later schema, is the same set.
+    UNHASHED, `at_*` and columns without any value stand aside: a set moved to another store, or opened by a later
+    schema, is the same set.
     """
     table = frame if isinstance(frame, pa.Table) else to_arrow(frame)
     return hash_of(table.num_rows, table.column_names, table.column)

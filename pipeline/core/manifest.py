@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 PACKAGES = ("numpy", "soxr", "soundfile", "pyarrow", "duckdb")  # whose version can move a bit of the result
 LABEL_COLUMNS = ("split", "group", "transcript", "keyword", "scenario", "scene", "noise_label", "labels")
 EDITED = "edited"  # the stage of a manifest whose rows were changed by hand

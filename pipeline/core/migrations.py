@@ -28,7 +28,7 @@ class Step:
     drops: Callable[[pd.DataFrame], pd.DataFrame] = unchanged
 
 
-STEPS: Mapping[int, Step] = {}  # schema version -> the step to the next one; version 1 is the first and the newest
+STEPS: Mapping[int, Step] = {}  # schema version -> the step to the next one; version 2 added dc_dbfs, and needs none
 
 
 def raised(frame: pd.DataFrame, part: str, since: int, until: int) -> pd.DataFrame:

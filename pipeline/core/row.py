@@ -138,3 +138,4 @@ class Row:
     noise_shard: str | None = None
     noise_offset: int | None = None
     noise_bytes: int | None = None
+    dc_dbfs: float | None = None

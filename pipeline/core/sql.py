@@ -25,6 +25,8 @@ from pipeline.core.frame import from_arrow, to_arrow
 if TYPE_CHECKING:
     import pandas as pd
 
+WHERE_S = 60  # what a condition may take
+WHERE_MB = 800
 NUMBER = "number_of_the_row"  # the column by which `derive` knows the rows apart, from 0
 _ROWS_AT_A_TIME = 65_536
 # Parts of an expression whose value for a row depends on that row alone, as DuckDB's parser names them.
@@ -40,9 +42,9 @@ _CLOCK = frozenset(
 
 
 @contextmanager
-def sandbox() -> Iterator[duckdb.DuckDBPyConnection]:
+def sandbox(memory_mb: int | None = None) -> Iterator[duckdb.DuckDBPyConnection]:
     """A DuckDB session in memory that reaches nothing but what is registered with it. Ctrl-C is KeyboardInterrupt."""
-    with _database().cursor() as session, _stopped_by_ctrl_c(session):
+    with _database(memory_mb).cursor() as session, _stopped_by_ctrl_c(session):
         try:
             yield session
         except (duckdb.InterruptException, RuntimeError) as error:
@@ -52,9 +54,10 @@ def sandbox() -> Iterator[duckdb.DuckDBPyConnection]:
 
 
 @cache
-def _database() -> duckdb.DuckDBPyConnection:
+def _database(memory_mb: int | None) -> duckdb.DuckDBPyConnection:
     """The one database of this process, always empty: what a session registers is its own. To open one takes 30 ms."""
     closed: dict[str, Any] = {"enable_external_access": False, "autoload_known_extensions": False}
+    closed |= {} if memory_mb is None else {"memory_limit": f"{memory_mb}MB", "temp_directory": ""}
     database = duckdb.connect(":memory:", config=closed)
     database.execute("SET autoinstall_known_extensions = false")
     database.execute("SET preserve_insertion_order = true")
@@ -81,6 +84,28 @@ def _stopped_by_ctrl_c(session: duckdb.DuckDBPyConnection) -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
+@contextmanager
+def _bounded(session: duckdb.DuckDBPyConnection, condition: str) -> Iterator[None]:
+    """Stops a condition that does not end, for DuckDB itself has no such bound."""
+    late = threading.Event()
+
+    def stop() -> None:
+        late.set()
+        session.interrupt()
+
+    timer = threading.Timer(WHERE_S, stop)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    except (duckdb.InterruptException, RuntimeError):
+        if late.is_set():
+            raise RecipeError([f"where: {condition!r} did not end within {WHERE_S} s: make it simpler"]) from None
+        raise
+    finally:
+        timer.cancel()
+
+
 def query(frame: pd.DataFrame, statement: str) -> list[tuple[Any, ...]]:
     """What an SQL statement of our own over the table `rows` returns."""
     with sandbox() as session:
@@ -103,10 +128,11 @@ def where(frame: pd.DataFrame, condition: str, among: NDArray[np.bool_] | None =
 
     The condition may come from a stranger's recipe: DuckDB runs it without access to files, network, extensions or
     settings. `labels` is a map there: `labels['gender'] = '여성'`. A condition that looks at other rows, by a window or
-    a query over `rows`, sees all of them. RecipeError for chance, the clock, and what does not run.
+    a query over `rows`, sees all of them. RecipeError for chance, the clock, what does not run, and what takes more
+    than WHERE_S or WHERE_MB.
     """
     table = numbered(to_arrow(frame))
-    with sandbox() as session:
+    with sandbox(WHERE_MB) as session, _bounded(session, condition):
         of_one_row = _parsed(session, condition)
         size = _ROWS_AT_A_TIME if of_one_row else max(len(frame), 1)
         parts = [table.slice(start, size) for start in range(0, len(frame) or 1, size)]
@@ -134,6 +160,8 @@ def _answers(session: duckdb.DuckDBPyConnection, table: pa.Table, condition: str
     kept = session.sql(
         f"SELECT coalesce(CAST(({condition}\n) AS BOOLEAN), false) AS kept, {NUMBER} FROM rows ORDER BY {NUMBER}"
     ).to_arrow_table()
+    if kept.num_columns != 2:
+        raise RecipeError([f"where: {condition!r} is not one condition: it gives {kept.num_columns - 1} answers a row"])
     if not np.array_equal(kept.column(NUMBER).to_numpy(), np.sort(numbers)):
         answers = f"{kept.num_rows} answers for {len(numbers)} rows"
         raise RecipeError([f"where: {condition!r} is not a condition: it gives {answers}"])

@@ -17,13 +17,13 @@ from pipeline.core.presets import SHIPPED
 from pipeline.core.row import Row
 from pipeline.corpora import lexicon as lexicons
 from pipeline.corpora.lexicon import LEXICON, Lexicon
-from pipeline.stages import Options, filter, mix, resample
+from pipeline.stages import Options, filter, ingest, mix, resample
 
 M = TypeVar("M", bound=BaseModel)
 
 
-class Ingest(Options):
-    """[ingest] of a recipe: which corpora."""
+class Ingest(ingest.Options):
+    """[ingest] of a recipe: which corpora, and how they are ingested."""
 
     corpora: tuple[str, ...] = Field(min_length=1, description="corpora to ingest")
 
@@ -192,6 +192,7 @@ _ORDINARY: dict[str, Any] = {  # what a row of an example has where it says noth
     "peak_dbfs": -6.0,
     "clipped_share": 0.0,
     "zero_share": 0.0,
+    "dc_dbfs": None,
 }
 
 

@@ -82,7 +82,7 @@ def steps(recipe: Recipe, setting: Setting, limit: int | None = None) -> Iterato
     """
     ingests = []
     for corpus in recipe.ingest.corpora:
-        ingests.append(ingest_step(corpus, setting, limit, recipe.seed))
+        ingests.append(ingest_step(corpus, recipe.ingest, setting, limit, recipe.seed))
         yield ingests[-1]
     if any(step.rows is None for step in ingests):
         return
@@ -118,7 +118,9 @@ def _rows_of(done: Iterable[Step]) -> Iterator[DataFrame]:
             yield rows.frame
 
 
-def ingest_step(corpus: str, setting: Setting, limit: int | None, seed: int, form: str | None = None) -> Step:
+def ingest_step(
+    corpus: str, options: ingest.Options, setting: Setting, limit: int | None, seed: int, form: str | None = None
+) -> Step:
     """Every recording of a corpus, to be opened once and measured.
 
     form: for "recordings", the tool whose manifest lists them. PrepError for another corpus.
@@ -134,7 +136,8 @@ def ingest_step(corpus: str, setting: Setting, limit: int | None, seed: int, for
     plan = Plan(limited(frames.from_arrow(plan.jobs.table()), limit, seed))
     drops = frames.from_rows(listing.drops, Drop)
     count, notes = len(plan) + len(drops), list(listing.notes)
-    return Step(f"ingest {corpus}", count, plan, drops, notes, ingest.Options(), listing.inventory)
+    own = ingest.Options(max_mb=options.max_mb)  # without the corpora of a recipe, which are no matter of one clip
+    return Step(f"ingest {corpus}", count, plan, drops, notes, own, listing.inventory)
 
 
 def filter_step(

@@ -24,6 +24,7 @@ FACTS = (  # columns that every export of clips carries; the manifest has the re
     *("snr_db", "snr_definition", "snr_active_db", "snr_full_db"),
 )
 _LONGEST_NAME = 180  # bytes of a file name, less than the 255 that file systems take: suffixes follow
+_LONGEST_PATH = 1000
 _UNSAFE = re.compile(r"""[%.<>:"|?*\\\x00-\x20\x7f]""")
 
 
@@ -44,10 +45,10 @@ class Job:
     advance: Callable[[int], object]
 
     def splits(self) -> Iterator[tuple[str, pd.DataFrame]]:
-        """The splits that have rows, in the order train, dev, test, then any other by name."""
+        """The splits that have rows, in the order train, dev, test, then any other by name, as names of files."""
         names = {str(name) for name in frame.codes(self.rows["split"])[1]}
         for name in sorted(names, key=lambda name: (SPLITS.index(name) if name in SPLITS else len(SPLITS), name)):
-            yield name, frame.pick(self.rows, frame.equal(self.rows["split"], name))
+            yield _part(name.replace("/", "\\")), frame.pick(self.rows, frame.equal(self.rows["split"], name))
 
     def put(self, path: str, data: bytes) -> None:
         """Writes a loose file of the export; its folders are made."""
@@ -96,9 +97,14 @@ def facts(row: Row) -> dict[str, Any]:
 
 def file_name(row_id: str, suffix: str) -> str:
     """`audio/<id><suffix>`, without letters that a file system or a list of files cannot take. Two ids, two names."""
-    parts = [_UNSAFE.sub(lambda match: f"%{ord(match[0]):02X}", part) or "%" for part in row_id.split("/")]
-    short = [part if len(part.encode()) <= _LONGEST_NAME else keys.fingerprint(part) for part in parts]
-    return "/".join([AUDIO, *short]) + suffix
+    name = "/".join(_part(part) for part in row_id.split("/"))
+    return f"{AUDIO}/{name if len(name.encode()) <= _LONGEST_PATH else keys.fingerprint(name)}{suffix}"
+
+
+def _part(name: str) -> str:
+    """A name as one part of a path: it leads nowhere else, and every file system takes it. Two names, two parts."""
+    part = _UNSAFE.sub(lambda match: f"%{ord(match[0]):02X}", name) or "%"
+    return part if len(part.encode()) <= _LONGEST_NAME else keys.fingerprint(part)
 
 
 def seconds(row: Row) -> float:

@@ -193,7 +193,7 @@ class _InMemory(Store):
         super().__init__(Path(), Roots({}))
         self.speech, self.noise = recording, noise
 
-    def recording(self, place: Place) -> Recording:
+    def recording(self, place: Place, most_bytes: int = 0) -> Recording:
         return self.speech
 
     def pool(self, name: str) -> NDArray[np.int16]:
@@ -218,7 +218,7 @@ def pace(processes: int, clock: Callable[[], float]) -> Pace:
     begun = clock()
     for number in range(TRIAL_CLIPS):
         row = replace(trial, id=str(number), speech_id=str(number))
-        ingest.work(Job(row, place), ingest.Options(), store)
+        ingest.work(Job(row, place), ingest.Options.model_validate({}), store)
         made = mix.work(Job(row, place, noise, "HQ"), mix.Options.model_validate({}), store)
         if isinstance(made, Drop):
             raise AssertionError(made.detail)

@@ -248,7 +248,8 @@ def ingest_facts(entry: Entry, row: Row) -> Facts:
         yield "recording", f"{row.source_frames / row.source_rate_hz:.3f} s, {row.source_frames:,} frames, {form}"
     if entry.made.stage in ("ingest", "filter"):
         yield "level", f"{_dbfs(row.level_full_dbfs)} (RMS), peak {_dbfs(row.peak_dbfs)}"
-    yield "samples", f"{row.clipped_share or 0:.4%} at full scale, {row.zero_share or 0:.4%} digital zero"
+    dc = "" if row.dc_dbfs is None else f", DC {_dbfs(row.dc_dbfs)}"
+    yield "samples", f"{row.clipped_share or 0:.4%} clipped, {row.zero_share or 0:.4%} digital zero{dc}"
     yield "pcm hash", str(row.source_pcm_hash)
     unknown = " (nobody knows who speaks: the hash of its samples)" if row.group == row.source_pcm_hash else ""
     yield "group", f"{row.group}{unknown}"

@@ -14,7 +14,7 @@ from pipeline.core.errors import ManifestError
 from pipeline.core.row import Drop
 
 COUNTED = ("corpus", "split", "kind", "scenario", "keyword", "scene", "snr_db", "snr_definition")
-MEASURED = ("level_full_dbfs", "level_active_dbfs", "activity", "peak_dbfs", "snr_active_db", "snr_full_db")
+MEASURED = ("level_full_dbfs", "level_active_dbfs", "activity", "peak_dbfs", "dc_dbfs", "snr_active_db", "snr_full_db")
 COLUMNS = (*COUNTED, *MEASURED, "noise_label", "frames", "rate_hz")
 MOST = 24  # values listed of a column before the rest are added up
 _DROPS = ("stage", "reason", "rows", "example")

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 NAME = "filter"
-VERSION = 1
+VERSION = 2
 PAPER_SCENARIOS = ("강도범죄", "절도범죄", "폭력범죄", "화재", "갇힘", "도움요청")
 
 
@@ -39,8 +39,11 @@ class Options(StageOptions):
     min_s: float = Field(0.3, ge=0, description="shortest clip, seconds")
     max_s: float = Field(30.0, gt=0, description="longest clip of speech, seconds")
     min_level_dbfs: float = Field(-70.0, le=0, description="lowest level (RMS) of a clip, dBFS")
-    max_clipped: float = Field(0.05, ge=0, le=1, description="largest share of samples at full scale")
+    max_clipped: float = Field(0.05, ge=0, le=1, description="largest share of clipped samples")
     max_zero: float = Field(0.9, ge=0, le=1, description="largest share of digital-zero samples")
+    max_peak_dbfs: float = Field(40.0, description="highest peak of a clip, dBFS: no recording has a higher one")
+    max_dc_db: float = Field(-6.0, description="most DC, with all under about 9 Hz, dB relative to the level")
+    max_one_sample: float = Field(0.2, gt=0, le=1, description="largest share of a clip's energy in one sample")
     min_rate_hz: int = Field(8_000, ge=0, description="lowest rate of a source recording, Hz")
     transcript: bool = Field(True, description="speech must have a transcript")
     dev_share: float = Field(
@@ -91,7 +94,7 @@ class Rule:
     @property
     def detail(self) -> str:
         """SQL expression of the sentence that says what decided."""
-        return f"({self.value}) || '{self.broken}'"
+        return f"coalesce(({self.value}) || '{self.broken}', '{self.required} expected, nothing is known')"
 
 
 def rules(options: Options) -> list[Rule]:
@@ -128,7 +131,8 @@ def rules(options: Options) -> list[Rule]:
         least("low_rate", "source_rate_hz", options.min_rate_hz, "Hz", "printf('%d Hz', source_rate_hz)", "lower"),
         Rule("silent", "level_full_dbfs IS NOT NULL", f"coalesce({level}, 'no signal at all')", "a signal", ""),
         least("too_quiet", "level_full_dbfs", options.min_level_dbfs, "dBFS", level, "lower"),
-        most("clipped", "clipped_share", options.max_clipped, "at full scale"),
+        *_believable(options),
+        most("clipped", "clipped_share", options.max_clipped, "clipped"),
         most("digital_zero", "zero_share", options.max_zero, "digital zero"),
         Rule(
             "no_transcript",
@@ -139,6 +143,35 @@ def rules(options: Options) -> list[Rule]:
         ),
     ]
     return listed if options.transcript else listed[:-1]
+
+
+def _believable(options: Options) -> list[Rule]:
+    """The rules on samples that no microphone gave."""
+    one_sample = "(pow(10, (peak_dbfs - level_full_dbfs) / 10) / (frames * coalesce(source_channels, 1)))"
+    return [
+        Rule(
+            "impossible",
+            f"peak_dbfs <= {options.max_peak_dbfs}",
+            "printf('peak %.1f dBFS', peak_dbfs)",
+            f"at most {options.max_peak_dbfs} dBFS",
+            f", higher than {options.max_peak_dbfs} dBFS: no full scale is 1.0 here (16-bit numbers as float peak at "
+            "90.3 dBFS: divide them by 32768), or samples are broken",
+        ),
+        Rule(
+            "one_sample",
+            f"{one_sample} <= {options.max_one_sample}",
+            f"printf('%.2f of the energy in one sample', {one_sample})",
+            f"at most {options.max_one_sample}",
+            f", more than {options.max_one_sample}: a click decides its level and its gain",
+        ),
+        Rule(
+            "dc",
+            f"dc_dbfs IS NULL OR dc_dbfs - level_full_dbfs <= {options.max_dc_db}",
+            "coalesce(printf('DC %.1f dBFS at a level of %.1f dBFS', dc_dbfs, level_full_dbfs), 'no DC')",
+            f"at most {options.max_dc_db} dB of the level",
+            f", more than {options.max_dc_db} dB of it: what nobody hears would decide the level",
+        ),
+    ]
 
 
 @dataclass(frozen=True, slots=True)

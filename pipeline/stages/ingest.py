@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from pydantic import Field
 
 from pipeline import corpora
 from pipeline.audio import dsp
@@ -19,19 +18,25 @@ from pipeline.stages import Options as StageOptions
 from pipeline.stages.store import Store
 
 NAME = "ingest"
-VERSION = 1
+VERSION = 2
 PLANNED: frozenset[str] = frozenset()
 DEPENDS = ("id", "corpus", "group", "content", "labels")
 READS = ("id", "corpus", "group", "labels")
 FILLS = (
     "group", "labels", "rate_hz", "frames",
     "source_rate_hz", "source_channels", "source_frames", "source_format", "source_pcm_hash", "source_pcm_crc",
-    "level_full_dbfs", "peak_dbfs", "clipped_share", "zero_share",
+    "level_full_dbfs", "peak_dbfs", "clipped_share", "zero_share", "dc_dbfs",
 )  # fmt: skip
 
 
+CLIPPED_FROM = 0.01  # of full scale: under it a plateau is the step of the quantisation
+DC_DIGITS = 1
+
+
 class Options(StageOptions):
-    """Ingest has no options: it writes down what is there."""
+    """Ingest writes down what is there, of whatever fits into memory."""
+
+    max_mb: int = Field(400, ge=1, description="largest recording, MB of its file and of its samples; others are drops")
 
 
 def plan(corpus: str, clips: Sequence[Clip]) -> Plan:
@@ -76,7 +81,7 @@ def work(job: Job, options: Options, store: Store) -> Row:
     """The row with what is true of its recording, measured over all channels."""
     if job.place is None:
         raise ValueError(f"{job.row.id}: the plan does not say where its recording lies")
-    return measured(job.row, store.recording(job.place))
+    return measured(job.row, store.recording(job.place, options.max_mb * 10**6))
 
 
 def measured(row: Row, recording: Recording) -> Row:
@@ -85,6 +90,8 @@ def measured(row: Row, recording: Recording) -> Row:
     digest = pcm_hash(recording.pcm, recording.rate_hz)
     flat = recording.pcm.reshape(-1)
     low, high = flat.min(), flat.max()
+    largest = max(float(high), -float(low)) / dsp.full_scale(flat)
+    slow = dsp.slow(recording.pcm, recording.rate_hz)
     return replace(
         row,
         group=row.group or digest,  # no speaker is known: clips with identical samples share a group
@@ -98,20 +105,10 @@ def measured(row: Row, recording: Recording) -> Row:
         source_pcm_hash=digest,
         source_pcm_crc=pcm_crc(recording.pcm),
         level_full_dbfs=dsp.decibels(dsp.power(flat)),
-        peak_dbfs=dsp.decibels((max(float(high), -float(low)) / dsp.full_scale(flat)) ** 2),
-        clipped_share=round(_clipped(flat, low, high) / flat.size, dsp.SHARE_DIGITS),
+        peak_dbfs=dsp.decibels(largest**2),
+        clipped_share=round(
+            dsp.clipped(recording.pcm) / flat.size if largest >= CLIPPED_FROM else 0.0, dsp.SHARE_DIGITS
+        ),
         zero_share=round((flat.size - int(np.count_nonzero(flat))) / flat.size, dsp.SHARE_DIGITS),
+        dc_dbfs=round(dsp.db(slow), DC_DIGITS) if slow else None,
     )
-
-
-def _clipped(flat: NDArray[Any], least: Any, most: Any) -> int:
-    """How many samples lie at full scale, where loud recordings were cut off. least, most: of the samples."""
-    if flat.dtype == np.float32:
-        low, high = -1.0, 1.0
-    elif flat.dtype == np.int16:
-        low, high = -(2**15), 2**15 - 1
-    else:
-        low, high = -(2**31), 2**31 - 256  # 24 bits lie in the upper three bytes
-    if most < high and least > low:
-        return 0
-    return int(np.count_nonzero(flat >= high) + np.count_nonzero(flat <= low))

@@ -25,7 +25,7 @@ from pipeline.core.joined import Joined
 from pipeline.core.row import Drop, Row
 from pipeline.stages import Job, Plan, resample
 from pipeline.stages import Options as StageOptions
-from pipeline.stages.store import Store
+from pipeline.stages.store import ANY, Store
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -47,6 +47,7 @@ FILLS = (
     "shard", "offset", "bytes", "pcm_hash", "speech_pcm_hash", "noise_start", "gain_db", "noise_gain_db",
     "level_full_dbfs", "level_active_dbfs", "activity", "peak_dbfs", "snr_active_db", "snr_full_db",
 )  # fmt: skip
+NOTHING = "none"
 TRIES = 4  # crops drawn before noise counts as silent
 TOLERANCE_DB = 0.1  # a mixture whose realised SNR is further from the request is a Drop
 _NOISE = [
@@ -75,7 +76,7 @@ class Options(StageOptions):
         "active", description="level of speech: ITU-T P.56 active level, or RMS of the whole clip"
     )
     keep: tuple[str, ...] = Field(
-        ("recordings",), description="corpora whose recordings hold their own noise and are kept as they are"
+        ("recordings",), description="corpora whose recordings hold their own noise and are kept as they are, or none"
     )
     virtual: bool = Field(
         False, description="store no audio: the reader renders each mixture from its row, the same samples"
@@ -90,6 +91,8 @@ class Options(StageOptions):
     @field_validator("keep")
     @classmethod
     def _known_corpora(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        if names == (NOTHING,):
+            return ()
         for name in names:
             if name not in corpora.names():
                 raise ValueError(f'unknown corpus "{name}"{did_you_mean(name, corpora.names())}')
@@ -152,6 +155,8 @@ def plan(rows: DataFrame, options: Options, seed: int, resampled: str) -> Plan:
     noise, more_notes = usable_noise(rows, weights, options.floor_dbfs)
     noise, pools = _pooled(noise)
     to_mix = frames.equal(rows["kind"], "speech") & ~frames.among(rows["corpus"], options.keep)
+    if not to_mix.any():
+        raise PrepError(_nothing(rows, options))
     has_noise = frames.among(rows["split"], frames.codes(noise["split"])[1])
     detail = f"no noise of its split in {', '.join(weights)}"
     lost = frames.pick(rows[["id"]], to_mix & ~has_noise)
@@ -187,6 +192,20 @@ def plan(rows: DataFrame, options: Options, seed: int, resampled: str) -> Plan:
     )
     kept = frames.as_kind(frames.pick(rows, ~to_mix), Row)
     return Plan(mixtures, kept, drops, [*notes, *more_notes], pools)
+
+
+def _nothing(rows: DataFrame, options: Options) -> str:
+    """Why there is nothing to mix, and what to type."""
+    speech = int(frames.equal(rows["kind"], "speech").sum())
+    if not speech:
+        return (
+            f"nothing to mix: none of {len(rows):,} rows is speech; prep ingest a corpus of speech, then filter again"
+        )
+    kept = ", ".join(options.keep)
+    return (
+        f"nothing to mix: all {speech:,} rows of speech are of {kept}, whose recordings are kept as they are (--keep); "
+        f"to mix them too, type --keep {NOTHING}"
+    )
 
 
 def _noise_corpora(rows: DataFrame, options: Options) -> tuple[dict[str, float], list[str]]:
@@ -377,7 +396,7 @@ def _speech(job: Job, store: Store) -> tuple[dsp.Pcm16, Row]:
     """(the speech, stored or resampled here, int16 [frames]; the row with its levels and hash)."""
     row = job.row
     if job.place is not None:
-        pcm, row = resample.rendered(row, store.recording(job.place), row.rate_hz or 0, job.quality or "")
+        pcm, row = resample.rendered(row, store.recording(job.place, ANY), row.rate_hz or 0, job.quality or "")
     else:
         pcm = store.stored(row.shard or "", row.offset or 0, row.bytes or 0)
     if len(pcm) != job.row.frames:

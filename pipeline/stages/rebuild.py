@@ -11,7 +11,7 @@ from pipeline.core.errors import CorruptMember
 from pipeline.core.row import Place, Row
 from pipeline.stages import Job, resample
 from pipeline.stages.resample import Options
-from pipeline.stages.store import Store
+from pipeline.stages.store import ANY, Store
 
 __all__ = ["DEPENDS", "FILLS", "NAME", "PLANNED", "READS", "VERSION", "Options", "resampled", "stores", "work"]
 
@@ -49,5 +49,5 @@ def resampled(row: Row, place: Place | None, options: resample.Options, store: S
     """
     if place is None:
         raise ValueError(f"{row.id}: the plan does not say where its recording lies")
-    recording = store.recording(place)
+    recording = store.recording(place, ANY)
     return render.speech(replace(row, source_format=recording.format), recording, options.rate_hz, options.quality)[0]

@@ -16,7 +16,7 @@ from pipeline.core.errors import PrepError
 from pipeline.core.row import Drop, Place, Row
 from pipeline.stages import Job, Plan, with_places
 from pipeline.stages import Options as StageOptions
-from pipeline.stages.store import Store
+from pipeline.stages.store import ANY, Store
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -24,14 +24,16 @@ if TYPE_CHECKING:
 NAME = "resample"
 VERSION = 1
 PLANNED: frozenset[str] = frozenset()
+MOST_LOST_DB = 30.0  # of the level of a recording, in the downmix and above the new rate's half
 _RECORDING = ("source_rate_hz", "source_channels", "source_frames", "source_format")
 DEPENDS = ("id", "source_pcm_hash", *_RECORDING)
 READS = (
     "id",
     "source",
     "source_pcm_crc",
+    "level_full_dbfs",
     *_RECORDING,
-)  # source is for messages; the crc is of the same samples as the hash
+)  # source is for messages; the crc and the level are of the same samples as the hash
 FILLS = (
     "shard", "offset", "bytes", "rate_hz", "frames", "pcm_hash",
     "level_full_dbfs", "level_active_dbfs", "activity", "peak_dbfs", "gain_db",
@@ -83,11 +85,21 @@ def stores(options: Options) -> bool:
     return True
 
 
-def work(job: Job, options: Options, store: Store) -> Row:
-    """The row of the recording stored at the new rate, and measured as stored."""
+def work(job: Job, options: Options, store: Store) -> Row | Drop:
+    """The row of the recording stored at the new rate, and measured as stored.
+
+    A drop where little of it is left: channels that cancel each other out, or sound above the new rate's half.
+    """
     if job.place is None:
         raise ValueError(f"{job.row.id}: the plan does not say where its recording lies")
-    pcm, row = rendered(job.row, store.recording(job.place), options.rate_hz, options.quality)
+    pcm, row = rendered(job.row, store.recording(job.place, ANY), options.rate_hz, options.quality)
+    made, why = f"as mono at {options.rate_hz} Hz it is", "its channels cancel out, or it lies above that rate's half"
+    if row.level_full_dbfs is None:
+        return Drop(row.id, NAME, "silent", f"{made} silence: {why}")
+    lost_db = (job.row.level_full_dbfs or 0.0) - (row.level_full_dbfs - (row.gain_db or 0.0))
+    if job.row.level_full_dbfs is not None and lost_db > MOST_LOST_DB:
+        what = f"{made} at {row.level_full_dbfs:.1f} dBFS, {lost_db:.1f} dB under the recording: {why}"
+        return Drop(row.id, NAME, "cancelled", what)
     shard, offset, size = store.put(row.id, pcm, options.rate_hz)
     return replace(row, shard=shard, offset=offset, bytes=size)
 

@@ -11,12 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.archives import Roots
-from pipeline.audio.codec import Recording, cut, decode, flac
+from pipeline.audio.codec import MOST_BYTES, Recording, cut, decode, flac
 from pipeline.audio.shards import Reader, ShardWriter
 from pipeline.core import files
+from pipeline.core.errors import CorruptMember
 from pipeline.core.row import Place
 
 T = TypeVar("T")
+ANY = 1 << 60
 WORK_FOLDER = ".work"  # beside the manifests: commits of shards, decoded noise; all of it can be made again
 _POOL_FOLDER = "noise"
 
@@ -34,13 +36,18 @@ class Store:
         self._last: tuple[str, Any] = ("", None)
         self._whole: tuple[Place, Recording] | None = None
 
-    def recording(self, place: Place) -> Recording:
-        """A recording of a corpus, or a piece of one, decoded. CorruptMember where it cannot be."""
+    def recording(self, place: Place, most_bytes: int = MOST_BYTES) -> Recording:
+        """A recording of a corpus, or a piece of one, decoded. CorruptMember where it cannot be.
+
+        most_bytes: bound on the bytes of its file, and on those of its samples; ANY where ingest had it open before.
+        """
+        if place.size > most_bytes:
+            raise CorruptMember("too_large", f"{place.size:,} bytes; prep ingest --max-mb is the bound")
         if not place.is_piece:
-            return decode(self.roots[place.root].read(place))
+            return decode(self.roots[place.root].read(place), most_bytes)
         whole = replace(place, begin_s=None, end_s=None, channel=None)
         if self._whole is None or self._whole[0] != whole:  # its other pieces come next
-            self._whole = whole, decode(self.roots[place.root].read(whole))
+            self._whole = whole, decode(self.roots[place.root].read(whole), most_bytes)
         return cut(self._whole[1], place.begin_s or 0.0, place.end_s, place.channel)
 
     def stored(self, shard: str, offset: int, size: int) -> NDArray[np.int16]:
@@ -70,7 +77,7 @@ class Store:
 
 def pool_path(folder: Path, name: str) -> Path:
     """The file of a pool of decoded noise."""
-    return folder / WORK_FOLDER / _POOL_FOLDER / f"{name}.pcm"
+    return files.below(folder / WORK_FOLDER / _POOL_FOLDER, f"{name}.pcm")
 
 
 def decode_pool(pool: tuple[Path, str, str, Sequence[tuple[int, int]]]) -> None:

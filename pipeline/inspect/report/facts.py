@@ -38,6 +38,7 @@ MEASURES: Measures = {
     "active level": ("level_active_dbfs", "dBFS", 1),
     "activity": ("100 * activity", "%", 0),
     "peak": ("peak_dbfs", "dBFS", 1),
+    "DC": ("dc_dbfs", "dBFS", 1),
 }
 SPECTRAL: Measures = {  # of core.measures
     "voiced": ("100 * voiced_share", "%", 0),

@@ -1,0 +1,389 @@
+"""What a container says of its own length: recordings joined in one file, bytes that are missing, bytes left over.
+
+A decoder stops at the end that it knows, and says nothing of what follows or is lost. Nothing is decoded here.
+"""
+
+from __future__ import annotations
+
+import functools
+import io
+import re
+import struct
+from collections.abc import Iterator
+from typing import BinaryIO, NamedTuple
+
+# libsndfile's containers whose length can be checked here; it reads others, of which half a file passes for a whole one
+READABLE = frozenset({"WAV", "WAVEX", "RF64", "W64", "AIFF", "AU", "CAF", "NIST", "FLAC", "OGG", "MP3"})
+# sizes that programs leave in a header when they write to a pipe, and cannot know how much will follow
+NO_SIZE = (0, 0xFFFFFFFF, 0x7FFFFFFF, 0x80000000, 0x7FFFF000, 0xFFFFF000)
+NO_SIZE_64 = 1 << 62
+_UNCLOSED = (8).to_bytes(4, "little")  # libsndfile then takes all bytes after the header of a WAV for samples
+LEFT_BYTES = 4096  # that may follow the end of a recording: tags and padding
+_CHUNK_NAME = re.compile(rb"[A-Za-z0-9_ ]{4}")
+_W64_DATA = bytes.fromhex("64617461f3acd3118cd100c04f8edb8a")
+_FLAC_FRAME = re.compile(rb"\xff[\xf8\xf9]")
+_CRC8 = tuple(
+    functools.reduce(lambda crc, _: (crc << 1 ^ 7 if crc & 0x80 else crc << 1) & 0xFF, range(8), byte)
+    for byte in range(256)
+)
+_FLAC_STARTS = (b"fLaC\x00\x00\x00\x22", b"fLaC\x80\x00\x00\x22")  # with the header of STREAMINFO
+
+
+class FileBytes:
+    """The bytes of a file, read where they are looked at."""
+
+    _AHEAD = 1 << 16
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._size = file.seek(0, io.SEEK_END)
+        self._at, self._near = 0, b""
+
+    def __len__(self) -> int:
+        return self._size
+
+    def __getitem__(self, part: slice) -> bytes:
+        start, stop, _ = part.indices(self._size)
+        if not self._at <= start <= stop <= self._at + len(self._near):
+            self._file.seek(start)
+            self._at, self._near = start, self._file.read(max(self._AHEAD, stop - start))
+        return self._near[start - self._at : max(start, stop) - self._at]
+
+    def find(self, wanted: bytes, start: int = 0) -> int:
+        """The first position of these bytes from `start` on; -1 where they are not there."""
+        while start < self._size:
+            near = self[start : start + self._AHEAD]
+            if (at := near.find(wanted)) >= 0:
+                return start + at
+            start += max(1, len(near) - len(wanted) + 1)
+        return -1
+
+
+Bytes = bytes | FileBytes
+
+
+class Part(NamedTuple):
+    """One recording in a file: its bytes are [start, stop). fault: what of it is lost, in words; empty where nothing.
+
+    patch: (where, how many bytes go, what stands instead): a header that lacks a length gets the right one.
+    """
+
+    start: int
+    stop: int
+    fault: str = ""
+    patch: tuple[int, int, bytes] | None = None
+
+
+def parts(data: Bytes) -> list[Part]:
+    """The recordings that lie one after another in a file: one mostly; none where its container is not known."""
+    mark, kind = data[:4], data[8:12]
+    if mark in (b"RIFF", b"RF64") and kind == b"WAVE":
+        return _chunked(data, mark, 12, "<4sI")
+    if mark == b"FORM" and kind in (b"AIFF", b"AIFC"):
+        return _chunked(data, mark, 12, ">4sI")
+    if mark == b"caff":
+        return _chunked(data, mark, 8, ">4sQ")
+    if mark == b"riff":
+        return _w64(data)
+    if mark == b".snd" and len(data) >= 24:
+        begin, size = struct.unpack(">II", data[4:12])
+        return [_bounded(data, begin, len(data) - begin if size in NO_SIZE else size)]
+    if mark == b"NIST":
+        return _nist(data)
+    if mark == b"OggS":
+        return _ogg(data)
+    at = _id3_bytes(data[:10])
+    if data[at : at + 4] == b"fLaC":
+        return _flac(data, at)
+    return _mp3(data) if _mp3_frame(data[at : at + 4]) else []
+
+
+def data_chunk(data: Bytes, name: bytes = b"data") -> tuple[int, int]:
+    """Where a chunk of a WAV begins and how many bytes its header says it has; (0, 0) where there is none."""
+    at = 12
+    while data[:4] == b"RIFF" and data[8:12] == b"WAVE" and at + 8 <= len(data):
+        size = int.from_bytes(data[at + 4 : at + 8], "little")
+        if data[at : at + 4] == name:
+            return at + 8, size
+        at += 8 + size + size % 2
+    return 0, 0
+
+
+def _bounded(data: Bytes, begin: int, size: int) -> Part:
+    """The one recording whose samples are these bytes, after which no more may follow."""
+    end = begin + size
+    if end > len(data):
+        return Part(0, len(data), _missing(end - len(data)))
+    return Part(0, end, _left(data, end))
+
+
+def _missing(count: int) -> str:
+    return f"the file ends {count} bytes before its header says it does"
+
+
+def _left(data: Bytes, end: int) -> str:
+    count = len(data) - end
+    return f"{count} bytes follow the end that its header states" if count > LEFT_BYTES else ""
+
+
+def _chunked(data: Bytes, mark: bytes, first: int, header: str) -> list[Part]:
+    """WAV, AIFF and CAF: chunks of a name and a size; another file may follow the last one."""
+    done: list[Part] = []
+    start, at, form, samples = 0, first, struct.Struct(header), (b"data", b"SSND")
+    wide, has_samples, fault = 0, False, ""
+    while at + form.size <= len(data):
+        name, size = form.unpack(data[at : at + form.size])
+        if name == mark and has_samples:
+            done.append(Part(start, at, fault))
+            start, at, wide, has_samples, fault = at, at + first, 0, False, ""
+            continue
+        if not _CHUNK_NAME.fullmatch(name):
+            break
+        at += form.size
+        if name == b"ds64":
+            wide = int.from_bytes(data[at + 8 : at + 16], "little")
+        if name in samples and not has_samples:
+            has_samples = True
+            size = wide or size
+            if (
+                mark == b"RIFF"
+                and not size
+                and at < len(data)
+                and _is_unclosed(data[start : start + 8], len(data) - start)
+            ):
+                return [*done, Part(start, len(data), "", (start + 4, 4, _UNCLOSED))]
+            if (size in NO_SIZE and not wide) or size >= NO_SIZE_64:
+                return [*done, Part(start, len(data))]
+            if at + size > len(data):
+                return [*done, Part(start, len(data), _missing(at + size - len(data)))]
+        at += size + (size % 2 if mark != b"caff" else 0)
+    return [*done, Part(start, len(data), fault or (_left(data, at) if has_samples else ""))]
+
+
+def _is_unclosed(head: bytes, size: int) -> bool:
+    """Whether a WAV, which has no samples by its header, was never closed: bytes follow what the header knows of."""
+    return int.from_bytes(head[4:8], "little") + 8 < size and head[4:8] != _UNCLOSED
+
+
+def _w64(data: Bytes) -> list[Part]:
+    at = 40
+    while at + 24 <= len(data):
+        size = int.from_bytes(data[at + 16 : at + 24], "little")
+        if data[at : at + 16] == _W64_DATA:
+            return [_bounded(data, at + 24, size - 24)] if 24 <= size < NO_SIZE_64 else [Part(0, len(data))]
+        at += max(24, size + -size % 8)
+    return [Part(0, len(data))]
+
+
+def _nist(data: Bytes) -> list[Part]:
+    """SPHERE: a header in text says how many samples of how many bytes there are."""
+    fields = dict(re.findall(rb"^(\w+) -i (\d{1,12})$", data[:4096], re.MULTILINE))
+    size = data[8:16].strip()
+    if not size.isdigit() or not {b"sample_count", b"channel_count", b"sample_n_bytes"} <= fields.keys():
+        return [Part(0, len(data))]
+    count, channels, width = (int(fields[name]) for name in (b"sample_count", b"channel_count", b"sample_n_bytes"))
+    return [_bounded(data, int(size), count * channels * width)]
+
+
+def _flac(data: Bytes, start: int) -> list[Part]:
+    begins = [0]
+    at = data.find(b"fLaC", start + 4)
+    while at >= 0:
+        if data[at : at + 8] in _FLAC_STARTS:
+            begins.append(at)
+        at = data.find(b"fLaC", at + 4)
+    ends = [*begins[1:], len(data)]
+    return [_one_flac(data, a, max(a, start), b) for a, b in zip(begins, ends, strict=True)]
+
+
+def _one_flac(data: Bytes, start: int, at: int, stop: int) -> Part:
+    """A FLAC, whose mark is at `at`: the frame count of its header against what its last frame says."""
+    head = data[at : at + 42]
+    if head[:8] not in _FLAC_STARTS or len(head) < 42:
+        return Part(start, stop)
+    bits = int.from_bytes(head[18:26], "big")
+    promised = bits & (1 << 36) - 1
+    near = max(at + 42, stop - (int.from_bytes(head[15:18], "big") or 1 << 17) - LEFT_BYTES)
+    tail = data[near:stop]
+    ends = [end for match in _FLAC_FRAME.finditer(tail) if (end := _flac_end(tail[match.start() :][:16], head))]
+    if promised in ends:
+        return Part(start, stop)
+    if promised:
+        there = f"its last frame ends at {ends[-1]}" if ends else "no frame lies near its end"
+        return Part(start, stop, f"its header promises {promised} frames, {there}")
+    return Part(start, stop, "", (at + 18, 8, (bits | ends[-1]).to_bytes(8, "big"))) if ends else Part(start, stop)
+
+
+def _flac_end(head: bytes, stream: bytes) -> int:
+    """How many frames there are up to the end of the FLAC frame that begins like this; 0 where none does.
+
+    RFC 9639, 9.1. stream: the first bytes of the file, with STREAMINFO.
+    """
+    if len(head) < 16 or head[3] & 1 or head[3] >> 4 > 10:
+        return 0
+    channels = (stream[20] >> 1 & 7) + 1
+    if (2 if head[3] >> 4 > 7 else (head[3] >> 4) + 1) != channels:
+        return 0
+    # ones in front: none of a number in one byte, else as many as bytes, as in UTF-8
+    ones = 8 - (head[4] ^ 0xFF).bit_length()
+    more = max(0, ones - 1)
+    number = head[4] & 0x7F >> ones
+    for byte in head[5 : 5 + more]:
+        number = number << 6 | byte & 0x3F
+    at, code, rate = 5 + more, head[2] >> 4, head[2] & 15
+    width = {6: 1, 7: 2}.get(code, 0)
+    size = int.from_bytes(head[at : at + width], "big") + 1 if width else 192 if code == 1 else 0
+    size = size or (576 << code - 2 if 2 <= code <= 5 else 256 << code - 8 if code >= 8 else 0)
+    at += width + {12: 1, 13: 2, 14: 2}.get(rate, 0)
+    crc = 0
+    for byte in head[:at]:
+        crc = _CRC8[crc ^ byte]
+    if not size or rate == 15 or crc != head[at]:
+        return 0
+    return (number if head[1] & 1 else number * int.from_bytes(stream[8:10], "big")) + size
+
+
+def _ogg(data: Bytes) -> list[Part]:
+    """Chained streams, each of pages that count from 0; the last page of each says that it is the last."""
+    done: list[Part] = []
+    start, at, is_head, fault = 0, 0, True, ""
+    open_streams: dict[bytes, int] = {}  # serial number -> number of its next page
+    while (page := data.find(b"OggS", at)) >= 0:
+        fault = fault or (f"{page - at} bytes between its pages are none" if page > at else "")
+        head = data[page : page + 27 + 255]
+        if len(head) < 27 or len(head) < 27 + head[26]:
+            break
+        flags, serial, number = head[5], head[14:18], int.from_bytes(head[18:22], "little")
+        if flags & 2 and not is_head:
+            done.append(Part(start, page, fault or _open(open_streams)))
+            start, fault, open_streams = page, "", {}
+        is_head = bool(flags & 2)
+        if not is_head and number != open_streams.get(serial, number):
+            fault = fault or f"page {number} comes where page {open_streams[serial]} should be"
+        open_streams[serial] = number + 1
+        if flags & 4:
+            del open_streams[serial]
+        at = page + 27 + head[26] + sum(head[27 : 27 + head[26]])
+        if at > len(data):
+            return [*done, Part(start, len(data), _missing(at - len(data)).replace("its header", "its last page"))]
+    return [*done, Part(start, len(data), fault or _open(open_streams) or _left(data, at))]
+
+
+def _open(streams: dict[bytes, int]) -> str:
+    return "it ends before the page that is marked as its last" if streams else ""
+
+
+def _id3_bytes(head: bytes) -> int:
+    """The bytes of the ID3v2 tag that begins like this; 0 where none does."""
+    if head[:3] != b"ID3" or len(head) < 10:
+        return 0
+    size = sum((byte & 0x7F) << shift for byte, shift in zip(head[6:10], (21, 14, 7, 0), strict=True))
+    return 10 + size + (10 if head[5] & 0x10 else 0)
+
+
+_MP3_KBIT = {
+    (3, 1): (32, 64, 96, 128, 160, 192, 224, 256, 288, 320, 352, 384, 416, 448),
+    (3, 2): (32, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384),
+    (3, 3): (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320),
+    (2, 1): (32, 48, 56, 64, 80, 96, 112, 128, 144, 160, 176, 192, 224, 256),
+    (2, 2): (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
+}
+_MP3_HZ = {3: (44_100, 48_000, 32_000), 2: (22_050, 24_000, 16_000), 0: (11_025, 12_000, 8_000)}
+
+
+def _mp3_frame(head: bytes) -> int:
+    """The bytes of the MPEG audio frame that begins like this (ISO 11172-3, 13818-3); 0 where none does."""
+    if len(head) < 4 or head[0] != 0xFF or head[1] & 0xE0 != 0xE0:
+        return 0
+    version, layer, rate, bits = head[1] >> 3 & 3, 4 - (head[1] >> 1 & 3), head[2] >> 2 & 3, head[2] >> 4
+    if version == 1 or layer == 4 or rate == 3 or not 0 < bits < 15:
+        return 0
+    kbit = _MP3_KBIT[(3, layer) if version == 3 else (2, min(layer, 2))][bits - 1]
+    hz, padding = _MP3_HZ[version][rate], head[2] >> 1 & 1
+    if layer == 1:
+        return (12_000 * kbit // hz + padding) * 4
+    return (72_000 if layer == 3 and version != 3 else 144_000) * kbit // hz + padding
+
+
+def _mp3_promised(head: bytes) -> int | None:
+    """How many frames follow one that holds a Xing, Info or VBRI header; None for a frame of sound."""
+    channels, version = head[3] >> 6, head[1] >> 3 & 3
+    at = 4 + {(True, True): 17, (True, False): 32, (False, True): 9, (False, False): 17}[version == 3, channels == 3]
+    if head[at : at + 4] in (b"Xing", b"Info"):
+        return int.from_bytes(head[at + 8 : at + 12], "big") if head[at + 7] & 1 else 0
+    return int.from_bytes(head[50:54], "big") if head[36:40] == b"VBRI" else None
+
+
+def _mp3_count(head: bytes, count: int) -> bytes:
+    """A frame that only says how many frames follow: without one, the decoder guesses by the first one's bit rate."""
+    for bits in (9, 14):
+        own = bytes([head[0], head[1] | 1, head[2] & 0x0D | bits << 4, head[3]])
+        length = _mp3_frame(own)
+        if length >= 60:
+            break
+    is_mpeg1, is_mono = head[1] >> 3 & 3 == 3, head[3] >> 6 == 3
+    side = {(True, True): 17, (True, False): 32, (False, True): 9, (False, False): 17}[is_mpeg1, is_mono]
+    return (own + bytes(side) + b"Info\0\0\0\1" + count.to_bytes(4, "big")).ljust(length, b"\0")
+
+
+def _mp3(data: Bytes) -> list[Part]:
+    """Frames one after another, among them tags. A frame count, or a tag, in the middle begins another recording."""
+    done: list[Part] = []
+    start = at = count = 0
+    promised = first = 0  # frames that this recording says it has, 0 where it does not say; where its first one lies
+    fault = ""
+
+    def close(stop: int) -> None:
+        short = f"its header promises {promised} frames, {count} are there" if count < promised - 1 else ""
+        if done and count == 1 and not promised:  # some coders count one frame too few
+            done[-1] = done[-1]._replace(stop=stop)
+            return
+        patch = None if promised else (first, 0, _mp3_count(data[first : first + 4], count))
+        done.append(Part(start, stop, fault or short, patch if count else None))
+
+    while at < len(data):
+        head = data[at : at + 64]
+        skip = _mp3_tag_bytes(head)
+        length = 0 if skip else _mp3_frame(head)
+        if skip:
+            if count and head[:3] == b"ID3":
+                close(at)
+                start, count, promised, fault = at, 0, 0, ""
+            at += skip
+            continue
+        if not length:
+            after = next(_mp3_frames_from(data, at + 1), len(data))
+            fault = fault or (f"{after - at} bytes between its frames are none" if after < len(data) else "")
+            fault = fault or (_left(data, at) if any(data[at : at + LEFT_BYTES]) else "")
+            at = after
+            continue
+        stated = _mp3_promised(head)
+        if count and (stated is not None or (promised and count >= promised)):
+            close(at)
+            start, count, promised, fault = at, 0, 0, ""
+        if at + length > len(data):
+            fault = fault or _missing(at + length - len(data)).replace("its header", "its last frame")
+        first = at if not count else first
+        promised, count = (stated, count) if stated is not None else (promised, count + 1)
+        at += length
+    close(len(data))
+    return done
+
+
+def _mp3_tag_bytes(head: bytes) -> int:
+    """The bytes of a tag among frames: ID3v2, ID3v1 or APE; 0 where none begins like this."""
+    if head[:3] == b"TAG":
+        return 227 if head[:4] == b"TAG+" else 128
+    if head[:8] == b"APETAGEX":
+        is_header = bool(head[23] & 0x20) if len(head) > 23 else False
+        return 32 + (int.from_bytes(head[12:16], "little") if is_header else 0)
+    return _id3_bytes(head)
+
+
+def _mp3_frames_from(data: Bytes, at: int) -> Iterator[int]:
+    """Where frames begin from here on: such that another one follows."""
+    while (at := data.find(b"\xff", at)) >= 0:
+        length = _mp3_frame(data[at : at + 4])
+        if length and _mp3_frame(data[at + length : at + length + 4]):
+            yield at
+        at += 1
