@@ -1,10 +1,11 @@
-# make demo: the whole job on a small corpus.   make test: every test.   make docs: the site.   All set .venv up first.
+# make demo: the whole job on a small corpus.   make test: every test but the slow (make test-slow: those).
+# make docs: the site.   All set .venv up first.
 PYTHON ?= python3
 VENV := .venv
 READY := $(VENV)/.ready
 TRAIN_READY := $(VENV)/.ready-train
 
-.PHONY: demo test lint docs bench clean
+.PHONY: demo test test-slow lint docs bench clean
 demo: $(TRAIN_READY)
 	$(VENV)/bin/prep demo
 	$(VENV)/bin/train --preset recipes/train-demo.toml --manifest manifests/demo.parquet --out runs/demo
@@ -14,6 +15,9 @@ demo: $(TRAIN_READY)
 test: $(READY)
 	$(VENV)/bin/ruff check . && $(VENV)/bin/ruff format --check . && $(VENV)/bin/mypy
 	$(VENV)/bin/python -m pytest
+
+test-slow: $(READY)
+	$(VENV)/bin/python -m pytest -m slow
 
 lint: $(READY)
 	$(VENV)/bin/ruff check . && $(VENV)/bin/ruff format --check . && $(VENV)/bin/mypy

@@ -155,3 +155,13 @@ def write(folder: Path, files: Files) -> Path:
         path.write_bytes(data)
     folder.mkdir(parents=True, exist_ok=True)
     return folder
+
+
+def crc_of_ogg(page: bytes) -> int:
+    """CRC-32 of an Ogg page, whose own field is zero (RFC 3533): polynomial 0x04C11DB7, no reflection."""
+    crc = 0
+    for byte in page:
+        crc ^= byte << 24
+        for _ in range(8):
+            crc = (crc << 1 ^ 0x04C11DB7 if crc & 0x80000000 else crc << 1) & FULL32
+    return crc

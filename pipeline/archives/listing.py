@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cache
 from itertools import accumulate
@@ -25,7 +26,7 @@ from pipeline.archives.names import (
     tidy,
     without_suffix,
 )
-from pipeline.archives.spans import Spans, in_order, joined, over_file, unreadable
+from pipeline.archives.spans import Spans, in_order, joined, over_file, refuse_too_many, unreadable
 from pipeline.archives.tars import PLAIN, is_tar, tar_members
 from pipeline.archives.zips import STORED, Member, data_at, last_disk, zip_members
 from pipeline.core.errors import SourceError
@@ -38,6 +39,9 @@ class Entry:
 
     name: str
     place: Place
+
+
+DEEPEST = 8  # archives in one another
 
 
 class Archive(NamedTuple):
@@ -107,7 +111,7 @@ class Contents(NamedTuple):
     faults: tuple[str, ...]
 
 
-def members(archive: Archive) -> list[Member]:
+def members(archive: Archive) -> Iterable[Member]:
     """The files in the archive, whatever kind its suffix says it is. SourceError where it cannot be read."""
     return tar_members(archive.spans) if is_tar(archive.spans) else zip_members(archive.spans, archive.starts)
 
@@ -139,6 +143,8 @@ def contents(root: str, container: str, archive: Archive) -> Contents:
                 continue
         place = Place(root, container, offset, packed, size, method, crc, stamp)
         entries.append(Entry(f"{prefix}/{nfc(name)}", place))
+    if container.count("!") >= DEEPEST and archives.names():
+        raise SourceError(f"archives in archives, more than {DEEPEST} deep. Unpack the outer ones.")
     for name in archives.names():
         try:
             deeper = contents(root, inside(container, name), archives.archive(name))
@@ -159,33 +165,48 @@ class Walk:
     entries: list[Entry] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
 
-    def folder(self, relative: str = "", above: frozenset[tuple[int, int]] = frozenset()) -> None:
-        """Adds everything below the folder at `relative`; above: the folders around it, so that a link upwards ends."""
+    def everything(self) -> None:
+        """Adds everything below the base, each real folder once: under a link only where it is nowhere else."""
+        done: set[tuple[int, int]] = set()
+        waiting: list[str] = [""]
+        links: list[str] = []
+        while waiting or links:
+            relative = waiting.pop() if waiting else links.pop(0)
+            folders, linked = self._folder(relative, done)
+            waiting += reversed(folders)
+            links += linked
+
+    def _folder(self, relative: str, done: set[tuple[int, int]]) -> tuple[list[str], list[str]]:
+        """Adds the files of one folder, unless that is done; the folders in it, and those to which a link leads."""
         path = self._path(relative)
-        try:
-            status = Path(path).stat()
-            with os.scandir(path) as listed:
-                items = sorted((item for item in listed if not is_junk(item.name)), key=lambda item: item.name)
-        except OSError as error:
-            self.faults.append(str(unreadable(path, error)))
-            return
-        own = (status.st_dev, status.st_ino)
-        if own in above:
-            return
+        items: list[os.DirEntry[str]] = []
         files: list[os.DirEntry[str]] = []
         folders: list[str] = []
-        for item in items:
+        links: list[str] = []
+        try:
+            status = Path(path).stat()
+            if (status.st_dev, status.st_ino) in done:
+                return [], []
+            done.add((status.st_dev, status.st_ino))
+            with os.scandir(path) as listed:
+                for count, item in enumerate(listed, len(self.entries)):
+                    refuse_too_many(count, self.base)
+                    if not is_junk(item.name):
+                        items.append(item)
+        except OSError as error:
+            self.faults.append(str(unreadable(path, error)))
+            return [], []
+        for item in sorted(items, key=lambda item: item.name):
             try:
                 is_folder = item.is_dir()
             except OSError:  # a link to itself
                 is_folder = False
             if is_folder:
-                folders.append(item.name)
+                (links if item.is_symlink() else folders).append(_below(relative, item.name))
             else:
                 files.append(item)
         self._files(relative, files)
-        for name in folders:
-            self.folder(_below(relative, name), above | {own})
+        return folders, links
 
     def _files(self, relative: str, items: list[os.DirEntry[str]]) -> None:
         """Adds the files of one folder, among them archives, pieces and disks."""
@@ -228,6 +249,7 @@ class Walk:
                 self.faults.append(with_path(self._path(path), error))
                 continue
             self.entries += inner.entries
+            refuse_too_many(len(self.entries), self.base)
             self.faults += [self._path(line) for line in inner.faults]
 
     def _path(self, relative: str) -> str:

@@ -14,10 +14,10 @@ from functools import cached_property
 from pathlib import Path
 
 from pipeline.archives.listing import Archive, Archives, Entry, Walk, archive_names, archives_of, contents, with_path
-from pipeline.archives.names import archive_part, is_audio, levels, suffix
+from pipeline.archives.names import archive_part, base, is_audio, levels, suffix
 from pipeline.archives.spans import Spans, over_file
 from pipeline.archives.tars import PLAIN
-from pipeline.archives.zips import member_bytes
+from pipeline.archives.zips import STORED, member_bytes, most_unpacked
 from pipeline.core.errors import CorruptMember, RecipeError, SourceError, did_you_mean
 from pipeline.core.row import Place
 
@@ -75,13 +75,21 @@ class Root:
         names = [(source.partition("/")[2], place) for source, place in places]
         return replace(self, aliases=tuple(Entry(n if is_audio(n) else f"{n}.wav", place) for n, place in names))
 
-    def read(self, place: Place) -> bytes:
+    def read(self, place: Place, is_text: bool = False) -> bytes:
         """The file's bytes, checked where the archive holds a checksum. Needs no listing.
 
+        is_text: a table or a label, which may not unpack to as much as a recording may.
         CorruptMember: this file is damaged, truncated, encrypted or packed by an unknown method.
         SourceError: the archive as a whole, or the root, cannot be read.
         """
         spans = self._spans(place.container)
+        if (
+            is_text
+            and place.size > (most := most_unpacked(place.packed, is_text))
+            and place.method not in (PLAIN, STORED)
+        ):
+            what = f"{base(place.container)} holds it in {place.packed:,} bytes, which would unpack to {place.size:,}"
+            raise CorruptMember("too_large", f"{what}, more than {most:,}; if that is right, unpack the archive")
         if place.method != PLAIN:
             return member_bytes(spans, place)
         data = spans.pread(place.offset, place.size)
@@ -113,7 +121,7 @@ class Root:
     def _walk(self) -> Walk:
         walk = Walk(self.name, self._base)
         if self._base == str(self.path):
-            walk.folder()
+            walk.everything()
         else:
             walk.archives("", archive_names(self._base, like=self.path.name))
         return walk

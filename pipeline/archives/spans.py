@@ -12,6 +12,8 @@ from pathlib import Path
 from pipeline.archives.names import base
 from pipeline.core.errors import SourceError
 
+MOST_FILES = "PREP_MOST_FILES"  # the variable that sets another bound than this one
+_MOST_FILES = 1_000_000  # of a root: a listing takes about 0.4 GB for so many
 OPEN_FILES = 128  # per process; the usual limit is 1024
 LARGEST_INDEX = 9_999  # of a piece; a larger number counts bytes
 QUOTED_CHARACTERS = 80
@@ -90,6 +92,16 @@ class Spans:
             if low < high:
                 parts.append(Span(part.path, part.start + low - start, high - low, part.stamp))
         return Spans(tuple(parts))
+
+
+def refuse_too_many(count: int, where: str = "") -> None:
+    """SourceError where so many files are more than the bound: the list of them would take the memory."""
+    most = int(os.environ.get(MOST_FILES, "") or _MOST_FILES)
+    if count > most:
+        raise SourceError(
+            f"{where}{': ' if where else ''}{count:,} files or more, the bound is {most:,}; if they are meant, set "
+            f"{MOST_FILES}={max(count, 2 * most)} (each takes about 0.4 kB of memory)"
+        )
 
 
 def over_file(path: str) -> Spans:

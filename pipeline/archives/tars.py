@@ -11,7 +11,7 @@ from posixpath import dirname
 from typing import NamedTuple
 
 from pipeline.archives.names import CP949_FIRST, UTF8_FIRST, decoded, is_utf8, tidy
-from pipeline.archives.spans import Spans, described
+from pipeline.archives.spans import Spans, described, refuse_too_many
 from pipeline.archives.zips import Member
 from pipeline.core.errors import SourceError
 
@@ -19,6 +19,8 @@ PLAIN = -1  # the method of bytes that lie as they are
 
 _BLOCK = 512
 _OCTAL = 8
+_MOST_DIGITS = 20
+_LARGEST_EXTENDED = 1 << 20  # of a header that describes the next one: names, numbers
 _AHEAD = 4096  # headers of small members lie close together: one read serves several
 _LONGEST_PADDING = 16 << 20
 _HARD, _SYMBOLIC = b"1", b"2"
@@ -50,7 +52,10 @@ def tar_members(spans: Spans) -> list[Member]:
 
     SourceError: not a tar, truncated, damaged, sparse or of several volumes.
     """
-    headers = list(_headers(spans))
+    headers: list[_Header] = []
+    for header in _headers(spans):
+        headers.append(header)
+        refuse_too_many(len(headers))
     is_all_utf8 = all(header.is_utf8 or is_utf8(header.name) for header in headers)
     files: dict[str, _Header] = {}
     members = []
@@ -95,6 +100,8 @@ def _headers(spans: Spans) -> Iterator[_Header]:
         if missing := max(0, data_at + size - spans.size):
             name = decoded(_name(head, records))
             raise SourceError(f"truncated in the middle of {name}: {missing:,} bytes are missing. Download it again.")
+        if kind in _BEFORE and size > _LARGEST_EXTENDED:
+            raise SourceError(f"a damaged tar header: {size:,} bytes that describe one member. Download it again.")
         if kind == _GLOBAL_PAX:
             everywhere |= _extended(kind, spans.pread(data_at, size))
         elif kind in _BEFORE:
@@ -141,8 +148,10 @@ def _size(head: bytes, records: dict[bytes, bytes]) -> int:
 
 
 def _number(digits: bytes, base: int) -> int:
-    if not digits.isdigit() or (base == _OCTAL and digits.strip(b"01234567")):
-        raise SourceError(f"a damaged tar header: {digits!r} where a number should be. Download it again.")
+    if not digits.isdigit() or len(digits) > _MOST_DIGITS or (base == _OCTAL and digits.strip(b"01234567")):
+        raise SourceError(
+            f"a damaged tar header: {digits[:_MOST_DIGITS]!r} where a number should be. Download it again."
+        )
     return int(digits, base)
 
 

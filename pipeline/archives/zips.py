@@ -6,13 +6,14 @@ A split zip is `NAME.z01`, `NAME.z02`, ..., `NAME.zip`; its offsets count from t
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from isal import isal_zlib  # on 3 MB of speech: inflates 455 MB/s (zlib 201), CRC-32 33 GB/s (zlib 5.6)
 
 from pipeline.archives.names import CP949_FIRST, UTF8_FIRST, base, decoded, is_utf8
-from pipeline.archives.spans import Spans, described
+from pipeline.archives.spans import Spans, described, refuse_too_many
 from pipeline.core.errors import CorruptMember, SourceError
 from pipeline.core.row import Place
 
@@ -33,6 +34,10 @@ _FULL16, _FULL32 = 0xFFFF, 0xFFFFFFFF
 _WRAP = 1 << 32  # where zips of more than 4 GiB that were written without zip64 start their offsets again
 _SAMPLES = 16
 _LARGEST_EXPANSION = 1032  # of deflate, RFC 1951: 258 bytes out of 2 bits
+_MOST_EXPANSION = 200  # of a recording: only silence is packed better
+_ANY_BYTES = 64 << 20  # and so much is nothing to worry about
+_MOST_TEXT_EXPANSION = 50  # of a table or a label
+_ANY_TEXT_BYTES = 4 << 20
 _ENCRYPTED, _UTF8 = 0x1, 0x800
 _ZIP64_FIELD, _UNICODE_PATH_FIELD = 0x0001, 0x7075
 _DESCRIPTOR_BYTES = (0, 12, 16, 20, 24)  # what may stand between a member's data and the next member
@@ -93,7 +98,7 @@ def last_disk(spans: Spans) -> int:
     return 0 if is_joined else end.disk
 
 
-def zip_members(spans: Spans, starts: tuple[int, ...] = (0,)) -> list[Member]:
+def zip_members(spans: Spans, starts: tuple[int, ...] = (0,)) -> Iterator[Member]:
     """The files in the zip, in the order of its directory; starts: where each of its disks begins in the virtual file.
 
     SourceError: truncated, damaged, its beginning or a disk missing, not a zip.
@@ -103,6 +108,7 @@ def zip_members(spans: Spans, starts: tuple[int, ...] = (0,)) -> list[Member]:
     directory_at = end.at - end.size
     if directory_at < 0:
         raise SourceError(_headless(-directory_at))
+    refuse_too_many(end.size // _CENTRAL.size)
     rows = _records(spans.pread(directory_at, end.size), end)
     if end.disk == 0:
         # `zip -fz -` leaves the offset to a zip64 record that it then does not write
@@ -111,11 +117,11 @@ def zip_members(spans: Spans, starts: tuple[int, ...] = (0,)) -> list[Member]:
         offsets = _offsets_over_disks(spans, rows, starts, directory_at)
     else:
         offsets = _offsets_after_joining(spans, rows)
-    return [
-        Member(row.name, offset, row.packed, row.size, row.method, row.crc)
-        for row, offset in zip(rows, offsets, strict=True)
-        if row.name[-1:] not in ("/", "\\")
-    ]
+    rows.reverse()
+    for offset in offsets:
+        row = rows.pop()  # so that a record is gone when its member is there: archives have millions of them
+        if row.name[-1:] not in ("/", "\\"):
+            yield Member(row.name, offset, row.packed, row.size, row.method, row.crc)
 
 
 def _plain_end(spans: Spans) -> End:
@@ -346,6 +352,13 @@ def data_at(spans: Spans, offset: int) -> int:
     return offset + _LOCAL.size + int(name_n) + int(extra_n)
 
 
+def most_unpacked(packed: int, is_text: bool = False) -> int:
+    """Into how many bytes so many packed ones may unpack: more is no recording, or no text, but a trap for memory."""
+    if is_text:
+        return max(_ANY_TEXT_BYTES, _MOST_TEXT_EXPANSION * packed)
+    return max(_ANY_BYTES, _MOST_EXPANSION * packed)
+
+
 def member_bytes(spans: Spans, place: Place) -> bytes:
     """The member's bytes, size and CRC-32 checked; header and data in one read. CorruptMember where they are wrong."""
     block = spans.pread(place.offset, _USUAL_HEADER_BYTES + place.packed)
@@ -367,6 +380,9 @@ def member_bytes(spans: Spans, place: Place) -> bytes:
     if method == DEFLATED:
         if place.size > _LARGEST_EXPANSION * (len(data) + 1):
             raise _corrupt(place, "corrupt", f"cannot hold the {place.size:,} bytes it claims")
+        if place.size > (most := most_unpacked(len(data))):
+            what = f"would unpack from {len(data):,} to {place.size:,} bytes, more than {most:,}"
+            raise _corrupt(place, "too_large", f"{what}; if that is right, unpack the archive")
         try:
             data = isal_zlib.decompressobj(-15).decompress(data, place.size + 1)
         except isal_zlib.error as error:  # type: ignore[misc]  # isal's stubs call the class an instance

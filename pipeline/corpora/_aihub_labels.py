@@ -46,6 +46,7 @@ LABEL_NAMES: dict[str, str | None] = {
     "annotations[].soundDistance": "sound_distance",
     NOTE: None,
 }
+LARGEST_BYTES = 4 << 20  # of a label: real ones have a few kB
 _UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
@@ -195,6 +196,8 @@ def parse(raw: bytes, tally: Tally) -> Label:
 
 def _object(raw: bytes) -> dict[str, Any]:
     """The JSON object, its strings NFC: UTF-8 with or without BOM, else UTF-16 with BOM, else cp949."""
+    if len(raw) > LARGEST_BYTES:
+        raise BadLabel(f"has {len(raw):,} bytes; no label has more than {LARGEST_BYTES:,}")
     try:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError:

@@ -20,6 +20,7 @@ from unicodedata import normalize
 
 import orjson
 
+from pipeline.archives.zips import most_unpacked
 from pipeline.core.errors import CorruptMember, SourceError
 from pipeline.corpora import FORMS
 from pipeline.corpora._table import SPLITS, Line, Piece, channel_of
@@ -34,6 +35,7 @@ OWN = ("id", "corpus", "source", "kind", "noise_label", "pcm_hash")  # all of th
 MIXED = ("snr_db", "snr_definition", "snr_active_db", "snr_full_db", "speech_id", "noise_id")  # labels of a mixture
 DEEPEST = 4  # folders between the root and a manifest
 _GZIP = b"\x1f\x8b"
+_LONGEST_LINE = 16 << 20
 
 
 class Importer(NamedTuple):
@@ -70,15 +72,32 @@ def _shallow(root: Root, *endings: str) -> list[Entry]:
     ]
 
 
-def _texts(root: Root, entry: Entry) -> Iterator[str]:
-    """The lines of a file, NFC; only a newline ends one. SourceError where it cannot be read."""
+def _texts(root: Root, entry: Entry, is_whole: bool = True) -> Iterator[str]:
+    """The lines of a file, NFC; only a newline ends one. SourceError where it cannot be read.
+
+    is_whole: all of them are wanted, so what unpacks to far more than text does is refused before the first.
+    """
     try:
-        raw = root.read(entry.place)
+        raw = root.read(entry.place, is_text=True)
+        if is_whole and raw[:2] == _GZIP:
+            _refuse_bomb(raw)
         with gzip.open(BytesIO(raw)) if raw[:2] == _GZIP else BytesIO(raw) as file:
-            for line in file:
+            while line := file.readline(_LONGEST_LINE):
+                if len(line) == _LONGEST_LINE:
+                    raise OSError(f"a line of {_LONGEST_LINE:,} bytes or more")
                 yield normalize("NFC", line.decode("utf-8-sig").rstrip("\r\n"))
     except (CorruptMember, OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
         raise SourceError(f"recordings: {entry.name} cannot be read ({error}); expected text in UTF-8") from None
+
+
+def _refuse_bomb(packed: bytes) -> None:
+    """OSError where gzipped text unpacks to more than text does."""
+    most, count = most_unpacked(len(packed), is_text=True), 0
+    with gzip.open(BytesIO(packed)) as file:
+        while block := file.read(1 << 20):
+            count += len(block)
+            if count > most:
+                raise OSError(f"{len(packed):,} bytes unpack to more than {most:,}; if that is right, unpack it")
 
 
 def _records(root: Root, entries: Sequence[Entry], names: Sequence[str]) -> list[Record]:
@@ -95,7 +114,7 @@ def _records(root: Root, entries: Sequence[Entry], names: Sequence[str]) -> list
 def _first(root: Root, entry: Entry) -> dict[str, Any]:
     """The first JSON object of a file; empty where its first line is none, or the file cannot be read."""
     with suppress(SourceError):
-        return next((_object(text) or {} for text in _texts(root, entry) if text.strip()), {})
+        return next((_object(text) or {} for text in _texts(root, entry, is_whole=False) if text.strip()), {})
     return {}
 
 

@@ -135,7 +135,7 @@ def _possible(root: Root) -> list[Entry]:
 def _text(root: Root, entry: Entry, corpus: str) -> str:
     """The file as NFC text: UTF-8 with or without BOM, UTF-16 with BOM, else cp949."""
     try:
-        raw = root.read(entry.place)
+        raw = root.read(entry.place, is_text=True)
     except CorruptMember as error:
         raise SourceError(f"{corpus}: the table {entry.name} cannot be read: {error}") from error
     encodings = ("utf-16",) if raw[:2] in (b"\xff\xfe", b"\xfe\xff") else ("utf-8-sig", "cp949")

@@ -101,7 +101,7 @@ def _read_labels(root: Root, files: Files, tally: Tally) -> tuple[dict[str, Labe
     wanted = [several[0] for key, several in files.labels.items() if key in files.audio]
     for file in sorted(wanted, key=lambda f: (f.entry.place.container, f.entry.place.offset, f.entry.name)):
         try:
-            labels[file.key] = parse(root.read(file.entry.place), tally)
+            labels[file.key] = parse(root.read(file.entry.place, is_text=True), tally)
         except (BadLabel, CorruptMember) as error:
             drops.append(drop(file.key, "bad_label", f"{base(file.entry.name)} {error}"))
     return labels, drops
