@@ -389,14 +389,16 @@ def audit(
     checks: Collection[str] = audits.CHECKS,
     fail_on: Collection[str] = audits.FAIL_ON,
     sample: int | None = None,
+    checkpoint: str | Path | None = None,
     jobs: int = 1,
     progress: Progressing = "auto",
 ) -> Audit:
     """Looks for leaks between splits, and for classes that something else than the sound gives away.
 
-    source: a manifest or a pack, or its path. checks: those to run: group, source, noise, pcm, near, chain, balance,
-    transcript (`prep audit --help` says what each looks for). fail_on: checks whose findings make `fails` true. sample:
-    at most so many recordings are opened, 0 for all; None: 10,000 by near, 2,000 by chain. jobs: processes that listen.
+    source: a manifest or a pack, or its path. checks: those to run: group, source, noise, pcm, near, chain, domain,
+    balance, transcript (`prep audit --help` says what each looks for). fail_on: checks whose findings make `fails`
+    true. sample: at most so many recordings are opened, 0 for all; None: 10,000 by near, 2,000 by chain. checkpoint: a
+    folder that `train` wrote, whose training `domain` looks at. jobs: processes that listen.
 
     Returns findings, checks that are clear, and checks that could not be done.
 
@@ -406,7 +408,12 @@ def audit(
     """
     opened = source if isinstance(source, Manifest) else audit_checks.read(Path(source))
     with open_workers(jobs) as workers:
-        return audit_checks.audit(opened, audits.Options(fail_on, checks, sample, workers, counters(progress)))
+        return audit_checks.audit(
+            opened,
+            audits.Options(
+                fail_on, checks, sample, workers, counters(progress), Path(checkpoint) if checkpoint else None
+            ),
+        )
 
 
 def diff(a: Source, b: Source) -> Difference:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,12 +15,13 @@ from conftest import Built
 from scipy.stats.contingency import association
 
 from pipeline.core import manifest
+from pipeline.core.errors import PrepError
 from pipeline.core.frame import from_rows
 from pipeline.core.manifest import Provenance
 from pipeline.core.row import Drop, Row
 from pipeline.inspect.audit import Finding, Options, checks, columns
 
-CHECKS = ("group", "source", "noise", "pcm", "balance", "transcript")
+CHECKS = ("group", "source", "noise", "pcm", "domain", "balance", "transcript")
 KEYWORDS, SCENES = ("saveme", "helpme", "others"), ("Bus", "Cafe", "Park")
 
 
@@ -81,7 +84,7 @@ def findings(folder: Path, rows: list[Row], *wanted: str) -> dict[str, Finding]:
 def test_a_clean_set_gives_no_finding(tmp_path: Path) -> None:
     answer = checks.audit(written(tmp_path, CLEAN), Options(checks=CHECKS))
     assert (answer.findings, answer.unable, answer.fails) == ((), (), False)
-    assert [clear.check for clear in answer.clear] == ["group", "source", "noise", "pcm", "balance", "transcript"]
+    assert [clear.check for clear in answer.clear] == [*CHECKS]
 
 
 @pytest.mark.parametrize(
@@ -258,3 +261,50 @@ def test_a_check_that_is_none_is_a_usage_error(tmp_path: Path, words: tuple[str,
     ended = prep(tmp_path, "audit", "set.parquet", *words)
     assert ended.code == 2
     assert text in ended.err
+
+
+OUTSIDE = [
+    noise(900, "train", id="ms-snsd/1", corpus="ms-snsd", group="a", source="@ms-snsd/1"),
+    mixture(901, "dev", noise_source="@ms-snsd/2"),
+    noise(902, "test", id="ms-snsd/3", corpus="ms-snsd", group="b", source="@ms-snsd/3"),
+]
+
+
+def test_noise_of_the_out_of_domain_test_is_found_in_train_and_dev(tmp_path: Path) -> None:
+    found = findings(tmp_path, [*CLEAN, *OUTSIDE], "domain")["domain"]
+    assert "train 1, dev 1" in found.detail
+    assert found.rows == 2
+    assert found.figures == {"learnt": {"train": 1, "dev": 1}}
+    assert not findings(tmp_path, [*CLEAN, OUTSIDE[2]], "domain")
+
+
+@pytest.mark.parametrize(
+    ("made", "outcome"),
+    [
+        ({"noise": {"train": {"ms-snsd": 17, "cochlscene": 9}, "dev": {}}}, "runs/best: train 17."),
+        ({"noise": {"train": {"cochlscene": 9}, "dev": {}}}, "no noise of ms-snsd, .* in the training of .*runs/best"),
+        ({}, "was trained on a.parquet .0123.*, not on this manifest"),
+        ({"manifest_hash": ""}, "the splits train and dev of this manifest: train 1"),
+    ],
+)
+def test_the_training_of_a_checkpoint_says_what_is_out_of_its_domain(
+    tmp_path: Path, made: dict[str, Any], outcome: str
+) -> None:
+    rows = written(tmp_path, [*CLEAN, OUTSIDE[0]])
+    own = {"manifest": "a.parquet", "manifest_hash": "0123456789abcdef", **made}
+    own["manifest_hash"] = own["manifest_hash"] or rows.provenance.logical_hash
+    folder = tmp_path / "runs/best"
+    folder.mkdir(parents=True)
+    (folder / "made.json").write_text(json.dumps(own), "utf-8")
+    answer = checks.audit(rows, Options(checks=("domain",), checkpoint=folder))
+    (one,) = (*answer.findings, *answer.clear, *answer.unable)
+    assert re.search(outcome, one.detail), one.detail
+
+
+def test_a_checkpoint_that_is_none_is_said(tmp_path: Path) -> None:
+    rows = written(tmp_path, CLEAN)
+    with pytest.raises(PrepError, match=r"nowhere/made.json: cannot be read .* folder best/ or last/"):
+        checks.audit(rows, Options(checks=("domain",), checkpoint=tmp_path / "nowhere"))
+    (tmp_path / "made.json").write_text("[]", "utf-8")
+    with pytest.raises(PrepError, match=r"made.json: no manifest_hash there"):
+        checks.audit(rows, Options(checks=("domain",), checkpoint=tmp_path))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +25,7 @@ from train.examples import UNTAUGHT, check, noise_classes, select
 from train.features import window_of
 from train.options import Options
 from train.pretrained import load_whisper
-from train.sampler import by_window, shuffled, stretches
+from train.sampler import by_window, crops, parts, shuffled, stretches
 from train.text import Tokenizer
 
 
@@ -81,7 +82,7 @@ def test_scored_clips_are_whole_and_in_batches_of_one_window(
     tmp_path: Path, tokenizer: Tokenizer, size: int, window: str
 ) -> None:
     clips = [Clip(f"clip{n}", seconds=0.3 + 0.7 * n) for n in range(9)] + [noise(f"n{n}", seconds=n) for n in (1, 4)]
-    given = options(batch=size, window=window, crop_noise=True, balance=True)
+    given = options(batch=size, window=window, balance=True)
     batches = steps(made(tmp_path, clips), tokenizer, given)
     scored = Batches(batches.examples, batches.sounds, tokenizer, given, 80, by_window)
     parts = [scored.parts(step) for step in range(scored.per_epoch)]
@@ -169,6 +170,12 @@ def test_cropped_noise_is_as_long_as_speech_and_moves_with_the_epoch(tmp_path: P
     assert {lengths[f"n{n}"] for n in range(6)} <= {16_000, 27_200}
     assert (first.sum(1) <= [example.frames for example in batches.examples]).all()
     assert not np.array_equal(first, second)
+    rows = [example.row for example in batches.examples]
+    scored = by_window(batches.examples, 3, batches.options).stretches
+    assert np.array_equal(scored, first)  # as evaluate has them
+    assert crops(rows, "auto", 0) == {
+        row.id: (*heard,) for row, heard in zip(rows, first.tolist(), strict=True) if row.kind == "noise"
+    }
     assert np.array_equal(first[:, 0] > 0, [example.row.kind == "noise" for example in batches.examples])
 
 
@@ -287,3 +294,22 @@ def test_a_manifest_that_was_not_resampled_is_refused(tmp_path: Path) -> None:
         data.rows(data.read(path), "train")
     with pytest.raises(ManifestError):
         data.read(tmp_path / "absent.parquet")
+
+
+def cost(windows: list[int], split: list[list[int]], overhead: int) -> int:
+    return sum(overhead + max(windows[n] for n in part) * len(part) for part in split)
+
+
+def test_parts_of_like_windows_cost_least() -> None:
+    """Against every way to cut the sorted windows."""
+    chance = np.random.default_rng(0)
+    for overhead in (0, 3, 10, 1000):
+        windows = chance.integers(1, 9, 9).tolist()
+        found = parts(windows, overhead)
+        assert sorted(n for part in found for n in part) == [*range(9)]
+        order = np.argsort(windows, kind="stable").tolist()
+        cuts = [[0, *(n + 1 for n in range(8) if mask >> n & 1), 9] for mask in range(256)]
+        every = [[order[a:b] for a, b in pairwise(cut)] for cut in cuts]
+        assert cost(windows, found, overhead) == min(cost(windows, split, overhead) for split in every)
+    assert parts([3, 1, 3, 2], 0) == [[1], [3], [0, 2]]
+    assert len(parts([3, 1, 3, 2], 100)) == 1

@@ -26,9 +26,10 @@ from pipeline.core import measures
 from pipeline.core.errors import ManifestError
 from pipeline.core.measures import Measures
 from pipeline.corpora import lexicon
-from train import data, report
+from train import data, report, scores
 from train.data import Prediction
 from train.folder import locked
+from train.scores import Scorer
 
 CALLS = ("helpme", "saveme")
 
@@ -650,3 +651,58 @@ def test_measures_beside_the_manifest_are_conditions(folder: Path, tmp_path: Pat
     measures.measures_path(manifest).unlink()
     command("evaluate", tmp_path, *words)
     assert "voiced_share" not in json.loads((tmp_path / "x/metrics.json").read_text())["by"]
+
+
+def test_the_decision_noise_is_counted_by_what_led_to_it(answer: dict[str, Any], clips: list[Prediction]) -> None:
+    four, decided = answer["four_class"], answer["decided_noise"]
+    for label, counts in zip(four["labels"], four["confusion"], strict=True):
+        own = [clip for clip in clips if clip.truth == label and clip.decision == "noise"]
+        assert decided[label]["stopped"] == sum(not clip.passed for clip in own)
+        assert decided[label]["nothing_said"] == sum(clip.passed and not clip.text for clip in own)
+        assert sum(decided[label].values()) == counts[-1] == len(own)
+
+
+def test_silence_of_a_model_without_a_head_is_no_gate(clips: list[Prediction]) -> None:
+    base = replace(clips[0], truth="noise", corpus="cochlscene", passed=True, p_speech=None)
+    silent = [replace(base, decision=decision) for decision in ("noise", "others")]
+    found = scores.report(silent, Scorer(("saveme", "others"), 0), {})
+    assert found["decided_noise"]["noise"] == {"stopped": 0, "nothing_said": 1}
+    assert found["noise"]["in_domain"]["accuracy"]["value"] is None
+    assert found["noise"]["in_domain"]["nothing_said"]["value"] == 0.5
+    assert (found["four_class"]["accuracy"]["value"], found["noise_as_others"]["accuracy"]["value"]) == (0.5, 1.0)
+
+
+def test_a_mixed_set_is_scored_corpus_by_corpus(answer: dict[str, Any], clips: list[Prediction]) -> None:
+    parts = {part["value"]: part["four_class"] for part in answer["by"]["corpus"]}
+    assert set(parts) == {"aihub", "cochlscene", "ms-snsd"}
+    for corpus, found in parts.items():
+        own = [clip for clip in clips if clip.corpus == corpus and clip.truth]
+        labels = ["helpme", "saveme", "others", "noise"]
+        truth, decided = [str(clip.truth) for clip in own], [clip.decision for clip in own]
+        assert found["confusion"] == reference.confusion_matrix(truth, decided, labels=labels).tolist()
+    assert "F1 helpme" in report.screen(answer)
+
+
+def test_noise_is_cut_to_the_length_of_utterances_where_training_cut_it(folder: Path) -> None:
+    here = ("--manifest", "mixed.parquet", "--no-curve", "--threshold", 0.5)
+    cropped = (*here, "--checkpoint", "runs/multi/last", "--crop-noise", "--out", "runs/cropped")
+    assert command("evaluate", folder, *cropped).code == 0
+    found = {clip.id: clip.seconds for clip in predictions(folder / "runs/cropped")}
+    whole = {clip.id: clip.seconds for clip in predictions(folder / "runs/multi/evaluate-test")}
+    speech = {whole[clip.id] for clip in predictions(folder / "runs/cropped") if clip.truth != "noise"}
+    changed = {name for name in found if found[name] != whole[name]}
+    assert changed
+    assert all("noise" in name or "out" in name or "long" in name for name in changed)
+    assert {found[name] for name in changed} <= speech
+    answer = command("evaluate", folder, "compare", "runs/cropped", "runs/multi/evaluate-test")
+    assert answer.code == 1
+    assert "run evaluate again with --crop-noise, or --no-crop-noise, for both" in answer.err
+
+
+def test_noise_out_of_domain_that_was_learnt_from_is_a_caution(tmp_path: Path) -> None:
+    made(tmp_path, [*usual(2, 1, 1), noise("train/out", corpus="ms-snsd"), noise("test/out", "test", corpus="ms-snsd")])
+    run = ("--manifest", "mixed.parquet", "--out", "run", *TINY, "--steps", 1)
+    assert command("train", tmp_path, *run).code == 0
+    answer = command("evaluate", tmp_path, "--manifest", "mixed.parquet", "--checkpoint", "run/last", "--no-curve")
+    assert answer.code == 0
+    assert "caution: ms-snsd, called out of domain, is in the noise of the training (train 1 clips)" in answer.out

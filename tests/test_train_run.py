@@ -551,3 +551,19 @@ def test_a_log_with_lines_that_cannot_be_read_does_not_stop_a_run(manifest: Path
     answer = train(tmp_path, manifest, *words)
     assert answer.code == 0, answer.err
     assert [line["step"] for line in log(tmp_path / "run")] == [line["step"] for line in before]
+
+
+def test_noise_of_other_corpora_is_not_learnt_from_and_the_checkpoint_says_which_was(tmp_path: Path) -> None:
+    clips = [*usual(2, 1, 1), *(noise(f"{split}/out", split, corpus="ms-snsd") for split in ("train", "dev"))]
+    manifest = made(tmp_path, clips)
+    answer = train(tmp_path, manifest, "--steps", 1, "--noise-corpora", "cochlscene", out="inside")
+    assert answer.code == 0
+    assert "8 of 9 rows" in answer.err
+    assert "noise of another corpus 1" in answer.err
+    assert train(tmp_path, manifest, "--steps", 1, out="all").code == 0
+    found = {out: json.loads((tmp_path / out / "last/made.json").read_text())["noise"] for out in ("inside", "all")}
+    assert found["inside"] == {"train": {"cochlscene": 2}, "dev": {"cochlscene": 1}}
+    assert found["all"] == {"train": {"cochlscene": 2, "ms-snsd": 1}, "dev": {"cochlscene": 1, "ms-snsd": 1}}
+    answer = train(tmp_path, manifest, "--noise-corpora", "cochl", out="none")
+    assert answer.code == 1
+    assert "no noise of cochl in the split train (there is noise of cochlscene, ms-snsd)" in answer.err

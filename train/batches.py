@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -19,10 +19,13 @@ from train.augment import Waves, spans
 from train.data import Sounds
 from train.examples import UNTAUGHT, Example
 from train.features import window_of
-from train.options import Options
+from train.options import SPEECH, Options
 from train.remix import Remix
 from train.sampler import Epoch
 from train.text import Tokenizer
+
+if TYPE_CHECKING:
+    from train.cached import Means
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,10 +49,10 @@ class Totals:
 class Batch:
     """The share of one process in one part of a step.
 
-    samples: float32 [clips, window]; sizes: int64 [clips], samples of each clip; noise_class: int64 [clips].
-    text_index: int64 [texts], the clips with targets; inputs, labels: int64 [texts, tokens], UNTAUGHT where padded.
-    spans: int64 [clips, n, 4] for SpecAugment. clips: how many clips the part has over all processes. A process without
-    a share gets a clip that teaches nothing.
+    samples: float32 [clips, window], or the means of a frozen encoder, [clips, layers, width]; sizes: int64 [clips],
+    samples of each clip; noise_class: int64 [clips]. text_index: int64 [texts], the clips with targets; inputs, labels:
+    int64 [texts, tokens], UNTAUGHT where padded. spans: int64 [clips, n, 4] for SpecAugment. clips: how many clips the
+    part has over all processes. A process without a share gets a clip that teaches nothing.
     """
 
     totals: Totals
@@ -80,8 +83,10 @@ class Batches(Dataset["list[Batch] | PrepError"]):
     """The number of a step -> the parts of its batch, the same for every caller and at any time.
 
     Each part holds the clips of one window, so that no clip depends on its neighbours. plan: `sampler.shuffled` or
-    `sampler.by_window`. bands: of the log-mel. rank, world: the share of each part that this process takes. A fault of
-    the data is an item, because an exception loses its message on the way out of a worker.
+    `sampler.by_window`. bands: of the log-mel. rank, world: the share of each part that this process takes. means: of a
+    frozen encoder, in place of samples; a step is then one part. overhead: samples that a pass of a network on samples
+    costs beside its own, see `sampler.parts`. A fault of the data is an item, because an exception
+    loses its message on the way out of a worker.
     """
 
     examples: Sequence[Example]
@@ -94,6 +99,8 @@ class Batches(Dataset["list[Batch] | PrepError"]):
     world: int = 1
     remix: Remix | None = None
     waves: Waves | None = None
+    means: Means | None = None
+    overhead: int = 0
 
     def __post_init__(self) -> None:
         self._epoch = self.plan(self.examples, 0, self.options)
@@ -118,7 +125,23 @@ class Batches(Dataset["list[Batch] | PrepError"]):
         tokens = sum(len(self.examples[index].targets or ()) for index, _ in members)
         totals = Totals(step, epoch, clips, tokens)
         windows = [window_of(int(self._epoch.stretches[index, 1]), self.options.window) for index, _ in members]
-        return [self._batch([members[n] for n in part], totals) for part in sampler.alike(windows)]
+        if self.means is not None:
+            return [self._of_means([index for index, _ in members], self.means, totals)]
+        each = sampler.parts(windows, self.overhead) if self.options.arch in SPEECH else sampler.alike(windows)
+        return [self._batch([members[n] for n in part], totals) for part in each]
+
+    def _of_means(self, members: Sequence[int], means: Means, totals: Totals) -> Batch:
+        """The share of this process in a step on the means of its clips."""
+        own = members[self.rank :: self.world]
+        idle = replace(self.examples[members[0]], noise_class=UNTAUGHT)
+        return Batch(
+            totals,
+            clips=len(members),
+            samples=torch.from_numpy(means[own or members[:1]]),
+            sizes=torch.tensor([self.examples[index].frames for index in own or members[:1]]),
+            spans=torch.zeros(1, 0, 4, dtype=torch.long),
+            **_targets([self.examples[index] for index in own] or [idle], None),
+        )
 
     def _batch(self, part: Sequence[tuple[int, int]], totals: Totals) -> Batch:
         own = part[self.rank :: self.world]

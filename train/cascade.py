@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 
@@ -95,18 +95,28 @@ class Cascade:
             vocabulary = int(self.detector.whisper.config.vocab_size)
             self._phrases = Phrases.of(self.matcher.lexicon, self.tokenizer, vocabulary)
 
-    def predictions(self, rows: Sequence[Row], sounds: Sounds, batch: int) -> Iterator[Prediction]:
-        """The prediction for each row, in order of length: the window of a clip depends on its own length alone."""
-        most = longest(self.window)
-        frames = {row.id: min(row.frames or 0, most) for row in rows}
+    def predictions(
+        self, rows: Sequence[Row], sounds: Sounds, batch: int, crops: Mapping[str, tuple[int, int]] | None = None
+    ) -> Iterator[Prediction]:
+        """The prediction for each row, in order of length: the window of a clip depends on its own length alone.
+
+        crops: (first sample, samples) of the clips, by id, that are not heard from their start to their end.
+        """
+        most, crops = longest(self.window), crops or {}
+        frames = {row.id: crops[row.id][1] if row.id in crops else min(row.frames or 0, most) for row in rows}
         by_length = sorted(rows, key=lambda row: (frames[row.id], row.id))
         for _, group in groupby(by_length, key=lambda row: window_of(frames[row.id], self.window)):
             alike = list(group)
             for start in range(0, len(alike), batch):
                 part = alike[start : start + batch]
-                waves = [data.samples(sounds.pcm(row))[:most] for row in part]
+                starts = [crops.get(row.id, (0, 0))[0] for row in part]
+                waves = [
+                    data.samples(sounds.pcm(row))[start : start + frames[row.id]]
+                    for row, start in zip(part, starts, strict=True)
+                ]
                 for row, output in zip(part, self.run(waves, [row.id for row in part]), strict=True):
-                    yield self._prediction(row, output)
+                    heard = replace(row, frames=frames[row.id]) if row.id in crops else row
+                    yield self._prediction(heard, output)
 
     def run(self, waves: Sequence[NDArray[np.float32]], names: Sequence[str]) -> list[Output]:
         """The output for each clip. waves: float32 [frames], at most 30 s each and all of one window.

@@ -42,7 +42,7 @@ class Metadata:
     """What a checkpoint was made from and how far it is. It holds no time, no host, no path.
 
     files: hashes of the files beside the weights that decide what the checkpoint answers. thresholds: of the gate and
-    of the score, with what chose them, as `evaluate` kept them.
+    of the score, with what chose them, as `evaluate` kept them. noise: clips with noise of each corpus, by split.
     """
 
     manifest: str
@@ -61,6 +61,7 @@ class Metadata:
     versions: Mapping[str, str] = field(default_factory=dict)
     files: Mapping[str, str] = field(default_factory=dict)
     thresholds: Mapping[str, Any] = field(default_factory=dict)
+    noise: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     format: int = FORMAT
 
     @property

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from pipeline.core.errors import PrepError
 from pipeline.core.row import Row
+from train import speech_nets
 from train.cascade import Cascade, Output, check_number, padded
 from train.classifier import Classifier
 from train.data import Prediction
@@ -44,6 +45,13 @@ class Classes(Cascade):
         for name, each in zip(names, probabilities, strict=True):
             check_number(name, "the probability of a class", each[0])
         return [self._output(each, seconds / len(waves)) for each in probabilities]
+
+    def of_means(self, rows: Sequence[Row], means: NDArray[np.float32]) -> list[Prediction]:
+        """The prediction for each row. means: of the layers of a frozen encoder, float32 [rows, layers, width]."""
+        with torch.inference_mode(), self._precision():
+            logits = speech_nets.logits(self.detector.net, torch.from_numpy(means).to(self.device))
+        probabilities = logits.double().softmax(dim=-1).tolist()
+        return [self._prediction(row, self._output(each, 0.0)) for row, each in zip(rows, probabilities, strict=True)]
 
     def _output(self, probabilities: Sequence[float], seconds: float) -> Output:
         classes, calls = self.detector.classes, len(self.matcher.calls)

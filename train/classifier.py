@@ -45,8 +45,12 @@ class Classifier(nn.Module):
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """The cross-entropy of a share of a part of a step; over all of them they add up to the mean of the step."""
+        if batch.samples.ndim == 3:  # means of layers, see cached.py
+            logits = speech_nets.logits(self.net, batch.samples)
+        else:
+            logits = self.logits(batch.samples, batch.sizes)
         loss = functional.cross_entropy(
-            self.logits(batch.samples, batch.sizes).float(),
+            logits.float(),
             batch.noise_class,
             weight=self.weights,
             ignore_index=UNTAUGHT,
@@ -56,13 +60,15 @@ class Classifier(nn.Module):
 
     def logits(self, samples: Tensor, sizes: Tensor) -> Tensor:
         """The logits, [clips, classes]. samples: float32 [clips, window], 0 behind the end; sizes: samples of each."""
-        inputs = self.front(samples, sizes)
         if self.arch.samples:
-            with torch.set_grad_enabled(torch.is_grad_enabled() and self.frozen != "encoder"):
-                means = speech_nets.layer_means(self.net, inputs, sizes)
-            return speech_nets.logits(self.net, means)
-        answer = self.net(inputs)
+            return speech_nets.logits(self.net, self.means(samples, sizes))
+        answer = self.net(self.front(samples, sizes))
         return answer if isinstance(answer, Tensor) else answer.logits
+
+    def means(self, samples: Tensor, sizes: Tensor) -> Tensor:
+        """The mean over time of each layer that the head takes, [clips, layers, width], of a network on samples."""
+        with torch.set_grad_enabled(torch.is_grad_enabled() and self.frozen != "encoder"):
+            return speech_nets.layer_means(self.net, self.front(samples, sizes), sizes)
 
     def train(self, mode: bool = True) -> Classifier:
         """Training mode; a frozen encoder stays in evaluation mode, without dropout and with the norms it has."""

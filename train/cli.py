@@ -65,9 +65,20 @@ def _say(text: str) -> None:
     type=click.IntRange(0, 256),
     help="processes that prepare batches  [default: 0 on a CPU, up to 8 with a GPU]",
 )
+@click.option(
+    "--means",
+    type=FILE,
+    help="folder for the means of a frozen encoder, which several runs can share  [default: means/ in --out]",
+)
 @field_options(Options)
 def train_command(
-    manifest: Path, preset: str | None, out: Path, lexicon: Path | None, workers: int | None, **values: Any
+    manifest: Path,
+    preset: str | None,
+    out: Path,
+    lexicon: Path | None,
+    workers: int | None,
+    means: Path | None,
+    **values: Any,
 ) -> None:
     """Fine-tune Whisper with a noise head on a manifest of `prep`; the paper's protocol by default.
 
@@ -80,11 +91,22 @@ def train_command(
       train --manifest manifests/mixed.parquet --model openai/whisper-base --task single --out runs/single
     """
     options = training.read(preset, typed(values))
-    import_module("train.loop").start(manifest, out, options, lexicon, workers, _say)
+    import_module("train.loop").start(manifest, out, options, lexicon, workers, means, _say)
 
 
 LISTENING = {"windows", "seconds", "hop", "refractory"}
-NO_STREAM = {"manifest", "split", "per_hour", "lost_speech", "curve", "batch", "seed", "audio", "allow_overlap"}
+NO_STREAM = {
+    "manifest",
+    "split",
+    "per_hour",
+    "lost_speech",
+    "curve",
+    "batch",
+    "seed",
+    "audio",
+    "allow_overlap",
+    "crop_noise",
+}
 
 
 def _listening(command: F) -> F:
@@ -121,7 +143,7 @@ def _listening(command: F) -> F:
 
 
 class _Evaluate(click.Group):
-    """`evaluate --manifest ...` evaluates; `evaluate compare ...` compares evaluations."""
+    """`evaluate --manifest ...` evaluates; its commands compare evaluations and make the tables of the paper."""
 
     def format_usage(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         formatter.write_usage("evaluate", "[OPTIONS]  |  compare RUN RUN ...")
@@ -168,6 +190,11 @@ class _Evaluate(click.Group):
     "--max-tokens", type=click.IntRange(1, 440), help="longest text, in tokens  [default: as trained; 48 for --model]"
 )
 @click.option("--batch", type=click.IntRange(1, 65_536), default=32, show_default=True, help="clips at a time")
+@click.option(
+    "--crop-noise/--no-crop-noise",
+    default=None,
+    help="cut noise clips to the length of utterances, place and length drawn by clip  [default: as trained]",
+)
 @click.option("--lexicon", type=FILE, help="keywords by spelling  [default: the checkpoint's]")
 @click.option("--seed", type=click.IntRange(-MOST, MOST), default=0, show_default=True, help="seed of the intervals")
 @click.option(

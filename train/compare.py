@@ -25,6 +25,8 @@ DIFFERENCES = {
 }
 NOISE_SETS = ("in_domain", "out_of_domain")
 ALARMS = ("false_alarms", "negative_hours", "per_hour", "per_hour_upper_95", "missed", "calls")
+MAPPINGS = {"noise -> others": "noise_as_others", "noise apart": "four_class"}
+CLASSES = ("clips", "accuracy", "balanced_accuracy", "macro_f1", "largest_class", "confusion")
 NOTE = "In brackets: 95 %, bootstrap over groups; of differences paired. The bound of false alarms is exact Poisson."
 
 
@@ -52,6 +54,11 @@ def compare(folders: Sequence[Path], seed: int, out: Path | None = None, *, as_j
                     f" {run.answer[key]}): only evaluations of the same clips can be compared;"
                     " run evaluate again on one manifest"
                 )
+        if _crops(run) != _crops(runs[0]):
+            raise PrepError(
+                f"{runs[0].folder} and {run.folder}: only one of them has its noise cut to the length of utterances:"
+                " run evaluate again with --crop-noise, or --no-crop-noise, for both"
+            )
     comparison = {
         "runs": [_row(run) for run in runs],
         "differences": [_differences(runs[0], run, seed) for run in runs[1:]],
@@ -59,6 +66,10 @@ def compare(folders: Sequence[Path], seed: int, out: Path | None = None, *, as_j
     if out is not None:
         report.write_comparison(out, comparison, [run.answer | {"name": run.name} for run in runs])
     return json.dumps(comparison, ensure_ascii=False) if as_json else screen(comparison)
+
+
+def _crops(run: Evaluation) -> bool:
+    return bool(run.answer["options"].get("crop_noise"))
 
 
 def read(folder: Path) -> Evaluation:
@@ -97,7 +108,10 @@ def _row(run: Evaluation) -> dict[str, Any]:
         "accuracy": answer["four_class"]["accuracy"],
         "macro_f1": answer["four_class"]["macro_f1"],
         "three_class_accuracy": answer["three_class"]["accuracy"],
+        "mappings": {name: {key: answer[source][key] for key in CLASSES} for name, source in MAPPINGS.items()},
+        "decided_noise": answer["decided_noise"],
         "noise": {name: answer["noise"][name]["accuracy"] for name in NOISE_SETS},
+        "noise_nothing_said": {name: answer["noise"][name]["nothing_said"] for name in NOISE_SETS},
         "noise_clips": {name: answer["noise"][name]["clips"] for name in NOISE_SETS},
         "alarms": {key: answer["alarms"][key] for key in ALARMS},
         "cer": answer["cer"]["decoded"],
@@ -138,16 +152,43 @@ def screen(comparison: dict[str, Any]) -> str:
     """Tables II and III of the paper, and the differences."""
     two, three = [], []
     for run in comparison["runs"]:
-        scores = report.percent(run["accuracy"]), report.plain(run["macro_f1"])
         missed = f"{run['alarms']['missed']} of {run['alarms']['calls']}"
-        two.append(
-            (run["name"], *scores, report.percent(run["three_class_accuracy"]), report.rate(run["alarms"]), missed)
-        )
-        noise = [f"{report.percent(run['noise'][name])} of {run['noise_clips'][name]}" for name in NOISE_SETS]
+        for n, (mapping, own) in enumerate(run["mappings"].items()):
+            scores = report.percent(own["accuracy"]), report.percent(own["balanced_accuracy"])
+            rest = (
+                ("", "", "") if n else (report.percent(run["three_class_accuracy"]), report.rate(run["alarms"]), missed)
+            )
+            two.append(("" if n else run["name"], mapping, *scores, report.plain(own["macro_f1"]), *rest))
+        noise = [
+            cell
+            for name in NOISE_SETS
+            for cell in (
+                f"{report.percent(run['noise'][name])} of {run['noise_clips'][name]}",
+                report.percent(run["noise_nothing_said"][name]),
+            )
+        ]
         three.append((run["name"], *noise, report.percent(run["cer"]), _skipped(run["decoder_skipped"])))
-    head_two = ("as in Table II", "accuracy, 4 classes", "macro F1", "accuracy, 3 classes", "false alarms", "missed")
-    head_three = ("as in Table III", "noise stopped, in domain", "out of domain", "CER", "decoder skipped")
-    parts = [report.text_table(head_two, two), report.text_table(head_three, three)]
+    head_two = (
+        "as in Table II",
+        "noise is",
+        "accuracy",
+        "balanced",
+        "macro F1",
+        "speech alone",
+        "false alarms",
+        "missed",
+    )
+    head_three = (
+        "as in Table III",
+        "gate stopped it, in domain",
+        "passed, nothing said",
+        "out of domain",
+        "nothing said",
+    )
+    parts = [
+        report.text_table(head_two, two),
+        report.text_table((*head_three, "CER", "decoder skipped"), three),
+    ]
     if comparison["differences"]:
         rows = [(each["name"], *(_signed(each[key]) for key in DIFFERENCES)) for each in comparison["differences"]]
         parts.append(report.text_table(("difference", *DIFFERENCES.values()), rows))

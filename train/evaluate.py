@@ -16,7 +16,7 @@ from pipeline.core.errors import PrepError
 from pipeline.core.row import Row
 from pipeline.corpora import lexicon as lexicons
 from pipeline.corpora.lexicon import Lexicon
-from train import checkpoint, data, metrics, report, scores, thresholds
+from train import checkpoint, data, metrics, report, sampler, scores, thresholds
 from train.cascade import Cascade, Cost
 from train.classes import cascade_of, check_options
 from train.classifier import Classifier
@@ -57,13 +57,15 @@ class Options:
     seed: int
     audio: bool | None
     allow_overlap: bool
+    crop_noise: bool | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class System:
     """What is evaluated: a checkpoint of `train`, or a Whisper without a head.
 
-    origin: which weights it has. kept: thresholds that an earlier evaluation kept in the checkpoint.
+    origin: which weights it has. kept: thresholds that an earlier evaluation kept in the checkpoint. training: options
+    of its training. noise: clips with noise of each corpus that it learnt from and was chosen by, by split.
     """
 
     name: str
@@ -75,6 +77,12 @@ class System:
     origin: dict[str, Any]
     recordings: Recordings | None = None
     kept: Mapping[str, Any] = field(default_factory=dict)
+    training: Mapping[str, Any] = field(default_factory=dict)
+    noise: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+
+    def crops(self, options: Options) -> bool:
+        """Whether noise clips are cut to the length of utterances: as in training, unless the options say it."""
+        return bool(self.training.get("crop_noise")) if options.crop_noise is None else options.crop_noise
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -107,7 +115,11 @@ def evaluate(say: Callable[[str], None], *, as_json: bool, **values: Any) -> str
 def _evaluate(options: Options, out: Path, as_json: bool, say: Callable[[str], None]) -> str:
     system, manifest = system_of(options), data.read(options.manifest)
     check_lexicon(system.lexicon, manifest.provenance.recipe.get("lexicon"), options.manifest)
-    rows, dev = data.rows(manifest, options.split, "there is nothing to judge"), data.rows(manifest, "dev")
+    rows = data.rows(manifest, options.split, "there is nothing to judge")
+    corpora = system.training.get("noise_corpora", ())  # noise of others chooses no threshold
+    dev = [
+        row for row in data.rows(manifest, "dev") if row.noise_label != NOISE or not corpora or row.corpus in corpora
+    ]
     cautions, measures = _overlaps(rows, dev, system, manifest, options), data.measures(manifest, options.split)
     sounds, scorer = Sounds(options.manifest.parent), Scorer(system.lexicon.keywords, options.seed)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -139,7 +151,7 @@ def _evaluate(options: Options, out: Path, as_json: bool, say: Callable[[str], N
     cascade = replace(cascade, threshold=chosen.gate.value, matcher=chosen.matcher)
     cascade.run([np.zeros(RATE_HZ, np.float32)], ["silence"])  # the first call of anything is slow, and is not counted
     cascade.cost = Cost()
-    clips = _predictions(rows, cascade, sounds, options.batch)
+    clips = _predictions(rows, cascade, sounds, options, system.crops(options))
 
     origin = _origin(manifest, system, options, chosen)
     answer = origin | {"cautions": cautions} | scores.report(clips, scorer, measures)
@@ -192,6 +204,13 @@ def _overlaps(
         cautions.append(f"{len(chosen_by):,} of {len(rows):,} clips are of the dev split that chose the checkpoint")
     if learnt_dev and options.threshold is None:
         cautions.append(f"{len(learnt_dev):,} of {len(dev):,} clips of dev, which chose the threshold, were trained on")
+    if outside := {
+        split: count for split, counts in system.noise.items() if (count := counts.get(scores.OUT_OF_DOMAIN))
+    }:
+        where = ", ".join(f"{split} {count:,}" for split, count in outside.items())
+        cautions.append(
+            f"{scores.OUT_OF_DOMAIN}, called out of domain, is in the noise of the training ({where} clips)"
+        )
     return cautions
 
 
@@ -222,7 +241,17 @@ def system_of(options: Options) -> System:
     if lexicons.identity_of_phrases(lexicon) != lexicons.identity_of_phrases(trained.lexicon):
         kept.pop("score", None)
     return System(
-        name, trained.detector, trained.tokenizer, lexicon, window, max_tokens, origin, trained.recordings, kept
+        name,
+        trained.detector,
+        trained.tokenizer,
+        lexicon,
+        window,
+        max_tokens,
+        origin,
+        trained.recordings,
+        kept,
+        metadata.options,
+        metadata.noise,
     )
 
 
@@ -236,9 +265,12 @@ def _check_classifier(options: Options, classifier: Classifier, lexicon: Lexicon
         )
 
 
-def _predictions(rows: Sequence[Row], cascade: Cascade, sounds: Sounds, batch: int) -> list[Prediction]:
-    """The prediction for each row, in the order of the rows."""
-    each = cascade.predictions(rows, sounds, batch)
+def _predictions(
+    rows: Sequence[Row], cascade: Cascade, sounds: Sounds, options: Options, crop: bool
+) -> list[Prediction]:
+    """The prediction for each row, in the order of the rows. crop: noise clips are as long as utterances."""
+    crops = sampler.crops(rows, cascade.window, options.seed) if crop else {}
+    each = cascade.predictions(rows, sounds, options.batch, crops)
     bar = tqdm(each, total=len(rows), unit=" clips", disable=None, leave=False, dynamic_ncols=True)
     by_id = {clip.id: clip for clip in bar}
     return [by_id[row.id] for row in rows]
@@ -251,8 +283,9 @@ def _choose(
 
     PrepError where decisions need a threshold of the score and there is none.
     """
+    crop = system.crops(options)
     if isinstance(system.detector, Classifier):
-        clips = _predictions(rows, cascade, sounds, options.batch) if rows and options.curve else []
+        clips = _predictions(rows, cascade, sounds, options, crop) if rows and options.curve else []
         return Chosen(thresholds.of_classifier(options.threshold), None, cascade.matcher, clips)
     has_head = system.detector.head is not None
     gate = thresholds.gate_before(options.threshold, system.kept, has_head=has_head, wanted=options.gate)
@@ -262,7 +295,7 @@ def _choose(
         raise PrepError(
             "--lost-speech chooses the gate's threshold on dev: it needs a dev split, a head, no --threshold"
         )
-    clips = _predictions(rows, cascade, sounds, options.batch) if rows and (choosing or options.curve) else []
+    clips = _predictions(rows, cascade, sounds, options, crop) if rows and (choosing or options.curve) else []
     if clips and gate.open:
         on_dev = thresholds.gate(clips, options.lost_speech)
         gate = gate if not on_dev.chosen and system.kept.get("gate") is not None else on_dev
@@ -315,6 +348,7 @@ def _origin(manifest: Manifest, system: System, options: Options, chosen: Chosen
             "max_tokens": system.max_tokens,
             "tolerance": options.tolerance,
             "decision": options.decision,
+            "crop_noise": system.crops(options),
             "seed": options.seed,
         },
         "gate": {"threshold": chosen.gate.value, "source": chosen.gate.source, "dev": chosen.gate.dev},

@@ -86,6 +86,8 @@ def select(rows: Sequence[Row], tokenizer: Tokenizer | None, classes: Sequence[s
 def _example(row: Row, tokenizer: Tokenizer | None, classes: Sequence[str], options: Options) -> Example | str:
     """What the row teaches, or the reason why it is left out. tokenizer: None for a classifier."""
     is_noise = row.noise_label == NOISE
+    if is_noise and options.noise_corpora and row.corpus not in options.noise_corpora:
+        return "noise of another corpus"
     if not is_noise and (row.frames or 0) > longest(options.window):
         return f"speech longer than {longest(options.window) / RATE_HZ:g} s"
     if tokenizer is None:
@@ -99,6 +101,16 @@ def _example(row: Row, tokenizer: Tokenizer | None, classes: Sequence[str], opti
         return Example(row, targets, UNTAUGHT) if targets is not None else "noise" if is_noise else "no transcript"
     label = SPEECH if not is_noise else row.scene or NOISE if options.noise_classes == "scenes" else NOISE
     return Example(row, targets, classes.index(label) if label in classes else UNTAUGHT)
+
+
+def noise_corpora(examples: Sequence[Example]) -> dict[str, int]:
+    """How many examples hold noise of each corpus, alone or in a mixture."""
+    corpora = [
+        example.row.corpus if example.row.noise_label == NOISE else example.row.noise_source.split("/")[0].lstrip("@")
+        for example in examples
+        if example.row.noise_label == NOISE or example.row.noise_source
+    ]
+    return dict(sorted(Counter(corpora).items()))
 
 
 def check(examples: Sequence[Example], options: Options, split: str) -> None:

@@ -12,6 +12,7 @@ from accelerate import Accelerator
 
 from pipeline.core.errors import PrepError
 from pipeline.engine.workers import cores
+from train import cached
 from train.batches import loader
 from train.classifier import Classifier
 from train.folder import locked
@@ -21,16 +22,26 @@ from train.options import Options
 from train.run import Run, setup
 
 MOST_WORKERS = 8
+OVERHEAD = 60 * 16_000  # samples that a GPU could compute in the time that the smallest pass takes it
 MOST_SKIPPED = 10  # steps in a row without a finite loss and gradient, before the run ends
 
 
 def start(
-    manifest: Path, out: Path, options: Options, lexicon: Path | None, workers: int | None, say: Callable[[str], None]
+    manifest: Path,
+    out: Path,
+    options: Options,
+    lexicon: Path | None,
+    workers: int | None,
+    means: Path | None,
+    say: Callable[[str], None],
 ) -> None:
     """Trains, or goes on training, in the folder `out`; on a GPU with bf16 where there is one.
 
-    workers: processes that prepare batches, None for as many as suit the device.
+    workers: processes that prepare batches, None for as many as suit the device. means: folder for those of a frozen
+    encoder, None for one in `out`.
     """
+    if means is not None and not cached.is_exact(options):
+        raise PrepError("--means: only a frozen encoder of wav2vec2, hubert or xlsr on unchanged samples has them")
     accelerator = Accelerator(mixed_precision="bf16" if torch.cuda.is_available() else "no")
     if not accelerator.is_main_process:
         say = lambda text: None  # noqa: E731 - the other processes say nothing
@@ -40,8 +51,14 @@ def start(
     with locked(out) if accelerator.is_main_process else nullcontext():
         with accelerator.main_process_first():
             run = setup(manifest, out, options, lexicon, workers, say)
-        if run is None:
-            return
+            if run is None:
+                return
+            if cached.is_exact(options):
+                run.workers = 0  # a step reads a few rows of a file: other processes would only cost time
+                for batches in (run.train, run.dev):
+                    if batches is not None:
+                        place = means or out / cached.FOLDER
+                        cached.attach(batches, run.detector, run.metadata, place, accelerator.device, say)
         train(run, accelerator)
         skipped = f"; {run.skipped:,} of {run.total:,} steps were skipped, see {LOG}" if run.skipped else ""
         chosen_by = f"by dev {options.best}" if run.dev is not None else "the latest, for lack of a dev split"
@@ -66,6 +83,7 @@ def train(run: Run, accelerator: Accelerator) -> None:
     model = accelerator.prepare(detector)
     run.train.rank, run.train.world = accelerator.process_index, accelerator.num_processes
     on_gpu = accelerator.device.type == "cuda"
+    run.train.overhead = OVERHEAD if on_gpu else 0
     taken = saved = run.step  # the latest step that was not skipped, and that of the latest checkpoint
 
     with Log(run.folder, run.step, last, options.batch, quiet=not accelerator.is_main_process) as log:
@@ -88,9 +106,10 @@ def train(run: Run, accelerator: Accelerator) -> None:
             values = {"loss": loss, **{f"{name}_loss": value for name, value in sums.items()}}
             values |= {"lr": optimizer.param_groups[0]["lr"], "grad_norm": norm}
             if math.isfinite(loss) and math.isfinite(norm):
-                before = [parameter.detach().clone() for parameter in learnable]
+                kept = learnable if options.interpolation else ()  # a copy of 300 M weights takes 1.3 GB
+                before = [parameter.detach().clone() for parameter in kept]
                 optimizer.step()
-                interpolate(learnable, before, options.interpolation)
+                interpolate(kept, before, options.interpolation)
                 taken = step
             else:
                 run.skipped += 1

@@ -75,6 +75,9 @@ class Options(BaseModel):
     noise_as: Literal["noise", "others"] = Field(
         "noise", description="for classifiers, noise is a class of its own, or belongs to the keyword of other speech"
     )
+    noise_corpora: tuple[str, ...] = Field(
+        (), description="corpora whose noise is learnt from, such as cochlscene; none named means all"
+    )
     class_weights: bool = Field(False, description="for classifiers, all classes count alike in the loss")
     layers: Literal["last", "sum"] = Field(
         "last", description="for wav2vec2, hubert and xlsr, the last layer, or a learnt sum of all as in SUPERB"
@@ -83,7 +86,9 @@ class Options(BaseModel):
         "nothing", description="the part that keeps its weights; features are the convolutions of wav2vec2 and its like"
     )
     lr: float = Field(1e-4, gt=0, le=10, description="peak learning rate of AdamW")
-    weight_decay: float = Field(0.01, ge=0, le=10, description="weight decay of AdamW")
+    weight_decay: float = Field(
+        0.01, ge=0, le=10, description="weight decay of AdamW, on every weight that learns: biases and norms too"
+    )
     schedule: Literal["cosine", "constant"] = Field("cosine", description="the learning rate after the warm-up")
     warmup: int = Field(0, ge=0, le=MOST, description="steps of linear warm-up before it")
     batch: int = Field(32, ge=1, le=65_536, description="clips in a step, over all processes")

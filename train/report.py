@@ -94,9 +94,14 @@ def screen(answer: Mapping[str, Any]) -> str:
             lines.append(f"score         area under the curve {plain(score['curve']['area'])}")
             lines += [f"score         {_at(one, score['curve']['negative_hours'])}" for one in score["curve"]["at"]]
     four = answer["four_class"]
-    confusion = [(label, *row) for label, row in zip(four["labels"], four["confusion"], strict=True)]
+    confusion = confusion_rows(four, answer["decided_noise"])
     head += "".join(f"\ncaution: {caution}" for caution in answer["cautions"])
-    parts = [head, _scores(answer), "\n".join(lines), text_table(("truth \\ decided", *four["labels"]), confusion)]
+    parts = [
+        head,
+        _scores(answer),
+        "\n".join(lines),
+        text_table(("truth \\ decided", *confusion_columns(four)), confusion),
+    ]
     for name in ("snr_db", "scenario", "scene", "keyword", *MEASURES):
         if answer["by"].get(name):
             rows = [
@@ -104,7 +109,28 @@ def screen(answer: Mapping[str, Any]) -> str:
                 for p in answer["by"][name]
             ]
             parts.append(text_table((name, "clips", "accuracy, 4 classes", "missed", "false alarms"), rows))
+    if len(answer["by"]["corpus"]) > 1:
+        labels = four["labels"]
+        rows = [
+            (p["value"], p["clips"], percent(own["accuracy"]), plain(own["macro_f1"]), *map(plain, own["f1"].values()))
+            for p in answer["by"]["corpus"]
+            for own in [p["four_class"]]
+        ]
+        parts.append(
+            text_table(("corpus", "clips", "accuracy, 4 classes", "macro F1", *(f"F1 {n}" for n in labels)), rows)
+        )
     return "\n\n".join([*parts, _cost(answer["cost"], counts)])
+
+
+def confusion_columns(classes: Mapping[str, Any]) -> list[str]:
+    """The columns of a confusion with what led to the decision noise apart."""
+    return [*classes["labels"][:-1], f"{NOISE}: stopped", f"{NOISE}: nothing said"]
+
+
+def confusion_rows(classes: Mapping[str, Any], decided: Mapping[str, Mapping[str, int]]) -> list[tuple[Any, ...]]:
+    """(truth, clips by decision) for each label; decided: what `scores.decided_noise` gives."""
+    each = zip(classes["labels"], classes["confusion"], strict=True)
+    return [(label, *row[:-1], decided[label]["stopped"], decided[label]["nothing_said"]) for label, row in each]
 
 
 def _operating(point: Mapping[str, Any]) -> str:
@@ -132,22 +158,25 @@ def _scores(answer: Mapping[str, Any]) -> str:
     three, four, noise, cer = (answer[name] for name in ("three_class", "four_class", "noise", "cer"))
     others = answer["noise_as_others"]
     rows: list[tuple[object, ...]] = [
-        ("3 classes, accuracy", three["clips"], percent(three["accuracy"])),
-        ("3 classes, macro F1", three["clips"], plain(three["macro_f1"])),
+        ("speech alone, accuracy", three["clips"], percent(three["accuracy"])),
+        ("speech alone, macro F1", three["clips"], plain(three["macro_f1"])),
         ("  always the largest class", three["clips"], _share(three["largest_class"])),
-        ("3 classes, noise as others, accuracy", others["clips"], percent(others["accuracy"])),
-        ("3 classes, noise as others, balanced", others["clips"], percent(others["balanced_accuracy"])),
-        ("3 classes, noise as others, macro F1", others["clips"], plain(others["macro_f1"])),
+        ("noise -> others, accuracy", others["clips"], percent(others["accuracy"])),
+        ("noise -> others, balanced accuracy", others["clips"], percent(others["balanced_accuracy"])),
+        ("noise -> others, macro F1", others["clips"], plain(others["macro_f1"])),
         ("  always the largest class", others["clips"], _share(others["largest_class"])),
-        ("4 classes, accuracy", four["clips"], percent(four["accuracy"])),
-        ("4 classes, balanced accuracy", four["clips"], percent(four["balanced_accuracy"])),
-        ("4 classes, macro F1", four["clips"], plain(four["macro_f1"])),
+        ("noise apart, accuracy", four["clips"], percent(four["accuracy"])),
+        ("noise apart, balanced accuracy", four["clips"], percent(four["balanced_accuracy"])),
+        ("noise apart, macro F1", four["clips"], plain(four["macro_f1"])),
+        ("  always the largest class", four["clips"], _share(four["largest_class"])),
     ]
     names = {"in_domain": "noise stopped, in domain", "out_of_domain": "noise stopped, out of domain"}
     names |= {"out_of_domain_speech_like": "  speech-like", "out_of_domain_other": "  other"}
     for name, words in names.items():
         if noise[name]["clips"]:
             rows.append((words, noise[name]["clips"], percent(noise[name]["accuracy"])))
+            if name in ("in_domain", "out_of_domain"):
+                rows.append(("  passed, nothing said", noise[name]["clips"], percent(noise[name]["nothing_said"])))
     rows.append(("speech stopped", three["clips"], percent(noise["speech_stopped"])))
     if cer["decoded"]["clips"]:
         rows.append(("CER of what was decoded", cer["decoded"]["clips"], percent(cer["decoded"])))
@@ -202,11 +231,26 @@ def _axes(title: str, x: str, y: str) -> tuple[Figure, Any]:
     return figure, axes
 
 
+def write_confusions(path: Path, matrices: Sequence[Mapping[str, Any]]) -> None:
+    """Writes a PNG of several confusion matrices side by side; each has name, labels and confusion."""
+    figure = Figure(figsize=(4.4 * len(matrices), 4.2), dpi=120, layout="constrained")
+    for axes, matrix in zip(figure.subplots(1, len(matrices), squeeze=False)[0], matrices, strict=True):
+        axes.set(title=matrix["name"], xlabel="decided", ylabel="truth")
+        _draw_confusion(axes, matrix)
+    with replacing(path) as half:
+        FigureCanvasAgg(figure).print_png(str(half), metadata={"Software": None})
+
+
 def _confusion_figure(classes: Mapping[str, Any], name: str) -> Figure:
     """A confusion matrix: rows are the truth, the shade is the share of the row, numbers are clips."""
+    figure, axes = _axes(name, "decided", "truth")
+    _draw_confusion(axes, classes)
+    return figure
+
+
+def _draw_confusion(axes: Any, classes: Mapping[str, Any]) -> None:
     counts = np.asarray(classes["confusion"])
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
-    figure, axes = _axes(name, "decided", "truth")
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     places = range(len(classes["labels"]))
     axes.set_xticks(places, classes["labels"])
@@ -215,7 +259,6 @@ def _confusion_figure(classes: Mapping[str, Any], name: str) -> Figure:
         for column in places:
             colour = "white" if shares[row, column] > 0.5 else "black"
             axes.text(column, row, f"{counts[row, column]}", ha="center", va="center", color=colour)
-    return figure
 
 
 def _trade_off_figure(answer: Mapping[str, Any]) -> Figure:
@@ -298,6 +341,7 @@ def write_page(
     ]
     values = {
         "answer": answer,
+        "matrices": _matrices(answer),
         "curve": _curve([answer]),
         "score_curve": _score_curve(answer),
         "by_snr": _by_snr([answer]),
@@ -309,6 +353,17 @@ def write_page(
         "terms": rights.terms(judged),
     }
     write_text(out / PAGE, html.page("run.html.j2", values, TEMPLATES))
+
+
+def _matrices(answer: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
+    """(title, scores) of the confusions on the page: of all clips, and of each corpus where there are several."""
+    matrices = [
+        ("noise apart", answer["four_class"]),
+        ("noise → others", answer["noise_as_others"]),
+        ("speech alone", answer["three_class"]),
+    ]
+    parts = answer["by"]["corpus"]
+    return matrices + [(part["value"], part["four_class"]) for part in parts if len(parts) > 1]
 
 
 def write_comparison(path: Path, comparison: Mapping[str, Any], answers: Sequence[Mapping[str, Any]]) -> None:

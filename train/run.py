@@ -75,8 +75,18 @@ class Run:
             cascade = cascade_of(
                 self.detector, self.tokenizer, matcher, options.window, gate, options.max_tokens, accelerator.device
             )
-            rows = [example.row for example in self.dev.examples][rank::world]
-            predictions = gather_object(list(cascade.predictions(rows, self.dev.sounds, options.batch)))
+            every = [example.row for example in self.dev.examples]
+            crops = sampler.crops(every, options.window, options.seed) if options.crop_noise else {}
+            own = range(len(every))[rank::world]
+            if self.dev.means is not None:
+                predictions = []
+                for start in range(0, len(own), options.batch):
+                    part = own[start : start + options.batch]
+                    predictions += cascade.of_means([every[n] for n in part], self.dev.means[part])
+            else:
+                rows = [every[n] for n in own]
+                predictions = list(cascade.predictions(rows, self.dev.sounds, options.batch, crops))
+            predictions = gather_object(predictions)
             scores["macro_f1"] = four_class_macro_f1(predictions, self.lexicon.keywords)
         return scores
 
@@ -148,6 +158,12 @@ def setup(
     text.check_lexicon(lexicon, manifest.provenance.recipe.get("lexicon"), manifest_path)
     archs.check_name(options)
     rows = data.rows(manifest, "train", "there is nothing to learn from")
+    of_noise = {row.corpus for row in rows if row.noise_label == text.NOISE}
+    if absent := [name for name in options.noise_corpora if name not in of_noise]:
+        raise PrepError(
+            f"{manifest_path}: no noise of {', '.join(absent)} in the split train (there is noise of"
+            f" {', '.join(sorted(of_noise)) or 'no corpus'}): give --noise-corpora another name"
+        )
     classes = examples.classes_of(rows, lexicon, options)
     metadata = _metadata(manifest, options, lexicon, classes)
     _check_folder(folder, metadata)
@@ -166,7 +182,7 @@ def setup(
     if options.augment:
         train.waves = Waves(options.augment, options.impulse_responses)
 
-    plain = options.model_copy(update={"balance": False, "spec_augment": False, "crop_noise": False})
+    plain = options.model_copy(update={"balance": False, "spec_augment": False})
     selection = examples.select(data.rows(manifest, "dev"), tokenizer, classes, plain)
     say(selection.summary("dev"))
     dev: Batches | None = None
@@ -175,6 +191,9 @@ def setup(
         dev = Batches(selection.examples, train.sounds, tokenizer, plain, bands, sampler.by_window)
     except PrepError as error:
         say(f"dev     no score: {error}; best/ will be the latest checkpoint")
+    chosen_by = selection.examples if dev is not None else []
+    noise = {"train": train.examples, "dev": chosen_by}
+    metadata = replace(metadata, noise={split: examples.noise_corpora(each) for split, each in noise.items()})
     recordings = {
         "train": data.recordings(learnt),
         "dev": data.recordings(example.row for example in selection.examples),

@@ -22,7 +22,6 @@ BY: dict[str, Callable[[Prediction], str | None]] = {
     "scenario": lambda clip: clip.scenario,
     "scene": lambda clip: clip.scene,
     "keyword": lambda clip: clip.truth,
-    "corpus": lambda clip: clip.corpus,
 }
 
 
@@ -63,17 +62,20 @@ def report(clips: Sequence[Prediction], scorer: Scorer, measures: Mapping[str, N
     labelled = [clip for clip in clips if clip.truth is not None]
     speech = [clip for clip in labelled if clip.truth != NOISE]
     decoded = [clip for clip in clips if clip.text is not None]
+    by_corpus = _by(labelled, scorer, lambda clip: clip.corpus)
     return {
         "counts": _counts(clips),
         "three_class": classes(speech, scorer, scorer.keywords, "three_class"),
         "four_class": classes(labelled, scorer, [*scorer.keywords, NOISE], "four_class"),
-        "noise_as_others": classes(_noise_as_others(labelled, scorer), scorer, scorer.keywords, "noise_as_others"),
+        "noise_as_others": classes(noise_as_others(labelled, scorer), scorer, scorer.keywords, "noise_as_others"),
+        "decided_noise": decided_noise(labelled, scorer),
         "noise": noise(labelled, scorer),
         "cer": {"decoded": cer(decoded, scorer), "cascade": cer(clips, scorer)},
         "alarms": alarms(labelled, scorer, "alarms"),
         "by": {
             "snr_db": _by(labelled, scorer, _snr_of(labelled)),
             **{name: _by(labelled, scorer, key) for name, key in BY.items()},
+            "corpus": [part | {"four_class": _four_of(part["value"], labelled, scorer)} for part in by_corpus],
             **{name: _by(labelled, scorer, _quarter_of(clips, values)) for name, values in measures.items()},
         },
     }
@@ -115,7 +117,25 @@ def classes(clips: Sequence[Prediction], scorer: Scorer, labels: Sequence[str], 
     }
 
 
-def _noise_as_others(clips: Sequence[Prediction], scorer: Scorer) -> list[Prediction]:
+def _four_of(corpus: str, clips: Sequence[Prediction], scorer: Scorer) -> dict[str, Any]:
+    """The scores of four classes of the clips of one corpus."""
+    own = [clip for clip in clips if clip.corpus == corpus]
+    return classes(own, scorer, [*scorer.keywords, NOISE], f"by {corpus} four_class")
+
+
+def decided_noise(clips: Sequence[Prediction], scorer: Scorer) -> dict[str, dict[str, int]]:
+    """Clips of each truth with the decision noise, by what led to it.
+
+    stopped: the gate, or the class of a classifier; nothing_said: it passed, and the decoder wrote no text.
+    """
+    found = {label: {"stopped": 0, "nothing_said": 0} for label in (*scorer.keywords, NOISE)}
+    for clip in clips:
+        if clip.decision == NOISE:
+            found[str(clip.truth)]["nothing_said" if clip.passed else "stopped"] += 1
+    return found
+
+
+def noise_as_others(clips: Sequence[Prediction], scorer: Scorer) -> list[Prediction]:
     """The clips of three classes in all: noise, true or decided, is the keyword for other speech."""
     plain: Callable[[str | None], str] = lambda label: scorer.keywords[-1] if label == NOISE else str(label)  # noqa: E731
     return [replace(clip, truth=plain(clip.truth), decision=plain(clip.decision)) for clip in clips]
@@ -134,7 +154,8 @@ def noise(clips: Sequence[Prediction], scorer: Scorer) -> dict[str, Any]:
     """How well the gate tells noise from speech: in the corpus of training, and out of it with speech-like kinds apart.
 
     accuracy: share of the noise clips that the gate stopped (the paper's Table III). f1: of noise, against all speech
-    of the split. Without a head both have no value.
+    of the split. Without a head both have no value. nothing_said: share of the noise clips that passed, and for which
+    the decoder wrote no text.
     """
     speech = [clip for clip in clips if clip.truth != NOISE]
     all_noise = [clip for clip in clips if clip.truth == NOISE]
@@ -156,6 +177,9 @@ def noise(clips: Sequence[Prediction], scorer: Scorer) -> dict[str, Any]:
             "clips": len(part),
             "accuracy": scorer.share(judged, lambda clip: not clip.passed, f"noise {name}"),
             "f1": scorer.interval(counts, both, metrics.f1_of(1), f"noise f1 {name}"),
+            "nothing_said": scorer.share(
+                part, lambda clip: clip.passed and clip.decision == NOISE, f"noise nothing_said {name}"
+            ),
         }
     return scores | {"speech_stopped": scorer.share(speech, lambda clip: not clip.passed, "speech stopped")}
 

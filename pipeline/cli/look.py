@@ -127,6 +127,11 @@ def _names(context: click.Context, parameter: click.Parameter, value: str | None
     type=click.IntRange(0),
     help="how many recordings are opened, 0 for all  [default: near 10000, chain 2000]",
 )
+@click.option(
+    "--checkpoint",
+    type=click.Path(path_type=Path),
+    help="folder best/ or last/ of a run of train: domain says what noise it was trained on",
+)
 @JOBS
 @AS_JSON
 def audit(
@@ -135,6 +140,7 @@ def audit(
     checks: tuple[str, ...],
     no_near: bool,
     sample: int | None,
+    checkpoint: Path | None,
     jobs: int,
     as_json: bool,
 ) -> None:
@@ -147,6 +153,7 @@ def audit(
     pcm         sounds in two splits that are the same to the sample
     near        recordings in two splits that are the same at another level, offset, rate or sample format
     chain       whether the recording chain alone tells speech from noise, or the keywords: a probe against chance
+    domain      noise of ms-snsd, the out-of-domain test, in train or dev, or in the training of --checkpoint
     balance     keyword and speech/noise against scene and SNR, split by split
     transcript  transcripts in two splits (calls for help repeat by nature)
 
@@ -164,6 +171,7 @@ def audit(
     Example:
       prep audit manifests/mixed.parquet
       prep audit manifests/mixed.parquet --no-near --fail-on group,source,noise,pcm
+      prep audit manifests/paper.parquet --checks domain --fail-on domain --checkpoint runs/paper/best
     """
     checks = tuple(name for name in checks if not (no_near and name == "near"))
     for name in sorted(set(fail_on) - set(checks)):
@@ -174,7 +182,7 @@ def audit(
     except PrepError as error:
         say(f"prep: {error}")
         raise click.exceptions.Exit(2) from None
-    answer = api.audit(source, checks=checks, fail_on=fail_on, sample=sample, jobs=jobs)
+    answer = api.audit(source, checks=checks, fail_on=fail_on, sample=sample, checkpoint=checkpoint, jobs=jobs)
     values = {
         "manifest": path.name,
         "rows": len(source),

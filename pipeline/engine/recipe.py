@@ -83,7 +83,11 @@ class Recipe:
 
 def find(path: str) -> Path:
     """The recipe file at this path, else the shipped one of this name. RecipeError where there is none."""
-    known = [item.stem for item in sorted(SHIPPED.glob("*.toml")) if not item.stem.startswith("lexicon")]
+    known = [
+        item.stem
+        for item in sorted(SHIPPED.glob("*.toml"))
+        if not item.stem.startswith(("lexicon", "train", "paper-tables"))
+    ]
     return presets.find(path, "recipe", known)
 
 

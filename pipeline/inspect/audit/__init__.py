@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from pipeline.engine.workers import Workers
 
-CHECKS = ("group", "source", "noise", "pcm", "near", "chain", "balance", "transcript")  # the worst first
+CHECKS = ("group", "source", "noise", "pcm", "near", "chain", "domain", "balance", "transcript")  # the worst first
 LISTENING = ("near", "chain")  # checks that open audio
 FAIL_ON = ("group", "source", "noise", "pcm")
 
@@ -78,7 +79,7 @@ class Options:
 
     sample: the most recordings that a check opens, 0 for all, None for each check's own number. workers: to open them.
     progress: is called with the name of a part and the number of its steps, and returns a function that is called with
-    the number of steps done since the last call.
+    the number of steps done since the last call. checkpoint: a folder that `train` wrote, which `domain` asks about.
     """
 
     fail_on: Collection[str] = FAIL_ON
@@ -86,6 +87,7 @@ class Options:
     sample: int | None = None
     workers: Workers = field(default_factory=Workers)
     progress: Callable[[str, int], Callable[[int], object]] = no_progress
+    checkpoint: Path | None = None
 
 
 def rank(split: str) -> tuple[int, str]:

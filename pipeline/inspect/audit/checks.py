@@ -41,6 +41,8 @@ def audit(manifest: Manifest, options: Options | None = None) -> Audit:
                     outcomes.append(near.check(frame, folder, options))
                 case "chain":
                     outcomes += chain.check(frame, folder, options)
+                case "domain":
+                    outcomes.append(columns.domain(frame, manifest.provenance.logical_hash, options.checkpoint))
                 case "balance":
                     outcomes.append(columns.balance(frame))
                 case "transcript":

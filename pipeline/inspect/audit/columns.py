@@ -1,18 +1,23 @@
-"""Checks that read columns and open no audio: what is in two splits, and labels against scene and SNR."""
+"""Checks that read columns and open no audio: what is in two splits or out of domain, labels against scene and SNR."""
 
 from __future__ import annotations
 
+import json
+from collections import Counter
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.core.errors import PrepError
 from pipeline.core.frame import codes, concat, pick, present, with_columns
 from pipeline.core.row import Row
 from pipeline.core.sql import derive, query
+from pipeline.corpora import ms_snsd
 from pipeline.corpora.lexicon import normalised
-from pipeline.inspect.audit import Clear, Finding, Outcome, counted, rank
+from pipeline.inspect.audit import Clear, Finding, Outcome, Unable, counted, rank
 from pipeline.stages.splits import in_two_splits
 
 if TYPE_CHECKING:
@@ -23,6 +28,7 @@ COLUMNS = (
     *("id", "corpus", "split", "group", "kind", "source", "speech_id", "noise_id", "noise_source", "transcript"),
     *("keyword", "noise_label", "scene", "snr_db", *HASHES),
 )
+OUTSIDE = ms_snsd.NAME  # the corpus of the out-of-domain test
 EXAMPLES = 4  # of leaks
 CELLS, NAMES = 5, 6  # of labels that are not spread alike: cells that are listed, names in a list
 CERTAIN = 3.0  # standard deviations by which chi-square must pass what chance gives
@@ -125,6 +131,50 @@ def leaks(frame: DataFrame, check: str) -> Outcome:
         tuple(f"{value}: {', '.join(uses)}" for value, uses in examples.items()),
         {"leaking": number},
     )
+
+
+def domain(frame: DataFrame, logical_hash: str, checkpoint: Path | None) -> Outcome:
+    """Whether noise of the corpus that is called out of domain is learnt from: in train or dev, or by a checkpoint.
+
+    logical_hash: of the manifest. checkpoint: a folder that `train` wrote. PrepError where it is none.
+    """
+    learnt, subject = Counter[str](), "the splits train and dev of this manifest"
+    made = {} if checkpoint is None else _made(checkpoint)
+    if "noise" in made:
+        subject = f"the training of {checkpoint}"
+        learnt.update({split: counts.get(OUTSIDE, 0) for split, counts in made["noise"].items()})
+    elif checkpoint is not None and made["manifest_hash"] != logical_hash:
+        another = f"{made['manifest']} ({made['manifest_hash'][:12]})"
+        return Unable("domain", f"{checkpoint} was trained on {another}, not on this manifest: give that one")
+    else:
+        own = f"(corpus = '{OUTSIDE}' AND noise_label = 'noise') OR noise_source LIKE '@{OUTSIDE}/%'"
+        listed = query(frame, f"SELECT split, count(*) FROM rows WHERE split <> 'test' AND ({own}) GROUP BY 1")
+        learnt.update(dict(listed))
+    splits = [split for split in sorted(learnt, key=rank) if learnt[split]]
+    if not splits:
+        return Clear("domain", f"no noise of {OUTSIDE}, which is called out of domain, is in {subject}")
+    where = ", ".join(f"{split} {learnt[split]:,}" for split in splits)
+    detail = (
+        f"Noise of {OUTSIDE}, which is called out of domain, is in {subject}: {where}.\n"
+        f"A score on {OUTSIDE} is then one on a corpus that the model knows, not the paper's Table III.\n"
+        f"Keep it for the test: prep filter --where \"corpus <> '{OUTSIDE}' OR split = 'test'\", or train"
+        " --noise-corpora cochlscene."
+    )
+    return Finding("domain", False, sum(learnt.values()), detail, (), {"learnt": dict(learnt)})
+
+
+def _made(checkpoint: Path) -> dict[str, Any]:
+    """What made.json of a checkpoint says. PrepError where the folder is none."""
+    path = checkpoint / "made.json"
+    try:
+        made = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise PrepError(
+            f"{path}: cannot be read ({error}): expected a checkpoint of `train`, the folder best/ or last/"
+        ) from None
+    if not isinstance(made, dict) or not {"manifest", "manifest_hash"} <= made.keys():
+        raise PrepError(f"{path}: no manifest_hash there: expected what `train` wrote")
+    return made
 
 
 def transcripts(frame: DataFrame) -> Outcome:
