@@ -1,16 +1,21 @@
-# make demo: the whole job on a small corpus.   make test: every test but the slow (make test-slow: those).
+# make demo: the whole job on a small corpus.   make paper: the paper's tables (PAPER= says on what).   make test: every test but the slow (make test-slow: those).
 # make docs: the site.   All set .venv up first.
 PYTHON ?= python3
 VENV := .venv
 READY := $(VENV)/.ready
 TRAIN_READY := $(VENV)/.ready-train
 
-.PHONY: demo test test-slow lint docs bench clean
+PAPER ?= --manifest manifests/paper.parquet --out runs/paper-tables
+
+.PHONY: demo paper test test-slow lint docs bench clean
 demo: $(TRAIN_READY)
 	$(VENV)/bin/prep demo
 	$(VENV)/bin/train --preset recipes/train-demo.toml --manifest manifests/demo.parquet --out runs/demo
 	$(VENV)/bin/evaluate --manifest manifests/demo.parquet --checkpoint runs/demo/best
 	$(VENV)/bin/prep report manifests/demo.parquet
+
+paper: $(TRAIN_READY)
+	$(VENV)/bin/evaluate paper paper-tables $(PAPER)
 
 test: $(READY)
 	$(VENV)/bin/ruff check . && $(VENV)/bin/ruff format --check . && $(VENV)/bin/mypy

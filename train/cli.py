@@ -146,7 +146,7 @@ class _Evaluate(click.Group):
     """`evaluate --manifest ...` evaluates; its commands compare evaluations and make the tables of the paper."""
 
     def format_usage(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        formatter.write_usage("evaluate", "[OPTIONS]  |  compare RUN RUN ...")
+        formatter.write_usage("evaluate", "[OPTIONS]  |  compare RUN RUN ...  |  paper RECIPE")
 
 
 @click.group(cls=_Evaluate, invoke_without_command=True, context_settings=SETTINGS)
@@ -258,6 +258,31 @@ def compare_command(runs: tuple[Path, ...], seed: int, out: Path | None, as_json
       evaluate compare runs/vanilla runs/single/evaluate-test runs/paper/evaluate-test
     """
     click.echo(import_module("train.compare").compare(runs, seed, out, as_json=as_json))
+
+
+@evaluate_command.command("paper")
+@click.argument("recipe", default="paper-tables", type=str)
+@click.option(
+    "--manifest", type=FILE, default="manifests/paper.parquet", show_default=True, help="to train and judge on"
+)
+@click.option(
+    "--out", type=FILE, default="runs/paper-tables", show_default=True, help="folder of all runs and the tables"
+)
+@click.option("--only", multiple=True, metavar="NAME", help="make only this system of the recipe; may be given again")
+@click.option("--tiny", is_flag=True, help="small random networks and few steps: shows that all works")
+@click.option("--json", "as_json", is_flag=True, help="print tables.json instead of tables")
+def paper_command(recipe: str, manifest: Path, out: Path, only: tuple[str, ...], tiny: bool, as_json: bool) -> None:
+    """Make the paper's Tables I, II, III and Fig. 3 beside its own figures: trains and judges what is not done yet.
+
+    RECIPE: a TOML file, or paper-tables, which comes with the project. What data or weights do not allow is named with
+    the reason. Stopped half-way, the same command goes on.
+
+    \b
+    Example:
+      evaluate paper paper-tables --manifest manifests/paper.parquet --out runs/paper-tables
+      evaluate paper paper-tables --manifest manifests/demo.parquet --out runs/trial --tiny
+    """
+    click.echo(import_module("train.paper").paper(_say, recipe, manifest, out, only, tiny=tiny, as_json=as_json))
 
 
 @click.command(context_settings=SETTINGS)

@@ -1,0 +1,261 @@
+"""Tables I, II and III of the paper beside what was measured here: scores with n and intervals, parameters, reasons."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from train import archs, scores
+from train.archs import ARCHS
+from train.data import Prediction
+from train.report import percent, plain
+from train.scores import IN_DOMAIN, OUT_OF_DOMAIN, Scorer
+from train.text import NOISE
+
+if TYPE_CHECKING:
+    from train.paper import Recipe, System
+
+RECORDINGS = "recordings"  # the corpus of Table II
+DASH = "-"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Result:
+    """What a system was measured to do. answer: of `evaluate`. times: seconds by part. step: of the best checkpoint."""
+
+    name: str
+    answer: Mapping[str, Any]
+    clips: Sequence[Prediction]
+    times: Mapping[str, float]
+    step: int
+
+
+def tables(
+    plan: Recipe, systems: Sequence[System], results: Sequence[Result], failed: Mapping[str, str]
+) -> dict[str, Any]:
+    """All tables, for JSON. failed: why a system could not be trained or judged, by its name."""
+    measured = {result.name: result for result in results}
+    answer: dict[str, Any] = {"tables": {}, "not_run": [], "unknown": plan.unknown, "arithmetic": arithmetic(plan)}
+    for table in ("I", "II", "III"):
+        rows = [_row(table, system, measured.get(system.name)) for system in systems if table in system.tables]
+        answer["tables"][table] = rows
+        for row in rows:
+            if row["name"] in failed:
+                answer["not_run"].append({"table": table, "name": row["name"], "reason": failed[row["name"]]})
+            elif not row["clips"]:
+                reason = f"the split test of the manifest has no clip for it ({_wanted(table)})"
+                answer["not_run"].append({"table": table, "name": row["name"], "reason": reason})
+    answer["figure_3"] = [
+        {"name": row["name"], "labels": own["labels"], "confusion": own["confusion"]}
+        for row in answer["tables"]["II"]
+        if row["clips"]
+        for own in [row["noise_apart" if row["has_gate"] else "noise_as_others"]]
+    ]
+    return answer
+
+
+def _wanted(table: str) -> str:
+    return {
+        "I": "speech with a keyword",
+        "II": f"the corpus {RECORDINGS}: ingest recordings of your own, as recipes/paper-literal.toml does",
+        "III": f"noise of {IN_DOMAIN} or {OUT_OF_DOMAIN}, and a system with a gate",
+    }[table]
+
+
+def _row(table: str, system: System, result: Result | None) -> dict[str, Any]:
+    """A row: what the paper says, and what was measured, None where it was not."""
+    row: dict[str, Any] = {"name": system.name, "paper": dict(system.paper.get(table, {})), "clips": 0}
+    row |= {"parameters": parameters(system), "reason": system.reason}
+    if result is None:
+        return row
+    row["has_gate"] = result.answer["cost"]["parameters_added"] > 0 and result.answer["gate"]["threshold"] is not None
+    row |= {"parameters": result.answer["cost"]["parameters"], "seconds": dict(result.times), "step": result.step}
+    row |= {"cautions": result.answer["cautions"]}
+    clips = [clip for clip in result.clips if clip.truth is not None]
+    scorer = Scorer(result.answer["keywords"], 0)
+    if table == "III":
+        noise = scores.noise(clips, scorer)
+        row |= {name: noise[name] for name in noise}
+        row["clips"] = sum(noise[name]["clips"] for name in ("in_domain", "out_of_domain") if row["has_gate"])
+        return row
+    own = [clip for clip in clips if (clip.corpus == RECORDINGS) == (table == "II") and clip.corpus != OUT_OF_DOMAIN]
+    if not any(clip.truth != NOISE for clip in own):
+        return row
+    return row | {"clips": len(own), **_mappings(own, scorer, f"{table} {system.name}")}
+
+
+def _mappings(clips: Sequence[Prediction], scorer: Scorer, name: str) -> dict[str, Any]:
+    """The scores of the clips with noise left out, as others, and apart."""
+    speech = [clip for clip in clips if clip.truth != NOISE]
+    return {
+        "speech_alone": scores.classes(speech, scorer, scorer.keywords, f"{name} speech"),
+        "noise_as_others": scores.classes(
+            scores.noise_as_others(clips, scorer), scorer, scorer.keywords, f"{name} others"
+        ),
+        "noise_apart": scores.classes(clips, scorer, [*scorer.keywords, NOISE], f"{name} apart"),
+        "decided_noise": scores.decided_noise(clips, scorer),
+    }
+
+
+def parameters(system: System) -> int | None:
+    """The parameters of the published shape with noise as a class, counted without weights; None for a Whisper."""
+    if system.arch == "whisper":
+        return None
+    arch = ARCHS[system.arch]
+    with torch.device("meta"):
+        net = archs.build(arch, arch.real, ["saveme", "helpme", "others", NOISE])
+    return sum(parameter.numel() for parameter in net.parameters())
+
+
+def fraction(value: float, clips: int) -> int | None:
+    """How many of the clips give this percentage, rounded to two places; None where no number of them does.
+
+    >>> fraction(88.48, 547), fraction(65.03, 547)
+    (484, None)
+    """
+    count = round(value * clips / 100)
+    return count if round(100 * count / clips, 2) == round(value, 2) else None
+
+
+def arithmetic(plan: Recipe) -> list[str]:
+    """Which of the paper's percentages are shares of its own sets, and what one constant answer scores there."""
+    lines = []
+    for table, counts in plan.clips.items():
+        if total := counts.get("all"):
+            named = {name: count for name, count in counts.items() if name != "all"}
+            rest = total - sum(named.values())
+            others = rest + named.pop(NOISE, 0)
+            largest = max(others, *named.values())
+            parts = ", ".join(f"{count:,} {name}" for name, count in counts.items() if name != "all")
+            share = f"{100 * largest / total:.1f} % ({largest:,}, with noise as others)"
+            lines.append(f"Table {table}: {total:,} clips ({parts}); one constant answer is right on {share}")
+        for system in plan.system:
+            for key, value in system.paper.get(table, {}).items():
+                clips = total if key == "accuracy" else counts.get(key)
+                if clips:
+                    count = fraction(value, clips)
+                    share = f"is {count:,}/{clips:,}" if count is not None else f"is no k/{clips:,}"
+                    lines.append(f"Table {table}, {system.name}: {value:.2f} % {share}")
+    return lines
+
+
+# ---- as text
+
+
+def text(answer: Mapping[str, Any]) -> str:
+    """The tables in Markdown."""
+    one, two, three = (answer["tables"][name] for name in ("I", "II", "III"))
+    parts = [f"# The paper's tables on {answer['manifest']}"]
+    if answer["tiny"]:
+        parts.append(
+            "**A trial: small random networks and few steps. It shows that all works; the scores mean nothing.**"
+        )
+    parts.append("In brackets: 95 %, bootstrap over groups. A system that has no figures is under *Not run*.")
+    head = (
+        *("system", "paper, %", "clips", "speech alone", "noise -> others", "balanced", "macro F1", "constant answer"),
+        *("parameters", "paper, M", "why they differ", "trained"),
+    )
+    parts += ["## Table I: three classes", markdown(head, [_cells_one(row) for row in one])]
+    head = (
+        *("system", "paper, % (F1)", "clips", "noise is", "accuracy", "balanced", "macro F1", "constant answer"),
+        *("noise: gate stopped it", "passed, nothing said"),
+    )
+    rows = [cells for row in two for cells in _cells_two(row)]
+    parts += ["## Table II: recordings, noise among them", markdown(head, rows)]
+    head = ("system", "noise", "paper, %", "clips", "gate stopped it", "passed, nothing said")
+    rows = [cells for row in three for cells in _cells_three(row)]
+    parts += ["## Table III: noise", markdown(head, rows)]
+    if answer["figure_3"]:
+        parts += ["## Fig. 3: confusion on the recordings", "![Fig. 3](figure-3.png)"]
+        for matrix in answer["figure_3"]:
+            cells = [
+                (f"**{label}**", *map(str, row))
+                for label, row in zip(matrix["labels"], matrix["confusion"], strict=True)
+            ]
+            parts.append(markdown((f"{matrix['name']}: truth \\ decided", *matrix["labels"]), cells))
+    if answer["not_run"]:
+        lines = [f"- Table {each['table']}, {each['name']}: {each['reason']}" for each in answer["not_run"]]
+        parts += ["## Not run", "\n".join(lines)]
+    parts += ["## The paper's own figures", "\n".join(f"- {line}" for line in answer["arithmetic"])]
+    if answer["unknown"]:
+        lines = [f"- {what}: {chosen}" for what, chosen in answer["unknown"].items()]
+        parts += ["## What the paper does not say, and what is taken here", "\n".join(lines)]
+    cautions = {
+        f"- {row['name']}: {caution}"
+        for rows in (one, two, three)
+        for row in rows
+        for caution in row.get("cautions", ())
+    }
+    if cautions:
+        parts += ["## Cautions", "\n".join(sorted(cautions))]
+    return "\n\n".join(parts) + "\n"
+
+
+def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table in Markdown."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(cell.replace('|', '/') for cell in line)} |" for line in lines)
+
+
+def _number(value: float | None, unit: str = "") -> str:
+    return DASH if value is None else f"{value:g}{unit}"
+
+
+def _duration(row: Mapping[str, Any]) -> str:
+    """How long it was trained, up to which step the best checkpoint is."""
+    seconds = row.get("seconds", {}).get("train_s")
+    return DASH if seconds is None else f"{seconds / 60:.1f} min, best at step {row['step']:,}"
+
+
+def _share(value: float | None) -> str:
+    return DASH if value is None else f"{100 * value:.1f} %"
+
+
+def _cells_one(row: Mapping[str, Any]) -> list[str]:
+    counted = DASH if row["parameters"] is None else f"{row['parameters']:,}"
+    paper = row["paper"]
+    end = [counted, _number(paper.get("parameters")), row["reason"] or DASH, _duration(row)]
+    if not row["clips"]:
+        return [row["name"], _number(paper.get("accuracy")), "0", *[DASH] * 5, *end]
+    others = row["noise_as_others"]
+    return [
+        row["name"],
+        _number(paper.get("accuracy")),
+        f"{row['speech_alone']['clips']:,}",
+        percent(row["speech_alone"]["accuracy"]),
+        percent(others["accuracy"]),
+        percent(others["balanced_accuracy"]),
+        plain(others["macro_f1"]),
+        f"{_share(row['speech_alone']['largest_class'])}; {_share(others['largest_class'])}",
+        *end,
+    ]
+
+
+def _cells_two(row: Mapping[str, Any]) -> list[list[str]]:
+    paper = f"{_number(row['paper'].get('accuracy'))} ({_number(row['paper'].get('f1'))})"
+    if not row["clips"]:
+        return [[row["name"], paper, "0", *[DASH] * 7]]
+    noise = row["decided_noise"][NOISE]
+    cells = []
+    for name, own in (("others", row["noise_as_others"]), ("apart", row["noise_apart"])):
+        each = percent(own["accuracy"]), percent(own["balanced_accuracy"]), plain(own["macro_f1"])
+        constant = _share(own["largest_class"])
+        counts = str(noise["stopped"]), str(noise["nothing_said"])
+        cells.append([row["name"], paper, f"{own['clips']:,}", name, *each, constant, *counts])
+    return cells
+
+
+def _cells_three(row: Mapping[str, Any]) -> list[list[str]]:
+    names = {"in_domain": IN_DOMAIN, "out_of_domain": OUT_OF_DOMAIN}
+    names |= {"out_of_domain_speech_like": "  of it speech-like", "out_of_domain_other": "  of it other"}
+    if not row["clips"]:
+        return [[row["name"], DASH, DASH, "0", DASH, DASH]]
+    cells = []
+    for name, words in names.items():
+        own = row[name]
+        stopped, silent = percent(own["accuracy"]), percent(own["nothing_said"])
+        cells.append([row["name"], words, _number(row["paper"].get(name)), f"{own['clips']:,}", stopped, silent])
+    return cells
