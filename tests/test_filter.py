@@ -170,6 +170,11 @@ def test_an_empty_dev_split_is_told() -> None:
     assert "its dev split is empty" in " ".join(filtered(SPOKEN, dev_share=0.01).notes)
 
 
+def test_a_scenario_that_no_row_has_is_said() -> None:
+    notes = filtered(SPOKEN, scenarios=(SPOKEN.scenario, "지진")).notes
+    assert f"no row has the scenario 지진; there are {SPOKEN.scenario}" in notes
+
+
 @pytest.mark.parametrize("column", ["group", "source_pcm_hash"])
 def test_what_is_in_two_splits_stays_in_the_more_protected_one(column: str) -> None:
     twin = replace(

@@ -13,7 +13,7 @@ from pydantic import Field, field_validator
 
 from pipeline.core import frame as frames
 from pipeline.core import keys, measures, sql
-from pipeline.core.errors import PrepError, RecipeError, did_you_mean
+from pipeline.core.errors import PrepError, RecipeError, did_you_mean, sample
 from pipeline.core.row import Drop, Row
 from pipeline.corpora.aihub import CLASSES, class_of
 from pipeline.corpora.lexicon import Lexicon
@@ -232,6 +232,9 @@ def plan(rows: DataFrame, options: Options, seed: int, lexicon: Lexicon, measure
         drops.append(_drops(rows, keep & ~meets, {"reason": "where", "detail": f"does not meet: {options.where}"}))
         keep &= meets
     split, notes = _with_dev(rows, keep, options, seed)
+    scenarios = sorted(name for name in frames.codes(rows["scenario"])[1] if name)
+    if scenarios and (absent := [name for name in options.scenarios if name not in scenarios]):
+        notes.append(f"no row has the scenario {', '.join(absent)}; there are {sample(scenarios)}")
     deciding = frames.with_columns(rows[["id", "corpus", "group", "source_pcm_hash"]], split=split)
     for column in ("group", "source_pcm_hash"):
         stays, lost = apart(frames.pick(deciding, keep), column, NAME)
