@@ -146,7 +146,7 @@ class _Evaluate(click.Group):
     """`evaluate --manifest ...` evaluates; its commands compare evaluations and make the tables of the paper."""
 
     def format_usage(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        formatter.write_usage("evaluate", "[OPTIONS]  |  compare RUN RUN ...  |  paper RECIPE")
+        formatter.write_usage("evaluate", "[OPTIONS]  |  compare RUN RUN ...  |  gates RUN  |  paper RECIPE")
 
 
 @click.group(cls=_Evaluate, invoke_without_command=True, context_settings=SETTINGS)
@@ -258,6 +258,24 @@ def compare_command(runs: tuple[Path, ...], seed: int, out: Path | None, as_json
       evaluate compare runs/vanilla runs/single/evaluate-test runs/paper/evaluate-test
     """
     click.echo(import_module("train.compare").compare(runs, seed, out, as_json=as_json))
+
+
+@evaluate_command.command("gates")
+@click.argument("run", type=FILE)
+@click.option("--manifest", type=FILE, default=MANIFEST, show_default=True, help="manifest that RUN was judged on")
+@click.option("--model", help="a Whisper by hub name or folder, for its no-speech probability")
+@click.option("--json", "as_json", is_flag=True, help="answer in JSON")
+def gates_command(run: Path, manifest: Path, model: str | None, as_json: bool) -> None:
+    """Show whether the noise head of RUN is better than energy, a voice detector, or Whisper's no-speech probability.
+
+    RUN is a folder that evaluate wrote. The others tell noise from speech on the same clips, each with the threshold
+    that is best on dev. The voice detector is Silero and needs the extra [detect].
+
+    \b
+    Example:
+      evaluate gates runs/paper/evaluate-test --manifest manifests/paper.parquet --model openai/whisper-tiny
+    """
+    click.echo(import_module("train.gates").gates(_say, run, manifest, model, as_json=as_json))
 
 
 @evaluate_command.command("paper")
