@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from command import prep
 
 from pipeline.core.files import TEMPORARY
 from pipeline.engine import workers
@@ -73,9 +74,9 @@ def run(folder: Path, corpus: Path, *arguments: str, code: int = 0) -> str:
     folder.mkdir(exist_ok=True)
     if not (folder / "r.toml").exists():
         (folder / "r.toml").write_text(RECIPE)
-    ran = subprocess.run(command(corpus, *arguments), cwd=folder, capture_output=True, text=True, timeout=120)
-    assert ran.returncode == code, ran.stdout + ran.stderr
-    return ran.stdout + ran.stderr
+    ended = prep(folder, *arguments, "--root", f"recordings={corpus}")
+    assert ended.code == code, ended.out + ended.err
+    return ended.out + ended.err
 
 
 def state(folder: Path) -> dict[str, str]:
