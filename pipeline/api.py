@@ -13,10 +13,11 @@ crash or a change, goes on from what is there.
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, replace
 from importlib import import_module
 from pathlib import Path
@@ -39,6 +40,7 @@ from pipeline.core.joined import Joined, Stacked
 from pipeline.core.manifest import Manifest, Provenance
 from pipeline.core.row import Drop, Row
 from pipeline.corpora import lexicon as lexicons
+from pipeline.corpora import own, rights
 from pipeline.corpora.lexicon import Lexicon
 from pipeline.engine import lock, status, steps
 from pipeline.engine import plan as plans
@@ -118,16 +120,21 @@ def ingest(
     corpus: str,
     root: str | Path | None = None,
     *,
+    name: str | None = None,
     form: str | None = None,
+    facts: Mapping[str, Any] | None = None,
     max_mb: int = 400,
     **work: Unpack[Work],
 ) -> Manifest:
     """Opens each recording of a corpus once, and writes down what is true of it.
 
     corpus: its name, one of `pipeline.corpora.names()`. root: where it lies, in the archives as downloaded or unpacked;
-    it is noted in prep.toml in the working folder, so that later calls find it. form: for "recordings", the tool whose
-    manifest lists them: "lhotse", "nemo" or "kaldi". max_mb: bound on a recording, MB of its file and of its samples.
-    work: see `Work`.
+    it is noted in prep.toml in the working folder, so that later calls find it. max_mb: bound on a recording, MB of its
+    file and of its samples. work: see `Work`.
+
+    For recordings of one's own: name: that of the corpus, as many as there are. form: the tool whose manifest lists
+    them: "lhotse", "nemo" or "kaldi". facts: what else is stated of it, such as licence, attribution, share_audio and
+    noisy (`pipeline.corpora.own.Facts`), instead of what `corpus.toml` beside the recordings states.
 
     Returns the manifest, `folder/CORPUS.parquet`. Recordings that cannot be read are in its drops, with the reason.
     SourceError where the root is not there or holds another corpus; PrepError where no recording is left.
@@ -138,19 +145,52 @@ def ingest(
         clips.frame[["id", "frames", "rate_hz", "level_full_dbfs"]]
     """
     _refuse_unknown(work)
-    name = corpora.find(corpus).NAME
-    where = _roots({**work.get("roots", {}), **({name: root} if root is not None else {})})
-    where[name].entries()  # a root that cannot be read is a fault before anything is begun
     options = ingest_stage.Options(max_mb=max_mb)
-    values = {"corpora": [name], **options.model_dump(mode="json")}
-    recipe = _limited({"ingest": values} | ({"from": form} if form else {}), work)
-    out = _out(work, Path("manifests"), name)
-    with _building(out, recipe, where, work) as setting:
-        step = steps.ingest_step(name, options, setting, work.get("limit"), work.get("seed") or 0, form)
-        made = _write(_run(step, setting, work), out, recipe, {}, work)
-    if root is not None:
-        roots.remember(name, where, _say)
+    stated = {**(facts or {}), **({"form": form} if form else {})}
+    with ingesting(corpus, root, name, stated, work.get("roots", {})) as (called, where):
+        where[called].entries()  # a root that cannot be read is a fault before anything is begun
+        values = {"corpora": [called], **options.model_dump(mode="json"), **own.stated([called])}
+        recipe = _limited({"ingest": values}, work)
+        out = _out(work, Path("manifests"), called)
+        with _building(out, recipe, where, work) as setting:
+            step = steps.ingest_step(called, options, setting, work.get("limit"), work.get("seed") or 0)
+            made = _write(_run(step, setting, work), out, recipe, {}, work)
+        if root is not None:
+            roots.remember(called, where, _say)
+        if called in own.known():
+            own.remember(own.known()[called], _say)
     return made
+
+
+@contextmanager
+def ingesting(
+    corpus: str, root: str | Path | None, name: str | None, stated: Mapping[str, Any], paths: Mapping[str, str | Path]
+) -> Iterator[tuple[str, Roots]]:
+    """(name of the corpus to ingest, the roots); the facts of a corpus of one's own are in use within the block.
+
+    name, stated: of a corpus of one's own, as `ingest` has them; PrepError where it is another, and where the corpus
+    lies in another folder already. paths: of roots.
+    """
+    if corpus != own.RECORDINGS and (corpus not in own.known() or corpus in corpora.others()):
+        called = corpora.find(corpus).NAME
+        typed = {"name": name, **{"from" if key == "form" else key: value for key, value in stated.items()}}
+        flags = [f"--{key.replace('_', '-')} {value}" for key, value in typed.items() if value is not None]
+        if flags:
+            what = "are read from another tool's manifest" if stated.get("form") else "of one's own have that"
+            raise PrepError(f"{flags[-1]}: only recordings {what}: prep ingest recordings DIR {flags[-1]}")
+        yield called, _roots({**paths, **({called: root} if root is not None else {})})
+        return
+    place = Path(root) if root is not None else Roots.find({}, os.environ, Path.cwd()).where(name or corpus)
+    facts = own.resolved(corpus, place, name, stated)
+    own.refuse_name(facts.name, corpora.others())
+    before = Roots.find({}, {}, Path.cwd()).where(facts.name)
+    if root is not None and before is not None and before.exists() and not before.samefile(root):
+        raise PrepError(
+            f"{facts.name} is the corpus in {before} (prep.toml): name this one: prep ingest recordings {root} "
+            f"--name NAME. If it is the same corpus in another place, write that into prep.toml first"
+        )
+    with own.in_use([facts]):
+        yield facts.name, _roots({**paths, **({facts.name: root} if root is not None else {})})
 
 
 def filter(
@@ -316,10 +356,9 @@ def run(recipe: Recipe | str | Path, **work: Unpack[Work]) -> Manifest:
     if faults:
         raise RecipeError(faults)
     work = work | {"seed": chosen.seed, "shard_clips": chosen.store.shard_clips}
-    values = _limited(chosen.canonical(), work)
     out = _out(work, Path("manifests"), chosen.name)
     report = work.get("report", _report)
-    with _building(out, values, where, work) as setting:
+    with _in_use(chosen, where), _building(out, values := _limited(chosen.canonical(), work), where, work) as setting:
         done = steps.run_all(chosen, setting, work.get("limit"), bars(work.get("progress", "auto")), report)
         last, drops = done[-1], frames.concat([step.drops for step in done], Drop)
         if last.rows is None or not len(last.rows):
@@ -355,8 +394,10 @@ def plan(recipe: Recipe | str | Path, **work: Unpack[Work]) -> list[StageState]:
     chosen = recipe if isinstance(recipe, Recipe) else read_recipe(recipe, work.get("seed"))
     folder = _out(work, Path("manifests"), chosen.name).parent.absolute()
     workers = open_workers(work.get("jobs", 1))
-    setting = Setting(folder, _roots(work.get("roots", {})), workers, chosen.store.shard_clips)
-    return list(plans.plan(chosen, setting, work.get("limit")))
+    where = _roots(work.get("roots", {}))
+    with _in_use(chosen, where):
+        setting = Setting(folder, where, workers, chosen.store.shard_clips)
+        return list(plans.plan(chosen, setting, work.get("limit")))
 
 
 def read_recipe(recipe: str | Path, seed: int | None = None) -> Recipe:
@@ -446,6 +487,8 @@ def explain(
         prep.explain("757631_snr20_0", ["manifests/mixed.parquet"])["facts"]
     """
     paths = [Path(path) for path in manifests]
+    for path in paths:
+        rights.note_file(path)
     return explaining.explain(normalize("NFC", row_id), paths, _roots(roots or {}), _lexicon(lexicon), _say)
 
 
@@ -610,6 +653,7 @@ def verify(
 
         [finding for checked in prep.verify("manifests/mixed.parquet") for finding in checked.findings]
     """
+    rights.note_file(Path(path))
     done = []
     with open_workers(jobs) as workers:
         for checked in verifying.verify(Path(path), _roots(roots or {}), workers, bars(progress), level, sample):
@@ -660,7 +704,13 @@ def export_to(
 
 
 def _roots(paths: Mapping[str, str | Path]) -> Roots:
-    return roots.find_roots(paths, corpora.names())
+    return corpora.find_roots(paths)
+
+
+def _in_use(recipe: Recipe, where: Roots) -> AbstractContextManager[None]:
+    """Within the block the corpora of one's own in a recipe are as corpus.toml or prep.toml state them."""
+    names = [name for name in recipe.ingest.corpora if name not in corpora.others()]
+    return own.in_use([own.resolved(name, where.where(name), name, {}) for name in names])
 
 
 def _split(model: type[M], options: Mapping[str, Any]) -> tuple[Work, M]:
@@ -727,7 +777,9 @@ def _after(sources: Sequence[Source], recipe: Mapping[str, Any], work: Work) -> 
         inputs[_path(source).stem] = made.logical_hash
         for key, value in made.recipe.items():
             if key == "ingest" and key in before:  # several ingests: their corpora together
+                both = {**before[key].get("own", {}), **value.get("own", {})}
                 value = {**value, "corpora": sorted({*before[key]["corpora"], *value["corpora"]})}
+                value |= {"own": both} if both else {}
             before[key] = value
     return _limited({**before, **recipe}, work), inputs
 

@@ -20,6 +20,7 @@ import pytest  # noqa: E402 - the environment must be set before anything loads 
 from command import done  # noqa: E402
 
 from pipeline.cli.machine import example  # noqa: E402
+from pipeline.corpora import own  # noqa: E402
 
 MAKER = Path(__file__).parents[2] / "shared/tools/make-corpora"
 ROOTS = {"aihub": "aihub170", "cochlscene": "cochlscene", "ms-snsd": "ms-snsd", "recordings": "recordings"}
@@ -45,6 +46,12 @@ class Built:
 def _no_roots_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [key for key in os.environ if key.startswith("PREP_")]:
         monkeypatch.delenv(name)
+
+
+@pytest.fixture(autouse=True)
+def _no_corpora_from_other_tests(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(own, "_noted", {})
+    monkeypatch.setattr(own, "_in_use", {})
 
 
 @pytest.fixture(scope="session")
@@ -73,5 +80,5 @@ def build(folder: Path, corpora: Path, jobs: int) -> Built:
     answers = {name: done(folder, "ingest", name, corpora / below, *common).json() for name, below in ROOTS.items()}
     answers["filtered"] = done(folder, "filter", "--json", "--jobs", jobs).json()
     answers["resampled"] = done(folder, "resample", *common).json()
-    answers["mixed"] = done(folder, "mix", "--snr", 20, "--snr", "0:10", *common).json()
+    answers["mixed"] = done(folder, "mix", "--snr", 20, "--snr", "0:10", "--keep", "recordings", *common).json()
     return Built(folder, corpora, answers)

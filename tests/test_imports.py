@@ -20,7 +20,7 @@ from test_corpora import CONTAINERS
 from pipeline.archives import Root
 from pipeline.archives.names import is_audio
 from pipeline.core.row import Place
-from pipeline.corpora import Listing, recordings
+from pipeline.corpora import Listing, own, recordings
 
 Files = Mapping[str, bytes]
 NOWHERE = Place("", "", 0, 0, 0, -1)
@@ -38,7 +38,7 @@ def claims(tmp_path: Path) -> Callable[..., Listing]:
 
     def of(files: Files, form: str | None = None) -> Listing:
         root = Root("recordings", write(tmp_path / "root", files))
-        return recordings.clips_from(root, form) if form else recordings.clips(root)
+        return recordings.clips(root, own.facts("recordings", {"form": form}))
 
     return of
 

@@ -75,6 +75,16 @@ ROOTS = {
     "recordings": "recordings",
 }  # corpus -> folder
 SPLITS = (("Training", "train"), ("Validation", "test"))
+FACTS = """\
+title = "Field recordings of the demo, synthetic"
+licence = "Apache-2.0"
+licence_url = "https://www.apache.org/licenses/LICENSE-2.0"
+attribution = "the demo of call-for-help-prep; its speech is synthetic"
+share_audio = true
+share_transcripts = true
+share_labels = true
+noisy = true
+"""
 
 
 def make(out: Path, seed: int = 0) -> None:
@@ -245,7 +255,7 @@ def _recordings(folder: Path, seed: int) -> None:
     writer = csv.DictWriter(table, list(lines[0]))
     writer.writeheader()
     writer.writerows(lines)
-    _write(folder, {"metadata.csv": table.getvalue().encode("utf-8-sig")})
+    _write(folder, {"metadata.csv": table.getvalue().encode("utf-8-sig"), "corpus.toml": FACTS.encode()})
 
 
 def _recorded(chance: Chance, text: str, place: str, n: int) -> tuple[Samples, str]:

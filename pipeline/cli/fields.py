@@ -15,11 +15,13 @@ from pydantic.fields import FieldInfo
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-def field_options(model: type[BaseModel]) -> Callable[[F], F]:
-    """Adds an option to a command for each field of the model; the help says the default of the field."""
+def field_options(model: type[BaseModel], only: str = "") -> Callable[[F], F]:
+    """Adds an option to a command for each field of the model, or for these; the help says the default of the field."""
 
     def decorate(command: F) -> F:
         for name, info in reversed(model.model_fields.items()):
+            if only and name not in only.split():
+                continue
             yes = flag(name, info)
             both = f"{yes}/--no-{yes.removeprefix('--')}" if info.annotation is bool else yes
             command = click.option(both, name, **_form(info))(command)

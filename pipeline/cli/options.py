@@ -10,7 +10,6 @@ from typing import Any, TypeVar
 import click
 
 from pipeline import corpora
-from pipeline.archives import roots
 from pipeline.archives.roots import Roots
 from pipeline.cli.emit import AS_JSON
 from pipeline.core.errors import RecipeError
@@ -121,4 +120,4 @@ def say(text: str) -> None:
 
 def find_roots(paths: dict[str, str]) -> Roots:
     """The roots that --root names, and those that the environment and prep.toml name."""
-    return roots.find_roots(paths, corpora.names())
+    return corpora.find_roots(paths)

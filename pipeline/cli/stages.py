@@ -18,7 +18,7 @@ from pipeline.cli.options import ALL, MANIFESTS, NONE, STAGE, find_roots, work_o
 from pipeline.core import manifest, measures
 from pipeline.core.errors import ManifestError, RecipeError
 from pipeline.core.manifest import Manifest
-from pipeline.corpora import FORMS, lexicon
+from pipeline.corpora import FORMS, lexicon, own
 from pipeline.engine import steps
 from pipeline.engine.recipe import readable
 from pipeline.engine.run import STORED_BYTES_A_SECOND, Setting, Unfinished, durations
@@ -30,6 +30,7 @@ from pipeline.stages import mix as mix_stage
 from pipeline.stages import resample as resample_stage
 from pipeline.stages import scene as scene_stage
 
+FACTS = "licence attribution share_audio noisy"  # what ingest lets one state of a corpus of one's own
 COMMONEST = 4  # values that the inventory of a label shows
 
 
@@ -70,25 +71,36 @@ def slices(shard: tuple[int, int]) -> Iterator[None]:
     type=click.Choice(FORMS),
     help="recordings: read this tool's manifest  [default: a table, else any]",
 )
+@click.option("--name", metavar="NAME", help="recordings: name of this corpus of your own, one of many")
+@field_options(own.Facts, FACTS)
 @field_options(ingest_stage.Options)
 @work_options(STAGE)
-def ingest(corpus: str, folder: Path | None, form: str | None, dry_run: bool, as_json: bool, **options: Any) -> None:
+def ingest(
+    corpus: str, folder: Path | None, name: str | None, form: str | None, dry_run: bool, as_json: bool, **options: Any
+) -> None:
     """Open each recording of CORPUS once and write down what is true of it.
 
     DIR is the folder of the corpus, in the archives as downloaded or unpacked; prep.toml remembers it. For AI-Hub the
     inventory of the labels is printed. `prep corpora` lists the corpora. A table says which recordings of your own
     there are, or a manifest of Lhotse, NeMo or Kaldi (--from): whole files, or pieces of longer ones by their times.
+    Each corpus of your own has a --name; what you state of it, here or in corpus.toml beside it, is remembered, too.
 
     \b
     Example:
       prep ingest aihub /data/aihub170
+      prep ingest recordings /data/calls --name calls
     """
-    chosen, name = checked(ingest_stage.Options, options), corpora.find(corpus).NAME
+    chosen = checked(ingest_stage.Options, options)
+    facts = typed({key: options.pop(key) for key in FACTS.split()})
     if not dry_run:
-        run_stage(lambda **work: api.ingest(name, folder, form=form, **work), as_json, options)
+        run_stage(
+            lambda **work: api.ingest(corpus, folder, name=name, form=form, facts=facts, **work), as_json, options
+        )
         return
-    roots = options["roots"] | ({name: str(folder)} if folder else {})
-    step = steps.ingest_step(name, chosen, _setting(roots), options["limit"], options["seed"], form)
+    stated = {**facts, **({"form": form} if form else {})}
+    with api.ingesting(corpus, folder, name, stated, options["roots"]) as (called, where):
+        setting = Setting(MANIFESTS, where, Workers())
+        step = steps.ingest_step(called, chosen, setting, options["limit"], options["seed"])
     answer = {"stage": step.name, "in": len(step.plan), "dropped": len(step.drops), "manifest": None}
     text = f"{len(step.plan):,} recordings to open, {len(step.drops):,} drops already; nothing written"
     emit(answer, as_json, lambda: [f"{step.name}: {text}"])

@@ -11,7 +11,7 @@ for.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from importlib import import_module
@@ -38,6 +38,7 @@ SCHEMA_VERSION = 2
 PACKAGES = ("numpy", "soxr", "soundfile", "pyarrow", "duckdb")  # whose version can move a bit of the result
 LABEL_COLUMNS = ("split", "group", "transcript", "keyword", "scenario", "scene", "noise_label", "labels")
 EDITED = "edited"  # the stage of a manifest whose rows were changed by hand
+WATCHERS: list[Callable[[Mapping[str, Any]], object]] = []  # called with the recipe of what is read
 _DROPS_ORDER = ("stage", "id", "reason")
 # Keys and values of labels are few, and often the same: read as codes they take a third of the memory.
 _WORDS = ["labels.list.element.key", "labels.list.element.value"]
@@ -268,7 +269,14 @@ def provenance(path: Path) -> Provenance:
             f"{path}: schema version {values['schema_version']}, this prep reads up to {SCHEMA_VERSION}: upgrade it"
         )
     _refuse_pack(path, values)
+    note(values)
     return Provenance(**values)
+
+
+def note(metadata: Mapping[str, Any]) -> None:
+    """Lets the corpora be known that the recipe of what is read states (corpora.own)."""
+    for watch in WATCHERS:
+        watch(metadata.get("recipe", {}))
 
 
 def drops_path(path: Path) -> Path:
@@ -321,6 +329,7 @@ def _read(path: Path, kind: type, only: Sequence[str] | None = None) -> pd.DataF
         footer = pq.read_metadata(path)
         metadata = json.loads((footer.metadata or {}).get(parquet.KEY, b"{}"))
         _refuse_pack(path, metadata)
+        note(metadata)
         since = int(metadata.get("schema_version", SCHEMA_VERSION))  # a file that says none lacks what the newest has
         if since < SCHEMA_VERSION:
             part = "drops" if kind is Drop else "rows"

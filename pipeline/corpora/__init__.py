@@ -19,13 +19,16 @@ from pkgutil import iter_modules
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
+from pipeline.archives import roots
 from pipeline.core.errors import PrepError, SourceError, did_you_mean
+from pipeline.corpora import own
+from pipeline.corpora.own import Facts
 
 if TYPE_CHECKING:
-    from pipeline.archives import Root
+    from pipeline.archives import Root, Roots
     from pipeline.core.row import Clip, Drop, Place
 
-NOT_CORPORA = {"adapter", "lexicon", "phrases", "rights"}  # modules of this package that are no adapter
+NOT_CORPORA = {"adapter", "lexicon", "own", "phrases", "rights"}  # modules of this package that are no adapter
 ENTRY_POINTS = "call_for_help_prep.corpora"  # the group in which an installed package names its adapters
 FORMS = ("lhotse", "nemo", "kaldi")  # tools whose manifests may stand in for the table of one's own recordings
 
@@ -48,10 +51,11 @@ class Listing:
 
 
 class Corpus(Protocol):
-    """What each adapter module holds; `places` and `flags` may be left out.
+    """What each adapter module holds; `places`, `flags` and NOISY may be left out.
 
     NAME: lower-case letters, digits and hyphens. SHARE_AUDIO, SHARE_TRANSCRIPTS, SHARE_LABELS: whether the licence lets
     them be passed on. RESTRICTIONS: one sentence on what may be done with it. DOWNLOAD: how one comes by it.
+    NOISY: whether its recordings of speech hold their own noise, so that mix keeps them as they are.
     """
 
     NAME: str
@@ -65,6 +69,7 @@ class Corpus(Protocol):
     SHARE_LABELS: bool
     RESTRICTIONS: str
     DOWNLOAD: str
+    NOISY: bool
 
     def clips(self, root: Root) -> Listing:
         """Every recording of the corpus, and every other file. SourceError where the root holds another corpus."""
@@ -89,12 +94,17 @@ class UnknownCorpus(SourceError):
 
 
 def names() -> list[str]:
-    """The corpora, sorted: those of this package, of installed packages, and those loaded from files."""
-    return sorted({*_own(), *_installed(), *_loaded})
+    """The corpora, sorted: those of this package, of installed packages, loaded from files, and one's own by name."""
+    return sorted({*_shipped(), *_installed(), *_loaded, *own.known()})
+
+
+def others() -> list[str]:
+    """The corpora that are not one's own."""
+    return sorted({*_shipped(), *_installed(), *_loaded} - {own.RECORDINGS})
 
 
 @cache
-def _own() -> dict[str, str]:
+def _shipped() -> dict[str, str]:
     """Name -> module, of the adapters in this package."""
     modules = {m.name for m in iter_modules(__path__) if not m.name.startswith("_")} - NOT_CORPORA
     return {name.replace("_", "-"): f"{__name__}.{name}" for name in sorted(modules)}
@@ -108,13 +118,18 @@ def _installed() -> dict[str, metadata.EntryPoint]:
 
 def find(name: str) -> Corpus:
     """The adapter of that name, loaded now. UnknownCorpus where there is none."""
-    return _loaded[name][1] if name in _loaded else _find(name)
+    if name in _loaded:
+        return _loaded[name][1]
+    if name not in others() and (facts := own.known().get(name)):
+        named: Corpus = import_module(f"{__name__}.recordings").named(facts)
+        return named
+    return _find(name)
 
 
 @cache
 def _find(name: str) -> Corpus:
-    if name in _own():
-        return _checked(import_module(_own()[name]), _own()[name])
+    if name in _shipped():
+        return _checked(import_module(_shipped()[name]), _shipped()[name])
     if name not in _installed():
         raise UnknownCorpus(f'unknown corpus "{name}"{did_you_mean(name, names())}')
     where = f"{_installed()[name].value}, installed as corpus {name}"
@@ -128,11 +143,16 @@ def _find(name: str) -> Corpus:
     return corpus
 
 
-def load(path: str | Path) -> Corpus:
+def load(path: str | Path | Facts) -> Corpus:
     """The adapter in this file, which `find` and `names` know from now on; a file that is loaded is not run again.
+
+    For the facts of a corpus of one's own, which `loaded` gives to another process, the adapter that they make.
 
     PrepError: the file cannot be run, is no adapter, or has the name of another corpus.
     """
+    if isinstance(path, Facts):
+        own.use(path)
+        return find(path.name)
     path = Path(path).expanduser().resolve()
     for known, corpus in _loaded.values():
         if known == str(path):
@@ -153,9 +173,21 @@ def load(path: str | Path) -> Corpus:
     return corpus
 
 
-def loaded() -> tuple[str, ...]:
-    """The paths of the files that were loaded, for another process to load as well."""
-    return tuple(path for path, _ in _loaded.values())
+def loaded() -> tuple[str | Facts, ...]:
+    """The paths of the files that were loaded and the facts of corpora of one's own, for another process to load."""
+    return (*(path for path, _ in _loaded.values()), *own.known().values())
+
+
+def find_roots(paths: Mapping[str, str | Path]) -> Roots:
+    """The roots at these paths, by name, and those that the environment and prep.toml name.
+
+    A corpus of one's own that corpus.toml in its root names is known from now on. RecipeError for a name of no corpus.
+    """
+    for name, path in paths.items():
+        table = own.beside(Path(path)) if name not in names() else {}
+        if table.pop("name", None) == name:
+            own.note({"ingest": {"own": {name: table}}})
+    return roots.find_roots(paths, names())
 
 
 def identity(name: str) -> str:
@@ -164,7 +196,7 @@ def identity(name: str) -> str:
     "" for adapters without flags, and for those of this package, whose flags change with the version of ingest.
     """
     corpus = find(name)
-    if name in _own() or corpus.flags is _no_flags:
+    if name in _shipped() or name in own.known() or corpus.flags is _no_flags:
         return ""
     return blake2b(Path(vars(corpus)["__file__"]).read_bytes(), digest_size=8).hexdigest()
 
@@ -183,6 +215,7 @@ def _checked(module: ModuleType, where: str) -> Corpus:
         raise PrepError(f"{where}: no adapter of a corpus: expected {', '.join(faults)}")
     content.setdefault("places", partial(_places, content["clips"]))
     content.setdefault("flags", _no_flags)
+    content.setdefault("NOISY", False)
     return cast("Corpus", module)
 
 

@@ -20,8 +20,10 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from posixpath import normpath
-from typing import TYPE_CHECKING
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, cast
 
 from pipeline.archives.names import is_audio, nfc
 from pipeline.core.errors import SourceError, sample
@@ -30,66 +32,82 @@ from pipeline.corpora import Listing, _table
 from pipeline.corpora._importers import IMPORTERS, forms
 from pipeline.corpora._table import SPLITS
 from pipeline.corpora.adapter import duplicates, listing, notes_on, preference
+from pipeline.corpora.own import BESIDE, DEFAULT, Facts
 
 if TYPE_CHECKING:
     from pipeline.archives import Entry, Root
     from pipeline.core.row import Place
+    from pipeline.corpora import Corpus
     from pipeline.corpora._table import Line, Piece
 
-NAME = "recordings"
-TITLE = "Recordings of one's own, with a table"
-HOMEPAGE = "(your own)"
-LICENCE = "(your own)"
-LICENCE_URL = "(your own)"
-ATTRIBUTION = "(your own)"
-SHARE_AUDIO = False
-SHARE_TRANSCRIPTS = False
-SHARE_LABELS = False
-RESTRICTIONS = "Whatever the speakers agreed to; taken as not to be passed on, since nothing here can know."
-DOWNLOAD = "Record them; put a table with a column `file` beside them, or a manifest of Lhotse, NeMo or Kaldi."
+NAME = DEFAULT.name
+TITLE = DEFAULT.title
+HOMEPAGE = DEFAULT.homepage
+LICENCE = DEFAULT.licence
+LICENCE_URL = DEFAULT.licence_url
+ATTRIBUTION = DEFAULT.attribution
+SHARE_AUDIO = DEFAULT.share_audio
+SHARE_TRANSCRIPTS = DEFAULT.share_transcripts
+SHARE_LABELS = DEFAULT.share_labels
+RESTRICTIONS = DEFAULT.restrictions
+DOWNLOAD = DEFAULT.download
 
 _NEAR_S = 0.05  # a length that a manifest states and the recording's own differ by less
 _SUFFIX = re.compile(r"\.[^./]*$")
 
 
-def places(root: Root) -> dict[str, Place]:
+def named(facts: Facts) -> Corpus:
+    """The adapter of a corpus of one's own under its own name, as these facts state it."""
+    texts = {name.upper(): value for name, value in facts.model_dump().items() if isinstance(value, str | bool)}
+    if facts.may_share and facts.restrictions == DEFAULT.restrictions:
+        texts["RESTRICTIONS"] = f"As its licence says: {facts.licence}."
+    functions = {"clips": partial(clips, facts=facts), "places": partial(places, facts=facts), "flags": flags}
+    return cast("Corpus", SimpleNamespace(**texts, **functions))
+
+
+def places(root: Root, facts: Facts = DEFAULT) -> dict[str, Place]:
     """Where each recording lies that the table names, or a manifest of another tool.
 
-    Which of them ingest read is not known here, so all are: a manifest that cannot be read is one that it did not.
+    Where no tool is stated, all are read: a manifest that cannot be read is one that ingest did not read.
     """
-    of_root = forms(root)
+    of_root = [facts.form] if facts.form else forms(root)
     if not of_root:
-        return {clip.source: clip.place for clip in _of_table(root, []).clips}
+        return {clip.source: clip.place for clip in _of_table(root, facts, []).clips}
     places: dict[str, Place] = {}
     for form in reversed(of_root):  # where two name the same recording, the first counts, and the table before all
         with suppress(SourceError):
-            places |= {clip.source: clip.place for clip in clips_from(root, form).clips}
-    with suppress(SourceError):
-        places |= {clip.source: clip.place for clip in _of_table(root, []).clips}
+            places |= {clip.source: clip.place for clip in _of_form(root, facts, form).clips}
+    if not facts.form:
+        with suppress(SourceError):
+            places |= {clip.source: clip.place for clip in _of_table(root, facts, []).clips}
     return places
 
 
-def clips(root: Root) -> Listing:
+def clips(root: Root, facts: Facts = DEFAULT) -> Listing:
     """Recordings joined with the lines of the table, or of the one manifest of another tool; the rest as drops."""
+    if facts.form:
+        return _of_form(root, facts, facts.form)
     of_root = forms(root)
     if not of_root or _table.is_there(root):
-        return _of_table(root, [f"a manifest of {form} is there too: --from {form} reads that" for form in of_root])
+        notes = [f"a manifest of {form} is there too: --from {form} reads that" for form in of_root]
+        return _of_table(root, facts, notes)
     if len(of_root) > 1:
         what = f"manifests of {' and of '.join(of_root)} are under the root"
-        raise SourceError(f"{NAME}: {what}; expected one: type --from {of_root[0]}")
-    return clips_from(root, of_root[0])
+        raise SourceError(f"{facts.name}: {what}; expected one: type --from {of_root[0]}")
+    return _of_form(root, facts, of_root[0])
 
 
-def clips_from(root: Root, form: str) -> Listing:
+def _of_form(root: Root, facts: Facts, form: str) -> Listing:
     """Recordings that the manifests of this tool (`lhotse`, `nemo`, `kaldi`) list; the rest as drops."""
     manifests = IMPORTERS[form].files(root)
     if not manifests:
         names = sample(entry.name for entry in root.entries())
-        raise SourceError(
-            f"{NAME}: no manifest of {form} under the root: found {names}; expected {IMPORTERS[form].expected}"
-        )
+        expected = IMPORTERS[form].expected
+        raise SourceError(f"{facts.name}: no manifest of {form} under the root: found {names}; expected {expected}")
     heads = [name for name in manifests if name.endswith("wav.scp")] or manifests  # of Kaldi's, those that name files
-    return _listing(root, manifests, list(IMPORTERS[form].lines(root)), [f"read from {sample(heads)}"])
+    own = f"{facts.name}/"
+    lines = [replace(line, key=line.key.removeprefix(own) or line.key) for line in IMPORTERS[form].lines(root)]
+    return _listing(root, facts, manifests, lines, [f"read from {sample(heads)}"])
 
 
 def flags(labels: Mapping[str, str], frames: int, rate_hz: int) -> dict[str, str]:
@@ -101,30 +119,34 @@ def flags(labels: Mapping[str, str], frames: int, rate_hz: int) -> dict[str, str
     return {"longer_s": f"{longer_s:.3f}"} if abs(longer_s) > _NEAR_S else {}
 
 
-def _of_table(root: Root, notes: Sequence[str]) -> Listing:
-    name, lines = _table.read(root, NAME)
-    return _listing(root, [name], lines, notes)
+def _of_table(root: Root, facts: Facts, notes: Sequence[str]) -> Listing:
+    name, lines = _table.read(root, facts.name)
+    return _listing(root, facts, [name], lines, notes)
 
 
-def _listing(root: Root, manifests: Sequence[str], lines: Sequence[Line], notes: Sequence[str]) -> Listing:
+def _listing(
+    root: Root, facts: Facts, manifests: Sequence[str], lines: Sequence[Line], notes: Sequence[str]
+) -> Listing:
     """The clips of these lines, which are all that the manifests say; the rest as drops.
 
     SourceError where not one line names a recording under the root.
     """
     recordings = [entry for entry in root.entries() if is_audio(entry.name)]
-    kept, drops, used = _matched(lines, recordings)
+    kept, drops, used = _matched(facts.name, lines, recordings)
     names = sample(manifests)
     if not used:
         wanted = sample(path for line in lines for path in line.paths)
         there = sample(entry.name for entry in recordings) or "no recordings"
         raise SourceError(
-            f"{NAME}: none of {len(lines):,} files that {names} names lies under the root: it names "
+            f"{facts.name}: none of {len(lines):,} files that {names} names lies under the root: it names "
             f"{wanted or 'nothing'}; found {there}; expected paths from its folder, or the same folders under the root"
         )
     folder = manifests[0].rpartition("/")[0] if len(manifests) == 1 else ""
     for name in sorted({entry.name for entry in recordings} - used):
-        drops.append(_drop(name.removeprefix(f"{folder}/"), "no_label", f"{name}: no line of {names} names it"))
-    ignored = [entry.name for entry in root.entries() if not is_audio(entry.name) and entry.name not in manifests]
+        key = name.removeprefix(f"{folder}/")
+        drops.append(_drop(facts.name, key, "no_label", f"{name}: no line of {names} names it"))
+    known = {*manifests, BESIDE}
+    ignored = [entry.name for entry in root.entries() if not is_audio(entry.name) and entry.name not in known]
     unsplit = sum("split" not in line.cells for line in lines)
     keys = {clip.key for clip in kept}
     splits: dict[str, set[str]] = defaultdict(set)
@@ -140,7 +162,9 @@ def _listing(root: Root, manifests: Sequence[str], lines: Sequence[Line], notes:
     return listing(kept, drops, ignored, notes)
 
 
-def _matched(lines: Iterable[Line], recordings: Iterable[Entry]) -> tuple[list[Clip], list[Drop], set[str]]:
+def _matched(
+    corpus: str, lines: Iterable[Line], recordings: Iterable[Entry]
+) -> tuple[list[Clip], list[Drop], set[str]]:
     """Clips, drops of lines and of further files of one name, and the names of all recordings that some line names."""
     names = _Names(recordings)
     clips: list[Clip] = []
@@ -156,11 +180,11 @@ def _matched(lines: Iterable[Line], recordings: Iterable[Entry]) -> tuple[list[C
             fault = ("duplicate_id", f"the id {line.key} came before; the first is kept")
         if fault:
             key = line.key if keys[line.key] == 1 else f"{line.key}#{keys[line.key]}"
-            drops.append(_drop(key, fault[0], f"{line.where}: {fault[1]}"))
+            drops.append(_drop(corpus, key, fault[0], f"{line.where}: {fault[1]}"))
         else:
             entries = sorted(names.entries[of_line[0]], key=preference)
-            clips.append(_clip(line, entries[0].place))
-            drops += duplicates(f"{NAME}/{line.key}", entries)
+            clips.append(_clip(corpus, line, entries[0].place))
+            drops += duplicates(f"{corpus}/{line.key}", entries)
         for name in (name for several in meant for name in several):
             used.setdefault((name, line.piece), line.where)
     return clips, drops, {name for name, _ in used}
@@ -179,13 +203,13 @@ def _fault(line: Line, names: Sequence[str], before: str | None) -> tuple[str, s
     return None
 
 
-def _clip(line: Line, place: Place) -> Clip:
+def _clip(corpus: str, line: Line, place: Place) -> Clip:
     """The clip. A piece is named below its recording, so that pieces of one stand together in every order by source."""
-    cells, group, source = line.cells, line.cells.get("speaker"), f"@{NAME}/{line.key}"
+    cells, group, source = line.cells, line.cells.get("speaker"), f"@{corpus}/{line.key}"
     if line.piece:
         place = replace(place, **line.piece._asdict())
         whole = line.labels["piece_of"]  # as the manifest spells it: the same wherever the root lies
-        group, source = group or whole, f"@{NAME}/{whole}/{line.key}"
+        group, source = group or whole, f"@{corpus}/{whole}/{line.key}"
     split = SPLITS[cells.get("split", "test").casefold()]
     texts = cells.get("transcript"), cells.get("scenario"), cells.get("scene")
     words = (cells.get("kind"), line.labels.get("noise_label"), line.labels.get("label"))
@@ -247,5 +271,5 @@ def _candidates(folder: str, path: str) -> Iterator[str]:
             yield normpath("/".join([*folders[:depth], *parts[start:]]))
 
 
-def _drop(key: str, reason: str, detail: str) -> Drop:
-    return Drop(f"{NAME}/{key}", "ingest", reason, detail)
+def _drop(corpus: str, key: str, reason: str, detail: str) -> Drop:
+    return Drop(f"{corpus}/{key}", "ingest", reason, detail)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,12 +13,14 @@ from numpy.typing import NDArray
 
 from pipeline import corpora
 from pipeline.core import frame as frames
-from pipeline.core import sql
-from pipeline.core.errors import PrepError, did_you_mean
+from pipeline.core import manifest, parquet, sql
+from pipeline.core.errors import ManifestError, PrepError, did_you_mean
+from pipeline.corpora.own import note
 
 if TYPE_CHECKING:
     import pandas as pd
 
+manifest.WATCHERS.append(note)  # whoever reads a manifest knows the corpora of one's own that are in it
 KINDS = ("audio", "transcripts", "labels")  # what a licence may forbid to pass on
 COLUMNS = {"transcripts": ("transcript",), "labels": ("labels", "scenario", "scene")}  # what a corpus's own labels say
 UNKNOWN = "(not known here)"
@@ -75,6 +79,12 @@ def terms_of(name: str, rows: int = 0) -> Terms:
         )
     texts = (c.TITLE, c.HOMEPAGE, c.LICENCE, c.LICENCE_URL, c.ATTRIBUTION, c.RESTRICTIONS, c.DOWNLOAD)
     return Terms(name, *texts, c.SHARE_AUDIO, c.SHARE_TRANSCRIPTS, c.SHARE_LABELS, rows)
+
+
+def note_file(path: Path) -> None:
+    """Makes the corpora of one's own known that are in a manifest or a pack; nothing for another file."""
+    with suppress(ManifestError):
+        manifest.note(parquet.metadata(path))
 
 
 def shareable_audio(rows: pd.DataFrame) -> NDArray[np.bool_]:

@@ -16,6 +16,7 @@ from pipeline.core.errors import PrepError, RecipeError, did_you_mean
 from pipeline.core.presets import SHIPPED
 from pipeline.core.row import Row
 from pipeline.corpora import lexicon as lexicons
+from pipeline.corpora import own
 from pipeline.corpora.lexicon import LEXICON, Lexicon
 from pipeline.stages import Options, filter, ingest, mix, resample
 
@@ -78,6 +79,7 @@ class Recipe:
         """Every option with its value, defaults included, as manifests carry them."""
         tables = {name: getattr(self, name) for name in TABLES}
         values = {name: options.model_dump(mode="json") for name, options in tables.items() if options is not None}
+        values["ingest"] |= own.stated(self.ingest.corpora)
         return values | {"lexicon": lexicons.identity(self.lexicon)}
 
 

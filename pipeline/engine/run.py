@@ -21,6 +21,7 @@ from pipeline.core import frame as frames
 from pipeline.core.errors import CorruptMember, PrepError
 from pipeline.core.joined import Joined, Stacked
 from pipeline.core.row import Drop, Row
+from pipeline.corpora.own import Facts
 from pipeline.engine import cache
 from pipeline.engine import workers as parallel
 from pipeline.engine.cache import Commit
@@ -77,7 +78,7 @@ class Shard:
 class Task:
     """One shard to make. jobs: an Arrow table. remote: perhaps on a machine whose roots lie elsewhere.
 
-    corpora: files of adapters from outside the package.
+    corpora: files of adapters from outside the package, and facts of corpora of one's own.
     """
 
     stage: str
@@ -87,7 +88,7 @@ class Task:
     folder: Path
     roots: Roots
     remote: bool = False
-    corpora: tuple[str, ...] = ()
+    corpora: tuple[str | Facts, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,6 @@ from pipeline.core import keys, measures
 from pipeline.core.errors import PrepError
 from pipeline.core.joined import Joined, Stacked
 from pipeline.core.row import Drop, Row
-from pipeline.corpora import recordings
 from pipeline.corpora.lexicon import Lexicon
 from pipeline.engine import run as engine
 from pipeline.engine.recipe import Recipe
@@ -98,7 +97,7 @@ def steps(recipe: Recipe, setting: Setting, limit: int | None = None) -> Iterato
     if recipe.mix is None or recipe.mix.virtual:
         at_once[:] = False
     else:
-        at_once &= ~frames.among(rows["corpus"], recipe.mix.keep)
+        at_once &= ~frames.among(rows["corpus"], mix.kept_corpora(rows, recipe.mix))
     speech, rows = frames.pick(rows, at_once), frames.pick(rows, ~at_once)
     resampled = resample_step(rows, recipe.resample, setting, None, recipe.seed)
     yield resampled
@@ -118,20 +117,9 @@ def _rows_of(done: Iterable[Step]) -> Iterator[DataFrame]:
             yield rows.frame
 
 
-def ingest_step(
-    corpus: str, options: ingest.Options, setting: Setting, limit: int | None, seed: int, form: str | None = None
-) -> Step:
-    """Every recording of a corpus, to be opened once and measured.
-
-    form: for "recordings", the tool whose manifest lists them. PrepError for another corpus.
-    """
-    if form is not None and corpus != recordings.NAME:
-        raise PrepError(
-            f"--from {form}: only recordings are read from another tool's manifest: "
-            f"prep ingest recordings DIR --from {form}"
-        )
-    root = setting.roots[corpus]
-    listing = recordings.clips_from(root, form=form) if form is not None else corpora.find(corpus).clips(root)
+def ingest_step(corpus: str, options: ingest.Options, setting: Setting, limit: int | None, seed: int) -> Step:
+    """Every recording of a corpus, to be opened once and measured."""
+    listing = corpora.find(corpus).clips(setting.roots[corpus])
     plan = ingest.plan(corpus, listing.clips)
     plan = Plan(limited(frames.from_arrow(plan.jobs.table()), limit, seed))
     drops = frames.from_rows(listing.drops, Drop)
@@ -176,10 +164,22 @@ def mix_step(rows: DataFrame, options: mix.Options, resampled: Mapping[str, Any]
 
 
 def places(rows: DataFrame, setting: Setting) -> dict[str, Any]:
-    """Row.source -> place, of every corpus that the rows come from."""
+    """Row.source -> place, of every corpus that the rows come from.
+
+    PrepError where none of the recordings of a corpus lies under its root: it is the root of something else.
+    """
     where: dict[str, Any] = {}
     for corpus in sorted(frames.codes(rows["corpus"])[1]):
-        where |= corpora.find(corpus).places(setting.roots[corpus])
+        of_corpus = corpora.find(corpus).places(setting.roots[corpus])
+        sources = frames.values(rows["source"][frames.equal(rows["corpus"], corpus)])
+        if not any(source in of_corpus for source in sources):
+            path, origin = setting.roots.where(corpus), setting.roots.origin(corpus)
+            raise PrepError(
+                f"none of {len(sources):,} recordings of {corpus}, {sources[0]} for one, lies under {path} (from "
+                f"{origin}): that is another root than the one that was ingested. Say where the corpus lies: "
+                f"--root {corpus}=DIR; another corpus needs a name of its own: prep ingest recordings DIR --name NAME"
+            )
+        where |= of_corpus
     return where
 
 
@@ -205,6 +205,9 @@ def run(step: Step, setting: Setting | None = None, start: Start = silent) -> St
     count = len(step.plan)
     result = engine.run(step.stage, step.options, step.plan, setting, start(step.name, count))
     kept, rows = Joined((step.plan.kept, None)), result.rows
+    as_before = step.plan.kept["kind"]
+    if step.name == resample.NAME:
+        _refuse_changed(step.plan.jobs, result.drops, setting)
     step.plan = Plan(frames.from_rows([], Row))
     if step.name == mix.NAME and count and not len(rows):
         example = result.drops["detail"].iloc[0]
@@ -218,8 +221,26 @@ def run(step: Step, setting: Setting | None = None, start: Start = silent) -> St
         apart, leaks = splits.apart(decides, column, step.name)
         rows = rows.pick(apart)
         step.drops = frames.concat([step.drops, leaks], Drop)
+    if step.name == mix.NAME:
+        noise = int(frames.equal(as_before, "noise").sum())
+        whole = f" and {len(as_before) - noise:,} of speech that are kept" if len(as_before) > noise else ""
+        step.notes.append(f"{len(rows):,} mixtures; {noise:,} rows of noise{whole} stay as they are")
     step.rows = rows.followed_by(kept)
     return step
+
+
+def _refuse_changed(jobs: Joined, drops: DataFrame, setting: Setting) -> None:
+    """PrepError where every recording of a corpus is another than ingest opened: its root is that of something else."""
+    ids = frames.from_arrow(jobs.table(names=("id", "corpus")))
+    changed = frames.among(ids["id"], frames.values(drops["id"][frames.equal(drops["reason"], "changed")]))
+    for corpus in sorted(frames.codes(ids["corpus"])[1]):
+        own = frames.equal(ids["corpus"], corpus)
+        if changed[own].all():
+            raise PrepError(
+                f"all {int(own.sum()):,} recordings of {corpus} are others than those that were ingested, under "
+                f"{setting.roots.where(corpus)} (from {setting.roots.origin(corpus)}): say where it lies, --root "
+                f"{corpus}=DIR, or prep ingest {corpus} again. Nothing was written"
+            )
 
 
 def run_all(

@@ -98,7 +98,9 @@ def read(path: str | Path) -> Pack:
         raise Altered(f"{path}: its rows are not those that were packed: it is damaged or was changed; get it again")
     left_out = tuple(LeftOut(**item) for item in pack["left_out"])
     terms = tuple(Terms(**item) for item in pack["terms"])
-    return Pack(Manifest(rows, Provenance(**metadata), path), left_out, terms, pack["dropped"], pack["hashes"])
+    manifest.note(metadata)
+    whole = Manifest(rows, Provenance(**metadata), path)
+    return Pack(whole, left_out, terms, pack["dropped"], pack["hashes"])
 
 
 def read_any(path: str | Path) -> Manifest:

@@ -75,8 +75,10 @@ class Options(StageOptions):
     definition: Literal["active", "full"] = Field(
         "active", description="level of speech: ITU-T P.56 active level, or RMS of the whole clip"
     )
-    keep: tuple[str, ...] = Field(
-        ("recordings",), description="corpora whose recordings hold their own noise and are kept as they are, or none"
+    keep: tuple[str, ...] | None = Field(
+        None,
+        description="corpora whose recordings are kept as they are, or none "
+        "(default: those that hold their own noise, by corpus.toml or ingest --noisy)",
     )
     virtual: bool = Field(
         False, description="store no audio: the reader renders each mixture from its row, the same samples"
@@ -90,10 +92,10 @@ class Options(StageOptions):
 
     @field_validator("keep")
     @classmethod
-    def _known_corpora(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+    def _known_corpora(cls, names: tuple[str, ...] | None) -> tuple[str, ...] | None:
         if names == (NOTHING,):
             return ()
-        for name in names:
+        for name in names or ():
             if name not in corpora.names():
                 raise ValueError(f'unknown corpus "{name}"{did_you_mean(name, corpora.names())}')
         return names
@@ -154,7 +156,7 @@ def plan(rows: DataFrame, options: Options, seed: int, resampled: str) -> Plan:
     weights, notes = _noise_corpora(rows, options)
     noise, more_notes = usable_noise(rows, weights, options.floor_dbfs)
     noise, pools = _pooled(noise)
-    to_mix = frames.equal(rows["kind"], "speech") & ~frames.among(rows["corpus"], options.keep)
+    to_mix = frames.equal(rows["kind"], "speech") & ~frames.among(rows["corpus"], kept_corpora(rows, options))
     if not to_mix.any():
         raise PrepError(_nothing(rows, options))
     has_noise = frames.among(rows["split"], frames.codes(noise["split"])[1])
@@ -201,11 +203,19 @@ def _nothing(rows: DataFrame, options: Options) -> str:
         return (
             f"nothing to mix: none of {len(rows):,} rows is speech; prep ingest a corpus of speech, then filter again"
         )
-    kept = ", ".join(options.keep)
+    kept = ", ".join(kept_corpora(rows, options))
     return (
         f"nothing to mix: all {speech:,} rows of speech are of {kept}, whose recordings are kept as they are (--keep); "
         f"to mix them too, type --keep {NOTHING}"
     )
+
+
+def kept_corpora(rows: DataFrame, options: Options) -> tuple[str, ...]:
+    """The corpora whose recordings are kept as they are: those of `keep`, else those that hold their own noise."""
+    if options.keep is not None:
+        return options.keep
+    here = sorted(frames.codes(rows["corpus"])[1])
+    return tuple(name for name in here if name in corpora.names() and corpora.find(name).NOISY)
 
 
 def _noise_corpora(rows: DataFrame, options: Options) -> tuple[dict[str, float], list[str]]:

@@ -1,0 +1,224 @@
+"""What is stated of corpora of one's own: name, licence, layout, whether they hold their own noise. No adapter.
+
+Facts come from the command line, else from `corpus.toml` beside the recordings, else from `prep.toml` in the working
+folder, which remembers them. A manifest carries them in its recipe, so that they are known wherever it is read.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import tomllib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from pipeline.archives.roots import FILE_NAME
+from pipeline.core.errors import RecipeError, SourceError, did_you_mean
+
+RECORDINGS = "recordings"  # the corpus of one's own that nobody named
+BESIDE = "corpus.toml"
+_RESERVED = ("filtered", "resampled", "mixed")  # manifests of stages lie beside manifests of corpora
+_OWN = "(your own)"
+
+
+class Facts(BaseModel):
+    """One corpus of one's own. What is not stated is taken as not to be passed on."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = Field(RECORDINGS, pattern="^[a-z0-9]+(-[a-z0-9]+)*$", description="ids of its rows begin with it")
+    title: str = Field("Recordings of one's own, with a table", min_length=1, description="what it is")
+    homepage: str = Field(_OWN, min_length=1, description="where one reads of it")
+    licence: str = Field(_OWN, min_length=1, description="licence of the recordings")
+    licence_url: str = Field(_OWN, min_length=1, description="where the licence is")
+    attribution: str = Field(_OWN, min_length=1, description="whom to name")
+    restrictions: str = Field(
+        "Whatever the speakers agreed to; taken as not to be passed on, since nothing here can know.",
+        min_length=1,
+        description="one sentence on what may be done with it",
+    )
+    download: str = Field(
+        "Record them; put a table with a column `file` beside them, or a manifest of Lhotse, NeMo or Kaldi.",
+        min_length=1,
+        description="how one comes by it",
+    )
+    share_audio: bool = Field(False, description="the licence lets the recordings be passed on")
+    share_transcripts: bool = Field(False, description="the licence lets the transcripts be passed on")
+    share_labels: bool = Field(False, description="the licence lets the labels be passed on")
+    noisy: bool = Field(False, description="the recordings hold their own noise: prep mix keeps them as they are")
+    form: Literal["lhotse", "nemo", "kaldi"] | None = Field(None, description="the tool whose manifest lists them")
+
+    def stated(self) -> dict[str, Any]:
+        """What differs from the defaults, without the name."""
+        return self.model_dump(mode="json", exclude_defaults=True, exclude={"name"})
+
+    @property
+    def may_share(self) -> bool:
+        """Whether anything of it may be passed on."""
+        return self.share_audio or self.share_transcripts or self.share_labels
+
+
+DEFAULT = Facts.model_validate({})
+_in_use: dict[str, Facts] = {}  # of the work under way
+_noted: dict[str, Facts] = {}  # of the manifests that were read
+
+
+def known() -> dict[str, Facts]:
+    """Name -> facts of the corpora of one's own: of the work under way, of prep.toml, of manifests that were read."""
+    return {**_noted, **remembered(), **_in_use}
+
+
+def remembered() -> dict[str, Facts]:
+    """The corpora that prep.toml in the working folder remembers. SourceError where it has another form."""
+    path = os.path.abspath(FILE_NAME)
+    try:
+        found = os.stat(path)
+    except OSError:
+        return {}
+    return _from_file(path, found.st_mtime_ns, found.st_size)
+
+
+@cache
+def _from_file(path: str, stamp: int, size: int) -> dict[str, Facts]:
+    """stamp, size: of the file, so that another one is read again."""
+    tables = _toml(Path(path)).get("corpora", {})
+    if not isinstance(tables, dict):
+        raise SourceError(f"{path}: [corpora] must be tables such as [corpora.kspon]")
+    return {name: facts(name, table, where=f"{path} [corpora.{name}]") for name, table in tables.items()}
+
+
+def facts(name: str, *stated: Mapping[str, Any], where: str = "") -> Facts:
+    """The facts of a corpus, the later ones before the earlier. RecipeError names every fault. where: of the values."""
+    values = {key: value for table in stated for key, value in table.items() if value is not None}
+    try:
+        made = Facts.model_validate({**values, "name": name})
+    except ValidationError as error:
+        raise RecipeError([_readable(fault, where or name) for fault in error.errors()]) from None
+    faults = [
+        f"{where or name}: {flag} needs a licence: say with --licence, or licence = in {BESIDE}, under which one"
+        for flag in ("share_audio", "share_transcripts", "share_labels")
+        if getattr(made, flag) and made.licence == _OWN
+    ]
+    if faults:
+        raise RecipeError(faults)
+    return made
+
+
+def _readable(fault: Any, where: str) -> str:
+    key = ".".join(map(str, fault["loc"]))
+    if fault["type"] == "extra_forbidden":
+        return f'{where}: unknown key "{key}"{did_you_mean(key, Facts.model_fields)}'
+    if fault["loc"] == ("name",):
+        return f'{where}: name "{fault["input"]}"; expected lower-case letters, digits and hyphens'
+    return f"{where}: {key}: found {fault['input']!r}, expected: {fault['msg'].removeprefix('Input should be ')}"
+
+
+def beside(root: Path) -> dict[str, Any]:
+    """What corpus.toml beside the recordings states; empty where there is none."""
+    path = root / BESIDE
+    return _toml(path) if path.is_file() else {}
+
+
+def resolved(corpus: str, root: Path | None, name: str | None, given: Mapping[str, Any]) -> Facts:
+    """The facts of a corpus that is to be ingested: those given, else those of corpus.toml, else those known.
+
+    corpus: `recordings`, or the name of a corpus of one's own. root: where it lies. name: given to it now.
+    """
+    table = beside(root) if root else {}
+    called = table.pop("name", corpus)
+    called = name or (called if corpus == RECORDINGS else corpus)
+    before = known()[called].stated() if called in known() else {}
+    return facts(called, before, table, given, where=str(root / BESIDE) if root and table else f"corpus {called}")
+
+
+def _toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise SourceError(f"{path}: cannot be read ({error})") from error
+
+
+def refuse_name(name: str, others: Iterable[str]) -> None:
+    """RecipeError where a corpus of one's own may not have this name. others: corpora that are not one's own."""
+    if name in others:
+        raise RecipeError([f'--name {name}: another corpus is called "{name}"; give this one another name'])
+    if name in _RESERVED:
+        raise RecipeError([f"--name {name}: manifests/{name}.parquet is what a stage writes; give another name"])
+
+
+@contextmanager
+def in_use(corpora: Iterable[Facts]) -> Iterator[None]:
+    """Within the block these facts hold, whatever prep.toml says."""
+    before = dict(_in_use)
+    _in_use.update({each.name: each for each in corpora})
+    try:
+        yield
+    finally:
+        _in_use.clear()
+        _in_use.update(before)
+
+
+def use(corpus: Facts) -> None:
+    """Lets these facts hold in this process: that of a worker."""
+    if known().get(corpus.name) != corpus:
+        _in_use[corpus.name] = corpus
+
+
+def note(recipe: Mapping[str, Any]) -> None:
+    """Makes the corpora of a manifest's recipe known, where neither the work under way nor prep.toml states them."""
+    ingest = recipe.get("ingest", {})
+    for name in ingest.get("corpora", ()):
+        _noted.pop(name, None)
+    for name, stated in ingest.get("own", {}).items():
+        known_here = {key: value for key, value in stated.items() if key in Facts.model_fields}
+        _noted[name] = facts(name, known_here)
+
+
+def stated(names: Iterable[str]) -> dict[str, Any]:
+    """`{"own": {"kspon": {...}}}`: what a recipe carries of these corpora; empty where nothing is stated of any."""
+    here = known()
+    own = {name: here[name].stated() for name in names if name in here}
+    own = {name: table for name, table in own.items() if table or name != RECORDINGS}
+    return {"own": own} if own else {}
+
+
+def remember(corpus: Facts, say: Callable[[str], None]) -> None:
+    """Writes the facts into prep.toml in the working folder, for later commands; nothing where nothing is stated.
+
+    The rest of the file stays as it is. Where the file has a form that this cannot edit, it says what to write.
+    """
+    table = corpus.stated()
+    if remembered().get(corpus.name, None if table or corpus.name != RECORDINGS else DEFAULT) == corpus:
+        return
+    path = Path(FILE_NAME)
+    text = path.read_text(encoding="utf-8-sig") if path.exists() else ""
+    heading = f"[corpora.{corpus.name}]"
+    lines = "".join(f"{key} = {_as_toml(value)}\n" for key, value in table.items())
+    block = re.compile(rf"^[ \t]*{re.escape(heading)}[^\n]*\n(?:(?![ \t]*\[)[^\n]*\n?)*", re.MULTILINE)
+    end = "" if not text or text.endswith("\n") else "\n"
+    text = (
+        block.sub(lambda _: f"{heading}\n{lines}", text, count=1)
+        if block.search(text)
+        else f"{text}{end}{heading}\n{lines}"
+    )
+    try:
+        written = tomllib.loads(text)["corpora"][corpus.name] == table
+    except (tomllib.TOMLDecodeError, KeyError, TypeError):
+        written = False
+    if not written:
+        say(f"the next commands do not know {corpus.name}: write into prep.toml:\n{heading}\n{lines}".rstrip())
+        return
+    path.write_text(text, encoding="utf-8")
+
+
+def _as_toml(value: Any) -> str:
+    """A text, number, truth value, list or flat table as TOML has it."""
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{json.dumps(key)} = {_as_toml(item)}' for key, item in value.items())}}}"
+    return json.dumps(value, ensure_ascii=False)
