@@ -13,6 +13,7 @@ from typing import Any, Literal
 from pipeline.core.errors import PrepError
 from pipeline.corpora import lexicon as lexicons
 from pipeline.corpora.lexicon import Decision, Lexicon, normalised
+from pipeline.corpora.notation import without_control
 
 NOISE = "noise"
 SPEECH = "speech"
@@ -45,9 +46,10 @@ class Tokenizer:
     def targets(self, transcript: str) -> list[int]:
         """What the decoder should emit after <|startoftranscript|>: the other control tokens, the text, <|endoftext|>.
 
-        The control tokens are targets too, as in the plain fine-tuning recipe of transformers.
+        The control tokens are targets too, as in the plain fine-tuning recipe of transformers; those that a transcript
+        holds itself, such as <|0.00|>, are not.
         """
-        text = " ".join(unicodedata.normalize("NFC", transcript).split())
+        text = " ".join(unicodedata.normalize("NFC", without_control(transcript)).split())
         return [*self.prompt[1:], *self.hf(text, add_special_tokens=False).input_ids, self.end]
 
     def text(self, ids: Sequence[int]) -> str:

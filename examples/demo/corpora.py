@@ -81,8 +81,6 @@ licence = "Apache-2.0"
 licence_url = "https://www.apache.org/licenses/LICENSE-2.0"
 attribution = "the demo of call-for-help-prep; its speech is synthetic"
 share_audio = true
-share_transcripts = true
-share_labels = true
 noisy = true
 """
 

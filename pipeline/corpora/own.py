@@ -58,11 +58,6 @@ class Facts(BaseModel):
         """What differs from the defaults, without the name."""
         return self.model_dump(mode="json", exclude_defaults=True, exclude={"name"})
 
-    @property
-    def may_share(self) -> bool:
-        """Whether anything of it may be passed on."""
-        return self.share_audio or self.share_transcripts or self.share_labels
-
 
 DEFAULT = Facts.model_validate({})
 _in_use: dict[str, Facts] = {}  # of the work under way

@@ -52,6 +52,7 @@ SHARE_LABELS = DEFAULT.share_labels
 RESTRICTIONS = DEFAULT.restrictions
 DOWNLOAD = DEFAULT.download
 
+KINDS = ("audio", "transcripts", "labels")  # what a licence may let be passed on
 _NEAR_S = 0.05  # a length that a manifest states and the recording's own differ by less
 _SUFFIX = re.compile(r"\.[^./]*$")
 
@@ -59,8 +60,10 @@ _SUFFIX = re.compile(r"\.[^./]*$")
 def named(facts: Facts) -> Corpus:
     """The adapter of a corpus of one's own under its own name, as these facts state it."""
     texts = {name.upper(): value for name, value in facts.model_dump().items() if isinstance(value, str | bool)}
-    if facts.may_share and facts.restrictions == DEFAULT.restrictions:
-        texts["RESTRICTIONS"] = f"As its licence says: {facts.licence}."
+    shared = [kind for kind in KINDS if getattr(facts, f"share_{kind}")]
+    if shared and facts.restrictions == DEFAULT.restrictions:
+        rest = "" if len(shared) == len(KINDS) else "; nothing else of it"
+        texts["RESTRICTIONS"] = f"Its {', '.join(shared)} may be passed on under this licence{rest}."
     functions = {"clips": partial(clips, facts=facts), "places": partial(places, facts=facts), "flags": flags}
     return cast("Corpus", SimpleNamespace(**texts, **functions))
 

@@ -291,6 +291,9 @@ def filter_facts(entry: Entry, row: Row, entries: Sequence[Entry], lexicon: Lexi
     if _as_ingested(entry, entries) is None:
         rules = " and ".join(filter.OF_LEVEL)
         yield "not told", f"the rules {rules}: the level that ingest measured is not in this manifest"
+    options = filter.Options.model_validate(recipe.get("filter") or {})
+    if (whole := _as_ingested(entry, entries)) and whole.transcript != row.transcript:
+        yield "words", f'"{row.transcript or ""}", the transcript without notation (--text {options.text})'
     if row.keyword is not None:
         spelling = lexicons.normalised(row.transcript or "")
         if lexicons.identity(lexicon) != recipe.get("lexicon"):

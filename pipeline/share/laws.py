@@ -24,10 +24,10 @@ MOST = 20  # rows named for each law or column
 TOLERANCE_DB = 0.1
 # What a stage takes over from the manifest before it, and what every stage but filter does.
 _CARRIED = (
-    *("group", "source", "transcript", "scenario", "labels", "source_rate_hz", "source_channels", "source_frames"),
+    *("group", "source", "scenario", "labels", "source_rate_hz", "source_channels", "source_frames"),
     *("source_format", "source_pcm_hash", "source_pcm_crc", "clipped_share", "zero_share"),
 )
-_CARRIED_BY_ALL_BUT_FILTER = ("split", "keyword")
+_CARRIED_BY_ALL_BUT_FILTER = ("split", "keyword", "transcript")
 _KEPT_OPTIONS = ("filter", "lexicon", "resample")  # parts of a recipe that later stages take over as they are
 _IN_ONE_SPLIT = {  # column -> what identifies its values
     "group": 'corpus, "group"',

@@ -21,7 +21,7 @@ from pipeline.engine import run as engine
 from pipeline.engine.run import Setting
 from pipeline.share.locate import Located, Start, locate, open_roots, recordings_of
 from pipeline.share.pack import Pack
-from pipeline.stages import Options, Plan, find, recompute, resample, with_places
+from pipeline.stages import Options, Plan, filter, find, recompute, resample, with_places
 from pipeline.stages.rebuild import DIFFERENT, NAME
 
 if TYPE_CHECKING:
@@ -55,8 +55,13 @@ def rebuild(pack: Pack, setting: Setting, start: Start) -> Rebuilt:
     recordings = recordings_of(frame)
     roots = open_roots({row.corpus for row in recordings}, setting.roots)
     located = locate(recordings, roots, setting.workers, start, cache=setting)
+    of_filter = pack.manifest.provenance.recipe.get("filter") or {}
+    words = {"text": "raw"} | {key: of_filter[key] for key in ("text", "erase") if key in of_filter}
     here, unlabelled = with_labels(
-        frames.pick(frame, frames.among(frame["source"], located.places)), pack.left_out, located
+        frames.pick(frame, frames.among(frame["source"], located.places)),
+        pack.left_out,
+        located,
+        filter.Options.model_validate(words),
     )
     rendered, drops = _rendered(here, pack, located, setting, start)
     lost = frames.pick(frame[["id", "source"]], frames.among(frame["source"], located.missing))
@@ -86,16 +91,19 @@ def differing(pack: Pack, frame: pd.DataFrame) -> list[str]:
 # ---- labels
 
 
-def with_labels(frame: pd.DataFrame, left_out: Sequence[LeftOut], located: Located) -> tuple[pd.DataFrame, list[Drop]]:
+def with_labels(
+    frame: pd.DataFrame, left_out: Sequence[LeftOut], located: Located, words: filter.Options
+) -> tuple[pd.DataFrame, list[Drop]]:
     """(the rows with what was left out of the pack, drops of those whose label is not there).
 
-    frame: the rows whose recordings were located. The labels are those of the collaborator's own copies.
+    frame: the rows whose recordings were located. The labels are those of the collaborator's own copies. words: how
+    filter took the notation out of their transcripts.
     """
     columns = sorted({(item.corpus, item.column) for item in left_out if item.column in LABELS})
     drops: list[Drop] = []
     for corpus in sorted({corpus for corpus, _ in columns}):
         own = frames.equal(frame["corpus"], corpus)
-        labelled, reasons = _labelled(corpus, recordings_of(frames.pick(frame, own)), located)
+        labelled, reasons = _labelled(corpus, recordings_of(frames.pick(frame, own)), located, words)
         labels = frames.from_rows(labelled, Row)
         at = frames.position_of(frame["source"], labels["source"])
         known = own & (at >= 0)
@@ -123,7 +131,9 @@ def with_labels(frame: pd.DataFrame, left_out: Sequence[LeftOut], located: Locat
     return frame, sorted(drops, key=lambda drop: drop.id)
 
 
-def _labelled(corpus: str, recordings: Sequence[Row], located: Located) -> tuple[list[Row], dict[str, str]]:
+def _labelled(
+    corpus: str, recordings: Sequence[Row], located: Located, words: filter.Options
+) -> tuple[list[Row], dict[str, str]]:
     """(the recordings with what the labels of the corpus say of them, source -> why there is no label)."""
     sources = {row.source for row in recordings}
     own = {source: place for source, place in sorted(located.moved.items()) if source in sources}
@@ -149,7 +159,7 @@ def _labelled(corpus: str, recordings: Sequence[Row], located: Located) -> tuple
         labelled.append(
             replace(
                 row,
-                transcript=clip.text,
+                transcript=filter.words_of(clip.text, words),
                 scenario=clip.scenario,
                 scene=clip.scene,
                 labels={**clip.labels, **flags},

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,8 +15,9 @@ from pipeline.core import frame as frames
 from pipeline.core import keys, measures, sql
 from pipeline.core.errors import PrepError, RecipeError, did_you_mean, sample
 from pipeline.core.row import Drop, Row
+from pipeline.corpora import notation
 from pipeline.corpora.aihub import CLASSES, class_of
-from pipeline.corpora.lexicon import Lexicon
+from pipeline.corpora.lexicon import Lexicon, normalised
 from pipeline.stages import Options as StageOptions
 from pipeline.stages import Plan
 from pipeline.stages.splits import SPLITS, apart
@@ -46,6 +47,10 @@ class Options(StageOptions):
     max_one_sample: float = Field(0.2, gt=0, le=1, description="largest share of a clip's energy in one sample")
     min_rate_hz: int = Field(8_000, ge=0, description="lowest rate of a source recording, Hz")
     transcript: bool = Field(True, description="speech must have a transcript")
+    text: Literal["spoken", "written", "raw"] = Field(
+        "spoken", description="transcripts without notation, of two spellings this one; raw: as they are"
+    )
+    erase: tuple[str, ...] = Field((), description="regular expression of what in transcripts is no words")
     dev_share: float = Field(
         0.05,
         ge=0,
@@ -65,6 +70,16 @@ class Options(StageOptions):
                 raise ValueError(f'unknown scenario "{name}"{did_you_mean(name, CLASSES)}')
             canonical.append(scenario)
         return tuple(canonical)
+
+    @field_validator("erase")
+    @classmethod
+    def _expressions(cls, expressions: tuple[str, ...]) -> tuple[str, ...]:
+        for expression in expressions:
+            try:
+                re.compile(expression)
+            except re.error as error:
+                raise ValueError(f'"{expression}" is no regular expression ({error})') from None
+        return expressions
 
     @field_validator("splits")
     @classmethod
@@ -186,6 +201,7 @@ class Verdict:
 
 def verdicts(row: Row, options: Options, measured: DataFrame | None = None) -> list[Verdict]:
     """What each rule says of a row as ingest left it; `where` too, unless it names measures and `measured` is None."""
+    row = replace(row, transcript=words_of(row.transcript, options))
     tried, frame = rules(options), frames.from_rows([row], Row)
     answers = sql.derive(
         frame,
@@ -214,7 +230,7 @@ def plan(rows: DataFrame, options: Options, seed: int, lexicon: Lexicon, measure
     """
     if frames.equal(rows["kind"], "mixture").any():
         raise PrepError("these are mixtures already: filter takes what prep ingest wrote (manifests/CORPUS.parquet)")
-    rows = frames.ordered(rows)
+    rows, on_notation = _without_notation(frames.ordered(rows), options)
     tried = rules(options)
     reasons = " ".join(f"WHEN NOT coalesce({rule.keep}, false) THEN '{rule.reason}'" for rule in tried)
     details = " ".join(f"WHEN NOT coalesce({rule.keep}, false) THEN {rule.detail}" for rule in tried)
@@ -242,9 +258,63 @@ def plan(rows: DataFrame, options: Options, seed: int, lexicon: Lexicon, measure
         keep[np.flatnonzero(keep)[~stays]] = False
     kept = frames.pick(frames.with_columns(rows, split=split), keep)
     transcripts, texts = frames.codes(kept["transcript"])
-    keywords = frames.spread(transcripts, [lexicon.keyword(text) for text in texts])
-    kept = frames.with_columns(kept, keyword=keywords)
+    keywords = [lexicon.keyword(text) for text in texts]
+    notes = [*on_notation, *notes, *_on_spellings(transcripts, texts, keywords, lexicon)]
+    kept = frames.with_columns(kept, keyword=frames.spread(transcripts, keywords))
     return Plan(frames.from_rows([], Row), kept=kept, drops=frames.concat(drops, Drop), notes=notes)
+
+
+def words_of(text: str | None, options: Options) -> str | None:
+    """What the options make of a transcript; None where it holds no word."""
+    if text is None:
+        return None
+    plain = notation.plain(text, options.text, [re.compile(expression) for expression in options.erase])
+    return plain if plain == text or normalised(plain) else None
+
+
+def _without_notation(rows: DataFrame, options: Options) -> tuple[DataFrame, list[str]]:
+    """(the rows, their transcripts without notation; sentences on what was taken out)."""
+    codes, texts = frames.codes(rows["transcript"])
+    words = [words_of(text, options) for text in texts]
+    changed = [code for code, text in enumerate(texts) if words[code] != text]
+    if not changed:
+        return rows, []
+    counts = np.bincount(codes, minlength=len(texts))
+    first = texts[changed[0]]
+    notes = [
+        f"{int(counts[changed].sum()):,} transcripts hold notation and are taken without it (--text {options.text}), "
+        f'such as "{_short(first)}": "{_short(words[changed[0]] or "")}"'
+    ]
+    if empty := int(counts[[code for code in changed if words[code] is None]].sum()):
+        notes.append(f"{empty:,} of them hold nothing else and count as no transcript")
+    return frames.with_columns(rows, transcript=frames.spread(codes, words)), notes
+
+
+def _on_spellings(
+    codes: NDArray[np.int64], texts: Sequence[str | None], keywords: Sequence[str | None], lexicon: Lexicon
+) -> list[str]:
+    """Sentences on transcripts that hold a spelling of the lexicon among other signs or words, and are no keyword."""
+    spelling = re.compile("|".join(map(re.escape, sorted(lexicon.spellings))))
+    others = [
+        code
+        for code, text in enumerate(texts)
+        if text and keywords[code] == lexicon.other and spelling.search(normalised(text))
+    ]
+    counts = np.bincount(codes, minlength=len(texts))
+    notes = []
+    for signs, why in (
+        (True, "beside signs that are no words: if they are notation, --erase REGEX takes it out"),
+        (False, "among other words: whole transcripts decide the keyword"),
+    ):
+        some = [code for code in others if notation.has_signs(texts[code] or "") == signs]
+        if some:
+            count, example = int(counts[some].sum()), _short(texts[some[0]] or "")
+            notes.append(f'{count:,} transcripts hold a call and are {lexicon.other}, such as "{example}", {why}')
+    return notes
+
+
+def _short(text: str, most: int = 40) -> str:
+    return text if len(text) <= most else f"{text[: most - 3]}..."
 
 
 def _measures_in(condition: str) -> list[str]:
