@@ -284,7 +284,7 @@ def test_kept_corpora_pass_as_they_are(resampled: DataFrame) -> None:
     mine = frames.choose(np.arange(len(resampled)) % 2 == 0, "recordings", resampled["corpus"])
     rows = frames.with_columns(resampled, corpus=mine)
     kept = int((frames.equal(rows["kind"], "noise") | frames.equal(rows["corpus"], "recordings")).sum())
-    plan = mix.plan(rows, mix.Options(noise=("cochlscene",)), 0, "")
+    plan = mix.plan(rows, mix.Options(noise=("cochlscene",), keep=("recordings",)), 0, "")
     assert len(plan.kept) == kept
     assert len(plan) == len(rows) - kept > 0
     with pytest.raises(PrepError, match=r"nothing to mix: all .* of aihub, whose recordings are kept .* --keep none"):
