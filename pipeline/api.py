@@ -32,7 +32,7 @@ from pipeline import corpora
 from pipeline import export as exports
 from pipeline.archives import Roots, roots
 from pipeline.audio.scenes import NOISE, SUFFIX, Piece, Scene
-from pipeline.core import files, measures, parquet
+from pipeline.core import exclusions, files, measures, parquet
 from pipeline.core import frame as frames
 from pipeline.core import manifest as manifests
 from pipeline.core.errors import ManifestError, PrepError, RecipeError, did_you_mean, to_install
@@ -194,12 +194,17 @@ def ingesting(
 
 
 def filter(
-    source: Source | Sequence[Source], *, lexicon: Lexicon | str | Path | None = None, **options: Any
+    source: Source | Sequence[Source],
+    *,
+    lexicon: Lexicon | str | Path | None = None,
+    exclude: str | Path | None = None,
+    **options: Any,
 ) -> Manifest:
     """Keeps the rows that meet the rules, labels keywords, and carves a dev split. Opens no audio.
 
     source: a manifest of `ingest`, its path, or several of them, which are joined. lexicon: a TOML file of keywords and
-    their spellings, instead of the one that comes with the project. options: the rules, those of [filter] in a recipe
+    their spellings, instead of the one that comes with the project. exclude: a file of ids to leave out, one a line, as
+    `audit` writes it. options: the rules, those of [filter] in a recipe
     (`pipeline.stages.filter.Options`): scenarios, splits, min_s, max_s, where and others; and those of `Work`.
 
     Returns the manifest, `filtered.parquet`. RecipeError names every option that is unknown or has a wrong value.
@@ -212,6 +217,7 @@ def filter(
     work, rules = _split(filter_stage.Options, options)
     words = _lexicon(lexicon)
     sources = [source] if isinstance(source, Manifest | str | Path) else list(source)
+    excluded = exclusions.read(Path(exclude)) if exclude else []
     step = steps.filter_step(
         (_opened(each).frame for each in sources),
         rules,
@@ -219,10 +225,12 @@ def filter(
         work.get("limit"),
         work.get("seed") or 0,
         measures.read_all(_path(each) for each in sources),
+        excluded,
     )
     steps.run(step)
     work.get("report", _report)(step)
     recipe = {"filter": rules.model_dump(mode="json"), "lexicon": lexicons.identity(words)}
+    recipe |= {"exclude": exclusions.identity(excluded)} if excluded else {}
     out = _out(work, _path(sources[0]).parent, "filtered")
     recipe, inputs = _after(sources, recipe, work)
     return _write(step, out, recipe, inputs, work)

@@ -18,12 +18,13 @@ from pipeline.cli.options import CORPUS, JOBS, MANIFESTS, ROOT, say
 from pipeline.core import frame as frames
 from pipeline.core import manifest
 from pipeline.core.errors import ManifestError, PrepError, did_you_mean
+from pipeline.core.exclusions import write as write_exclusions
 from pipeline.core.manifest import Manifest
 from pipeline.core.measures import NAMES, measures_path
 from pipeline.engine import recipe
 from pipeline.inspect import diff as diffs
 from pipeline.inspect import explain as explaining
-from pipeline.inspect.audit import CHECKS, FAIL_ON, Audit
+from pipeline.inspect.audit import CHECKS, FAIL_ON, LISTENING, Audit
 from pipeline.inspect.audit import checks as audit_checks
 from pipeline.share import pack
 
@@ -132,6 +133,13 @@ def _names(context: click.Context, parameter: click.Parameter, value: str | None
     type=click.Path(path_type=Path),
     help="folder best/ or last/ of a run of train: domain says what noise it was trained on",
 )
+@click.option(
+    "--write-exclusions",
+    "exclusions",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="write the clips to leave out, one of each pair of near, for prep filter --exclude FILE",
+)
 @JOBS
 @AS_JSON
 def audit(
@@ -141,6 +149,7 @@ def audit(
     no_near: bool,
     sample: int | None,
     checkpoint: Path | None,
+    exclusions: Path | None,
     jobs: int,
     as_json: bool,
 ) -> None:
@@ -191,7 +200,12 @@ def audit(
         **asdict(answer),
     }
     emit(values, as_json, lambda: _audit_lines(source, answer))
-    not_done = [unable.check for unable in answer.unable if unable.check in fail_on]
+    if exclusions:
+        write_exclusions(exclusions, reasons := answer.exclusions())
+        say(f"{exclusions}: {len(reasons):,} clips to leave out; prep filter --exclude {exclusions} does it")
+    stated = click.get_current_context().get_parameter_source("fail_on") == click.core.ParameterSource.COMMANDLINE
+    needed = [name for name in fail_on if stated or name not in LISTENING]  # a set without audio has the others
+    not_done = [unable.check for unable in answer.unable if unable.check in needed]
     raise click.exceptions.Exit(2 if not_done and not answer.fails else int(answer.fails))
 
 

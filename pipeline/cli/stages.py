@@ -15,7 +15,7 @@ from pipeline.audio.scenes import Scene
 from pipeline.cli.emit import emit, table
 from pipeline.cli.fields import field_options, flag, typed
 from pipeline.cli.options import ALL, MANIFESTS, NONE, STAGE, find_roots, work_options
-from pipeline.core import manifest, measures
+from pipeline.core import exclusions, manifest, measures
 from pipeline.core.errors import ManifestError, RecipeError
 from pipeline.core.manifest import Manifest
 from pipeline.corpora import FORMS, lexicon, own
@@ -115,8 +115,21 @@ def ingest(
     type=click.Path(path_type=Path),
     help="TOML file of keywords and their spellings  [default: the shipped one]",
 )
+@click.option(
+    "--exclude",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="leave out the clips that this file names, an id a line (prep audit --write-exclusions)",
+)
 @work_options("out jobs limit dry_run json corpus seed")
-def filter(manifests: tuple[Path, ...], words: Path | None, dry_run: bool, as_json: bool, **options: Any) -> None:
+def filter(
+    manifests: tuple[Path, ...],
+    words: Path | None,
+    exclude: Path | None,
+    dry_run: bool,
+    as_json: bool,
+    **options: Any,
+) -> None:
     """Keep the rows that meet the rules; label keywords; carve a dev split. Opens no audio.
 
     MANIFESTS are those of ingest; without any, those of every corpus that was ingested. The defaults are those of
@@ -136,11 +149,12 @@ def filter(manifests: tuple[Path, ...], words: Path | None, dry_run: bool, as_js
             f"type, for example, prep ingest aihub DIR ({', '.join(corpora.names())})"
         )
     if not dry_run:
-        run_stage(lambda **work: api.filter(sources, lexicon=spellings, **work), as_json, options)
+        run_stage(lambda **work: api.filter(sources, lexicon=spellings, exclude=exclude, **work), as_json, options)
         return
     tables = (manifest.read(path).frame for path in sources)
     measured = measures.read_all(sources)
-    step = steps.filter_step(tables, rules, spellings, options["limit"], options["seed"], measured)
+    excluded = exclusions.read(exclude) if exclude else []
+    step = steps.filter_step(tables, rules, spellings, options["limit"], options["seed"], measured, excluded)
     emit_step(steps.run(step), as_json)
 
 

@@ -10,8 +10,8 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, Field, ValidationError, field_validator
 
 from pipeline import corpora
+from pipeline.core import exclusions, presets, sql
 from pipeline.core import frame as frames
-from pipeline.core import presets, sql
 from pipeline.core.errors import PrepError, RecipeError, did_you_mean
 from pipeline.core.presets import SHIPPED
 from pipeline.core.row import Row
@@ -58,7 +58,7 @@ TABLES: dict[str, type[Options]] = {
     "mix": mix.Options,
     "store": Shards,
 }
-KEYS = (*TABLES, "seed", "lexicon", "example")
+KEYS = (*TABLES, "seed", "lexicon", "exclude", "example")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -74,13 +74,15 @@ class Recipe:
     lexicon: Lexicon
     seed: int
     examples: list[Example]
+    exclude: Sequence[str] = ()
 
     def canonical(self) -> dict[str, Any]:
         """Every option with its value, defaults included, as manifests carry them."""
         tables = {name: getattr(self, name) for name in TABLES}
         values = {name: options.model_dump(mode="json") for name, options in tables.items() if options is not None}
         values["ingest"] |= own.stated(self.ingest.corpora)
-        return values | {"lexicon": lexicons.identity(self.lexicon)}
+        excluded = {"exclude": exclusions.identity(self.exclude)} if self.exclude else {}
+        return values | {"lexicon": lexicons.identity(self.lexicon)} | excluded
 
 
 def find(path: str) -> Path:
@@ -111,6 +113,14 @@ def read(path: Path) -> Recipe:
             lexicon = lexicons.read(path.parent / words if words else SHIPPED / LEXICON)
         except RecipeError as error:
             faults += error.faults
+    exclude: Sequence[str] = ()
+    if isinstance(named := values.get("exclude", ""), str):
+        try:
+            exclude = exclusions.read(path.parent / named) if named else ()
+        except PrepError as error:
+            faults.append(f"exclude: {error}")
+    else:
+        faults.append(f"exclude: found {named!r}, expected the name of a file in quotes")
     faults += [f"{words or LEXICON}: {fault}" for fault in (lexicon.example_faults() if lexicon else [])]
     tables = {name: _options(name, kind, values.get(name), faults) for name, kind in TABLES.items()}
     for name in ("filter", "store"):
@@ -128,7 +138,7 @@ def read(path: Path) -> Recipe:
     if faults or lexicon is None:
         raise RecipeError([f"{path}: {fault}" for fault in faults])
     kept = [example for example in examples if example is not None]
-    return Recipe(path.stem, lexicon=lexicon, seed=seed, examples=kept, **tables)  # type: ignore[arg-type]
+    return Recipe(path.stem, lexicon=lexicon, seed=seed, examples=kept, exclude=exclude, **tables)  # type: ignore[arg-type]
 
 
 def _options(name: str, kind: type[M], values: object, faults: list[str]) -> M | None:

@@ -6,7 +6,7 @@ Never what a stage does to a clip, and never the terminal.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -86,7 +86,9 @@ def steps(recipe: Recipe, setting: Setting, limit: int | None = None) -> Iterato
     if any(step.rows is None for step in ingests):
         return
     measured = measures.read_all(setting.folder / f"{corpus}.parquet" for corpus in recipe.ingest.corpora)
-    filtered = filter_step(_rows_of(ingests), recipe.filter, recipe.lexicon, None, recipe.seed, measured)
+    filtered = filter_step(
+        _rows_of(ingests), recipe.filter, recipe.lexicon, None, recipe.seed, measured, recipe.exclude
+    )
     yield filtered
     if recipe.resample is None or filtered.rows is None:
         return
@@ -135,13 +137,17 @@ def filter_step(
     limit: int | None,
     seed: int,
     measured: DataFrame | None = None,
+    exclude: Sequence[str] = (),
 ) -> Step:
-    """The rows of all parts that meet the rules. measured: of `prep measure`. PrepError where two parts share a row."""
+    """The rows of all parts that meet the rules. PrepError where two parts share a row.
+
+    measured: of `prep measure`. exclude: ids to leave out.
+    """
     rows = frames.concat(parts, Row)
     if twice := frames.duplicated_value(rows["id"]):
         raise PrepError(f"these manifests share rows, {twice} for one: name each corpus once")
     rows = limited(rows, limit, seed)
-    plan = filter.plan(rows, options, seed, lexicon, measured)
+    plan = filter.plan(rows, options, seed, lexicon, measured, exclude)
     return Step(filter.NAME, len(rows), plan, plan.drops, list(plan.notes), options)
 
 

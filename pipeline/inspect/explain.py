@@ -281,7 +281,9 @@ def filter_facts(entry: Entry, row: Row, entries: Sequence[Entry], lexicon: Lexi
     share = filter.Options.model_validate(recipe.get("filter") or {}).dev_share
     before = [other.row.split for other in entries if other.made.stage == "ingest" and other.row]
     draw = float(filter.dev_draw(entry.made.seed, row.corpus, [row.group])[0])
-    if row.split == "dev" and draw < share and before != ["dev"]:
+    if row.split == "dev" and before != ["dev"] and (recipe.get("filter") or {}).get("dev") == "balanced":
+        yield "split", f"dev, carved from train so that each keyword is in it: the draw of its group is {draw:.4f}"
+    elif row.split == "dev" and draw < share and before != ["dev"]:
         yield "split", f"dev, carved from train: the draw of its group, {draw:.4f}, is below dev_share {share}"
     elif row.split == "train" and draw >= share:
         why = f"the draw of its group, {draw:.4f}, is not below dev_share {share}"

@@ -57,6 +57,11 @@ class Options(StageOptions):
         lt=1,
         description="share of the groups of train that become dev, for a corpus without a dev split of its own",
     )
+    dev: Literal["draw", "balanced"] = Field(
+        "draw",
+        description="draw: each group becomes dev by a draw of its own, whatever else is there; balanced: as many "
+        "clips, each keyword among them, for a corpus of few groups",
+    )
     where: str | None = Field(None, min_length=1, description="SQL condition over the columns that a row must meet")
 
     @field_validator("scenarios")
@@ -222,11 +227,19 @@ def dev_draw(seed: int, corpus: str, groups: Iterable[str]) -> NDArray[np.float6
     return keys.draws(seed, f"dev {corpus}", groups)[:, 0]
 
 
-def plan(rows: DataFrame, options: Options, seed: int, lexicon: Lexicon, measured: DataFrame | None = None) -> Plan:
+def plan(
+    rows: DataFrame,
+    options: Options,
+    seed: int,
+    lexicon: Lexicon,
+    measured: DataFrame | None = None,
+    exclude: Sequence[str] = (),
+) -> Plan:
     """Keeps the rows that meet every rule, with keyword and dev split; drops the others, and what is in two splits.
 
     There are no jobs: columns decide, no audio is opened. measured: what `prep measure` measured of the rows, whose
-    columns `where` may name as well. RecipeError where `where` does not run, PrepError for rows that are mixtures.
+    columns `where` may name as well. exclude: ids of rows to leave out. RecipeError where `where` does not run,
+    PrepError for rows that are mixtures.
     """
     if frames.equal(rows["kind"], "mixture").any():
         raise PrepError("these are mixtures already: filter takes what prep ingest wrote (manifests/CORPUS.parquet)")
@@ -237,6 +250,13 @@ def plan(rows: DataFrame, options: Options, seed: int, lexicon: Lexicon, measure
     broken = sql.derive(rows, reason=f"CASE {reasons} END", detail=f"CASE {details} END")
     keep = ~frames.present(broken, "reason")
     drops = [_drops(rows, ~keep, frames.pick(broken, ~keep))]
+    excluded = frames.among(rows["id"], exclude)
+    drops.append(_drops(rows, keep & excluded, {"reason": "excluded", "detail": "a file of --exclude names it"}))
+    keep &= ~excluded
+    if len(exclude) > excluded.sum():
+        on_notation.append(
+            f"{len(exclude) - int(excluded.sum()):,} of {len(exclude):,} ids to exclude are of no row here"
+        )
     if options.where is not None:
         meets = np.zeros(len(rows), dtype=np.bool_)
         named = _measures_in(options.where)
@@ -247,7 +267,7 @@ def plan(rows: DataFrame, options: Options, seed: int, lexicon: Lexicon, measure
         )
         drops.append(_drops(rows, keep & ~meets, {"reason": "where", "detail": f"does not meet: {options.where}"}))
         keep &= meets
-    split, notes = _with_dev(rows, keep, options, seed)
+    split, notes = _with_dev(rows, keep, options, seed, lexicon)
     scenarios = sorted(name for name in frames.codes(rows["scenario"])[1] if name)
     if scenarios and (absent := [name for name in options.scenarios if name not in scenarios]):
         notes.append(f"no row has the scenario {', '.join(absent)}; there are {sample(scenarios)}")
@@ -260,8 +280,28 @@ def plan(rows: DataFrame, options: Options, seed: int, lexicon: Lexicon, measure
     transcripts, texts = frames.codes(kept["transcript"])
     keywords = [lexicon.keyword(text) for text in texts]
     notes = [*on_notation, *notes, *_on_spellings(transcripts, texts, keywords, lexicon)]
+    notes += _absent(transcripts, keywords, kept["split"])
     kept = frames.with_columns(kept, keyword=frames.spread(transcripts, keywords))
     return Plan(frames.from_rows([], Row), kept=kept, drops=frames.concat(drops, Drop), notes=notes)
+
+
+def _absent(codes: NDArray[np.int64], keywords: Sequence[str | None], split: Any) -> list[str]:
+    """A sentence for each split that lacks a keyword which another split has."""
+    of_split, splits = frames.codes(split)
+    of_row = np.array([name or "" for name in keywords], dtype=object)[codes] if len(codes) else np.array([])
+    names = sorted({name for name in keywords if name})
+    counts = {
+        name: {each: int(((of_row == name) & (of_split == code)).sum()) for code, each in enumerate(splits)}
+        for name in names
+    }
+    notes = []
+    for each in sorted(splits):
+        lacking = [name for name in names if not counts[name][each]]
+        if lacking and len(lacking) < len(names):
+            there = ", ".join(f"{name} {sum(counts[name].values()):,}" for name in lacking)
+            remedy = ": --dev balanced carves a dev that has each" if each == "dev" else ""
+            notes.append(f"{each} has no {', '.join(lacking)} (in all splits: {there}){remedy}")
+    return notes
 
 
 def words_of(text: str | None, options: Options) -> str | None:
@@ -328,7 +368,34 @@ def _drops(rows: DataFrame, where: NDArray[np.bool_], why: Any) -> DataFrame:
     return frames.with_columns(frames.pick(rows[["id"]], where), **columns)
 
 
-def _with_dev(rows: DataFrame, keep: NDArray[np.bool_], options: Options, seed: int) -> tuple[Any, list[str]]:
+def _balanced(counts: NDArray[np.int64], order: NDArray[np.float64], share: float) -> NDArray[np.bool_]:
+    """bool [groups]: the groups that make a dev of this share of the clips, with each class that two groups have.
+
+    counts: clips of each group and class, [groups, classes]. order: draw of each group; groups are tried in it, those
+    of the rarest class first. A class never leaves train, and a group that would make dev half as large again as its
+    share is taken only where a class has no smaller one.
+    """
+    dev, taken, left = np.zeros(len(counts), np.bool_), np.zeros(counts.shape[1]), counts.sum(axis=0)
+    most = 1.5 * share * counts.sum()
+    by_draw = np.argsort(order, kind="stable")
+    by_size = by_draw[np.argsort(counts[by_draw].sum(axis=1), kind="stable")]
+    for kind in np.argsort(left, kind="stable"):
+        wanted = max(1, round(share * counts[:, kind].sum()))
+        for tried, bound in ((by_draw, most), (by_size, np.inf)):
+            for group in tried:
+                if taken[kind] >= (wanted if bound == most else 1):
+                    break
+                own = counts[group]
+                fits = not dev[group] and own[kind] and taken.sum() + own.sum() <= bound
+                if fits and (left[own > 0] > own[own > 0]).all():
+                    dev[group] = True
+                    taken, left = taken + own, left - own
+    return dev
+
+
+def _with_dev(
+    rows: DataFrame, keep: NDArray[np.bool_], options: Options, seed: int, lexicon: Lexicon
+) -> tuple[Any, list[str]]:
     """(the column `split`, with a keyed share of the groups of train in dev where a corpus has no dev split; notes)."""
     notes = []
     codes, splits = frames.codes(rows["split"])
@@ -340,11 +407,21 @@ def _with_dev(rows: DataFrame, keep: NDArray[np.bool_], options: Options, seed: 
         if (own & frames.equal(rows["split"], "dev")).any() or not train.any():
             continue
         group_codes, groups = frames.codes(rows["group"][train])
-        drawn = dev_draw(seed, corpus, groups) < options.dev_share
-        moved[train] = drawn[group_codes]
+        drawn = dev_draw(seed, corpus, groups)
+        if options.dev == "balanced":
+            texts, spoken = frames.codes(rows["transcript"][train])
+            keywords = [lexicon.keyword(text) or "" for text in spoken]
+            names = sorted(set(keywords))
+            counts = np.zeros((len(groups), len(names)), np.int64)
+            np.add.at(counts, (group_codes, np.array([names.index(keyword) for keyword in keywords])[texts]), 1)
+            chosen = _balanced(counts, drawn, options.dev_share)
+        else:
+            chosen = drawn < options.dev_share
+        moved[train] = chosen[group_codes]
         notes.append(
-            f"{corpus}: {int(drawn.sum())} of {len(groups)} groups of train became dev (dev_share {options.dev_share})"
+            f"{corpus}: {int(chosen.sum())} of {len(groups)} groups of train became dev "
+            f"(dev_share {options.dev_share}), {moved[train].sum() / train.sum():.1%} of its clips"
         )
-        if not drawn.any():
+        if not chosen.any():
             notes[-1] += ": its dev split is empty; raise dev_share if you need one"
     return frames.spread(np.where(moved, len(splits), codes), [*splits, "dev"]), notes

@@ -16,7 +16,7 @@ from pipeline.engine.workers import Workers
 
 CHECKS = ("group", "source", "noise", "pcm", "near", "chain", "domain", "balance", "transcript")  # the worst first
 LISTENING = ("near", "chain")  # checks that open audio
-FAIL_ON = ("group", "source", "noise", "pcm")
+FAIL_ON = ("group", "source", "noise", "pcm", "near")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +66,18 @@ class Audit:
     def fails(self) -> bool:
         """Whether a check that the audit fails on has found something."""
         return any(finding.fails for finding in self.findings)
+
+    def exclusions(self) -> dict[str, str]:
+        """Clip -> why it is to be left out: of each pair that `near` found the one in train, else that in dev."""
+        excluded: dict[str, str] = {}
+        pairs = [pair for finding in self.findings if finding.check == "near" for pair in finding.figures["pairs"]]
+        for pair in pairs:
+            (less, split), (other, kept) = sorted(
+                zip(pair["ids"], pair["splits"], strict=True), key=lambda side: rank(side[1])
+            )
+            if other not in excluded:
+                excluded.setdefault(less, f"near: it is in {split}, and {other} in {kept} is the same recording")
+        return excluded
 
 
 def no_progress(what: str, steps: int) -> Callable[[int], object]:

@@ -95,7 +95,8 @@ def check(frame: DataFrame, folder: Path, options: Options) -> Outcome:
         f"{counted(len(same), 'pair')} of recordings in two splits are one recording at another level, offset, rate or"
         f" sample format, {concerned:,} recordings in all. {looked}\n"
         "A model is tested on a recording that it knows from training, so scores are too good.\n"
-        "Listen to them; leave out one of each (prep filter --where), or put both into one group before prep filter."
+        "Listen to them; prep audit --write-exclusions FILE names one of each, and prep filter --exclude FILE leaves"
+        " them out."
     )
     return Finding("near", False, concerned, detail, tuple(text for _, text in described[:EXAMPLES]), figures)
 

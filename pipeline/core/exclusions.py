@@ -1,0 +1,32 @@
+"""Files of clips to leave out: an id a line, and after a tab why. Audit writes them, filter takes them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from unicodedata import normalize
+
+from pipeline.core import files, keys
+from pipeline.core.errors import PrepError
+
+
+def read(path: Path) -> list[str]:
+    """The ids in the file, sorted; blank lines and lines that begin with # are passed over. PrepError: unreadable."""
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise PrepError(f"{path}: cannot be read ({error}); expected text in UTF-8, an id a line") from None
+    ids = {normalize("NFC", line.partition("\t")[0].rstrip()) for line in lines if not line.startswith("#")}
+    return sorted(ids - {""})
+
+
+def write(path: Path, reasons: Mapping[str, str]) -> None:
+    """Writes a file of ids. reasons: id -> why."""
+    with files.replacing(path) as half:
+        lines = [f"{row_id}\t{why}\n" for row_id, why in sorted(reasons.items())]
+        half.write_text("".join(["# prep filter --exclude FILE leaves these out\n", *lines]), encoding="utf-8")
+
+
+def identity(ids: Iterable[str]) -> str:
+    """The hash of the ids, as recipes carry it."""
+    return keys.fingerprint(*sorted(ids))
