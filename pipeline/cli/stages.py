@@ -18,7 +18,7 @@ from pipeline.cli.options import ALL, MANIFESTS, NONE, STAGE, find_roots, work_o
 from pipeline.core import manifest, measures
 from pipeline.core.errors import ManifestError, RecipeError
 from pipeline.core.manifest import Manifest
-from pipeline.corpora import FORMS, lexicon, own
+from pipeline.corpora import FORMS, _table, lexicon, own
 from pipeline.engine import steps
 from pipeline.engine.recipe import readable
 from pipeline.engine.run import STORED_BYTES_A_SECOND, Setting, Unfinished, durations
@@ -30,7 +30,8 @@ from pipeline.stages import mix as mix_stage
 from pipeline.stages import resample as resample_stage
 from pipeline.stages import scene as scene_stage
 
-FACTS = "licence attribution share_audio noisy"  # what ingest lets one state of a corpus of one's own
+# what ingest lets one state of a corpus of one's own
+FACTS = "licence attribution share_audio noisy audio_dir transcripts speaker pcm_rate_hz"
 COMMONEST = 4  # values that the inventory of a label shows
 
 
@@ -60,6 +61,19 @@ def slices(shard: tuple[int, int]) -> Iterator[None]:
         raise click.exceptions.Exit(0) from None
 
 
+def named_columns(context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> dict[str, str] | None:
+    """`file=filename` as {"file": "filename"}; None where nothing was typed."""
+    roles = (*_table.COLUMNS, *_table.TIMES, "channel")
+    faults = [
+        f"--column {value}: expected ROLE=HEADING with a role of {', '.join(roles)}"
+        for value in values
+        if value.partition("=")[0] not in roles or not value.partition("=")[2]
+    ]
+    if faults:
+        raise RecipeError(faults)
+    return dict(value.split("=", 1) for value in values) or None
+
+
 @click.command()
 @click.argument(
     "corpus", shell_complete=lambda context, parameter, typed: [n for n in corpora.names() if n.startswith(typed)]
@@ -72,6 +86,14 @@ def slices(shard: tuple[int, int]) -> Iterator[None]:
     help="recordings: read this tool's manifest  [default: a table, else any]",
 )
 @click.option("--name", metavar="NAME", help="recordings: name of this corpus of your own, one of many")
+@click.option(
+    "--column",
+    "columns",
+    multiple=True,
+    metavar="ROLE=HEADING",
+    callback=named_columns,
+    help="recordings: what a column of the table is; by numbers, file=1, where it has no headings",
+)
 @field_options(own.Facts, FACTS)
 @field_options(ingest_stage.Options)
 @work_options(STAGE)
@@ -91,7 +113,7 @@ def ingest(
       prep ingest recordings /data/calls --name calls
     """
     chosen = checked(ingest_stage.Options, options)
-    facts = typed({key: options.pop(key) for key in FACTS.split()})
+    facts = typed({key: options.pop(key) for key in (*FACTS.split(), "columns")})
     if not dry_run:
         run_stage(
             lambda **work: api.ingest(corpus, folder, name=name, form=form, facts=facts, **work), as_json, options
