@@ -18,7 +18,7 @@ from pipeline.cli.options import ALL, MANIFESTS, NONE, STAGE, find_roots, work_o
 from pipeline.core import manifest, measures
 from pipeline.core.errors import ManifestError, RecipeError
 from pipeline.core.manifest import Manifest
-from pipeline.corpora import FORMS, _table, lexicon, own
+from pipeline.corpora import FORMS, lexicon, own
 from pipeline.engine import steps
 from pipeline.engine.recipe import readable
 from pipeline.engine.run import STORED_BYTES_A_SECOND, Setting, Unfinished, durations
@@ -63,11 +63,10 @@ def slices(shard: tuple[int, int]) -> Iterator[None]:
 
 def named_columns(context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> dict[str, str] | None:
     """`file=filename` as {"file": "filename"}; None where nothing was typed."""
-    roles = (*_table.COLUMNS, *_table.TIMES, "channel")
     faults = [
-        f"--column {value}: expected ROLE=HEADING with a role of {', '.join(roles)}"
+        f"--column {value}: expected ROLE=HEADING with a role of {', '.join(own.ROLES)}"
         for value in values
-        if value.partition("=")[0] not in roles or not value.partition("=")[2]
+        if value.partition("=")[0] not in own.ROLES or not value.partition("=")[2]
     ]
     if faults:
         raise RecipeError(faults)
@@ -106,6 +105,14 @@ def ingest(
     inventory of the labels is printed. `prep corpora` lists the corpora. A table says which recordings of your own
     there are, or a manifest of Lhotse, NeMo or Kaldi (--from): whole files, or pieces of longer ones by their times.
     Each corpus of your own has a --name; what you state of it, here or in corpus.toml beside it, is remembered, too.
+
+    \b
+    Columns of a table, by the headings that are known (others: --column file=HEADING):
+      file        file, path, filename, file_name, audio, wav, 파일
+      transcript  transcript, transcription, text, sentence, note, 전사
+      label       label, class, keyword          scene   scene, place, environment
+      speaker     speaker, speaker_id, 화자       split   split, set, subset
+      times       start, end, or start, duration: seconds; channel: from 0, or left
 
     \b
     Example:

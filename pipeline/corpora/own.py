@@ -24,6 +24,7 @@ from pipeline.core.errors import RecipeError, SourceError, did_you_mean
 RECORDINGS = "recordings"  # the corpus of one's own that nobody named
 BESIDE = "corpus.toml"
 _RESERVED = ("filtered", "resampled", "mixed")  # manifests of stages lie beside manifests of corpora
+ROLES = ("file", "transcript", "label", "speaker", "split", "scene", "kind", "begin", "end", "length", "channel")
 _OWN = "(your own)"
 
 
@@ -68,6 +69,14 @@ class Facts(BaseModel):
         description="rate of .pcm and .raw files without a header, mono, 16 bits, Hz",
         json_schema_extra={"flag": "--pcm-rate"},
     )
+
+    @field_validator("columns")
+    @classmethod
+    def _known_roles(cls, columns: dict[str, str]) -> dict[str, str]:
+        for role in columns:
+            if role not in ROLES:
+                raise ValueError(f'"{role}" is no role of a column{did_you_mean(role, ROLES)}')
+        return columns
 
     @field_validator("speaker")
     @classmethod
