@@ -57,6 +57,7 @@ ALONE = {  # package: the only files that may import it, from the repository's r
     "tqdm": {"pipeline/api.py"},
 }
 BY_NAME = {  # what they load is found by its name, or only there where an extra is installed, or late
+    "pipeline/audio/media.py",
     "pipeline/inspect/measure.py",
     "pipeline/core/manifest.py",
     "pipeline/inspect/notebook.py",
@@ -252,6 +253,7 @@ TRAIN_MAY_USE = {  # what training uses of pipeline -> the only files of train t
     "pipeline.core.parquet": {"data.py"},
     "pipeline.audio": {"data.py", "remix.py", "streams.py"},
     "pipeline.corpora.lexicon": None,
+    "pipeline.corpora.notation": {"text.py"},
     "pipeline.corpora.rights": {"report.py"},
     "pipeline.stages": {"remix.py"},
     "pipeline.engine.workers": {"loop.py"},

@@ -17,7 +17,7 @@ from typing import Any, BinaryIO, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.audio import codec, dsp
+from pipeline.audio import codec, dsp, media
 from pipeline.audio.codec import Recording
 from pipeline.core.errors import CorruptMember, PrepError, to_install
 from train.features import RATE_HZ
@@ -34,13 +34,14 @@ _ENDLESS = (0, 0xFFFFFFFF, 0x7FFFFFFF, 0x80000000, 0x7FFFF000, 0xFFFFF000)  # si
 def recording(path: Path) -> Iterator[Pcm]:
     """A recording of any rate and channels in blocks of int16 [frames], decoded and resampled as prep does.
 
-    What libsndfile does not know (m4a, webm) is decoded by ffmpeg, where that is installed. PrepError where it cannot
+    What libsndfile does not know (m4a, webm) is decoded by PyAV (the extra [media]), else by ffmpeg, where one is
+    installed. PrepError where it cannot
     be read, after the blocks that can be.
     """
     try:
         with path.open("rb") as file:
             if file.seekable():
-                yield from _resampled(codec.blocks(file, BLOCK_FRAMES))
+                yield from _resampled(media.blocks(file, BLOCK_FRAMES))
             else:
                 yield from pipe(file, str(path))
     except FileNotFoundError:
@@ -48,7 +49,7 @@ def recording(path: Path) -> Iterator[Pcm]:
     except IsADirectoryError:
         raise PrepError(f"{path}: a folder; expected recordings") from None
     except CorruptMember as error:
-        if error.reason != "not_audio":
+        if error.reason not in ("not_audio", media.NEEDS):
             raise PrepError(f"{path}: {error.detail}") from None
         yield from _by_ffmpeg(path, error.detail)
 

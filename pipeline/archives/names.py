@@ -11,6 +11,8 @@ CP949_FIRST = ("cp949", "utf-8", "cp437")
 AUDIO_SUFFIXES = frozenset((".wav", ".flac", ".mp3", ".ogg", ".oga", ".opus", ".m4a", ".aac")) | frozenset(
     (".aif", ".aiff", ".au", ".wma", ".w64", ".caf", ".amr", ".3gp")
 )
+AUDIO_SUFFIXES |= frozenset((".wave", ".aifc", ".snd", ".sph", ".voc", ".mp4", ".webm"))
+RAW_SUFFIXES = (".pcm", ".raw")  # samples without a header, of a rate that somebody states
 
 _ORDINARY = frozenset(("wav", "json", "flac", "ogg", "mp3", "m4a", "csv", "tsv", "txt"))
 _PIECE = re.compile(r"(?P<whole>.+\.(?:zip|tar))\.(?:part(?P<offset>\d+)|(?P<index>\d{3}))$", re.IGNORECASE | re.DOTALL)
@@ -68,6 +70,11 @@ def is_incomplete_download(name: str) -> bool:
 def is_audio(name: str) -> bool:
     """Whether the suffix is that of a recording; whether the file decodes is found out by ingest."""
     return suffix(name) in AUDIO_SUFFIXES
+
+
+def is_raw(name: str) -> bool:
+    """Whether the suffix is that of samples without a header."""
+    return suffix(name) in RAW_SUFFIXES
 
 
 def base(name: str) -> str:

@@ -30,7 +30,8 @@ from pipeline.stages import mix as mix_stage
 from pipeline.stages import resample as resample_stage
 from pipeline.stages import scene as scene_stage
 
-FACTS = "licence attribution share_audio noisy"  # what ingest lets one state of a corpus of one's own
+# what ingest lets one state of a corpus of one's own
+FACTS = "licence attribution share_audio noisy audio_dir transcripts speaker pcm_rate_hz"
 COMMONEST = 4  # values that the inventory of a label shows
 
 
@@ -60,6 +61,18 @@ def slices(shard: tuple[int, int]) -> Iterator[None]:
         raise click.exceptions.Exit(0) from None
 
 
+def named_columns(context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> dict[str, str] | None:
+    """`file=filename` as {"file": "filename"}; None where nothing was typed."""
+    faults = [
+        f"--column {value}: expected ROLE=HEADING with a role of {', '.join(own.ROLES)}"
+        for value in values
+        if value.partition("=")[0] not in own.ROLES or not value.partition("=")[2]
+    ]
+    if faults:
+        raise RecipeError(faults)
+    return dict(value.split("=", 1) for value in values) or None
+
+
 @click.command()
 @click.argument(
     "corpus", shell_complete=lambda context, parameter, typed: [n for n in corpora.names() if n.startswith(typed)]
@@ -72,6 +85,14 @@ def slices(shard: tuple[int, int]) -> Iterator[None]:
     help="recordings: read this tool's manifest  [default: a table, else any]",
 )
 @click.option("--name", metavar="NAME", help="recordings: name of this corpus of your own, one of many")
+@click.option(
+    "--column",
+    "columns",
+    multiple=True,
+    metavar="ROLE=HEADING",
+    callback=named_columns,
+    help="recordings: what a column of the table is; by numbers, file=1, where it has no headings",
+)
 @field_options(own.Facts, FACTS)
 @field_options(ingest_stage.Options)
 @work_options(STAGE)
@@ -86,12 +107,20 @@ def ingest(
     Each corpus of your own has a --name; what you state of it, here or in corpus.toml beside it, is remembered, too.
 
     \b
+    Columns of a table, by the headings that are known (others: --column file=HEADING):
+      file        file, path, filename, file_name, audio, wav, 파일
+      transcript  transcript, transcription, text, sentence, note, 전사
+      label       label, class, keyword          scene   scene, place, environment
+      speaker     speaker, speaker_id, 화자       split   split, set, subset
+      times       start, end, or start, duration: seconds; channel: from 0, or left
+
+    \b
     Example:
       prep ingest aihub /data/aihub170
       prep ingest recordings /data/calls --name calls
     """
     chosen = checked(ingest_stage.Options, options)
-    facts = typed({key: options.pop(key) for key in FACTS.split()})
+    facts = typed({key: options.pop(key) for key in (*FACTS.split(), "columns")})
     if not dry_run:
         run_stage(
             lambda **work: api.ingest(corpus, folder, name=name, form=form, facts=facts, **work), as_json, options

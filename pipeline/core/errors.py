@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from difflib import get_close_matches
+from importlib.metadata import PackageNotFoundError, requires
+from pathlib import Path
 
 
 class PrepError(Exception):
@@ -61,5 +64,12 @@ def sample(words: Iterable[str], most: int = 3) -> str:
 
 
 def to_install(extra: str) -> str:
-    """What to type for an extra of the project, which is on no index."""
-    return f"pip install '.[{extra}]' in the project's folder"
+    """What to type for an extra of the project, which is on no index: there are its folder, or a wheel of it."""
+    if (Path(__file__).parents[2] / "pyproject.toml").exists():
+        return f"pip install '.[{extra}]' in the project's folder"
+    with suppress(PackageNotFoundError):
+        wanted = [line.partition(";") for line in requires("call-for-help-prep") or ()]
+        names = [name.strip() for name, _, when in wanted if f'extra == "{extra}"' in when.replace("'", '"')]
+        if names:
+            return f"pip install {' '.join(repr(name) for name in names)}, the extra [{extra}]"
+    return f"install the extra [{extra}]"

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 SCHEMA_VERSION = 2
-PACKAGES = ("numpy", "soxr", "soundfile", "pyarrow", "duckdb")  # whose version can move a bit of the result
+PACKAGES = ("numpy", "soxr", "soundfile", "pyarrow", "duckdb", "av")  # whose version can move a bit of the result
 LABEL_COLUMNS = ("split", "group", "transcript", "keyword", "scenario", "scene", "noise_label", "labels")
 EDITED = "edited"  # the stage of a manifest whose rows were changed by hand
 WATCHERS: list[Callable[[Mapping[str, Any]], object]] = []  # called with the recipe of what is read

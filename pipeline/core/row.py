@@ -19,7 +19,8 @@ class Place:
     archive that holds it (`a.tar!b.zip` for an archive inside an archive). offset, packed, size, method
     and crc are those of the archive member; a plain file has method -1 and no crc. stamp: modification
     time, in ns, of the file that holds the bytes. begin_s, end_s: the piece that is meant, where it is not the whole
-    recording; end_s None: to its end. channel: the one that is meant, from 0; None: all.
+    recording; end_s None: to its end. channel: the one that is meant, from 0; None: all. pcm_rate_hz: rate of a file of
+    mono 16-bit samples without a header; None for any other.
     """
 
     root: str
@@ -33,6 +34,7 @@ class Place:
     begin_s: float | None = None
     end_s: float | None = None
     channel: int | None = None
+    pcm_rate_hz: int | None = None
 
     @property
     def is_piece(self) -> bool:

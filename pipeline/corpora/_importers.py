@@ -7,6 +7,7 @@ Each reader knows which files are its manifests and what their lines say; which 
 from __future__ import annotations
 
 import gzip
+import json
 import math
 import re
 import zlib
@@ -23,7 +24,7 @@ import orjson
 from pipeline.archives.zips import most_unpacked
 from pipeline.core.errors import CorruptMember, SourceError
 from pipeline.corpora import FORMS
-from pipeline.corpora._table import SPLITS, Line, Piece, channel_of
+from pipeline.corpora._table import Line, Piece, channel_of, split_of
 
 if TYPE_CHECKING:
     from pipeline.archives import Entry, Root
@@ -57,12 +58,6 @@ class Record(NamedTuple):
 def forms(root: Root) -> list[str]:
     """The tools whose manifests are under the root."""
     return [form for form in FORMS if IMPORTERS[form].files(root)]
-
-
-def split_of(name: str) -> str | None:
-    """The split among the words of a file's or a folder's name: `cuts_train.jsonl.gz`, `data/dev_no_text/wav.scp`."""
-    words = [word for part in reversed(name.casefold().split("/")) for word in re.split(r"[^a-z]+", part)]
-    return next((word for word in words if word in SPLITS), None)
 
 
 def _shallow(root: Root, *endings: str) -> list[Entry]:
@@ -122,7 +117,10 @@ def _object(text: str) -> dict[str, Any] | None:
     try:
         value = orjson.loads(text)
     except orjson.JSONDecodeError:
-        return None
+        try:
+            value = json.loads(text, parse_constant=lambda word: None)  # NaN, as Python writes it, is no JSON
+        except ValueError:
+            return None
     return value if isinstance(value, dict) else None
 
 
@@ -158,6 +156,7 @@ _KALDI_MAPS = (
     *("wav.scp", "text", "utt2spk", "utt2dur", "reco2dur", "reco2file_and_channel"),
     *("utt2labels", "utt2lang", "spk2gender"),
 )
+_ARK = re.compile(r"\.ark(:\d+)?(\[[\d:,]+\])?$")
 _ROUNDING_S = 0.01  # Kaldi's times are written with two decimals
 
 
@@ -257,6 +256,9 @@ def _utterance(
         values["stated_s"] = maps["utt2dur"][utterance]
     if fault is None and not path:
         fault = ("bad_line", "no path is given")
+    elif fault is None and _ARK.search(path):
+        what = f"its audio is in an archive of Kaldi ({path[:80]})"
+        fault = ("kaldi_archive", f"{what}: write each as a file, wav-copy scp:wav.scp scp:OUT, and name that")
     elif fault is None and path.endswith("|"):
         what = f"its audio is what a command prints ({path[:80]})"
         fault = ("pipe", f"{what}: nothing is run here; write it to a file and name that")
@@ -266,7 +268,8 @@ def _utterance(
 # NeMo
 
 _MOST_JSON = 50  # .json files that are looked into: more of them are labels of single recordings
-_PATHS = ("audio_filepath", "audio_filename")
+_PATHS = ("audio_filepath", "audio_filename", "file_name")  # the last is of folders of Hugging Face
+_SAID = ("text", "transcript", "transcription", "sentence")
 
 
 def _nemo_entries(root: Root) -> list[Entry]:
@@ -320,15 +323,19 @@ def _nemo_line(record: Record, path: str, stretch: Piece | None, pieces: int) ->
         piece = None if piece.channel is None else Piece(channel=piece.channel)
     if piece and not value.get("id"):
         key = piece.key(path)
-    taken = {*_PATHS, "offset", "duration", "id", "text", "channel_selector"}
+    said = next((name for name in _SAID if name in value), "text")
+    taken = {*_PATHS, "offset", "duration", "id", said, "channel_selector", "shard_id"}
     taken |= set() if _only(value.get("channel")) is None else {"channel"}
     values = {name: item for name, item in value.items() if name not in taken}
-    values |= {"transcript": value["text"]} if "text" in value else {}
+    values |= {"transcript": value[said]} if said in value else {}
     if all(name in value for name in OWN):
         values["id"] = value["id"]
     elif "duration" in value:
         values["stated_s"] = value["duration"]
-    line = _line(record, key.removeprefix("/"), (path,) if path else (), values, fault)
+    where = path
+    if isinstance(shard := value.get("shard_id"), int) and shard >= 0:  # a tar of NeMo; -1: a file of its own
+        where = f"audio_{shard}/{path}"
+    line = _line(record, key.removeprefix("/"), (where,) if path else (), values, fault)
     return line.of(piece) if piece else line
 
 

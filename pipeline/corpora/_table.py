@@ -5,19 +5,20 @@ from __future__ import annotations
 import csv
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from io import StringIO
 from posixpath import normpath
 from typing import TYPE_CHECKING, NamedTuple
 from unicodedata import normalize
 
-from pipeline.archives.names import suffix
+from pipeline.archives.names import is_audio, is_raw, suffix
 from pipeline.core.errors import CorruptMember, SourceError, sample
 from pipeline.corpora.adapter import kinds_of
 
 if TYPE_CHECKING:
     from pipeline.archives import Entry, Root
+    from pipeline.corpora.own import Facts
 
 # Each role and the headings it goes by, the likeliest first; compared in lower case, with spaces and hyphens as "_".
 COLUMNS = {
@@ -46,13 +47,14 @@ SPLITS = {
 KINDS = ("speech", "noise")
 LABELS = ("saveme", "helpme", "others", "noise")  # the known ones, compared without regard to case
 SUFFIXES = (".csv", ".tsv", ".txt")
-DELIMITERS = ",\t;"
+TEXTS = (".txt", ".lab", ".trn")  # of transcripts beside recordings
+DELIMITERS = ",\t;|"
 DEEPEST = 2  # folders between the root and the table: an archive, and the one folder that archives like to hold
 _SEPARATOR = re.compile(r"\Asep=.\r?\n", re.IGNORECASE)  # how spreadsheet programs name the delimiter to each other
 _EXPECTED = (
     "expected one .csv, .tsv or .txt at the root or one level below, in UTF-8 or cp949, whose first line names its "
     "columns, one of them for the file (file, path, filename, file_name, audio); the rest may be transcript, label, "
-    "speaker, split, scene, ...; or a manifest of Lhotse, NeMo or Kaldi"
+    "speaker, split, scene, ... (name others with --column file=HEADING); or a manifest of Lhotse, NeMo or Kaldi"
 )
 
 
@@ -96,32 +98,80 @@ class Line:
         return replace(self, piece=piece, labels={**labels, "piece_of": self.paths[0].lstrip("/"), **own})
 
 
-def read(root: Root, corpus: str) -> tuple[str, list[Line]]:
+def read(root: Root, facts: Facts) -> tuple[str, list[Line]]:
     """(name of the one table under the root, its lines). SourceError: none, several, or it is unreadable."""
+    corpus = facts.name
     texts = {entry.name: _text(root, entry, corpus) for entry in _possible(root)}
-    tables = {name: heading for name, text in texts.items() if (heading := _heading(text))}
+    tables = {name: heading for name, text in texts.items() if (heading := _heading(text, facts.columns))}
     if not tables and texts:
         first = {name: text.lstrip().partition("\n")[0].strip()[:80] for name, text in texts.items()}
         shown = ", ".join(f"{name} (first line {line!r})" for name, line in sorted(first.items())[:3])
-        raise SourceError(f"{corpus}: no column for the file in {shown}; {_EXPECTED}")
+        stated = ", ".join(f"--column {role}={heading}" for role, heading in facts.columns.items())
+        missing = f" nor all that {stated} names" if stated else ""
+        raise SourceError(f"{corpus}: no column for the file{missing} in {shown}; {_beside(root)}{_EXPECTED}")
     if not tables:
         names = [entry.name for entry in root.entries()]
         what = f"no table among {len(names):,} files ({kinds_of(names)}), such as {sample(names)}"
-        raise SourceError(f"{corpus}: {what}; {_EXPECTED}")
+        raise SourceError(f"{corpus}: {what}; {_beside(root)}{_EXPECTED}")
     depth = min(name.count("/") for name in tables)
     nearest = [name for name in sorted(tables) if name.count("/") == depth]
     if len(nearest) > 1:
         what = f"{len(nearest)} files could be the table: {sample(nearest)}"
         raise SourceError(f"{corpus}: {what}; join them into one (a column `split` can tell them apart)")
     (name,) = nearest
-    return name, _lines(name, texts[name], *tables[name], corpus)
+    return name, _lines(root, name, texts[name], *tables[name], corpus)
+
+
+def _beside(root: Root) -> str:
+    """What to type where a text lies beside each recording."""
+    names = [entry.name for entry in root.entries()]
+    stems = {_stem(name) for name in names if is_audio(name) or is_raw(name)}
+    texts = [name for name in names if suffix(name) in TEXTS and _stem(name) in stems]
+    if not texts:
+        return ""
+    return f"beside {len(texts):,} recordings lies a text: --transcripts {suffix(texts[0])[1:]} reads it; "
+
+
+def _stem(name: str) -> str:
+    """`a/b.wav` -> `a/b`."""
+    return name[: -len(suffix(name))] if suffix(name) else name
+
+
+def beside(root: Root, facts: Facts, recordings: Sequence[Entry]) -> tuple[list[str], list[Line]]:
+    """(names of the text files beside recordings, a line for each recording that one of them speaks of).
+
+    A file is the transcript of the recording of its name. One whose name is that of no recording has lines of a
+    recording's name, without suffix, and its transcript, as Zeroth and LibriSpeech have them.
+    """
+    ending = f".{(facts.transcripts or '').lstrip('.')}"
+    named = {_stem(entry.name): entry.name for entry in recordings}
+    texts = [entry for entry in root.entries() if entry.name.lower().endswith(ending.lower())]
+    lines = []
+    for entry in texts:
+        stem, text = entry.name[: -len(ending)], _text(root, entry, facts.name)
+        folder = f"{stem.rpartition('/')[0]}/".lstrip("/")
+        said = [(stem, text, entry.name)]
+        if stem not in named:
+            pairs = [(number, line.split(None, 1)) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
+            said = [(f"{folder}{id_}", " ".join(words), f"{entry.name}, line {n}") for n, (id_, *words) in pairs]
+        for key, words, where in said:
+            path = named.get(key, key)
+            cells = {"transcript": " ".join(words.split()), "split": split_of(folder) or ""}
+            lines.append(Line(path, (path,), "", where, {name: cell for name, cell in cells.items() if cell}))
+    return [entry.name for entry in texts], lines
+
+
+def split_of(name: str) -> str | None:
+    """The split among the words of a file's or a folder's name: `cuts_train.jsonl.gz`, `data/dev_no_text/wav.scp`."""
+    words = [word for part in reversed(name.casefold().split("/")) for word in re.split(r"[^a-z]+", part)]
+    return next((word for word in words if word in SPLITS), None)
 
 
 def is_there(root: Root) -> bool:
     """Whether some file under the root reads as a table with a column for the file."""
     for entry in _possible(root):
         try:
-            if _heading(_text(root, entry, "")):
+            if _heading(_text(root, entry, ""), {}):
                 return True
         except SourceError:
             continue
@@ -147,11 +197,25 @@ def _text(root: Root, entry: Entry, corpus: str) -> str:
     raise SourceError(f"{corpus}: {entry.name} is neither UTF-8 nor cp949 text; save it as UTF-8")
 
 
-def _heading(text: str) -> tuple[str, tuple[str, ...]] | None:
-    """Delimiter and columns, where the first line that is not blank names a column for the file; most columns win."""
+def _heading(text: str, stated: Mapping[str, str]) -> tuple[str, tuple[str, ...], bool] | None:
+    """Delimiter, columns and whether the first line names them; None where there is no column for the file.
+
+    stated: role -> heading of its column, before any other; numbers from 1 where the table has no headings. Of several
+    delimiters the one that makes the most columns counts.
+    """
     line = next((line for line in text.splitlines() if line.strip()), "")
     cut = [(delimiter, next(csv.reader([line], delimiter=delimiter))) for delimiter in DELIMITERS]
-    fitting = [(delimiter, cells) for delimiter, cells in cut if {*map(_plain, cells)} & {*COLUMNS["file"].split()}]
+    if stated and all(column.isdecimal() for column in stated.values()):
+        delimiter, cells = max(cut, key=lambda pair: len(pair[1]))
+        columns = [f"column_{n}" for n, _ in enumerate(cells, 1)]
+        if "file" not in stated or any(not 1 <= int(column) <= len(columns) for column in stated.values()):
+            return None
+        for role, column in stated.items():
+            columns[int(column) - 1] = role
+        return delimiter, tuple(columns), False
+    known = {_plain(stated["file"])} if "file" in stated else {*COLUMNS["file"].split()}
+    wanted = {_plain(heading) for heading in stated.values()}
+    fitting = [pair for pair in cut if {*map(_plain, pair[1])} & known and wanted <= {*map(_plain, pair[1])}]
     if not fitting:
         return None
     delimiter, headings = max(fitting, key=lambda pair: len(pair[1]))
@@ -159,32 +223,48 @@ def _heading(text: str) -> tuple[str, tuple[str, ...]] | None:
     plain = [_plain(heading) for heading in headings]
     columns = [heading.strip() or f"column_{n}" for n, heading in enumerate(headings, 1)]
     for role, spellings in COLUMNS.items():
-        best = next((spelling for spelling in spellings.split() if spelling in plain), None)
-        if best is not None:
+        best = next((spelling for spelling in spellings.split() if spelling in plain and spelling not in wanted), None)
+        if best is not None and role not in stated:
             columns[plain.index(best)] = role
-    return delimiter, tuple(columns)
+    for role, heading in stated.items():
+        columns = [f"{name}_" if name == role else name for name in columns]
+        columns[plain.index(_plain(heading))] = role
+    return delimiter, tuple(columns), True
 
 
 def _plain(heading: str) -> str:
     return re.sub(r"[\s-]+", "_", heading.strip()).casefold()
 
 
-def _lines(name: str, text: str, delimiter: str, columns: tuple[str, ...], corpus: str) -> list[Line]:
+def _lines(
+    root: Root, name: str, text: str, delimiter: str, columns: tuple[str, ...], has_heading: bool, corpus: str
+) -> list[Line]:
     """The lines after the heading that are not blank."""
     twice = sorted({column for column in columns if columns.count(column) > 1})
     if twice:
         raise SourceError(f"{corpus}: {name}: two columns are called {', '.join(twice)}; rename one")
     columns = _with_times(columns, f"{corpus}: {name}")
-    reader = csv.reader(StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    file = StringIO(text, newline="")
+    if delimiter == "|":  # as in LJ Speech: a quotation mark is a letter like any other
+        reader = csv.reader(file, delimiter=delimiter, quoting=csv.QUOTE_NONE)
+    else:
+        reader = csv.reader(file, delimiter=delimiter, strict=True)
     try:
         rows = [(reader.line_num, row) for row in reader if any(cell.strip() for cell in row)]
     except csv.Error as error:
         where = f"{corpus}: {name}, line {reader.line_num}"
         raise SourceError(f"{where}: {error}; look for a quotation mark that is not closed") from error
+    rows = rows[1:] if has_heading else rows
     at = next((n for n, column in enumerate(columns) if _plain(column) == "channel"), None)
-    if at is not None and _are_channels({row[at].strip() for _, row in rows[1:] if len(row) > at}, f"{corpus}: {name}"):
+    if at is not None and _are_channels({row[at].strip() for _, row in rows if len(row) > at}, f"{corpus}: {name}"):
         columns = (*columns[:at], "@channel", *columns[at + 1 :])
-    return [_line(name, number, row, columns) for number, row in rows[1:]]
+    at = columns.index("file")
+    if any(len(row) > at and row[at] != row[at].strip() for _, row in rows):  # a few names do begin with a space
+        there = {entry.name.rpartition("/")[2] for entry in root.entries()}
+        outer = {name for name in there if name != name.strip()}
+    else:
+        outer = set()
+    return [_line(name, number, row, columns, outer) for number, row in rows]
 
 
 def _with_times(columns: tuple[str, ...], where: str) -> tuple[str, ...]:
@@ -276,14 +356,19 @@ def _piece(given: dict[str, str]) -> Piece | None:
     return Piece(begin_s, end_s, channel)
 
 
-def _line(name: str, number: int, row: list[str], columns: tuple[str, ...]) -> Line:
-    """A short line ends in blank cells; in a long one a delimiter is not quoted, so the cells cannot be told apart."""
+def _line(name: str, number: int, row: list[str], columns: tuple[str, ...], outer: Collection[str] = ()) -> Line:
+    """A short line ends in blank cells; in a long one a delimiter is not quoted, so the cells cannot be told apart.
+
+    outer: names of files that do begin or end with white space.
+    """
     given = {column: cell.strip() for column, cell in zip(columns, row, strict=False) if cell.strip()}
     cells = {role: given[role] for role in COLUMNS if role in given}
     labels = {column: text for column, text in given.items() if column not in COLUMNS}
     if label := cells.pop("label", ""):
         labels["label"] = label.casefold() if label.casefold() in LABELS else label
     path = cells.pop("file", "")
+    if path and (whole := row[columns.index("file")]).replace("\\", "/").rpartition("/")[2] in outer:
+        path = whole
     fault, piece = None, None
     try:
         piece = _piece(labels)

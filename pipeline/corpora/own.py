@@ -16,7 +16,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from pipeline.archives.roots import FILE_NAME
 from pipeline.core.errors import RecipeError, SourceError, did_you_mean
@@ -24,6 +24,7 @@ from pipeline.core.errors import RecipeError, SourceError, did_you_mean
 RECORDINGS = "recordings"  # the corpus of one's own that nobody named
 BESIDE = "corpus.toml"
 _RESERVED = ("filtered", "resampled", "mixed")  # manifests of stages lie beside manifests of corpora
+ROLES = ("file", "transcript", "label", "speaker", "split", "scene", "kind", "begin", "end", "length", "channel")
 _OWN = "(your own)"
 
 
@@ -53,6 +54,38 @@ class Facts(BaseModel):
     share_labels: bool = Field(False, description="the licence lets the labels be passed on")
     noisy: bool = Field(False, description="the recordings hold their own noise: prep mix keeps them as they are")
     form: Literal["lhotse", "nemo", "kaldi"] | None = Field(None, description="the tool whose manifest lists them")
+    audio_dir: str | None = Field(None, min_length=1, description="folder below DIR that names in the table begin at")
+    columns: dict[str, str] = Field(default_factory=dict, description="role -> heading of a column, or its number")
+    transcripts: str | None = Field(
+        None, min_length=1, description="suffix of the text file beside each recording, instead of a table: txt"
+    )
+    speaker: str | None = Field(
+        None, min_length=1, description="regular expression of the speaker in a recording's name"
+    )
+    pcm_rate_hz: int | None = Field(
+        None,
+        ge=1000,
+        le=384_000,
+        description="rate of .pcm and .raw files without a header, mono, 16 bits, Hz",
+        json_schema_extra={"flag": "--pcm-rate"},
+    )
+
+    @field_validator("columns")
+    @classmethod
+    def _known_roles(cls, columns: dict[str, str]) -> dict[str, str]:
+        for role in columns:
+            if role not in ROLES:
+                raise ValueError(f'"{role}" is no role of a column{did_you_mean(role, ROLES)}')
+        return columns
+
+    @field_validator("speaker")
+    @classmethod
+    def _expression(cls, expression: str | None) -> str | None:
+        try:
+            re.compile(expression or "")
+        except re.error as error:
+            raise ValueError(f"no regular expression ({error})") from None
+        return expression
 
     def stated(self) -> dict[str, Any]:
         """What differs from the defaults, without the name."""

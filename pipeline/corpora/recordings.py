@@ -25,7 +25,7 @@ from posixpath import normpath
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, cast
 
-from pipeline.archives.names import is_audio, nfc
+from pipeline.archives.names import is_audio, is_raw, nfc
 from pipeline.core.errors import SourceError, sample
 from pipeline.core.row import Clip, Drop
 from pipeline.corpora import Listing, _table
@@ -123,8 +123,24 @@ def flags(labels: Mapping[str, str], frames: int, rate_hz: int) -> dict[str, str
 
 
 def _of_table(root: Root, facts: Facts, notes: Sequence[str]) -> Listing:
-    name, lines = _table.read(root, facts.name)
+    if facts.transcripts:
+        texts, lines = _table.beside(root, facts, _recordings(root, facts))
+        if not texts:
+            raise SourceError(f"{facts.name}: no file ends in .{facts.transcripts.lstrip('.')} (--transcripts)")
+        return _listing(root, facts, texts, lines, notes)
+    name, lines = _table.read(root, facts)
     return _listing(root, facts, [name], lines, notes)
+
+
+def _recordings(root: Root, facts: Facts) -> list[Entry]:
+    """The files that are recordings, those without a header where their rate is stated."""
+    if facts.pcm_rate_hz is None:
+        return [entry for entry in root.entries() if is_audio(entry.name)]
+    return [
+        replace(entry, place=replace(entry.place, pcm_rate_hz=facts.pcm_rate_hz)) if is_raw(entry.name) else entry
+        for entry in root.entries()
+        if is_audio(entry.name) or is_raw(entry.name)
+    ]
 
 
 def _listing(
@@ -134,12 +150,15 @@ def _listing(
 
     SourceError where not one line names a recording under the root.
     """
-    recordings = [entry for entry in root.entries() if is_audio(entry.name)]
-    kept, drops, used = _matched(facts.name, lines, recordings)
+    recordings = _recordings(root, facts)
+    lines = [_with_speaker(line, facts.speaker) for line in lines] if facts.speaker else lines
+    kept, drops, used = _matched(facts, lines, recordings)
     names = sample(manifests)
     if not used:
         wanted = sample(path for line in lines for path in line.paths)
         there = sample(entry.name for entry in recordings) or "no recordings"
+        if bare := sum(is_raw(entry.name) for entry in root.entries() if facts.pcm_rate_hz is None):
+            there += f" and {bare:,} files of samples without a header (--pcm-rate 16000 states the rate of such files)"
         raise SourceError(
             f"{facts.name}: none of {len(lines):,} files that {names} names lies under the root: it names "
             f"{wanted or 'nothing'}; found {there}; expected paths from its folder, or the same folders under the root"
@@ -148,8 +167,8 @@ def _listing(
     for name in sorted({entry.name for entry in recordings} - used):
         key = name.removeprefix(f"{folder}/")
         drops.append(_drop(facts.name, key, "no_label", f"{name}: no line of {names} names it"))
-    known = {*manifests, BESIDE}
-    ignored = [entry.name for entry in root.entries() if not is_audio(entry.name) and entry.name not in known]
+    known = {*manifests, BESIDE, *(entry.name for entry in recordings)}
+    ignored = [entry.name for entry in root.entries() if entry.name not in known]
     unsplit = sum("split" not in line.cells for line in lines)
     keys = {clip.key for clip in kept}
     splits: dict[str, set[str]] = defaultdict(set)
@@ -166,10 +185,10 @@ def _listing(
 
 
 def _matched(
-    corpus: str, lines: Iterable[Line], recordings: Iterable[Entry]
+    facts: Facts, lines: Iterable[Line], recordings: Iterable[Entry]
 ) -> tuple[list[Clip], list[Drop], set[str]]:
     """Clips, drops of lines and of further files of one name, and the names of all recordings that some line names."""
-    names = _Names(recordings)
+    names, corpus = _Names(recordings, facts.audio_dir), facts.name
     clips: list[Clip] = []
     drops: list[Drop] = []
     used: dict[tuple[str, Piece | None], str] = {}
@@ -193,12 +212,25 @@ def _matched(
     return clips, drops, {name for name, _ in used}
 
 
+def _with_speaker(line: Line, expression: str) -> Line:
+    """The line with the speaker that its recording's name holds: the first group of the expression, or all of it."""
+    match = re.search(expression, line.paths[0]) if line.paths and "speaker" not in line.cells else None
+    if match is None:
+        return line
+    return replace(line, cells={**line.cells, "speaker": next((group for group in match.groups() if group), match[0])})
+
+
 def _fault(line: Line, names: Sequence[str], before: str | None) -> tuple[str, str] | None:
     """Reason and detail of the Drop that a line ends in, if it does; before: an earlier line with this recording."""
+    if not names and line.paths[0].rpartition("/")[2].startswith("."):
+        return "no_audio", f"{line.paths[0]} is a hidden file, which are passed over: give it another name"
+    if not names and is_raw(line.paths[0]):
+        return "no_audio", f"{line.paths[0]}: samples without a header: state their rate with --pcm-rate"
     if not names:
         return "no_audio", f"no recording is called {line.paths[0]}, from its folder or under the root"
     if len(names) > 1:
-        return "ambiguous_name", f"{line.paths[0]} may be any of {sample(names)}; give the suffix, or spell it exactly"
+        remedy = "give the suffix, spell it exactly, or name its folder with --audio-dir"
+        return "ambiguous_name", f"{line.paths[0]} may be any of {sample(names)}; {remedy}"
     if before:
         return "duplicate_id", f"{names[0]} was named by {before} before, which is kept"
     if line.cells.get("split", "test").casefold() not in SPLITS:
@@ -240,15 +272,21 @@ _SPELLINGS: tuple[tuple[Callable[[str], str], Callable[[str], str]], ...] = (
 class _Names:
     """Recordings by name. Of a path from another machine the end counts, the longest that is a name under the root."""
 
-    def __init__(self, recordings: Iterable[Entry]) -> None:
+    def __init__(self, recordings: Iterable[Entry], audio_dir: str | None) -> None:
         self.entries: dict[str, list[Entry]] = defaultdict(list)
         for entry in recordings:
             self.entries[entry.name].append(entry)
         self._spelled: list[dict[str, list[str]]] = [{name: [name] for name in self.entries}]
+        self._audio_dir = None if audio_dir is None else nfc(audio_dir.strip("/"))
+        self._bare: dict[str, list[str]] | None = None
 
     def meant(self, folder: str, path: str) -> list[str]:
-        """Names that a path may mean, sorted: those of the strictest spelling that fits any. folder: of the line."""
+        """Names that a path may mean, sorted: those of the strictest spelling that fits any. folder: of the line.
+
+        A path without folders that means none of them means the files of that name, wherever they lie.
+        """
         path = nfc(path.replace("\\", "/"))
+        folder = folder if self._audio_dir is None else self._audio_dir
         for number, (of_path, of_name) in enumerate(_SPELLINGS):
             if number == len(self._spelled):
                 names: dict[str, list[str]] = defaultdict(list)
@@ -258,7 +296,11 @@ class _Names:
             for candidate in _candidates(folder, path):
                 if spelled := self._spelled[number].get(of_path(candidate)):
                     return spelled
-        return []
+        if self._bare is None:
+            self._bare = defaultdict(list)
+            for name in sorted(self.entries):
+                self._bare[_bare(name.rpartition("/")[2])].append(name)
+        return [] if "/" in path.lstrip("./") else self._bare.get(_bare(path), [])
 
 
 def _candidates(folder: str, path: str) -> Iterator[str]:

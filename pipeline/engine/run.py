@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from pipeline import corpora
 from pipeline.archives import Roots
+from pipeline.audio import media
 from pipeline.audio.shards import writing
 from pipeline.core import files, keys
 from pipeline.core import frame as frames
@@ -227,7 +228,8 @@ def make_shard(task: Task) -> Step:
     options = task.options.model_dump(mode="json", exclude=set(stage.PLANNED))
     effort = cache.Effort(task.stage, options, seconds, time.monotonic() - begun)
     # drops of ingest hold as long as the bytes do; later ones say that the corpus is not what it was, and may be again
-    settled = stage.NAME == "ingest" or not unread
+    installed = not any(isinstance(result, Drop) and result.reason == media.NEEDS for result in results)
+    settled = (stage.NAME == "ingest" and installed) or not unread
     cache.write(task.folder, task.shard, stage, results, writer.crc if writer else None, effort, settled)
     return Step(len(task.jobs), seconds)
 

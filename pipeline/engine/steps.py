@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pipeline import corpora
+from pipeline.audio.media import NEEDS
 from pipeline.core import frame as frames
 from pipeline.core import keys, measures
 from pipeline.core.errors import PrepError
@@ -222,6 +223,7 @@ def run(step: Step, setting: Setting | None = None, start: Start = silent) -> St
         )
     step.drops = frames.concat([step.drops, result.drops], Drop)
     step.notes += result.notes
+    step.notes += [*dict.fromkeys(frames.values(result.drops["detail"][frames.equal(result.drops["reason"], NEEDS)]))]
     if column := SOUNDS.get(step.name):  # 16 bits and 24, mono and stereo may hold the same sound
         decides = frames.from_arrow(rows.table(names=["id", "corpus", "split", column]))
         apart, leaks = splits.apart(decides, column, step.name)

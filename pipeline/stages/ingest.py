@@ -69,7 +69,8 @@ def plan(corpus: str, clips: Sequence[Clip]) -> Plan:
 
 def _content(place: Place) -> str:
     # The time counts even where there is a checksum: a damaged archive states the same checksum as a whole one.
-    return f"{place.size} {place.crc} {place.stamp} {place.piece}".rstrip()
+    raw = f" {place.pcm_rate_hz} Hz" if place.pcm_rate_hz else ""
+    return f"{place.size} {place.crc} {place.stamp} {place.piece}".rstrip() + raw
 
 
 def stores(options: Options) -> bool:

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.archives import Roots
-from pipeline.audio.codec import MOST_BYTES, Recording, cut, decode, flac
+from pipeline.audio.codec import MOST_BYTES, Recording, cut, flac
+from pipeline.audio.media import decode, raw
 from pipeline.audio.shards import Reader, ShardWriter
 from pipeline.core import files
 from pipeline.core.errors import CorruptMember
@@ -44,11 +45,15 @@ class Store:
         if place.size > most_bytes:
             raise CorruptMember("too_large", f"{place.size:,} bytes; prep ingest --max-mb is the bound")
         if not place.is_piece:
-            return decode(self.roots[place.root].read(place), most_bytes)
+            return self._decoded(place, most_bytes)
         whole = replace(place, begin_s=None, end_s=None, channel=None)
         if self._whole is None or self._whole[0] != whole:  # its other pieces come next
-            self._whole = whole, decode(self.roots[place.root].read(whole), most_bytes)
+            self._whole = whole, self._decoded(whole, most_bytes)
         return cut(self._whole[1], place.begin_s or 0.0, place.end_s, place.channel)
+
+    def _decoded(self, place: Place, most_bytes: int) -> Recording:
+        data = self.roots[place.root].read(place)
+        return decode(data, most_bytes) if place.pcm_rate_hz is None else raw(data, place.pcm_rate_hz)
 
     def stored(self, shard: str, offset: int, size: int) -> NDArray[np.int16]:
         """The samples of a clip that an earlier stage stored, int16 [frames]."""

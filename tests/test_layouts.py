@@ -1,0 +1,159 @@
+"""Layouts in which people have their recordings: what is typed for each, and which clips come out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from command import done, prep, rows
+from corpus_samples import WAV, write
+from pipeline.demo.containers import tarred
+
+from pipeline.archives import Root
+from pipeline.core.errors import SourceError
+from pipeline.corpora import Listing, own, recordings
+
+Claims = Callable[..., Listing]
+
+
+@pytest.fixture
+def claims(tmp_path: Path) -> Claims:
+    def of(files: Mapping[str, bytes], **facts: Any) -> Listing:
+        root = Root("recordings", write(tmp_path / "root", files))
+        return recordings.clips(root, own.facts("recordings", facts))
+
+    return of
+
+
+def said(found: Listing) -> dict[str, tuple[str | None, str, str | None]]:
+    assert found.drops == []
+    return {clip.key: (clip.text, clip.split, clip.group) for clip in found.clips}
+
+
+def test_esc_50_has_its_table_in_one_folder_and_its_recordings_in_another(claims: Claims) -> None:
+    table = "filename,fold,target,category,esc10\n1-100032-A-0.wav,1,0,dog,True\n1-100038-A-14.wav,1,14,rain,False\n"
+    files = {"meta/esc50.csv": table.encode(), "audio/1-100032-A-0.wav": WAV, "audio/1-100038-A-14.wav": WAV}
+    for facts in ({}, {"audio_dir": "audio"}):
+        found = claims(files, columns={"label": "category"}, **facts)
+        assert {clip.key: clip.labels["label"] for clip in found.clips} == {
+            "1-100032-A-0.wav": "dog",
+            "1-100038-A-14.wav": "rain",
+        }
+    again = claims({**files, "copies/1-100032-A-0.wav": WAV})
+    assert {drop.reason for drop in again.drops} == {"ambiguous_name"}
+    assert any("--audio-dir" in drop.detail for drop in again.drops)
+    assert not any(
+        drop.reason == "ambiguous_name" for drop in claims({**files, "copies/b.wav": WAV}, audio_dir="audio").drops
+    )
+
+
+def test_ksponspeech_has_a_text_in_cp949_beside_each_recording_without_a_header(tmp_path: Path, claims: Claims) -> None:
+    pcm = (np.sin(np.arange(16_000) / 5) * 9000).astype("<i2").tobytes()
+    names = ["KsponSpeech_01/KsponSpeech_0001/KsponSpeech_000001", "KsponSpeech_01/KsponSpeech_0001/KsponSpeech_000002"]
+    files = {f"{name}.pcm": pcm + b"\0" for name in names}
+    files |= {f"{name}.txt": "b/ 살려주세요\r\n".encode("cp949") for name in names}
+    found = claims(files, transcripts="txt", pcm_rate_hz=16_000)
+    assert said(found) == {f"{name}.pcm": ("b/ 살려주세요", "test", None) for name in names}
+    assert found.clips[0].place.pcm_rate_hz == 16_000
+    with pytest.raises(SourceError, match="beside 2 recordings lies a text: --transcripts txt reads it"):
+        claims(files)
+    with pytest.raises(SourceError, match=r"2 files of samples without a header \(--pcm-rate 16000"):
+        claims(files, transcripts="txt")
+    typed = ("--name", "kspon", "--transcripts", "txt", "--pcm-rate", 16_000, "--speaker", r"Speech_(\d{4})/")
+    done(tmp_path, "ingest", "recordings", "root", *typed, "--jobs", 2, "--shard-clips", 1)
+    first, _ = rows(tmp_path, "kspon").values()
+    assert (first.source_rate_hz, first.source_frames, first.source_format) == (16_000, 16_000, "RAW PCM_16")
+    assert first.group == "0001"
+    done(tmp_path, "filter", "--splits", "test")
+    done(tmp_path, "resample", "--jobs", 1)
+    assert {row.keyword for row in rows(tmp_path, "resampled").values()} == {"saveme"}
+    assert "pcm_rate_hz: found 3, expected" in prep(tmp_path, "ingest", "recordings", "root", "--pcm-rate", 3).err
+
+
+def test_zeroth_and_librispeech_have_a_text_of_several_recordings_in_each_folder(claims: Claims) -> None:
+    files = {
+        "train_data_01/003/104/104_003.trans.txt": "104_003_0019 그는 말했다\n104_003_0019b 둘째\n".encode(),
+        "train_data_01/003/104/104_003_0019.flac": WAV,
+        "train_data_01/003/104/104_003_0019b.flac": WAV,
+        "test_data_01/003/105/105_003.trans.txt": "105_003_0001 셋째\n105_003_0002 넷째\n".encode(),
+        "test_data_01/003/105/105_003_0001.flac": WAV,
+        "test_data_01/003/105/105_003_0003.flac": WAV,
+    }
+    found = claims(files, transcripts="trans.txt", speaker=r"(\d+)_\d+_\d+")
+    assert {clip.key: (clip.text, clip.split, clip.group) for clip in found.clips} == {
+        "train_data_01/003/104/104_003_0019.flac": ("그는 말했다", "train", "104"),
+        "train_data_01/003/104/104_003_0019b.flac": ("둘째", "train", "104"),
+        "test_data_01/003/105/105_003_0001.flac": ("셋째", "test", "105"),
+    }
+    assert {drop.reason for drop in found.drops} == {"no_audio", "no_label"}
+
+
+def test_a_table_without_headings_has_its_columns_by_number(claims: Claims) -> None:
+    lines = 'LJ001-0001|He said "so, |x\nLJ001-0002|둘째|y\n'
+    files = {"metadata.csv": lines.encode(), "wavs/LJ001-0001.wav": WAV, "wavs/LJ001-0002.wav": WAV}
+    found = claims(files, columns={"file": "1", "transcript": "2"})
+    assert said(found) == {"LJ001-0001": ('He said "so,', "test", None), "LJ001-0002": ("둘째", "test", None)}
+    assert found.clips[0].labels == {"column_3": "x"}
+    with pytest.raises(SourceError, match=r"nor all that --column file=1, --column transcript=9 names in metadata.csv"):
+        claims(files, columns={"file": "1", "transcript": "9"})
+
+
+def test_an_event_list_has_several_lines_for_one_recording(claims: Claims) -> None:
+    table = b"fname\tstart_s\tend_s\tevent\na.wav\t0.5\t1\tscream\na.wav\t2\t2.5\tglass\n"
+    found = claims({"events.tsv": table, "a.wav": WAV}, columns={"file": "fname", "label": "event"})
+    assert {clip.key: (clip.place.begin_s, clip.labels["label"]) for clip in found.clips} == {
+        "a-0000500-0001000": (0.5, "scream"),
+        "a-0002000-0002500": (2.0, "glass"),
+    }
+
+
+def test_tars_of_nemo_are_read_and_nan_is_no_fault(claims: Claims) -> None:
+    lines = [
+        '{"audio_filepath": "a.wav", "duration": NaN, "text": "하나", "shard_id": 0}',
+        '{"audio_filepath": "a.wav", "duration": 1.0, "text": "둘", "shard_id": 1}',
+    ]
+    tars = {f"audio_{n}.tar": tarred({"a.wav": WAV + bytes([n])}) for n in (0, 1)}
+    found = claims({"tarred_audio_manifest.json": "\n".join(lines).encode(), **tars})
+    assert {clip.text: clip.place.container for clip in found.clips} == {"하나": "audio_0.tar", "둘": "audio_1.tar"}
+    assert len({clip.key for clip in found.clips}) == 2
+
+
+def test_folders_of_hugging_face_name_file_and_transcription_in_json_lines(claims: Claims) -> None:
+    line = json.dumps({"file_name": "data/a.wav", "transcription": "살려주세요"})
+    assert said(claims({"train/metadata.jsonl": line.encode(), "train/data/a.wav": WAV})) == {
+        "data/a.wav": ("살려주세요", "train", None)
+    }
+
+
+def test_an_archive_of_kaldi_is_named(claims: Claims) -> None:
+    found = claims({"data/wav.scp": b"u1 exp/wav.ark:3\nu2 a.wav\n", "data/text": b"u1 x\nu2 y\n", "data/a.wav": WAV})
+    assert [(drop.reason, "wav-copy" in drop.detail) for drop in found.drops] == [("kaldi_archive", True)]
+
+
+@pytest.mark.parametrize("space", [" ", "\u3000"])
+def test_names_that_do_begin_with_a_space_are_found(space: str, claims: Claims) -> None:
+    table = f"file,transcript\n{space}a.wav,하나\n b.wav,둘\n".encode()
+    assert said(claims({"t.csv": table, f"{space}a.wav": WAV, "b.wav": WAV})) == {
+        f"{space}a.wav": ("하나", "test", None),
+        "b.wav": ("둘", "test", None),
+    }
+
+
+@pytest.mark.parametrize("name", ["a.sph", "a.wave", "a.voc", "a.snd", "a.aifc", "a.webm", "a.mp4"])
+def test_recordings_of_more_suffixes_are_known(name: str, claims: Claims) -> None:
+    assert list(said(claims({"t.csv": f"file,text\n{name},하나\n".encode(), name: WAV}))) == [name]
+
+
+def test_a_hidden_file_is_said_to_be_one(claims: Claims) -> None:
+    found = claims({"t.csv": b"file,text\n.a.wav,x\nb.wav,y\n", ".a.wav": WAV, "b.wav": WAV})
+    assert "a hidden file" in found.drops[0].detail
+
+
+@pytest.mark.parametrize("typed", ["file", "fiel=x", "file="])
+def test_a_column_that_means_nothing_is_refused(typed: str, tmp_path: Path) -> None:
+    refused = prep(tmp_path, "ingest", "recordings", ".", "--column", typed)
+    assert (refused.code, f"--column {typed}: expected ROLE=HEADING" in refused.err) == (1, True)
