@@ -202,10 +202,11 @@ def test_the_columns_that_are_read_are_all_that_the_checks_look_at(built: Built)
     assert checks.audit(some, Options()) == checks.audit(whole, Options())
 
 
-def test_the_stand_ins_fail_nothing(built: Built) -> None:
+def test_the_stand_ins_fail_on_the_copy_that_is_planted_in_them_alone(built: Built) -> None:
     ended = prep(built.folder, "audit", "manifests/mixed.parquet", "--jobs", 1, "--json")
     answer = ended.json()
-    assert (ended.code, answer["fails"], answer["unable"]) == (0, False, [])
+    assert (ended.code, answer["fails"], answer["unable"]) == (1, True, [])
+    assert [finding["check"] for finding in answer["findings"] if finding["fails"]] == ["near"]
     assert {"group", "source", "noise", "pcm"} <= {clear["check"] for clear in answer["clear"]}
 
 
