@@ -409,6 +409,7 @@ def _interrupted(*_: object) -> None:
 
 INTERRUPTED = """
 import os, signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell starts what runs behind it with Ctrl-C ignored
 from pipeline.engine import workers
 from pipeline.cli.main import main
 real = workers.results

@@ -166,8 +166,7 @@ def audit(
     balance     keyword and speech/noise against scene and SNR, split by split
     transcript  transcripts in two splits (calls for help repeat by nature)
 
-    near and chain open the audio beside the manifest. Where only mixtures hold the speech, their noise is taken out
-    first.
+    near and chain open the audio beside the manifest; noise is taken out of mixtures whose speech lies nowhere else.
 
     near finds a copy by spectral fingerprints and confirms it by correlation. Of planted copies it finds all that are
     louder, softer, padded, resampled, mu-law or noisy (30 dB), 98 % of those trimmed by up to 2 s, 91 % of those with
@@ -178,8 +177,7 @@ def audit(
 
     \b
     Example:
-      prep audit manifests/mixed.parquet
-      prep audit manifests/mixed.parquet --no-near --fail-on group,source,noise,pcm
+      prep audit manifests/mixed.parquet --write-exclusions exclude.txt
       prep audit manifests/paper.parquet --checks domain --fail-on domain --checkpoint runs/paper/best
     """
     checks = tuple(name for name in checks if not (no_near and name == "near"))
