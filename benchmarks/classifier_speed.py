@@ -169,8 +169,8 @@ def plain(
     return {"examples_per_s": rate, "peak_gb": memory_gb(), "loss": float(np.mean(losses[len(losses) // 2 :]))}
 
 
-def ours(manifest: Path, options: Options) -> dict[str, float]:
-    """The same of `train`; with a frozen encoder also the seconds for the means and clips per second of it."""
+def ours(manifest: Path, options: Options, steps: int) -> dict[str, float]:
+    """The same of `train`, the loss over as many steps; with a frozen encoder also the seconds for its means."""
     forget()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -195,7 +195,7 @@ def ours(manifest: Path, options: Options) -> dict[str, float]:
     answer["examples_per_s"] = float((clips[-1] - clips[first]) / (ends[-1] - ends[first]))
     return answer | {
         "peak_gb": memory_gb(),
-        "loss": float(np.mean([line["loss"] for line in lines[len(lines) // 2 :]])),
+        "loss": float(np.mean([line["loss"] for line in lines[steps // 2 : steps]])),
     }
 
 
@@ -232,7 +232,7 @@ def main() -> None:
             "frozen": Options(**common, freeze="encoder", layers="sum", weight_decay=0.0, steps=given.cached_steps),
         }
         for setting, options in settings.items():
-            mine = ours(manifest, options)
+            mine = ours(manifest, options, given.steps)
             rows = data.rows(data.read(manifest), "train")
             examples = [Example(row, None, CLASSES.index(row.keyword or "noise")) for row in rows]
             theirs = plain(str(arch.kind), model, examples, Sounds(manifest.parent), options, given.steps)
@@ -240,7 +240,7 @@ def main() -> None:
                 found["overheads"] = {}
                 for seconds in given.overheads:
                     loop.OVERHEAD = seconds * RATE_HZ
-                    found["overheads"][seconds] = ours(manifest, options)["examples_per_s"]
+                    found["overheads"][seconds] = ours(manifest, options, given.steps)["examples_per_s"]
             found[setting] = {
                 "train": mine,
                 "plain": theirs,

@@ -253,6 +253,7 @@ TRAIN_MAY_USE = {  # what training uses of pipeline -> the only files of train t
     "pipeline.core.parquet": {"data.py"},
     "pipeline.audio": {"data.py", "remix.py", "streams.py"},
     "pipeline.corpora.lexicon": None,
+    "pipeline.corpora.near": {"confusions.py"},
     "pipeline.corpora.notation": {"text.py"},
     "pipeline.corpora.rights": {"report.py"},
     "pipeline.stages": {"remix.py"},

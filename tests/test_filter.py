@@ -260,3 +260,44 @@ def test_quotes_and_percents_in_a_condition_are_its_own(where: str) -> None:
 def test_mixtures_are_refused() -> None:
     with pytest.raises(PrepError, match="these are mixtures already"):
         filtered(replace(SPOKEN, kind="mixture"))
+
+
+KINDS = {"call": "저기요 살려주세요", "guarded": "도와줘서 고마워", "near": "살려고 그래", "other": "오늘 날씨"}
+
+
+def talk(kind: str, count: int = 200, split: str = "train") -> list[Row]:
+    row = replace(SPOKEN, transcript=KINDS[kind], split=split)
+    names = [f"{split}/{kind}/{n}" for n in range(count)]
+    return [replace(row, id=name, source=f"@{name}", group=name, source_pcm_hash=name) for name in names]
+
+
+def test_speech_of_train_without_a_call_is_kept_by_kind_and_share() -> None:
+    listed = [row for kind in KINDS for row in talk(kind)]
+    of_test = [*talk("other", split="test"), replace(SPOKEN, id="alone")]
+    found = filtered(*listed, *of_test, others=("other=0.25", "near=0", "guarded=1"))
+    counts = {kind: sum(f"train/{kind}/" in name for name in values(found.kept["id"])) for kind in KINDS}
+    assert (counts["call"], counts["guarded"], counts["near"]) == (200, 200, 0)
+    assert 30 <= counts["other"] <= 70
+    assert {"alone", *(row.id for row in of_test)} <= set(values(found.kept["id"])), "calls and test stay"
+    assert set(values(found.drops["reason"])) == {"others"}
+    details = {f"speech of train: others, {share}" for share in ("near=0", "other=0.25")}
+    assert set(values(found.drops["detail"])) == details
+
+
+def test_a_larger_share_keeps_what_a_smaller_one_keeps() -> None:
+    some, more = (set(values(filtered(*talk("other"), others=(f"other={share}",)).kept["id"])) for share in (0.2, 0.6))
+    assert some < more
+
+
+@pytest.mark.parametrize(
+    ("others", "fault"),
+    [
+        (("othr=0.5",), 'expected a kind of call, guarded, near, other: did you mean "other"'),
+        (("other=2",), "a share from 0 to 1"),
+        (("other",), "a share from 0 to 1"),
+        (("other=0.5", "other=0.1"), "a kind is named twice"),
+    ],
+)
+def test_shares_that_say_nothing_are_refused(others: tuple[str, ...], fault: str) -> None:
+    with pytest.raises(ValueError, match=fault):
+        filter.Options(others=others)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.corpora.lexicon import shipped
-from pipeline.inspect.near import best_distance, near, sounds
+from pipeline.corpora.near import best_distance, near, sounds
 
 
 def slow_distance(pattern: str, text: str) -> int:

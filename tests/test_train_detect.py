@@ -201,6 +201,26 @@ def test_the_stream_decides_what_evaluate_decides_on_its_windows(folder: Path, t
     assert len({line["keyword"] for line in stream}) > 1
 
 
+def test_a_whisper_that_nobody_trained_listens_by_its_text_and_lexicons_may_be_others(
+    folder: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "fire.toml").write_text('other = "others"\n[keywords]\nfire = ["살려주세요", "도와주세요"]\n')
+    trained = lines(folder, "night.wav", "--threshold", 0)
+    model = ("--model", "run/last", *HOPS, "--all", "--window", "auto", "night.wav")
+    answer = command("detect", folder, *model)
+    assert not answer.code, answer.err
+    untrained = [json.loads(line) for line in answer.out.splitlines()]
+    assert [line["p_speech"] for line in untrained] == [None] * len(trained)
+    assert [line["text"] for line in untrained] == [line["text"] for line in trained]
+    for words in (("--checkpoint", "run/last", "--threshold", 0, *model[2:]), model):
+        fires = command("detect", folder, *words, "--lexicon", tmp_path / "fire.toml")
+        heard = [json.loads(line)["keyword"] for line in fires.out.splitlines()]
+        calls = {"saveme", "helpme"}
+        assert heard == ["fire" if line["keyword"] in calls else line["keyword"] for line in trained]
+        assert "fire" in heard
+    assert "--decision score: no threshold" in command("detect", folder, *model, "--decision", "score").err
+
+
 def test_standard_input_says_what_the_file_says(folder: Path) -> None:
     pcm = sf.read(folder / "night.wav", dtype="int16")[0]
     from_file, from_pipe = lines(folder, "night.wav"), lines(folder, "--stdin", stdin=pcm.astype("<i2").tobytes())
@@ -223,6 +243,7 @@ def test_faults_are_one_message(folder: Path) -> None:
     (folder / "text.wav").write_text("no sound")
     for words, message in {
         (): "what is to be listened to? give FILE ..., or --stdin, or --mic",
+        ("--model", "run/last", "night.wav"): "which model? give --checkpoint runs/NAME/best, or --model",
         ("--hop", 9, "night.wav"): "--hop 9 is longer than --seconds 1.5",
         ("none.wav",): "none.wav: no such file",
         ("text.wav",): "text.wav: ",

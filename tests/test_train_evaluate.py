@@ -57,7 +57,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         assert (
             command("train", folder, *words, "--steps", 60, "--lr", 3e-3, "--batch", 8, "--interpolation", 0).code == 0
         )
-        assert command("evaluate", folder, "--manifest", "mixed.parquet", "--checkpoint", f"runs/{task}/last").code == 0
+        words = ("--manifest", "mixed.parquet", "--checkpoint", f"runs/{task}/last")
+        assert command("evaluate", folder, *words, "--write-false-alarms", f"{task}.txt").code == 0
     return folder
 
 
@@ -126,6 +127,18 @@ def test_alarms_and_misses_are_counted_by_hand(answer: dict[str, Any], clips: li
     calls = [clip for clip in clips if clip.truth in CALLS]
     assert (found["calls"], found["missed"]) == (8, sum(clip.decision not in CALLS for clip in calls))
     assert found["wrong_call"] == sum(clip.decision in CALLS and clip.decision != clip.truth for clip in calls)
+
+
+def test_false_alarms_are_listed_by_kind_on_the_page_and_in_a_file_of_ids(
+    folder: Path, answer: dict[str, Any], clips: list[Prediction]
+) -> None:
+    false = [clip for clip in clips if clip.truth in ("others", "noise") and clip.decision in CALLS]
+    kinds = answer["false_alarms"]["by_kind"]
+    assert sum(each["false_alarms"] for each in kinds) == answer["alarms"]["false_alarms"] == len(false)
+    assert {each["value"]: each["negative_clips"] for each in kinds} == {"noise": 6, "noise like speech": 1, "other": 4}
+    assert (folder / "multi.txt").read_text().split("\n")[:-1] == [clip.id for clip in false]
+    page = (folder / "runs/multi/evaluate-test" / report.PAGE).read_text()
+    assert '<th scope="row">noise like speech</th>' in page
 
 
 def test_noise_is_scored_in_domain_and_out_of_it_apart(answer: dict[str, Any], clips: list[Prediction]) -> None:
@@ -367,7 +380,7 @@ def test_faults_are_one_message(folder: Path, tmp_path: Path) -> None:
             last,
         ): "no rows in the split test (rows by split: train 2): there is nothing to judge",
         ("--manifest", "other.parquet", "--checkpoint", last): "its keywords were labelled with another lexicon",
-        ("--manifest", "mixed.parquet"): "who is to be judged? give --checkpoint runs/NAME/best, or --model",
+        ("--manifest", "mixed.parquet"): "which model? give --checkpoint runs/NAME/best, or --model",
         ("--manifest", "mixed.parquet", "--checkpoint", last.parent): f"did you mean {last.parent / 'best'}?",
         ("compare", folder / "runs/multi"): "did you mean",
         (

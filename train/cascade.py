@@ -15,7 +15,7 @@ from torch import Tensor
 
 from pipeline.core.errors import PrepError
 from pipeline.core.row import Row
-from train import data
+from train import data, timing
 from train.data import Prediction, Sounds
 from train.decode import Transcription, decode
 from train.features import RATE_HZ, LogMel, longest, window_of
@@ -158,6 +158,12 @@ class Cascade:
             )
             for n in range(len(waves))
         ]
+
+    def begins(self, wave: NDArray[np.float32], text: Transcription) -> NDArray[np.int64]:
+        """The sample at which each token of a clip's text begins, and that at which the last one ends."""
+        hidden, _ = self._encoded([wave])
+        with self._precision():
+            return timing.begins(self.detector.whisper, hidden, self.tokenizer, text.tokens, len(wave))
 
     def _encoded(self, waves: Sequence[NDArray[np.float32]]) -> tuple[Tensor, list[list[float]]]:
         """(output of the encoder, probabilities of the head for each clip; none without a head)."""

@@ -89,6 +89,7 @@ def train_command(
     Example:
       train --manifest manifests/paper.parquet --preset recipes/train-paper.toml --out runs/paper
       train --manifest manifests/mixed.parquet --model openai/whisper-base --task single --out runs/single
+      train --manifest manifests/paper.parquet --hard-negatives hard.txt --out runs/harder
     """
     options = training.read(preset, typed(values))
     import_module("train.loop").start(manifest, out, options, lexicon, workers, means, _say)
@@ -107,6 +108,7 @@ NO_STREAM = {
     "allow_overlap",
     "crop_noise",
 }
+NO_STREAM |= {"write_false_alarms"}
 
 
 def _listening(command: F) -> F:
@@ -184,7 +186,7 @@ class _Evaluate(click.Group):
 @click.option(
     "--window",
     type=click.Choice(["auto", "30"]),
-    help="seconds that the encoder sees  [default: as trained; 30 for --model]",
+    help="seconds that the encoder sees  [default: as trained; for --model 30, with --stream auto]",
 )
 @click.option(
     "--max-tokens", type=click.IntRange(1, 440), help="longest text, in tokens  [default: as trained; 48 for --model]"
@@ -209,6 +211,12 @@ class _Evaluate(click.Group):
     help="judge a split with recordings that the checkpoint was trained on all the same",
 )
 @click.option(
+    "--write-false-alarms",
+    type=FILE,
+    metavar="FILE",
+    help="also write the ids of the false alarms, one a line, for train --hard-negatives",
+)
+@click.option(
     "--stream",
     type=FILE,
     metavar="TRUTH",
@@ -228,6 +236,7 @@ def evaluate_command(ctx: click.Context, /, as_json: bool, stream: Path | None, 
       evaluate --manifest manifests/paper.parquet --checkpoint runs/paper/best
       evaluate --manifest manifests/paper.parquet --model openai/whisper-tiny --out runs/vanilla
       evaluate compare runs/vanilla runs/single/evaluate-test runs/paper/evaluate-test
+      evaluate --checkpoint runs/paper/best --split train --allow-overlap --write-false-alarms hard.txt
       evaluate --stream manifests/test.scene.parquet --checkpoint runs/paper/best
     """
     if ctx.invoked_subcommand is not None:
@@ -306,7 +315,14 @@ def paper_command(recipe: str, manifest: Path, out: Path, only: tuple[str, ...],
 @click.command(context_settings=SETTINGS)
 @click.version_option(__version__, prog_name="detect")
 @click.argument("files", nargs=-1, type=FILE, metavar="FILE ...")
-@click.option("--checkpoint", type=FILE, required=True, help="folder best/ or last/ of a run")
+@click.option("--checkpoint", type=FILE, help="folder best/ or last/ of a run")
+@click.option("--model", help="a Whisper that nobody trained for calls, by hub name or folder: hears by its text alone")
+@click.option("--lexicon", type=FILE, help="keywords and phrases  [default: the checkpoint's, or the shipped ones]")
+@click.option(
+    "--window",
+    type=click.Choice(["auto", "30"]),
+    help="seconds that the encoder sees  [default: as trained; auto, as long as the window, for --model]",
+)
 @click.option("--stdin", is_flag=True, help="from standard input: 16-bit WAV, or 16-bit little-endian samples")
 @click.option("--rate", type=click.IntRange(1000, 768_000), help="Hz of the samples of --stdin  [default: 16000]")
 @click.option("--channels", type=click.IntRange(1, 64), help="channels of the samples of --stdin  [default: 1]")
@@ -332,6 +348,7 @@ def detect_command(files: tuple[Path, ...], **values: Any) -> None:
 
     \b
     Example:
+      detect --model openai/whisper-base night.wav
       detect --checkpoint runs/paper/best night.wav
       arecord -f S16_LE -r 48000 -c 2 -t wav | detect --checkpoint runs/paper/best --stdin
     """

@@ -27,12 +27,13 @@ LONGEST_UNIT, REPEATS, LOOP_TOKENS, KEPT = (
 class Transcription:
     """The text of a clip. confidence: geometric mean of its tokens' probabilities with the end token's, in (0, 1].
 
-    scores: of each keyword; empty where they were not asked for.
+    scores: of each keyword; empty where they were not asked for. tokens: of the text, as in Decoded.
     """
 
     text: str
     confidence: float
     scores: Mapping[str, Score] = field(default_factory=dict)
+    tokens: Sequence[int] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -94,7 +95,7 @@ def decode(
         inputs = token[:, None]
     confidence = (score / length.clamp(min=1)).exp().tolist()
     ids = [cut(row[: row.index(end)] if end in row else row) for row in torch.stack(tokens, dim=1).tolist()]
-    texts = [Transcription(tokenizer.text(row), share) for row, share in zip(ids, confidence, strict=True)]
+    texts = [Transcription(tokenizer.text(row), share, {}, row) for row, share in zip(ids, confidence, strict=True)]
     return Decoded(texts, ids, never, cache, torch.stack(seen, dim=1))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from bisect import bisect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,11 +16,13 @@ import torch
 from numpy.typing import NDArray
 
 from pipeline.core.errors import PrepError
-from train import checkpoint, data, streams, thresholds
+from train import data, streams, thresholds
 from train.cascade import Cascade
-from train.classes import cascade_of, check_options
+from train.classes import cascade_of
 from train.classifier import Classifier
+from train.decode import Transcription
 from train.features import RATE_HZ, longest
+from train.system import System, check_given, system_of
 from train.text import KeywordMatcher, Rule, Score
 from train.voice import Voice
 from train.windows import NEAR, Kind, Window, placed, windows
@@ -94,7 +97,10 @@ class Stats:
 class Options:
     """The options of the command line; see `detect --help`."""
 
-    checkpoint: Path
+    checkpoint: Path | None
+    model: str | None
+    lexicon: Path | None
+    window: str | None
     stdin: bool
     mic: bool
     rate: int | None
@@ -109,6 +115,7 @@ class Options:
     decision: Rule
     all: bool
     stats: bool
+    max_tokens: int | None = None
 
 
 def detect(say: Callable[[str], None], files: Sequence[Path], **values: Any) -> None:
@@ -118,22 +125,10 @@ def detect(say: Callable[[str], None], files: Sequence[Path], **values: Any) -> 
         raise PrepError("what is to be listened to? give FILE ..., or --stdin, or --mic")
     if not options.stdin and (options.rate or options.channels):
         raise PrepError("--rate and --channels describe the samples of --stdin: files say them themselves")
+    check_given(options.checkpoint, options.model)
     kind = options.windows or usual_windows(say)
     listening = Listening(kind, options.seconds, options.hop, options.refractory)
-    trained = checkpoint.read(options.checkpoint)
-    check_seconds(listening, trained.metadata.window)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    matcher = KeywordMatcher(trained.lexicon, options.tolerance, options.decision)
-    tokens, kept = int(trained.metadata.options["max_tokens"]), trained.metadata.thresholds
-    if isinstance(trained.detector, Classifier):
-        check_options(options)
-        gate = thresholds.of_classifier(options.threshold, thresholds.GATE)
-    else:
-        gate = thresholds.gate_before(options.threshold, kept, has_head=trained.detector.head is not None)
-    matcher = thresholds.decides(matcher, thresholds.score_before(options.score_threshold, kept))
-    cascade = cascade_of(
-        trained.detector, trained.tokenizer, matcher, trained.metadata.window, gate.value, tokens, device
-    )
+    cascade = listener(system_of(options, "auto"), listening, options)
     if sys.stdout is None:
         raise PrepError("standard output is closed: there is nowhere to print events to")
     if options.stdin and sys.stdin is None:
@@ -153,6 +148,24 @@ def detect(say: Callable[[str], None], files: Sequence[Path], **values: Any) -> 
         finally:
             if options.stats and stats.seconds:
                 say(stats.line(source))
+
+
+def listener(system: System, listening: Listening, options: Any, *, gated: bool = True) -> Cascade:
+    """The cascade that listens, with the thresholds that are given or kept in the checkpoint.
+
+    PrepError where it has none and needs one, or where windows are too long for the network. gated: whether noise is
+    stopped before the decoder.
+    """
+    check_seconds(listening, system.window)
+    matcher = KeywordMatcher(system.lexicon, options.tolerance, options.decision)
+    matcher = thresholds.decides(matcher, thresholds.score_before(options.score_threshold, system.kept))
+    if isinstance(system.detector, Classifier):
+        gate = thresholds.of_classifier(options.threshold, thresholds.GATE)
+    else:
+        has_head = system.detector.head is not None
+        gate = thresholds.gate_before(options.threshold, system.kept, has_head=has_head, wanted=gated)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return cascade_of(system.detector, system.tokenizer, matcher, system.window, gate.value, system.max_tokens, device)
 
 
 def check_seconds(listening: Listening, window: str) -> None:
@@ -195,7 +208,7 @@ def lines(
         decision, places = output.keyword or matcher.decision(text), calls_in(text, scores, matcher)
         if output.keyword in matcher.calls:  # a classifier says no more than that
             places = [(decision, (0.0, 1.0))]
-        calls = [(keyword, *placed(window, share)) for keyword, share in places]
+        calls = [(keyword, *when(cascade, window, heard, share)) for keyword, share in places]
         new = events.new(window, [(begin, end) for _, begin, end in calls])
         stats.windows += 1
         stats.latencies += [(window.known - calls[n][2]) / RATE_HZ + time.perf_counter() - began for n in new]
@@ -218,12 +231,34 @@ def lines(
         raise PrepError(f"{source}: ended without a sample")
 
 
+def when(cascade: Cascade, window: Window, heard: Transcription | None, share: tuple[float, float]) -> tuple[int, int]:
+    """When a call in a window begins and ends, in samples of the stream. share: where in the text it is, 0 to 1.
+
+    It begins with its first token: in silence at the next onset of voice, and where it comes first in the text at the
+    onset before, if that is near. Without tokens it is placed by the voice alone.
+    """
+    if heard is None or not heard.tokens:
+        return placed(window, share)
+    text = cascade.tokenizer.text(heard.tokens)
+    ends = [len(cascade.tokenizer.text(heard.tokens[:count])) for count in range(1, len(heard.tokens))]
+    first, last = (bisect(ends, place * len(text) + off) for place, off in zip(share, (0.5, -0.5), strict=True))
+    times = window.start + cascade.begins(data.samples(window.pcm), heard)
+    begin, onsets = int(times[first]), [start for start, _ in window.voices]
+    if not any(start <= begin < stop for start, stop in window.voices):
+        begin = next((onset for onset in onsets if onset > begin), begin)
+    elif first == 0:
+        begin = max((onset for onset in onsets if begin - NEAR <= onset <= begin), default=begin)
+    return begin, max(begin, int(times[last + 1]))
+
+
 def calls_in(
     text: str | None, scores: Mapping[str, Score], matcher: KeywordMatcher
 ) -> list[tuple[str, tuple[float, float]]]:
     """The calls in what was decoded, in order: the keyword of each, and where in the text it is, from 0 to 1."""
-    calls = _calls_of_text(text, matcher) if matcher.rule != "score" else []
+    calls = _calls_of_text(text, matcher)
     loud = matcher.loud({keyword: score.value for keyword, score in scores.items()})
+    if matcher.rule == "score":
+        calls = [call for call in calls if call[0] in loud]
     more = [keyword for keyword in loud if keyword not in dict(calls)]
     calls += [(keyword, (scores[keyword].begin, scores[keyword].end)) for keyword in more]
     return sorted(calls, key=lambda call: call[1])

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,22 +15,20 @@ from tqdm import tqdm
 from pipeline.core.errors import PrepError
 from pipeline.core.row import Row
 from pipeline.corpora import lexicon as lexicons
-from pipeline.corpora.lexicon import Lexicon
-from train import checkpoint, data, metrics, report, sampler, scores, thresholds
+from train import checkpoint, confusions, data, metrics, report, sampler, scores, thresholds
 from train.cascade import Cascade, Cost
-from train.classes import cascade_of, check_options
+from train.classes import cascade_of
 from train.classifier import Classifier
-from train.data import Manifest, Prediction, Recordings, Sounds
+from train.data import Manifest, Prediction, Sounds
 from train.features import RATE_HZ
 from train.folder import locked, write_json
 from train.model import Detector
-from train.pretrained import check_tokens, load_whisper
 from train.scores import Scorer
-from train.text import NOISE, KeywordMatcher, Rule, Tokenizer, check_lexicon, read_lexicon
+from train.system import System, check_given, name_of, system_of
+from train.text import NOISE, KeywordMatcher, Rule, check_lexicon
 from train.thresholds import Threshold
 
 DEFAULT_PER_HOUR = (1.0, 10.0)
-DEFAULT_TOKENS = 48
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,32 +55,8 @@ class Options:
     seed: int
     audio: bool | None
     allow_overlap: bool
+    write_false_alarms: Path | None
     crop_noise: bool | None = None
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class System:
-    """What is evaluated: a checkpoint of `train`, or a Whisper without a head.
-
-    origin: which weights it has. kept: thresholds that an earlier evaluation kept in the checkpoint. training: options
-    of its training. noise: clips with noise of each corpus that it learnt from and was chosen by, by split.
-    """
-
-    name: str
-    detector: Detector | Classifier
-    tokenizer: Tokenizer | None
-    lexicon: Lexicon
-    window: str
-    max_tokens: int
-    origin: dict[str, Any]
-    recordings: Recordings | None = None
-    kept: Mapping[str, Any] = field(default_factory=dict)
-    training: Mapping[str, Any] = field(default_factory=dict)
-    noise: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
-
-    def crops(self, options: Options) -> bool:
-        """Whether noise clips are cut to the length of utterances: as in training, unless the options say it."""
-        return bool(self.training.get("crop_noise")) if options.crop_noise is None else options.crop_noise
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -101,12 +75,8 @@ class Chosen:
 def evaluate(say: Callable[[str], None], *, as_json: bool, **values: Any) -> str:
     """Evaluates a system on a split, writes the answer to a folder, and returns it as text or as JSON."""
     options = Options(**values)
-    if (options.checkpoint is None) == (options.model is None):
-        raise PrepError(
-            "who is to be judged? give --checkpoint runs/NAME/best,"
-            " or --model openai/whisper-tiny for one without a head"
-        )
-    folder = (options.checkpoint or Path("runs") / _name_of(str(options.model)) / "x").parent
+    check_given(options.checkpoint, options.model)
+    folder = (options.checkpoint or Path("runs") / name_of(str(options.model)) / "x").parent
     out = options.out or folder / f"evaluate-{options.split}"
     with locked(out):
         return _evaluate(options, out, as_json, say)
@@ -151,10 +121,11 @@ def _evaluate(options: Options, out: Path, as_json: bool, say: Callable[[str], N
     cascade = replace(cascade, threshold=chosen.gate.value, matcher=chosen.matcher)
     cascade.run([np.zeros(RATE_HZ, np.float32)], ["silence"])  # the first call of anything is slow, and is not counted
     cascade.cost = Cost()
-    clips = _predictions(rows, cascade, sounds, options, system.crops(options))
+    clips = _predictions(rows, cascade, sounds, options, system.crops(options.crop_noise))
 
     origin = _origin(manifest, system, options, chosen)
     answer = origin | {"cautions": cautions} | scores.report(clips, scorer, measures)
+    answer |= {"false_alarms": confusions.report(clips, scorer, system.lexicon)}
     answer |= _curves(clips, scorer, chosen, options)
     if options.tolerance:
         answer["exact_matching"] = _exact_matching(clips, scorer, replace(chosen.matcher, tolerance=0.0))
@@ -163,14 +134,15 @@ def _evaluate(options: Options, out: Path, as_json: bool, say: Callable[[str], N
     (out / data.METRICS).unlink(missing_ok=True)  # it is written last: where it is, the rest belongs to it
     data.write_predictions(out / data.PREDICTIONS, clips, origin)
     report.write_figures(out / "figures", answer)
-    report.write_page(out, answer, clips, manifest, options.audio)
+    try:
+        report.write_page(out, answer, clips, manifest, options.audio)
+    except PrepError as error:  # a font that is not installed, for one: the numbers are there all the same
+        say(f"caution the page could not be written: {error}")
     write_json(out / data.METRICS, answer)
     say(f"-> {out}")
+    if options.write_false_alarms is not None:
+        say(confusions.write(options.write_false_alarms, clips, scorer, system.lexicon))
     return json.dumps(answer, ensure_ascii=False, allow_nan=False) if as_json else report.screen(answer)
-
-
-def _name_of(model: str) -> str:
-    return Path(model).resolve().name if Path(model).is_dir() else Path(model).name
 
 
 def _overlaps(
@@ -214,57 +186,6 @@ def _overlaps(
     return cautions
 
 
-def system_of(options: Options) -> System:
-    """The system to evaluate. PrepError where it cannot be read."""
-    if options.checkpoint is None:
-        name = str(options.model)
-        whisper, tokenizer = load_whisper(name, "pretrained", 0)
-        detector, lexicon = Detector(whisper, ()), read_lexicon(options.lexicon)
-        origin = {"weights_hash": checkpoint.weights_hash(detector), "step": 0, "trained_on": None}
-        window, max_tokens = options.window or "30", options.max_tokens or DEFAULT_TOKENS
-        check_tokens(name, whisper, max_tokens)
-        recordings = checkpoint.read_recordings(Path(name))  # the folder may be one of ours
-        return System(_name_of(name), detector, tokenizer, lexicon, window, max_tokens, origin, recordings)
-    trained = checkpoint.read(options.checkpoint)
-    metadata = trained.metadata
-    lexicon = trained.lexicon if options.lexicon is None else read_lexicon(options.lexicon)
-    window, max_tokens = options.window or metadata.window, options.max_tokens or int(metadata.options["max_tokens"])
-    task = metadata.options["task"]
-    if isinstance(trained.detector, Classifier):
-        task = metadata.arch
-        _check_classifier(options, trained.detector, lexicon)
-    else:
-        check_tokens(str(options.checkpoint), trained.detector.whisper, max_tokens)
-    origin = {"weights_hash": metadata.weights_hash, "step": metadata.step, "trained_on": metadata.manifest_hash}
-    name = f"{options.checkpoint.resolve().parent.name} ({task})"
-    kept = dict(metadata.thresholds)
-    if lexicons.identity_of_phrases(lexicon) != lexicons.identity_of_phrases(trained.lexicon):
-        kept.pop("score", None)
-    return System(
-        name,
-        trained.detector,
-        trained.tokenizer,
-        lexicon,
-        window,
-        max_tokens,
-        origin,
-        trained.recordings,
-        kept,
-        metadata.options,
-        metadata.noise,
-    )
-
-
-def _check_classifier(options: Options, classifier: Classifier, lexicon: Lexicon) -> None:
-    """PrepError for an option without effect on a classifier, and for keywords that it does not know."""
-    check_options(options)
-    if [*lexicon.keywords] != [*classifier.classes[: len(lexicon.keywords)]]:
-        raise PrepError(
-            f"the lexicon has the keywords {', '.join(lexicon.keywords)}, the classifier the classes"
-            f" {', '.join(classifier.classes)}: leave --lexicon out"
-        )
-
-
 def _predictions(
     rows: Sequence[Row], cascade: Cascade, sounds: Sounds, options: Options, crop: bool
 ) -> list[Prediction]:
@@ -283,7 +204,7 @@ def _choose(
 
     PrepError where decisions need a threshold of the score and there is none.
     """
-    crop = system.crops(options)
+    crop = system.crops(options.crop_noise)
     if isinstance(system.detector, Classifier):
         clips = _predictions(rows, cascade, sounds, options, crop) if rows and options.curve else []
         return Chosen(thresholds.of_classifier(options.threshold), None, cascade.matcher, clips)
@@ -348,7 +269,7 @@ def _origin(manifest: Manifest, system: System, options: Options, chosen: Chosen
             "max_tokens": system.max_tokens,
             "tolerance": options.tolerance,
             "decision": options.decision,
-            "crop_noise": system.crops(options),
+            "crop_noise": system.crops(options.crop_noise),
             "seed": options.seed,
         },
         "gate": {"threshold": chosen.gate.value, "source": chosen.gate.source, "dev": chosen.gate.dev},

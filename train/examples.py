@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from pipeline.core.errors import PrepError
 from pipeline.core.row import Row
@@ -21,12 +21,13 @@ class Example:
     """A row and what it teaches.
 
     targets: tokens, or None if the loss of its transcript is masked. noise_class: index of the class, or UNTAUGHT; for
-    a classifier the class is a keyword, or noise.
+    a classifier the class is a keyword, or noise. times: how often it comes in an epoch.
     """
 
     row: Row
     targets: tuple[int, ...] | None
     noise_class: int
+    times: int = 1
 
     @property
     def frames(self) -> int:
@@ -71,15 +72,21 @@ def noise_classes(rows: Sequence[Row], kind: str) -> list[str]:
     return [SPEECH, *sorted({row.scene or NOISE for row in rows if row.noise_label == NOISE})]
 
 
-def select(rows: Sequence[Row], tokenizer: Tokenizer | None, classes: Sequence[str], options: Options) -> Selection:
-    """The rows that teach something under these options, and why the others do not."""
+def select(
+    rows: Sequence[Row],
+    tokenizer: Tokenizer | None,
+    classes: Sequence[str],
+    options: Options,
+    hard: Collection[str] = (),
+) -> Selection:
+    """The rows that teach something under these options, and why the others do not. hard: ids of hard negatives."""
     examples, left_out = [], Counter[str]()
     for row in rows:
         example = _example(row, tokenizer, classes, options)
         if isinstance(example, str):
             left_out[example] += 1
         else:
-            examples.append(example)
+            examples.append(replace(example, times=options.hard_weight) if row.id in hard else example)
     return Selection(examples, dict(sorted(left_out.items())))
 
 

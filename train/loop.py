@@ -89,7 +89,8 @@ def train(run: Run, accelerator: Accelerator) -> None:
     with Log(run.folder, run.step, last, options.batch, quiet=not accelerator.is_main_process) as log:
         for parts in loader(run.train, range(run.step, last), run.workers, pinned=on_gpu):
             step = parts[0].totals.step + 1
-            model.train()
+            if not model.training:
+                model.train()  # it visits every module
             seed_torch(options.seed, "step", step, accelerator.process_index)  # for dropout, if a checkpoint has any
             for group in optimizer.param_groups:
                 group["lr"] = rate(step - 1, last, options)

@@ -98,6 +98,10 @@ class Options(BaseModel):
         0.5, ge=0, lt=1, description="share of the old weights that each step keeps; 0 is plain AdamW"
     )
     clip_norm: float = Field(1.0, ge=0, le=1e6, description="gradients are scaled down to this norm; 0 leaves them")
+    hard_negatives: str | None = Field(
+        None, description="file with ids of rows of train or dev, one a line, that evaluate --write-false-alarms wrote"
+    )
+    hard_weight: int = Field(3, ge=1, le=1000, description="how often each of them comes in an epoch")
     balance: bool = Field(False, description="each keyword and noise in equal shares of an epoch")
     crop_noise: bool = Field(
         False, description="cut each noise clip to the length of an utterance, so that its length tells nothing"
@@ -148,12 +152,15 @@ class Options(BaseModel):
             raise ValueError("noise_weight and text_weight are both 0: there is nothing to learn")
         if "room" in self.augment and not self.impulse_responses:
             raise ValueError("augment room needs impulse_responses: a folder of WAV or FLAC files")
+        if self.hard_negatives is None and self.hard_weight != type(self).model_fields["hard_weight"].default:
+            raise ValueError("hard_weight needs hard_negatives: a file that evaluate --write-false-alarms wrote")
         return self
 
     def canonical(self) -> dict[str, Any]:
         """Every option with its value, as checkpoints carry it: file names without their folders."""
         values = self.model_dump(mode="json")
-        return values | {key: Path(values[key]).name for key in ("speech", "impulse_responses") if values[key]}
+        files = ("speech", "impulse_responses", "hard_negatives")
+        return values | {key: Path(values[key]).name for key in files if values[key]}
 
 
 def read(preset: str | None, given: Mapping[str, Any]) -> Options:

@@ -47,9 +47,14 @@ class Remix:
             )
 
     def pcm(self, row: Row, epoch: int) -> NDArray[np.int16] | None:
-        """The samples of a mixture for this epoch, int16 [frames]; None where all crops of noise drawn were silent."""
+        """The samples of a mixture for this epoch, int16 [frames].
+
+        None where all crops of noise drawn were silent, and for a mixture of dev, which keeps the noise that it has.
+        """
         if epoch != self._epoch:
             self._draw(epoch)
+        if row.id not in self._place:
+            return None
         job = next(jobs_of(self._plan.jobs.table(np.array([self._place[row.id]])), mix))
         mixture, speech = job.row, self.rows[job.row.speech_id or ""]
         level_db = speech.level_active_dbfs if mixture.snr_definition == "active" else speech.level_full_dbfs

@@ -119,6 +119,9 @@ def screen(answer: Mapping[str, Any]) -> str:
         parts.append(
             text_table(("corpus", "clips", "accuracy, 4 classes", "macro F1", *(f"F1 {n}" for n in labels)), rows)
         )
+    if alarms["false_alarms"]:
+        head = ("false alarms of", "clips", "hours", "false alarms", "an hour")
+        parts += [text_table(head, list(_kinds(answer))), _heard(answer)]
     return "\n\n".join([*parts, _cost(answer["cost"], counts)])
 
 
@@ -131,6 +134,22 @@ def confusion_rows(classes: Mapping[str, Any], decided: Mapping[str, Mapping[str
     """(truth, clips by decision) for each label; decided: what `scores.decided_noise` gives."""
     each = zip(classes["labels"], classes["confusion"], strict=True)
     return [(label, *row[:-1], decided[label]["stopped"], decided[label]["nothing_said"]) for label, row in each]
+
+
+def _kinds(answer: Mapping[str, Any]) -> Iterator[tuple[object, ...]]:
+    """A row for each kind of negatives: clips, hours, false alarms and their rate."""
+    for kind in answer["false_alarms"]["by_kind"]:
+        clips, hours, alarms = (kind[key] for key in ("negative_clips", "negative_hours", "false_alarms"))
+        yield kind["value"], clips, f"{hours:.2f}", alarms, f"{kind['per_hour']['value']:.1f}"
+
+
+def _heard(answer: Mapping[str, Any]) -> str:
+    """Which phrases were heard in false alarms, the most frequent first."""
+    heard = [
+        f"{each['keyword']} ({each['phrase'] or 'no phrase'}) {each['false_alarms']}"
+        for each in answer["false_alarms"]["heard"]
+    ]
+    return f"heard in false alarms: {', '.join(heard)}"
 
 
 def _operating(point: Mapping[str, Any]) -> str:

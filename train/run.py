@@ -14,10 +14,11 @@ from accelerate import Accelerator
 from accelerate.utils import gather_object
 from torch import Tensor
 
+from pipeline.core import keys
 from pipeline.core.errors import PrepError
 from pipeline.corpora import lexicon as lexicons
 from pipeline.corpora.lexicon import Lexicon
-from train import archs, checkpoint, data, examples, sampler, text
+from train import archs, checkpoint, confusions, data, examples, sampler, text
 from train.augment import Waves
 from train.batches import Batches, loader
 from train.checkpoint import Checkpoint, Metadata
@@ -157,18 +158,26 @@ def setup(
     manifest, lexicon = data.read(manifest_path), text.read_lexicon(lexicon_path)
     text.check_lexicon(lexicon, manifest.provenance.recipe.get("lexicon"), manifest_path)
     archs.check_name(options)
-    rows = data.rows(manifest, "train", "there is nothing to learn from")
+    rows, dev_rows = data.rows(manifest, "train", "there is nothing to learn from"), data.rows(manifest, "dev")
     of_noise = {row.corpus for row in rows if row.noise_label == text.NOISE}
     if absent := [name for name in options.noise_corpora if name not in of_noise]:
         raise PrepError(
             f"{manifest_path}: no noise of {', '.join(absent)} in the split train (there is noise of"
             f" {', '.join(sorted(of_noise)) or 'no corpus'}): give --noise-corpora another name"
         )
+    hard: frozenset[str] = frozenset()
+    if options.hard_negatives is not None:
+        hard, before = confusions.read(Path(options.hard_negatives), manifest, lexicon), len(dev_rows)
+        rows, dev_rows = confusions.moved(hard, rows, dev_rows)
+        left = f"; for those of dev it loses {before - len(dev_rows):,} rows" if len(dev_rows) < before else ""
+        say(f"hard    {len(hard):,} hard negatives, each {options.hard_weight} times an epoch{left}")
     classes = examples.classes_of(rows, lexicon, options)
     metadata = _metadata(manifest, options, lexicon, classes)
+    if hard:  # other ids in the same file are another run
+        metadata.options["hard_negatives"] += f" ({keys.fingerprint(*sorted(hard))[:12]})"
     _check_folder(folder, metadata)
     detector, tokenizer = _network(classes, options)
-    selection = examples.select(rows, tokenizer, classes, options)
+    selection = examples.select(rows, tokenizer, classes, options, hard)
     say(selection.summary("train"))
     examples.check(selection.examples, options, "train")
     if isinstance(detector, Classifier) and options.class_weights:
@@ -183,7 +192,7 @@ def setup(
         train.waves = Waves(options.augment, options.impulse_responses)
 
     plain = options.model_copy(update={"balance": False, "spec_augment": False})
-    selection = examples.select(data.rows(manifest, "dev"), tokenizer, classes, plain)
+    selection = examples.select(dev_rows, tokenizer, classes, plain)
     say(selection.summary("dev"))
     dev: Batches | None = None
     try:

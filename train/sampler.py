@@ -32,10 +32,14 @@ def shuffled(examples: Sequence[Example], epoch: int, options: Options) -> Epoch
     """The epoch of a training run: batches in a drawn order.
 
     Batches are not made of clips of one window: noise and speech differ in length, and a batch of noise alone would
-    teach the head to answer noise.
+    teach the head to answer noise. A hard negative comes several times, each at a place of its own.
     """
-    chance = keys.draws(options.seed, f"order {epoch}", [example.row.id for example in examples])[:, 0]
-    drawn = _balanced(examples, chance) if options.balance else np.argsort(chance, kind="stable")
+    turns = [turn for example in examples for turn in range(example.times)]
+    places = np.repeat(np.arange(len(examples)), [example.times for example in examples])
+    names = [examples[place].row.id + f"\n{turn}" * (turn > 0) for place, turn in zip(places, turns, strict=True)]
+    chance = keys.draws(options.seed, f"order {epoch}", names)[:, 0]
+    order = np.argsort(chance, kind="stable")
+    drawn = places[_balanced([examples[place] for place in places], chance) if options.balance else order]
     batches = [drawn[start : start + options.batch].tolist() for start in range(0, len(drawn), options.batch)]
     return Epoch(epoch, stretches(examples, epoch, options), batches)
 

@@ -11,21 +11,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
 from pipeline.core import frame as frames
 from pipeline.core.errors import PrepError
 from pipeline.corpora import lexicon as lexicons
-from train import alarms, checkpoint, data, evaluate, streams, thresholds
+from train import alarms, checkpoint, data, evaluate, streams
 from train.alarms import Event, Judged, Utterance
-from train.classes import cascade_of
-from train.classifier import Classifier
-from train.detect import Listening, Stats, check_seconds, lines, usual_windows
+from train.detect import Listening, Stats, lines, listener, usual_windows
 from train.features import RATE_HZ
 from train.folder import locked, write_json, write_text
-from train.text import KeywordMatcher
+from train.system import check_given, system_of
 
 TOLERANCE_S = 0.5  # how far from a call an event of it may be
 EVENTS, METRICS = "events.jsonl", "stream.json"
@@ -52,21 +49,11 @@ def judge(
     Listening. values: options of `evaluate`.
     """
     options = evaluate.Options(**values)
-    if (options.checkpoint is None) == (options.model is None):
-        raise PrepError("who is to be judged? give --checkpoint runs/NAME/best, or --model for one without a head")
+    check_given(options.checkpoint, options.model)
     listening = Listening(**{**how, "windows": how["windows"] or usual_windows(say)})
-    system = evaluate.system_of(options)
-    check_seconds(listening, system.window)
+    system = system_of(options, "auto")
+    cascade = listener(system, listening, options, gated=options.gate)
     truth = read_truth(path, system.lexicon.other)
-    if isinstance(system.detector, Classifier):
-        gate = thresholds.of_classifier(options.threshold, thresholds.GATE).value
-    else:
-        has_head = system.detector.head is not None
-        gate = thresholds.gate_before(options.threshold, system.kept, has_head=has_head, wanted=options.gate).value
-    matcher = KeywordMatcher(system.lexicon, options.tolerance, options.decision)
-    matcher = thresholds.decides(matcher, thresholds.score_before(options.score_threshold, system.kept))
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    cascade = cascade_of(system.detector, system.tokenizer, matcher, system.window, gate, system.max_tokens, device)
     name = f"stream-{path.name.split('.')[0]}"
     out = options.out or (options.checkpoint or Path("runs") / system.name / "x").parent / name
     with locked(out):
@@ -87,7 +74,7 @@ def judge(
             "checkpoint": system.origin,
             "lexicon_hash": lexicons.identity(system.lexicon),
             "options": asdict(listening) | {"decision": options.decision, "tolerance": options.tolerance},
-            "threshold": gate,
+            "threshold": cascade.threshold,
             **alarms.scores(verdicts, truth.utterances, seconds, listening.refractory),
             "cost": {
                 "windows": stats.windows,

@@ -26,7 +26,9 @@ Pcm = NDArray[np.int16]
 BLOCK_FRAMES = 1 << 14  # read of a recording at a time: what is lost before a fault is at most so long
 _PIPE_S = 0.2  # read from a pipe at a time
 _QUEUE_S = 30  # of the microphone, before samples are lost
-_FORMATS = {b"fLaC": "FLAC", b"OggS": "Ogg", b"FORM": "AIFF", b"RIFX": "RIFX"}
+_FORMATS = {b"fLaC": "FLAC", b"OggS": "Ogg", b"FORM": "AIFF", b"RIFX": "RIFX", b"caff": "CAF", b".snd": "AU"}
+_FORMATS |= {b"\x1aE\xdf\xa3": "Matroska or WebM", b"#!AM": "AMR", b"wvpk": "WavPack", b"riff": "W64"}
+_FORMATS |= dict.fromkeys((b"ID3\x02", b"ID3\x03", b"ID3\x04"), "MP3")
 _PCM, _EXTENSIBLE = 1, 0xFFFE  # formats of a WAV
 _ENDLESS = (0, 0xFFFFFFFF, 0x7FFFFFFF, 0x80000000, 0x7FFFF000, 0xFFFFF000)  # sizes of what is written into a pipe
 
@@ -77,14 +79,15 @@ def pipe(stream: BinaryIO, name: str, rate_hz: int | None = None, channels: int 
     rate_hz, channels: of 16-bit little-endian samples without a header, 16,000 and 1 if not given. PrepError where it
     begins as a file of another format, where its header says another rate than is given, or where it ends in a frame.
     """
-    head = stream.read(4)
-    if head[:4] in _FORMATS:
+    head = stream.read(8)
+    form = "MP4" if head[4:] == b"ftyp" else _FORMATS.get(head[:4])
+    if form is not None:
         raise PrepError(
-            f"{name}: begins as {_FORMATS[head[:4]]}, which is not read from a pipe: give the file, or decode it,"
+            f"{name}: begins as {form}, which is not read from a pipe: give the file, or decode it,"
             " as by ffmpeg -i pipe: -f s16le -ar 16000 -ac 1 -"
         )
     size: int | None = None
-    if head in (b"RIFF", b"RF64"):
+    if head[:4] in (b"RIFF", b"RF64"):
         *of_header, size = _wav_header(stream, name)
         for flag, given, meant in zip(("--rate", "--channels"), (rate_hz, channels), of_header, strict=True):
             if given not in (None, meant):
@@ -95,10 +98,9 @@ def pipe(stream: BinaryIO, name: str, rate_hz: int | None = None, channels: int 
 
 
 def _wav_header(stream: BinaryIO, name: str) -> tuple[int, int, int | None]:
-    """(rate in Hz, channels, bytes of samples or None for all that follow) of a WAV, after its first four bytes."""
-    header = stream.read(8)
-    form = b""
-    while header[4:] == b"WAVE" and len(part := stream.read(8)) == 8:
+    """(rate in Hz, channels, bytes of samples or None for all that follow) of a WAV, after its first eight bytes."""
+    is_wav, form = stream.read(4) == b"WAVE", b""
+    while is_wav and len(part := stream.read(8)) == 8:
         size = int.from_bytes(part[4:], "little")
         if part[:4] == b"data":
             kind, channels, rate_hz, bits = (

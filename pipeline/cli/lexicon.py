@@ -11,8 +11,8 @@ import click
 from pipeline.cli.emit import AS_JSON, Table, emit
 from pipeline.core.errors import PrepError, RecipeError
 from pipeline.corpora import lexicon as lexicons
+from pipeline.corpora import near as nears
 from pipeline.corpora.lexicon import LEXICON, Lexicon
-from pipeline.inspect import near as nears
 from pipeline.share import pack
 
 FILE = click.Path(path_type=Path)

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 NOT_CORPORA = {
     "adapter",
     "lexicon",
+    "near",
     "notation",
     "own",
     "phrases",

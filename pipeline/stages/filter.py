@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -15,7 +16,7 @@ from pipeline.core import frame as frames
 from pipeline.core import keys, measures, sql
 from pipeline.core.errors import PrepError, RecipeError, did_you_mean, sample
 from pipeline.core.row import Drop, Row
-from pipeline.corpora import notation
+from pipeline.corpora import near, notation
 from pipeline.corpora.aihub import CLASSES, class_of
 from pipeline.corpora.lexicon import Lexicon, normalised
 from pipeline.stages import Options as StageOptions
@@ -62,6 +63,9 @@ class Options(StageOptions):
         description="draw: each group becomes dev by a draw of its own, whatever else is there; balanced: as many "
         "clips, each keyword among them, for a corpus of few groups",
     )
+    others: tuple[str, ...] = Field(
+        (), description="share of train's speech without a call to keep, by kind: call, guarded, near or other=SHARE"
+    )
     where: str | None = Field(None, min_length=1, description="SQL condition over the columns that a row must meet")
 
     @field_validator("scenarios")
@@ -93,6 +97,28 @@ class Options(StageOptions):
             if name not in SPLITS:
                 raise ValueError(f'unknown split "{name}"{did_you_mean(name, SPLITS)}')
         return names
+
+    @field_validator("others")
+    @classmethod
+    def _known_kinds(cls, values: tuple[str, ...]) -> tuple[str, ...]:
+        kinds = [share_of(value)[0] for value in values]
+        if len(set(kinds)) < len(kinds):
+            raise ValueError(f"{', '.join(values)}: a kind is named twice")
+        return values
+
+
+def share_of(value: str) -> tuple[str, float]:
+    """(kind, share) of `other=0.2`."""
+    kind, _, share = value.partition("=")
+    if kind not in near.KINDS:
+        raise ValueError(f'"{value}": expected a kind of {", ".join(near.KINDS)}{did_you_mean(kind, near.KINDS)}')
+    try:
+        number = float(share)
+    except ValueError:
+        number = math.nan
+    if not 0 <= number <= 1:
+        raise ValueError(f'"{value}": expected KIND=SHARE with a share from 0 to 1')
+    return kind, number
 
 
 OF_LEVEL = ("silent", "too_quiet")  # rules on a level that later stages measure anew, of other samples
@@ -267,6 +293,7 @@ def plan(
         )
         drops.append(_drops(rows, keep & ~meets, {"reason": "where", "detail": f"does not meet: {options.where}"}))
         keep &= meets
+    drops += _thinned(rows, keep, options, seed, lexicon)
     split, notes = _with_dev(rows, keep, options, seed, lexicon)
     scenarios = sorted(name for name in frames.codes(rows["scenario"])[1] if name)
     if scenarios and (absent := [name for name in options.scenarios if name not in scenarios]):
@@ -355,6 +382,30 @@ def _on_spellings(
 
 def _short(text: str, most: int = 40) -> str:
     return text if len(text) <= most else f"{text[: most - 3]}..."
+
+
+def _thinned(
+    rows: DataFrame, keep: NDArray[np.bool_], options: Options, seed: int, lexicon: Lexicon
+) -> list[DataFrame]:
+    """Drops of train's speech without a call beyond the share of its kind; `keep` becomes false there.
+
+    The draw is of each clip by its id: a larger share keeps what a smaller one keeps.
+    """
+    shares = dict(share_of(value) for value in options.others)
+    if not shares:
+        return []
+    places = np.flatnonzero(keep & frames.equal(rows["split"], "train") & frames.equal(rows["kind"], "speech"))
+    codes, texts = frames.codes(frames.pick(rows, places)["transcript"])
+    kinds = [near.kind(text, lexicon)[0] if lexicon.keyword(text) == lexicon.other else None for text in texts]
+    drawn = keys.draws(seed, "others", frames.each(frames.pick(rows, places)["id"]))[:, 0]
+    drops = []
+    for kind, share in shares.items():
+        is_kind = np.array([each == kind for each in kinds], dtype=np.bool_)[codes]
+        lost = np.zeros(len(rows), dtype=np.bool_)
+        lost[places[is_kind & (drawn >= share)]] = True
+        keep &= ~lost
+        drops.append(_drops(rows, lost, {"reason": "others", "detail": f"speech of train: others, {kind}={share:g}"}))
+    return drops
 
 
 def _measures_in(condition: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""Sentences near a call that are none: what a detector is likely to confuse, found among the transcripts of a set."""
+"""Speech that is no call, by how near it comes to one: what a detector is likely to confuse."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cache
 
 from pipeline.corpora.lexicon import Lexicon, normalised
 
 FARTHEST = 0.34  # share of a spelling's sounds that may differ
+CALL, GUARDED, NEAR, OTHER = KINDS = ("call", "guarded", "near", "other")  # of speech; see `kind`
 # Letters that sound alike, to ears and recognisers: vowels that have merged, plain consonants for tense and aspirated
 # ones, final consonants as they sound before a vowel; ᄋ at the start of a syllable has no sound: 문이 is 무니.
 _FINALS = (
@@ -41,21 +43,45 @@ class Near:
 
 def near(transcripts: Iterable[str | None], lexicon: Lexicon, farthest: float = FARTHEST) -> list[Near]:
     """The sentences that come near a spelling of the lexicon and are no call, the nearest first."""
-    all_spellings = sorted(lexicon.spellings)
-    shortest = [text for text in all_spellings if not any(part in text for part in all_spellings if part != text)]
-    expected = [(sounds(spelling), spelling) for spelling in shortest]
     rows = Counter(unicodedata.normalize("NFC", text) for text in transcripts if text)
     answer = []
     for text, count in rows.items():
         decision = lexicon.decision(text)
         if decision.keyword is None or decision.calls:
             continue
-        heard = sounds(normalised(text))
-        distance, spelling = min((best_distance(letters, heard) / len(letters), name) for letters, name in expected)
+        distance, spelling = nearest(text, lexicon)
         if distance <= farthest:
             label = str(lexicon.keyword(text))
             answer.append(Near(text, label, spelling, round(distance, 4), count, decision.phrase, decision.guard))
     return sorted(answer, key=lambda each: (each.distance, each.text))
+
+
+def kind(text: str | None, lexicon: Lexicon) -> tuple[str, str | None]:
+    """(what a sentence is to a detector, the guard that speaks against its phrase).
+
+    `call`: a call is in it, alone or among words; `guarded`: a phrase that a guard speaks against; `near`: it sounds
+    like a spelling; `other`: none of these.
+    """
+    decision = lexicon.decision(text)
+    if decision.calls:
+        return CALL, None
+    if decision.guard:
+        return GUARDED, decision.guard
+    return (NEAR if text and nearest(text, lexicon)[0] <= FARTHEST else OTHER), None
+
+
+def nearest(text: str, lexicon: Lexicon) -> tuple[float, str]:
+    """(the least share of a spelling's sounds that differs from some part of the text, that spelling)."""
+    heard = sounds(normalised(text))
+    expected = _shortest(frozenset(lexicon.spellings))
+    return min((best_distance(letters, heard) / len(letters), name) for letters, name in expected)
+
+
+@cache
+def _shortest(spellings: frozenset[str]) -> list[tuple[str, str]]:
+    """The spellings that hold no other, with their sounds."""
+    names = [text for text in sorted(spellings) if not any(part in text for part in spellings if part != text)]
+    return [(sounds(name), name) for name in names]
 
 
 def sounds(text: str) -> str:
