@@ -159,6 +159,8 @@ def ingest(
             roots.remember(called, where, _say)
         if called in own.known():
             own.remember(own.known()[called], _say)
+        if file := corpora.file_of(called):
+            own.remember_adapter(called, file, _say)
     return made
 
 

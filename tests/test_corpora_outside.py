@@ -120,6 +120,7 @@ def test_workers_load_the_file_too_and_a_machine_without_it_reads_the_manifest(t
     done(tmp_path, "ingest", "other", "set", "--jobs", 1, "--shard-clips", 2)
     assert [row.labels for row in rows(tmp_path, "other").values()] == [{"length_s": "1"}] * 4
     corpora._loaded.clear()
+    (tmp_path / "prep.toml").unlink()
     assert len(rows(tmp_path, "other")) == 4
     assert json.loads(done(tmp_path, "show", "manifests/other.parquet", "--json").out)["rows"] == 4
     rights = done(tmp_path, "rights", "manifests/other.parquet").out
@@ -131,3 +132,20 @@ def test_workers_load_the_file_too_and_a_machine_without_it_reads_the_manifest(t
     assert "other (not known here)" in explained
     ended = prep(tmp_path, "ingest", "other", "set")
     assert (ended.code, 'unknown corpus "other"' in ended.err) == (1, True)
+
+
+def test_prep_toml_remembers_the_file_of_an_adapter(tmp_path: Path) -> None:
+    path = adapter(tmp_path)
+    write(tmp_path, {"set/clips.csv": TABLE.encode(), **{f"set/wav/a{n}.wav": encoded(voice(1.0)) for n in range(4)}})
+    done(tmp_path, "ingest", "other", "set", "--corpus", path, "--jobs", 1)
+    for _ in range(2):  # as another process does, which has loaded nothing
+        corpora._loaded.clear()
+        assert "other" in done(tmp_path, "corpora").out
+    corpora._loaded.clear()
+    done(tmp_path, "ingest", "other", "--jobs", 2, "--shard-clips", 2)
+    moved = path.rename(tmp_path / "moved.py")
+    corpora._loaded.clear()
+    assert "adapter.py: no Python file" in prep(tmp_path, "ingest", "other", "--jobs", 1).err
+    assert f"the adapter of other is {moved}" in done(tmp_path, "ingest", "other", "--corpus", moved, "--jobs", 1).err
+    corpora._loaded.clear()
+    assert len(rows(tmp_path, "other")) == 4

@@ -103,12 +103,12 @@ class UnknownCorpus(SourceError):
 
 def names() -> list[str]:
     """The corpora, sorted: those of this package, of installed packages, loaded from files, and one's own by name."""
-    return sorted({*_shipped(), *_installed(), *_loaded, *own.known()})
+    return sorted({*_shipped(), *_installed(), *_loaded, *own.adapters(), *own.known()})
 
 
 def others() -> list[str]:
     """The corpora that are not one's own."""
-    return sorted({*_shipped(), *_installed(), *_loaded} - {own.RECORDINGS})
+    return sorted({*_shipped(), *_installed(), *_loaded, *own.adapters()} - {own.RECORDINGS})
 
 
 @cache
@@ -128,6 +128,8 @@ def find(name: str) -> Corpus:
     """The adapter of that name, loaded now. UnknownCorpus where there is none."""
     if name in _loaded:
         return _loaded[name][1]
+    if name not in _shipped() and (file := own.adapters().get(name)):
+        return load(file)
     if name not in others() and (facts := own.known().get(name)):
         named: Corpus = import_module(f"{__name__}.recordings").named(facts)
         return named
@@ -175,7 +177,7 @@ def load(path: str | Path | Facts) -> Corpus:
     except Exception as error:  # whatever somebody else's file does as it is run
         raise PrepError(f"{path}: cannot be loaded ({type(error).__name__}: {error})") from error
     corpus = _checked(module, str(path))
-    if corpus.NAME in names():
+    if corpus.NAME in {*_shipped(), *_installed(), *_loaded, *own.known()}:
         raise PrepError(f'{path}: there is another corpus called "{corpus.NAME}"; give this one another NAME')
     _loaded[corpus.NAME] = (str(path), corpus)
     return corpus
@@ -196,6 +198,11 @@ def find_roots(paths: Mapping[str, str | Path]) -> Roots:
         if table.pop("name", None) == name:
             own.note({"ingest": {"own": {name: table}}})
     return roots.find_roots(paths, names())
+
+
+def file_of(name: str) -> str | None:
+    """The file of an adapter that was loaded; None for any other corpus."""
+    return _loaded[name][0] if name in _loaded else None
 
 
 def identity(name: str) -> str:

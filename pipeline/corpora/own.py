@@ -104,21 +104,53 @@ def known() -> dict[str, Facts]:
 
 def remembered() -> dict[str, Facts]:
     """The corpora that prep.toml in the working folder remembers. SourceError where it has another form."""
+    return _in_file(*_file())[0]
+
+
+def adapters() -> dict[str, str]:
+    """Name -> Python file, of the adapters that prep.toml in the working folder remembers."""
+    return _in_file(*_file())[1]
+
+
+def _file() -> tuple[str, int, int]:
+    """Path, time and size of prep.toml in the working folder; time and size are 0 where there is none."""
     path = os.path.abspath(FILE_NAME)
     try:
         found = os.stat(path)
     except OSError:
-        return {}
-    return _from_file(path, found.st_mtime_ns, found.st_size)
+        return path, 0, 0
+    return path, found.st_mtime_ns, found.st_size
 
 
 @cache
-def _from_file(path: str, stamp: int, size: int) -> dict[str, Facts]:
-    """stamp, size: of the file, so that another one is read again."""
-    tables = _toml(Path(path)).get("corpora", {})
-    if not isinstance(tables, dict):
-        raise SourceError(f"{path}: [corpora] must be tables such as [corpora.kspon]")
-    return {name: facts(name, table, where=f"{path} [corpora.{name}]") for name, table in tables.items()}
+def _in_file(path: str, stamp: int, size: int) -> tuple[dict[str, Facts], dict[str, str]]:
+    """(corpora, adapters) of the file. stamp, size: of it, so that a file that was changed is read again."""
+    content = _toml(Path(path)) if stamp else {}
+    tables, files = content.get("corpora", {}), content.get("adapters", {})
+    if not isinstance(tables, dict) or not isinstance(files, dict):
+        raise SourceError(f"{path}: [corpora] must be tables such as [corpora.kspon], [adapters] names of files")
+    known = {name: facts(name, table, where=f"{path} [corpora.{name}]") for name, table in tables.items()}
+    return known, {str(name): str(file) for name, file in files.items()}
+
+
+def remember_adapter(name: str, file: str, say: Callable[[str], None]) -> None:
+    """Writes where the adapter of a corpus is into prep.toml, so that later commands need no --corpus."""
+    before = adapters().get(name)
+    if before == file:
+        return
+    path, entry = Path(FILE_NAME), f"{name} = {_as_toml(file)}\n"
+    text = path.read_text(encoding="utf-8-sig") if path.exists() else ""
+    if before is not None:
+        text = text.replace(f"{name} = {_as_toml(before)}\n", entry)
+    elif header := re.search(r"(?m)^[ \t]*\[adapters\][^\n]*\n", text):
+        text = f"{text[: header.end()]}{entry}{text[header.end() :]}"
+    else:
+        text = f"{text}{'' if not text or text.endswith(chr(10)) else chr(10)}[adapters]\n{entry}"
+    if tomllib.loads(text).get("adapters", {}).get(name) != file:
+        say(f"the next commands need --corpus {file}, or in prep.toml under [adapters]: {entry}".rstrip())
+        return
+    path.write_text(text, encoding="utf-8")
+    say(f"prep.toml: the adapter of {name} is {file} (remembered for the next commands)")
 
 
 def facts(name: str, *stated: Mapping[str, Any], where: str = "") -> Facts:

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -180,8 +180,20 @@ def _listing(
         *notes,
         *([f"{unsplit:,} lines of {names} give no split and count as test"] if unsplit else []),
         *notes_on([(spread, "speakers are in more than one split")]),
+        *([_cost(kept, spread)] if spread else []),
     ]
     return listing(kept, drops, ignored, notes)
+
+
+def _cost(clips: Sequence[Clip], speakers: Collection[str]) -> str:
+    """What filter will do for speakers that are in more than one split."""
+    order = ("train", "dev", "test")
+    ranks: dict[str, list[int]] = defaultdict(list)
+    for clip in clips:
+        if clip.group is not None and clip.group in speakers:
+            ranks[clip.group].append(order.index(clip.split))
+    lost = sum(rank < max(of_speaker) for of_speaker in ranks.values() for rank in of_speaker)
+    return f"prep filter keeps such a speaker in test before dev before train, and will drop {lost:,} clips for it"
 
 
 def _matched(
