@@ -17,7 +17,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import asdict, replace
 from importlib import import_module
 from pathlib import Path
@@ -775,7 +775,23 @@ def _write(step: Step, out: Path, recipe: Mapping[str, Any], inputs: Mapping[str
             "Nothing was written"
         )
     made = Provenance(step.stage.NAME, recipe, work.get("seed") or 0, inputs)
+    if out.exists():
+        with suppress(ManifestError):  # whatever else lies there
+            _say_replaced(out, manifests.provenance(out), made)
     return Manifest(None, manifests.write(out, step.rows, step.drops, made), out)
+
+
+def _say_replaced(out: Path, before: Provenance, made: Provenance) -> None:
+    """Says that a manifest is replaced which was made with other options, or by another stage."""
+    if before.stage != made.stage:
+        _say(f"{out}: replaces a manifest of prep {before.stage}")
+        return
+    was, now = ({**one.recipe.get(made.stage, {}), "seed": one.seed} for one in (before, made))
+    differ = [
+        f"{key} {was.get(key)}, now {now.get(key)}" for key in sorted({*was, *now}) if was.get(key) != now.get(key)
+    ]
+    if differ:
+        _say(f"{out}: replaces one made with other options ({'; '.join(differ[:3])})")
 
 
 def _after(sources: Sequence[Source], recipe: Mapping[str, Any], work: Work) -> tuple[dict[str, Any], dict[str, str]]:

@@ -137,6 +137,8 @@ def write(folder: Path, checkpoint: Checkpoint, state: Mapping[str, Any] | None 
             (half / METADATA).write_text(_json(values), encoding="utf-8")
             if state is not None:
                 torch.save(dict(state), half / STATE)
+            for path in half.iterdir():  # safetensors writes for the owner alone; a colleague reads the rest, too
+                path.chmod((half / METADATA).stat().st_mode)
     except (OSError, SafetensorError, RuntimeError) as error:  # torch and safetensors have their own for a full disk
         before = "the one before is whole" if folder.exists() else "there is none before it"
         raise PrepError(

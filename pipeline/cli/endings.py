@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -36,8 +38,8 @@ def endings(program: str, kept: str = "") -> Iterator[None]:
     except BrokenPipeError:
         os._exit(1)
     except OSError as error:
-        click.echo(
-            f"{program}: {error.filename or 'input/output'}: {error.strerror or error}{'.' + kept if kept else ''}",
-            err=True,
-        )
+        name = re.sub(r"\.half-(.+)-\d+-[0-9a-f]{8}$", r"\1", str(error.filename or "input/output"))
+        forbidden = isinstance(error, PermissionError) or error.errno == errno.EROFS
+        goes_on = "" if not kept or forbidden else f".{kept}"
+        click.echo(f"{program}: {name}: {error.strerror or error}{goes_on}", err=True)
         sys.exit(1)

@@ -35,6 +35,7 @@ SECTIONS = {  # of the help: name of a command -> (module in pipeline.cli, one l
     },
     "Look at it, judge it": {
         "show": ("show", "Summarise a manifest: counts, hours, drops, provenance."),
+        "drops": ("show", "List what was dropped before a manifest: each clip, where, and why."),
         "measure": ("look", "Measure voice, pitch, spectrum and noise floor of each clip."),
         "report": ("look", "Write a page to look at: one HTML file of a manifest."),
         "audit": ("look", "Look for leaks between splits, and for classes that the recording chain tells."),

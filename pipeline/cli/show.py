@@ -1,4 +1,4 @@
-"""prep show."""
+"""prep show, drops."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ from pathlib import Path
 import click
 
 from pipeline.cli.emit import AS_JSON, emit
+from pipeline.core import frame as frames
+from pipeline.core import manifest
+from pipeline.core.row import Drop
 from pipeline.inspect.show import lines, summary
 
 
@@ -22,3 +25,30 @@ def show(path: Path, as_json: bool) -> None:
     """
     answer = summary(path)
     emit(answer, as_json, lambda: lines(answer))
+
+
+@click.command()
+@click.argument("path", metavar="MANIFEST", type=click.Path(path_type=Path))
+@click.option("--reason", help="only drops for this reason")
+@click.option("--limit", type=click.IntRange(1), help="at most so many lines  [default: all]")
+@AS_JSON
+def drops(path: Path, reason: str | None, limit: int | None, as_json: bool) -> None:
+    """List what was dropped before MANIFEST: its id, the stage, the reason, and what decided.
+
+    \b
+    Example:
+      prep drops manifests/mixed.parquet --reason too_short --limit 20
+    """
+    dropped = manifest.read_drops(path if not path.name.endswith(".drops.parquet") else manifest.of_drops(path))
+    if reason is not None:
+        dropped = frames.pick(dropped, frames.equal(dropped["reason"], reason))
+    listed = [(drop.id, drop.stage, drop.reason, drop.detail) for drop in frames.rows(dropped, Drop)]
+    shown = listed[:limit]
+    names = ("id", "stage", "reason", "detail")
+    more = [f"... and {len(listed) - len(shown):,} more"] if len(shown) < len(listed) else []
+    answer = {
+        "manifest": path.name,
+        "count": len(listed),
+        "drops": [dict(zip(names, one, strict=True)) for one in shown],
+    }
+    emit(answer, as_json, lambda: [[names, *shown], *more] if shown else ["no drops"])

@@ -284,6 +284,11 @@ def drops_path(path: Path) -> Path:
     return path.with_name(f"{path.stem}.drops.parquet")
 
 
+def of_drops(path: Path) -> Path:
+    """The manifest whose drops lie at this path."""
+    return path.with_name(f"{path.name.removesuffix('.drops.parquet')}.parquet")
+
+
 def write(path: Path, rows: pd.DataFrame | Stacked, drops: pd.DataFrame, made: Provenance) -> Provenance:
     """Writes rows and drops, each in stable order, whole or not at all; returns the provenance with its hashes."""
     return _write(path, rows, drops, replace(made, versions=versions()))
@@ -362,6 +367,8 @@ def _refuse_pack(path: Path, metadata: Mapping[str, Any]) -> None:
 
 
 def _refuse_lacking(path: Path, lacking: set[str]) -> None:
+    if lacking and path.name.endswith(".drops.parquet"):
+        raise ManifestError(f"{path}: the drops of {of_drops(path).name}: prep drops {of_drops(path)} lists them")
     if lacking:
         raise ManifestError(
             f"{path}: lacks the columns {', '.join(sorted(lacking))}: not a manifest of this prep; make it again"

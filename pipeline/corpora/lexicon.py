@@ -135,7 +135,7 @@ def read(path: Path) -> Lexicon:
     try:
         content = presets.read(path)
     except FileNotFoundError:
-        raise RecipeError([f"{path}: no such lexicon"]) from None
+        raise RecipeError([f"{path}: no such lexicon there; those that come with prep are in {SHIPPED}"]) from None
     keywords, other = content.get("keywords"), content.get("other")
     if not isinstance(keywords, dict) or not keywords or not isinstance(other, str):
         raise RecipeError(

@@ -110,7 +110,9 @@ def read(path: Path) -> Recipe:
         faults.append(f"lexicon: found {words!r}, expected text in quotes")
     else:
         try:
-            lexicon = lexicons.read(path.parent / words if words else SHIPPED / LEXICON)
+            beside = path.parent / words if words else SHIPPED / LEXICON
+            shipped = SHIPPED / words if words and not beside.exists() and "/" not in words else beside
+            lexicon = lexicons.read(shipped if shipped.exists() else beside)
         except RecipeError as error:
             faults += error.faults
     exclude: Sequence[str] = ()

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from pipeline import corpora
 from pipeline.audio.media import NEEDS
 from pipeline.core import frame as frames
 from pipeline.core import keys, measures
-from pipeline.core.errors import PrepError
+from pipeline.core.errors import PrepError, SourceError
 from pipeline.core.joined import Joined, Stacked
 from pipeline.core.row import Drop, Row
 from pipeline.corpora.lexicon import Lexicon
@@ -122,13 +123,27 @@ def _rows_of(done: Iterable[Step]) -> Iterator[DataFrame]:
 
 def ingest_step(corpus: str, options: ingest.Options, setting: Setting, limit: int | None, seed: int) -> Step:
     """Every recording of a corpus, to be opened once and measured."""
-    listing = corpora.find(corpus).clips(setting.roots[corpus])
+    try:
+        listing = corpora.find(corpus).clips(setting.roots[corpus])
+    except SourceError as error:
+        raise SourceError(f"{error}{_looks_like(corpus, setting)}") from None
     plan = ingest.plan(corpus, listing.clips)
     plan = Plan(limited(frames.from_arrow(plan.jobs.table()), limit, seed))
     drops = frames.from_rows(listing.drops, Drop)
     count, notes = len(plan) + len(drops), list(listing.notes)
     own = ingest.Options(max_mb=options.max_mb)  # without the corpora of a recipe, which are no matter of one clip
     return Step(f"ingest {corpus}", count, plan, drops, notes, own, listing.inventory)
+
+
+def _looks_like(corpus: str, setting: Setting) -> str:
+    """What to type where the root of a corpus holds another one that is known."""
+    root = setting.roots[corpus]
+    for name in corpora.others():
+        if name != corpus:
+            with suppress(SourceError):
+                if corpora.find(name).places(replace(root, name=name)):
+                    return f". It looks like {name}: prep ingest {name} {root.path}"
+    return ""
 
 
 def filter_step(

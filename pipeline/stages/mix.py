@@ -49,6 +49,7 @@ FILLS = (
 )  # fmt: skip
 NOTHING = "none"
 TRIES = 4  # crops drawn before noise counts as silent
+MOST_DB = 60.0  # of an SNR: beyond it the one or the other is no more than the steps of 16 bits
 TOLERANCE_DB = 0.1  # a mixture whose realised SNR is further from the request is a Drop
 _NOISE = [
     "id", "corpus", "split", "source", "scene", "pcm_hash", "rate_hz", "frames", "level_full_dbfs",
@@ -114,14 +115,16 @@ def snr_of(value: float | str) -> float | str:
     """A number, or `LOW:HIGH` in one spelling. ValueError for anything else."""
     if isinstance(value, str) and (match := _RANGE.fullmatch(value)):
         low, high = (float(bound) for bound in match.groups())
-        if low < high:
+        if -MOST_DB <= low < high <= MOST_DB:
             return f"{low:g}:{high:g}"
     try:
         number = float(value)
     except ValueError:
         raise ValueError(f'found "{value}", expected a number of dB, or LOW:HIGH such as 5:20') from None
-    if not math.isfinite(number):
-        raise ValueError(f'found "{value}", expected a finite number of dB')
+    if not abs(number) <= MOST_DB:
+        raise ValueError(
+            f'found "{value}", expected a number of dB from -{MOST_DB:g} to {MOST_DB:g}: what 16 bits hold'
+        )
     return number
 
 
