@@ -55,7 +55,7 @@ class Options:
     seed: int
     audio: bool | None
     allow_overlap: bool
-    write_false_alarms: Path | None
+    write_false_alarms: Path | None = None
     crop_noise: bool | None = None
 
 
