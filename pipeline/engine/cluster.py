@@ -31,6 +31,7 @@ class Dask(Workers):
             logging.getLogger(name).setLevel(logging.CRITICAL + 1)
         self._scheduler, self._wait_s, self.say = scheduler, wait_s, say
         self._alone_since: float | None = None
+        self._executor: Executor | None = None
         try:
             self._client = Client(scheduler, timeout="10s")
         except (OSError, TimeoutError, ValueError) as error:
@@ -41,7 +42,8 @@ class Dask(Workers):
 
     def executor(self) -> Executor:
         """A Dask executor; Dask itself gives a task to another worker when one dies."""
-        executor: Any = self._client.get_executor(pure=False, retries=2)
+        executor: Any = self._executor or self._client.get_executor(pure=False, retries=2)
+        self._executor = executor
         return executor  # type: ignore[no-any-return]
 
     def check(self) -> None:
@@ -55,7 +57,7 @@ class Dask(Workers):
         self.width = max(1, threads)
         if threads:
             if self._alone_since is not None:
-                self.say(f"{threads} Dask workers are connected to {self._scheduler}: the work goes on")
+                self.say(f"a worker is connected to {self._scheduler} again: the work goes on")
             self._alone_since = None
             return
         start = f"no worker is connected to {self._scheduler}; start one: dask worker {self._scheduler} --nthreads 1"

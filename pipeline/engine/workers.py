@@ -298,7 +298,6 @@ def results(
     know. A task whose worker died is given to new workers; PrepError when the same task loses its worker MOST_DEATHS
     times. An error in the work ends the run.
     """
-    executor = workers.executor()
     under_way: dict[Future[R], T] = {}
     deaths: dict[int, int] = {}
     again: list[T] = []
@@ -310,7 +309,7 @@ def results(
                 if not under_way:
                     workers.check()
                 try:
-                    under_way[executor.submit(work, task)] = task
+                    under_way[workers.executor().submit(work, task)] = task
                 except BrokenExecutor:
                     again.append(task)
                     break
@@ -346,7 +345,6 @@ def results(
                     raise PrepError(f"{told}{at}, {MOST_DEATHS} times. {_remedy(dead)}{GO_ON}")
                 workers.say(f"{told}; its work is given to another")
                 workers.abandon()
-                executor = workers.executor()
     finally:
         if under_way:  # stopped half-way: what is being worked on is not waited for
             for future in under_way:
