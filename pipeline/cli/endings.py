@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 import click
 
 from pipeline.core.errors import PrepError
+from pipeline.core.files import DISK_FAULTS
 
 KEPT = " What is done is kept: the same command goes on from here."
 
@@ -36,8 +37,7 @@ def endings(program: str, kept: str = "") -> Iterator[None]:
     except BrokenPipeError:
         os._exit(1)
     except OSError as error:
-        click.echo(
-            f"{program}: {error.filename or 'input/output'}: {error.strerror or error}{'.' + kept if kept else ''}",
-            err=True,
-        )
+        remedy = f"; {DISK_FAULTS[error.errno]}" if error.errno in DISK_FAULTS else ""
+        fault = f"{error.filename or 'input/output'}: {error.strerror or error}{remedy}"
+        click.echo(f"{program}: {fault}{'.' + kept if kept else ''}", err=True)
         sys.exit(1)

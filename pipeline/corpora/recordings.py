@@ -65,7 +65,7 @@ def named(facts: Facts) -> Corpus:
     if shared and facts.restrictions == DEFAULT.restrictions:
         rest = "" if len(shared) == len(KINDS) else "; nothing else of it"
         texts["RESTRICTIONS"] = f"Its {', '.join(shared)} may be passed on under this licence{rest}."
-    texts["SHARE_NAMES"] = facts.licence != DEFAULT.licence  # names of files of a published corpus are published
+    texts["SHARE_NAMES"] = facts.share_labels  # a person chose them, and may have named the speaker or the place
     functions = {"clips": partial(clips, facts=facts), "places": partial(places, facts=facts), "flags": flags}
     return cast("Corpus", SimpleNamespace(**texts, **functions))
 

@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Callable
 from concurrent.futures import CancelledError, Executor
+from importlib import import_module
 from typing import Any
 
 from distributed import Client, KilledWorker
@@ -13,6 +14,7 @@ from distributed.comm import CommClosedError
 
 from pipeline.core.errors import PrepError
 from pipeline.engine.workers import GO_ON, Workers
+from pipeline.stages import find
 
 _LOST = (CancelledError, CommClosedError, ConnectionError, TimeoutError)  # what a lost scheduler looks like
 
@@ -27,8 +29,13 @@ class Dask(Workers):
     remote = True
 
     def __init__(self, scheduler: str, wait_s: float | None, say: Callable[[str], object]) -> None:
-        for name in ("distributed", "tornado", "asyncio"):  # of a lost scheduler they print tracebacks
-            logging.getLogger(name).setLevel(logging.CRITICAL + 1)
+        for name in (
+            "asyncio",
+            "tornado",
+            *logging.root.manager.loggerDict,
+        ):
+            if name.split(".")[0] in ("asyncio", "tornado", "distributed"):
+                logging.getLogger(name).setLevel(logging.CRITICAL + 1)
         self._scheduler, self._wait_s, self.say = scheduler, wait_s, say
         self._alone_since: float | None = None
         self._executor: Executor | None = None
@@ -38,6 +45,7 @@ class Dask(Workers):
             raise PrepError(
                 f"--scheduler {scheduler}: no Dask scheduler answers there ({error}). Start one: dask scheduler"
             ) from None
+        self._client.run(_prepare, wait=False)
         self.check()
 
     def executor(self) -> Executor:
@@ -79,3 +87,10 @@ class Dask(Workers):
     def _lost(self) -> PrepError:
         again = "start it again (dask scheduler), and its workers"
         return PrepError(f"the Dask scheduler at {self._scheduler} is gone: {again}. {GO_ON}")
+
+
+def _prepare() -> None:
+    """Loads what the work needs, in a Dask worker, while the first stage is still planned here."""
+    import_module("pipeline.engine.run")
+    for name in ("ingest", "resample", "mix"):
+        find(name)
