@@ -362,7 +362,7 @@ def write_page(
         {"title": title, "cards": [_card(clip, may.name(clip.id), sounds) for clip in group]}
         for title, group in mistakes
     ]
-    answer = _shareable(answer) if may.is_partial else answer
+    answer = shareable(answer) if may.is_partial else answer
     values = {
         "answer": answer,
         "matrices": _matrices(answer),
@@ -392,7 +392,7 @@ def _matrices(answer: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
 
 def write_comparison(path: Path, comparison: Mapping[str, Any], answers: Sequence[Mapping[str, Any]]) -> None:
     """Writes the page of several evaluations of the same clips. answers: the answer of each."""
-    answers = [_shareable(answer) for answer in answers]
+    answers = [shareable(answer) for answer in answers]
     values = {"comparison": comparison, "runs": answers, "curve": _curve(answers), "by_snr": _by_snr(answers)}
     write_text(path, html.page("compare.html.j2", values, TEMPLATES))
 
@@ -422,7 +422,7 @@ def kept_back(frame: DataFrame) -> dict[str, list[str]]:
     return {name: sorted(whole - rest) for name, (whole, rest) in values.items()}
 
 
-def _shareable(answer: Mapping[str, Any]) -> dict[str, Any]:
+def shareable(answer: Mapping[str, Any]) -> dict[str, Any]:
     """The answer without its scores by scenarios and scenes that may not be passed on."""
     closed = answer.get("kept_back", {})
     parts = {
