@@ -359,7 +359,7 @@ def write_page(
     may = BY_OPTION[audio](whole).of(judged)
     sounds = Sounds(manifest.path.parent, may, {may.name(clip.id) for _, group in mistakes for clip in group})
     groups = [
-        {"title": title, "cards": [_card(clip, may.name(clip.id), sounds) for clip in group]}
+        {"title": title, "cards": [_card(clip, may.name(clip.id), sounds, not may.is_partial) for clip in group]}
         for title, group in mistakes
     ]
     answer = shareable(answer) if may.is_partial else answer
@@ -432,17 +432,20 @@ def shareable(answer: Mapping[str, Any]) -> dict[str, Any]:
     return {**answer, "by": parts}
 
 
-def _card(clip: Prediction, row_id: str, sounds: Sounds) -> Card:
+def _card(clip: Prediction, row_id: str, sounds: Sounds, is_whole: bool) -> Card:
     """The clip with its prediction; the decoded text is left out where the transcript may not be shown.
 
-    row_id: what the clip goes by on the page.
+    row_id: what the clip goes by on the page. is_whole: whether the page may show everything.
     """
     row = sounds.rows[row_id]
     details = f"speech {number(100 * clip.p_speech, 1)} %" if clip.p_speech is not None else ""
     if clip.confidence is not None:
         judge = "classifier" if clip.is_classified else "decoder"
         details += f"{', ' if details else ''}{judge} {number(100 * clip.confidence, 1)} %"
-    if clip.text is not None and (row.transcript is not None or (row.keyword is None and row.id in sounds.audible)):
+    heard = (
+        row.keyword is None and row.id in sounds.audible and (is_whole or rights.may_share(row.corpus, "transcripts"))
+    )
+    if clip.text is not None and (row.transcript is not None or heard):
         details += f": “{clip.text.strip()}”"
     decision = clip.decision if clip.passed or clip.is_classified else f"{NOISE}, stopped by the gate"
     return sounds.card(row.id, f"{clip.truth} → {decision}", details)

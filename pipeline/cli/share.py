@@ -132,7 +132,8 @@ def _pack_lines(packed: Packed) -> Iterator[str]:
         if left_out:
             yield f"    left out: {', '.join(f'{item.column} ({item.rows:,} rows)' for item in left_out)}"
             yield from (f"    because {why}" for why in dict.fromkeys(item.why for item in left_out))
-        if terms.corpus == "recordings" and not any(item.column in licences.COLUMNS["names"] for item in left_out):
+        nameless = any(item.column in licences.COLUMNS["names"] for item in left_out)
+        if not nameless and not licences.may_share(terms.corpus, "names"):
             yield "    the names of your own recordings are in the pack, as `source` and `id`:"
             yield "    see that they hold nothing private"
     if packed.noiseless:
