@@ -70,10 +70,13 @@ class Allowed:
         return replace(self, audio=self.audio[where], frame=pick(self.frame, where))
 
     def name(self, row_id: str) -> str:
-        """What an id goes by; empty for one that is kept back and is no row, such as that of a drop."""
-        if row_id in self.names or not self.is_partial:
-            return self.names.get(row_id, row_id)
-        return row_id if rights.may_share(row_id.partition("/")[0], "names") else ""
+        """What the id of a row goes by."""
+        return self.names.get(row_id, row_id)
+
+    def name_of_drop(self, drop_id: str) -> str:
+        """What the id of a drop goes by; empty where it is kept back, for there is no recording to name it by."""
+        may = not self.is_partial or rights.may_share(drop_id.partition("/")[0], "names")
+        return self.names.get(drop_id, drop_id if may else "")
 
 
 def by_licence(frame: DataFrame) -> Allowed:

@@ -71,7 +71,7 @@ def page(manifest: Manifest, options: Options) -> Page:
         recipe, _ = rights.redacted_recipe(recipe, frame)
         recipe = {name: withheld(name, value) for name, value in recipe.items()}
     for reason in [reason for reasons in way.reasons.values() for reason in reasons]:
-        reason["example"] = allowed.name(reason["example"])
+        reason["example"] = allowed.name_of_drop(reason["example"])
     plain = {
         "totals": facts.totals(frame),
         "falls": facts.waterfall(manifest, way),
