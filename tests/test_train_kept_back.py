@@ -10,7 +10,8 @@ import pytest
 from kept_back import SECRETS, leaks, leaks_of, planted
 
 from pipeline.core import manifest
-from train import report, scores
+from pipeline.corpora import lexicon
+from train import confusions, report, scores
 from train.data import Prediction
 from train.scores import Scorer
 
@@ -51,6 +52,7 @@ def judged(folder: Path) -> tuple[dict[str, Any], list[Prediction]]:
     }
     answer |= {"curve": None, "operating_points": [], "score": None, "lexicon_hash": "l", "options": {}, "versions": {}}
     answer |= scores.report(clips, Scorer(KEYWORDS, 0), {})
+    answer["false_alarms"] = confusions.report(clips, Scorer(KEYWORDS, 0), lexicon.shipped())
     frame = manifest.read(folder / "mixed.parquet").frame
     answer["kept_back"] = report.kept_back(frame[frame["split"] == "train"].reset_index(drop=True))
     return answer | {"cost": cost | {"real_time_factor_without_gate": None}}, clips

@@ -6,15 +6,14 @@ import logging
 import time
 from collections.abc import Callable
 from concurrent.futures import CancelledError, Executor
-from importlib import import_module
 from typing import Any
 
 from distributed import Client, KilledWorker
 from distributed.comm import CommClosedError
 
 from pipeline.core.errors import PrepError
+from pipeline.engine.run import load_stages
 from pipeline.engine.workers import GO_ON, Workers
-from pipeline.stages import find
 
 _LOST = (CancelledError, CommClosedError, ConnectionError, TimeoutError)  # what a lost scheduler looks like
 
@@ -45,7 +44,7 @@ class Dask(Workers):
             raise PrepError(
                 f"--scheduler {scheduler}: no Dask scheduler answers there ({error}). Start one: dask scheduler"
             ) from None
-        self._client.run(_prepare, wait=False)
+        self._client.run(load_stages, wait=False)  # while the first one is still planned here
         self.check()
 
     def executor(self) -> Executor:
@@ -87,10 +86,3 @@ class Dask(Workers):
     def _lost(self) -> PrepError:
         again = "start it again (dask scheduler), and its workers"
         return PrepError(f"the Dask scheduler at {self._scheduler} is gone: {again}. {GO_ON}")
-
-
-def _prepare() -> None:
-    """Loads what the work needs, in a Dask worker, while the first stage is still planned here."""
-    import_module("pipeline.engine.run")
-    for name in ("ingest", "resample", "mix"):
-        find(name)

@@ -238,6 +238,12 @@ def make_shard(task: Task) -> Step:
     return Step(len(task.jobs), seconds)
 
 
+def load_stages() -> None:
+    """Loads what the work needs, in a worker whose first task is still to come."""
+    for name in ("ingest", "resample", "mix"):
+        find(name)
+
+
 @contextmanager
 def _noting(folder: Path) -> Iterator[Callable[[str], object]]:
     """Writes down which clip this process has in its hands, for the case that the system kills it."""

@@ -335,15 +335,7 @@ def results(
             if broken or (again and not under_way):
                 again += under_way.values()
                 under_way.clear()
-                dead = workers.deaths()
-                for task in again:
-                    deaths[id(task)] = deaths.get(id(task), 0) + 1
-                told = _obituary(dead, again, clip)
-                worst = max(again, key=lambda task: deaths[id(task)])
-                if deaths[id(worst)] >= MOST_DEATHS:
-                    at = "" if clip and dead else f" while it worked on {reprlib.repr(worst)}"
-                    raise PrepError(f"{told}{at}, {MOST_DEATHS} times. {_remedy(dead)}{GO_ON}")
-                workers.say(f"{told}; its work is given to another")
+                _count_deaths(again, deaths, workers, clip)
                 workers.abandon()
     finally:
         if under_way:  # stopped half-way: what is being worked on is not waited for
@@ -352,13 +344,25 @@ def results(
             workers.abandon()
 
 
-def _remedy(dead: Sequence[Death]) -> str:
-    """What to do about workers that died; nothing where they say themselves what is wrong."""
-    by_itself = dead and dead[0].code > 0
-    return "" if by_itself else "Free some memory, use fewer --jobs, or leave the clip out. "
+def _count_deaths(
+    tasks: Sequence[T], deaths: dict[int, int], workers: Workers, clip: Callable[[T, int], str] | None
+) -> None:
+    """Says how workers died and counts it for their tasks. PrepError where one has lost MOST_DEATHS of them."""
+    dead = workers.deaths()
+    for task in tasks:
+        deaths[id(task)] = deaths.get(id(task), 0) + 1
+    how = _how(dead, tasks, clip)
+    worst = max(tasks, key=lambda task: deaths[id(task)])
+    if deaths[id(worst)] < MOST_DEATHS:
+        workers.say(f"{how}; its work is given to another")
+        return
+    at = "" if clip and dead else f" while it worked on {reprlib.repr(worst)}"
+    by_itself = bool(dead) and dead[0].code > 0  # then it says itself what is wrong
+    remedy = "" if by_itself else "Free some memory, use fewer --jobs, or leave the clip out. "
+    raise PrepError(f"{how}{at}, {MOST_DEATHS} times. {remedy}{GO_ON}")
 
 
-def _obituary(dead: Sequence[Death], tasks: Sequence[T], clip: Callable[[T, int], str] | None) -> str:
+def _how(dead: Sequence[Death], tasks: Sequence[T], clip: Callable[[T, int], str] | None) -> str:
     """How the workers ended, and on which clips: `a worker process was killed ... while it had aihub/757631`."""
     if not dead:
         return "a worker process died"
