@@ -26,6 +26,7 @@ ATTRIBUTION = "My corpus (2025), CC BY 4.0."
 SHARE_AUDIO = True  # each says whether the licence lets it be passed on
 SHARE_TRANSCRIPTS = True
 SHARE_LABELS = True
+SHARE_NAMES = True  # False where the names of files may name a person
 RESTRICTIONS = "May be passed on, also changed, with the attribution."
 DOWNLOAD = "Download my-corpus.zip from the homepage; it is read as it is."
 

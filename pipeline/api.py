@@ -95,6 +95,7 @@ class Work(TypedDict, total=False):
     shard: `(3, 8)` does only the third of eight slices of the work, for job arrays and several machines; such a call
     raises `Unfinished` until all slices are done.
     scheduler: address of a Dask scheduler whose workers do the work, `tcp://host:8786`.
+    wait_s: how many seconds to wait where no Dask worker is connected, for ever if not given.
     progress: whether progress bars are shown on standard error; "auto", if not given, shows them in a terminal or a
     notebook.
     report: is called with each step as it ends (`pipeline.engine.steps.Step`: name, count, rows, drops, notes).
@@ -109,6 +110,7 @@ class Work(TypedDict, total=False):
     shard_clips: int
     shard: tuple[int, int]
     scheduler: str | None
+    wait_s: float | None
     progress: Progressing
     report: Callable[[Step], object]
 
@@ -568,10 +570,11 @@ def report(
 # ---- passing a set on
 
 
-def pack(source: Source, out: str | Path | None = None) -> Packed:
+def pack(source: Source, out: str | Path | None = None, *, named: Collection[str] = ()) -> Packed:
     """Writes a manifest as a small file that may be passed on: no audio, and nothing that a source's licence forbids.
 
-    source: a manifest, or its path. out: the pack [NAME.pack.parquet beside the manifest].
+    source: a manifest, or its path. out: the pack [NAME.pack.parquet beside the manifest]. named: corpora whose names
+    of recordings are in the pack, although they may name a person ("recordings"); else they go by their hashes.
 
     Returns what was written, what was left out and why. ManifestError where the manifest is a pack already.
 
@@ -585,7 +588,7 @@ def pack(source: Source, out: str | Path | None = None) -> Packed:
     if out is not None and Path(out).resolve() == path.resolve():
         raise PrepError(f"--out {out}: that is the manifest itself")
     opened = source if isinstance(source, Manifest) else manifests.read(source)
-    return packs.write(opened, Path(out) if out else packs.path_of(path))
+    return packs.write(opened, Path(out) if out else packs.path_of(path), named)
 
 
 def croissant(pack: str | Path) -> list[Path]:
@@ -747,12 +750,16 @@ def _building(out: Path, recipe: Mapping[str, Any], where: Roots, work: Work) ->
     recipe: the options that the build begins with.
     """
     shard = work.get("shard", ALL)
-    whole = shard in (ALL, NONE)
+    whole, scheduler = shard in (ALL, NONE), work.get("scheduler")
+    if scheduler and not whole:
+        raise PrepError("--scheduler and --shard both share out the work: leave one of them out")
+    if work.get("wait_s") is not None and not scheduler:
+        raise PrepError("--wait-s says how long to wait for Dask workers: it needs --scheduler")
     folder = out.parent.absolute()
     name = out.stem if whole else f"{out.stem}.{shard[0]}of{shard[1]}"
     progress = status.Status(folder, name, {**recipe, "seed": work.get("seed") or 0})
     with lock.locked(out.parent, _say, shared=not whole):
-        with open_workers(work.get("jobs", 1), work.get("scheduler")) as workers:
+        with open_workers(work.get("jobs", 1), scheduler, work.get("wait_s"), _say) as workers:
             yield Setting(folder, where, workers, work.get("shard_clips", SHARD_CLIPS), shard, progress)
         progress.finish()
         if whole:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -129,6 +130,29 @@ def test_a_run_killed_again_and_again_ends_in_the_same_bytes(
     run(tmp_path, corpus, "run", "r.toml", "--jobs", "2")
     assert state(tmp_path) == state(undisturbed)
     assert not list((tmp_path / "manifests").rglob(f"{TEMPORARY}*"))
+
+
+def test_a_parent_that_is_killed_leaves_nobody_who_complains(tmp_path: Path, corpus: Path) -> None:
+    (tmp_path / "r.toml").write_text(RECIPE)
+    with (tmp_path / "err").open("w") as err:
+        run_on = subprocess.Popen(
+            command(corpus, "run", "r.toml", "--jobs", "2"),
+            cwd=tmp_path,
+            stdout=err,
+            stderr=err,
+            start_new_session=True,
+        )
+        work = tmp_path / "manifests/.work"
+        while run_on.poll() is None and not list(work.glob(f"{TEMPORARY}clip-of-*")):
+            select.select([], [], [], 0.01)
+        os.kill(run_on.pid, signal.SIGKILL)
+        run_on.wait()
+        with suppress(ProcessLookupError):  # until the last of its processes has gone
+            while True:
+                os.killpg(run_on.pid, 0)
+                select.select([], [], [], 0.05)
+    written = (tmp_path / "err").read_text()
+    assert not [word for word in ("Traceback", "resource_tracker", "KeyError", "Error") if word in written], written
 
 
 def test_ctrl_c_says_that_the_same_command_goes_on(tmp_path: Path, corpus: Path) -> None:

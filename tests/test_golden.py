@@ -264,6 +264,8 @@ def test_a_pack_of_today_holds_what_the_earlier_one_held(demo: Demo, earlier: Pa
     for facts in (now["pack"], then["pack"]):  # its licence, which was unknown then
         facts["terms"] = [source for source in facts["terms"] if source["corpus"] != "recordings"]
         facts["left_out"] = [item for item in facts["left_out"] if item["corpus"] != "recordings"]
+    for each in (now, then):  # the names of one's own recordings, and how a group goes by another one
+        del each["pack"]["rows_hash"], each["pack"]["codings"]
     assert now == then
 
 

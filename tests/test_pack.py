@@ -106,7 +106,7 @@ def test_all_but_what_is_left_out_comes_back(built: Built, tmp_path: Path) -> No
     held = manifest.read(built.path("mixed"))
     again = pack.read(pack.write(held, tmp_path / "m.pack.parquet").path)
     left = {item.column for item in again.left_out}
-    assert left == {"transcript", "labels", "scenario", "scene", "group"}
+    assert left == {"transcript", "labels", "scenario", "scene", "group", "id", "source"}
     for name in set(held.frame.columns) - left - set(frames.UNHASHED):
         assert frames.values(again.manifest.frame[name]) == frames.values(held.frame[name])
     assert {item.corpus for item in again.terms} == {"aihub", "cochlscene", "ms-snsd", "recordings"}
@@ -176,7 +176,7 @@ READERS = {  # library -> the columns of a file by name, values as Python has th
 
 @pytest.mark.parametrize("library", sorted(READERS))
 def test_a_pack_opens_in_other_libraries_with_the_values_of_the_set(library: str, built: Built, tmp_path: Path) -> None:
-    path = pack.write(manifest.read(built.path("mixed")), tmp_path / "m.pack.parquet").path
+    path = pack.write(manifest.read(built.path("mixed")), tmp_path / "m.pack.parquet", named=["recordings"]).path
     columns, rows = READERS[library](path), list(manifest.read(built.path("mixed")).rows())
     there = {name: [not pd.isna(value) for value in columns[name]] for name in ("tail", "noise_row", "snr_db")}
     for n, row in enumerate(rows):
@@ -252,7 +252,7 @@ def test_groups_that_may_be_names_go_by_a_hash_and_still_hold_together(tmp_path:
     other = replace(own, id="recordings/2", source="@recordings/2", source_pcm_hash="c" * 32)
     alone = replace(own, id="recordings/3", source="@recordings/3", group="d" * 32, source_pcm_hash="d" * 32)
     groups = frames.values(pack.read(packed(written(tmp_path, own, other, alone, NOISE))).manifest.frame["group"])
-    assert groups == ["user1", "a" * 32, "a" * 32, "d" * 32]
+    assert groups == ["user1", *2 * [f"group-{'a' * 16}"], "d" * 32]
     assert "김민지" not in every_text(tmp_path / "set.pack.parquet")
 
 
@@ -261,7 +261,9 @@ def test_the_command_says_what_is_left_out_and_why(built: Built, tmp_path: Path)
     assert "bytes a row" in ended.out
     assert "left out: transcript (" in ended.out
     assert "because transcripts of aihub may not be passed on. NIA terms of use (AI-Hub)" in ended.out
-    assert "see that they hold nothing private" in ended.out
+    assert "because a file may be named after a person; it goes by the hash of the recording" in ended.out
+    named = done(tmp_path, "pack", built.path("mixed"), "--out", "m.pack.parquet", "--allow", "names:recordings")
+    assert "see that they hold nothing private" in named.out
     told = done(tmp_path, "pack", built.path("mixed"), "--out", "m.pack.parquet", "--json").json()
     assert told["bytes_per_row"] == round((tmp_path / "m.pack.parquet").stat().st_size / told["rows"], 1)
 

@@ -45,7 +45,7 @@ def test_audio_is_shareable_where_speech_and_noise_are() -> None:
 
 
 def test_what_a_licence_forbids_is_taken_out_and_told() -> None:
-    held, left = rights.redacted(table(SPEECH, NOISE, MIXED, OWN))
+    held, left = rights.redacted(table(SPEECH, NOISE, MIXED, OWN), rights.SAID)
     rows = {row.id: row for row in frame.rows(held, Row)}
     assert (rows["aihub/a"].transcript, rows["aihub/a"].scenario, rows["aihub/a"].labels) == (None, None, {})
     assert rows["aihub/a"].keyword == "saveme"
@@ -54,7 +54,9 @@ def test_what_a_licence_forbids_is_taken_out_and_told() -> None:
     assert rows["recordings/r"].scene is None
     told = {(item.corpus, item.column): item.rows for item in left}
     expected = {("aihub", "transcript"): 2, ("aihub", "scenario"): 2, ("aihub", "labels"): 1}
+    expected |= {("aihub", "group"): 2, ("recordings", "group"): 1}
     assert told == expected | {("recordings", "transcript"): 1, ("recordings", "scene"): 1}
+    assert rows["aihub/a"].group == rows["aihub/m"].group != "g"
     assert all("NIA" in item.why for item in left if item.corpus == "aihub")
 
 
@@ -66,7 +68,8 @@ def test_a_corpus_without_an_adapter_here_has_an_unknown_licence_and_nothing_of_
         "audio"
     )
     assert rights.shareable_audio(table(stranger, NOISE)).tolist() == [False, True]
-    assert [item.column for item in rights.redacted(table(stranger))[1]] == ["transcript", "scene"]
+    columns = ["transcript", "scene", "group", "id", "source"]
+    assert [item.column for item in rights.redacted(table(stranger))[1]] == columns
     assert "The audio of all 1 row may not be passed on, for it holds elsewhere." in rights.sentences(table(stranger))
     with pytest.raises(PrepError, match='unknown corpus "elsewhere"'):
         rights.refuse("audio", "elsewhere")

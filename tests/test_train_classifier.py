@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 from train_samples import Answer, Clip, command, made, noise, predictions
 
 from train import checkpoint, data, examples, loop, scores
+from train import run as run_module
 from train.batches import Batches
 from train.classes import cascade_of
 from train.classifier import Classifier
@@ -230,3 +231,33 @@ def test_with_a_threshold_a_call_is_what_is_likely_enough(run: Path) -> None:
     for threshold, keyword in ((None, "noise"), (0.5, "saveme"), (0.6, "noise")):
         output = made(threshold, 0, torch.device("cpu"))._output([0.2, 0.31, 0.04, 0.45], 0.0)
         assert (output.keyword, output.passed, output.p_speech) == (keyword, keyword != "noise", 0.55)
+
+
+@pytest.mark.parametrize("arch", ["ast", "wav2vec2", "xlsr"])
+def test_gradient_checkpointing_runs_layers_twice_for_the_same_gradients(arch: str, manifest: Path) -> None:
+    gradients, runs = [], []
+    own = {"window": "1"} if arch == "ast" else {"freeze": "features"}
+    for checkpointing in (False, True):
+        options = Options(arch=arch, model="tiny", init="random", gradient_checkpointing=checkpointing, **own)
+        classifier, _ = run_module._network(["helpme", "saveme", "others", "noise"], options)
+        assert isinstance(classifier, Classifier)
+        calls: list[int] = []
+        base = classifier.net.base_model
+        layer = (base.layers if hasattr(base, "layers") else base.encoder.layers)[1]
+        inner = layer.attention
+        inner.register_forward_hook(lambda *_, calls=calls: calls.append(1))
+        rows = data.rows(data.read(manifest), "train")
+        found = examples.select(rows, None, classifier.classes, options).examples
+        classifier.train()
+        for part in Batches(found, Sounds(manifest.parent), None, options, 0).parts(0):
+            classifier(part)["class"].backward()
+        gradients.append([p.grad.clone() for p in classifier.learnable() if p.grad is not None])
+        runs.append(len(calls))
+    assert runs[1] == 2 * runs[0]
+    assert all(torch.allclose(one, two, atol=1e-7) for one, two in zip(*gradients, strict=True))
+
+
+def test_gradient_checkpointing_without_effect_is_refused() -> None:
+    for given in ({"arch": "cnn6"}, {"arch": "whisper"}, {"arch": "xlsr", "freeze": "encoder"}):
+        with pytest.raises(ValueError, match="gradient_checkpointing: of no use with arch"):
+            Options(gradient_checkpointing=True, **given)

@@ -16,64 +16,55 @@ from train.pretrained import load_whisper
 from train.windows import Window
 
 
-def test_the_path_begins_each_row_where_it_was_planted() -> None:
-    cost, begins = np.ones((4, 30)), [0, 7, 9, 21]
-    for row, (begin, end) in enumerate(zip(begins, [*begins[1:], 30], strict=True)):
-        cost[row, begin:end] = 0
-    assert timing._path(cost).tolist() == begins
-
-
-def test_a_path_needs_no_more_positions_than_tokens() -> None:
-    assert timing._path(np.zeros((5, 3)))[-1] <= 2
-
-
-def test_tokens_begin_one_after_another_in_the_sound_and_attention_is_left_as_it_was() -> None:
+def test_each_token_has_a_row_over_the_sound_alone_and_attention_is_left_as_it_was() -> None:
     whisper, tokenizer = load_whisper("tiny", "random", 0)
     before = whisper.config._attn_implementation
     hidden = torch.randn(1, 100, whisper.config.d_model, generator=torch.Generator().manual_seed(0))
     tokens = tokenizer.targets("살려 주세요")[3:-1]
-    begins = timing.begins(whisper.eval(), hidden, tokenizer, tokens, 31_000)
-    assert len(begins) == len(tokens) + 1
-    assert (np.diff(begins) >= 0).all()
-    assert begins[-1] <= 31_000
+    seen = timing.attention(whisper.eval(), hidden, tokenizer, tokens, 20_000)
+    assert seen.shape == (len(tokens) + 1, 63), "20,000 samples are 62.5 positions"
     assert whisper.config._attn_implementation == before
-    assert np.array_equal(begins, timing.begins(whisper, hidden, tokenizer, tokens, 31_000)), "again the same"
+    assert np.array_equal(seen, timing.attention(whisper, hidden, tokenizer, tokens, 20_000)), "again the same"
+
+
+def test_a_position_that_a_token_alone_attends_to_is_its_highest() -> None:
+    """The decoder's cross-attention is planted: what is asked of the encoder is the position by the token."""
+    whisper, tokenizer = load_whisper("tiny", "random", 0)
+    tokens, planted = [300, 301, 302], [40, 10, 70, 85]  # the end, too
+    rows = len(tokenizer.prompt) + len(tokens) + 1
+    layers, heads = whisper.config.decoder_layers, whisper.config.decoder_attention_heads
+    weights = torch.full((layers, 1, heads, rows, 100), 0.001)
+    for token, place in enumerate(planted):
+        weights[:, :, :, len(tokenizer.prompt) - 1 + token, place - 4 : place + 5] = torch.hann_window(11)[1:-1]
+    whisper.model.decoder.forward = lambda **_: SimpleNamespace(cross_attentions=tuple(weights))  # type: ignore[method-assign]
+    seen = timing.attention(whisper, torch.zeros(1, 100, whisper.config.d_model), tokenizer, tokens, 32_000)
+    assert np.abs(seen.argmax(axis=1) - planted).max() <= 3
 
 
 class Ear:
-    """A cascade whose tokens are letters, each of 1,000 samples from `first` on."""
+    """A cascade whose tokens are letters, each spoken 0.1 s after the one before from `first` (s) on."""
 
     tokenizer = SimpleNamespace(text=lambda tokens: "".join(tokens))
 
-    def __init__(self, first: int) -> None:
+    def __init__(self, first: float) -> None:
         self.first = first
 
-    def begins(self, wave: np.ndarray, text: Transcription) -> Any:
-        return self.first + 1000 * np.arange(len(text.tokens) + 1)
+    def attention(self, wave: np.ndarray, text: Transcription) -> Any:
+        seen = np.zeros((len(text.tokens) + 1, len(wave) // 320))
+        for token, row in enumerate(seen):
+            row[round((self.first + 0.1 * token) * 50)] = 1
+        return seen
 
 
 @pytest.mark.parametrize(
-    ("first", "share", "voices", "expected"),
-    [
-        (9000, (0.0, 0.5), [(8000, 20_000)], (18_000, 14_000 + 10_000)),  # first in the text: the onset before
-        (
-            17_000,
-            (0.0, 0.5),
-            [(8000, 30_000)],
-            (27_000, 32_000),
-        ),  # an onset more than 0.5 s before is of something else
-        (9000, (0.5, 1.0), [(8000, 20_000)], (24_000, 29_000)),  # among words: its own token
-        (9000, (0.5, 1.0), [(8000, 12_000), (15_000, 20_000)], (25_000, 29_000)),  # in silence: the next onset
-        (9000, (0.5, 1.0), [], (24_000, 29_000)),  # no voice is known
-    ],
+    ("share", "expected"), [((0.0, 0.5), (0.4, 0.9)), ((0.5, 1.0), (0.9, 1.4)), ((0, 1), (0.4, 1.4))]
 )
-def test_a_call_begins_with_its_token_or_at_an_onset(
-    first: int, share: tuple[float, float], voices: list[tuple[int, int]], expected: tuple[int, int]
+def test_a_call_begins_with_its_first_token_and_ends_with_the_next(
+    share: tuple[float, float], expected: tuple[float, float]
 ) -> None:
-    shifted = tuple((10_000 + begin, 10_000 + end) for begin, end in voices)
-    window = Window(10_000, np.zeros(40_000, np.int16), shifted)
     heard = Transcription("도와주세요살려주세요", 0.5, {}, list("도와주세요살려주세요"))
-    assert when(Ear(first), window, heard, share) == expected
+    begin, end = when(Ear(0.4), Window(10_000, np.zeros(40_000, np.int16)), heard, share)
+    assert ((begin - 10_000) / 16_000, (end - 10_000) / 16_000) == pytest.approx(expected)
 
 
 def test_without_tokens_a_call_is_where_the_voice_is() -> None:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from pipeline.engine.workers import map_chunks, open_workers
+from pipeline.core.errors import PrepError
+from pipeline.engine.workers import map_chunks, open_workers, results
 
 REPOSITORY = Path(__file__).parents[1]
 UNGUARDED = """
@@ -79,3 +82,49 @@ def test_a_script_without_a_guard_may_use_workers(tmp_path: Path) -> None:
     ran = subprocess.run([sys.executable, str(script)], env=environ, capture_output=True, text=True, timeout=60)
     assert ran.returncode == 0, ran.stderr
     assert ran.stdout.splitlines() == ["started", f"[0, 1, 2, 3, 4, 5] {script} None"]
+
+
+def killed_at(number: int, once: Path, task: int) -> int:
+    """Ends the process as the system does when memory runs out; only once where the file can be made."""
+    if task == number and not once.exists():
+        if once.parent.exists():
+            once.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return task
+
+
+def clip(task: int, process: int) -> str:
+    return f"aihub/{task}" if task == 3 else ""
+
+
+def test_a_worker_that_is_killed_is_told_with_its_clip_and_its_work_is_given_to_another(tmp_path: Path) -> None:
+    said: list[str] = []
+    with open_workers(2, say=said.append) as workers:
+        done = dict(results(iter(range(6)), partial(killed_at, 3, tmp_path / "once"), workers, clip))
+    assert done == {n: n for n in range(6)}
+    killed = "a worker process was killed by the system, most likely for memory while it had aihub/3"
+    assert said == [f"{killed}; its work is given to another"]
+
+
+def test_a_clip_that_kills_every_worker_ends_the_run_in_one_line_that_says_how_to_go_on(tmp_path: Path) -> None:
+    never = tmp_path / "no folder" / "once"
+    with open_workers(2) as workers, pytest.raises(PrepError) as ended:
+        dict(results(iter([3, 4]), partial(killed_at, 3, never), workers, clip))
+    killed = "a worker process was killed by the system, most likely for memory while it had aihub/3, 3 times"
+    remedy = "Free some memory, use fewer --jobs, or leave the clip out"
+    kept = "What is done is kept: the same command again goes on from here"
+    assert str(ended.value) == f"{killed}. {remedy}. {kept}"
+
+
+def test_a_worker_that_cannot_import_what_it_needs_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    here = f"if os.getpid() != {os.getpid()}: raise ImportError('libgomp.so.1: cannot allocate memory')"
+    (tmp_path / "of_here_alone.py").write_text(f"import os\n{here}\ndef work(task): return task\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    work = __import__("of_here_alone").work
+    with open_workers(2) as workers, pytest.raises(PrepError) as ended:
+        dict(results(iter([1]), work, workers))
+    assert "ended by itself with exit code 1: ImportError: libgomp.so.1: cannot allocate memory" in str(ended.value)
+    assert "Free some memory" not in str(ended.value)
+    assert capfd.readouterr().err == ""

@@ -159,11 +159,11 @@ class Cascade:
             for n in range(len(waves))
         ]
 
-    def begins(self, wave: NDArray[np.float32], text: Transcription) -> NDArray[np.int64]:
-        """The sample at which each token of a clip's text begins, and that at which the last one ends."""
+    def attention(self, wave: NDArray[np.float32], text: Transcription) -> NDArray[np.float64]:
+        """How much each token of a clip's text, and the end of it, attends to each position of the encoder."""
         hidden, _ = self._encoded([wave])
         with self._precision():
-            return timing.begins(self.detector.whisper, hidden, self.tokenizer, text.tokens, len(wave))
+            return timing.attention(self.detector.whisper, hidden, self.tokenizer, text.tokens, len(wave))
 
     def _encoded(self, waves: Sequence[NDArray[np.float32]]) -> tuple[Tensor, list[list[float]]]:
         """(output of the encoder, probabilities of the head for each clip; none without a head)."""

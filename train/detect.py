@@ -21,7 +21,7 @@ from train.cascade import Cascade
 from train.classes import cascade_of
 from train.classifier import Classifier
 from train.decode import Transcription
-from train.features import RATE_HZ, longest
+from train.features import RATE_HZ, STRIDE, longest
 from train.system import System, check_given, system_of
 from train.text import KeywordMatcher, Rule, Score
 from train.voice import Voice
@@ -234,21 +234,17 @@ def lines(
 def when(cascade: Cascade, window: Window, heard: Transcription | None, share: tuple[float, float]) -> tuple[int, int]:
     """When a call in a window begins and ends, in samples of the stream. share: where in the text it is, 0 to 1.
 
-    It begins with its first token: in silence at the next onset of voice, and where it comes first in the text at the
-    onset before, if that is near. Without tokens it is placed by the voice alone.
+    It begins where its first token is spoken and ends where the next one is. Without tokens it is placed by the voice.
     """
     if heard is None or not heard.tokens:
         return placed(window, share)
     text = cascade.tokenizer.text(heard.tokens)
     ends = [len(cascade.tokenizer.text(heard.tokens[:count])) for count in range(1, len(heard.tokens))]
     first, last = (bisect(ends, place * len(text) + off) for place, off in zip(share, (0.5, -0.5), strict=True))
-    times = window.start + cascade.begins(data.samples(window.pcm), heard)
-    begin, onsets = int(times[first]), [start for start, _ in window.voices]
-    if not any(start <= begin < stop for start, stop in window.voices):
-        begin = next((onset for onset in onsets if onset > begin), begin)
-    elif first == 0:
-        begin = max((onset for onset in onsets if begin - NEAR <= onset <= begin), default=begin)
-    return begin, max(begin, int(times[last + 1]))
+    seen = cascade.attention(data.samples(window.pcm), heard)
+    begin = int(seen[first].argmax())
+    end = begin + int(seen[last + 1, begin:].argmax())
+    return window.start + begin * STRIDE, window.start + end * STRIDE
 
 
 def calls_in(

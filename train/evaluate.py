@@ -55,7 +55,7 @@ class Options:
     seed: int
     audio: bool | None
     allow_overlap: bool
-    write_false_alarms: Path | None
+    write_false_alarms: Path | None = None
     crop_noise: bool | None = None
 
 
@@ -130,6 +130,7 @@ def _evaluate(options: Options, out: Path, as_json: bool, say: Callable[[str], N
     if options.tolerance:
         answer["exact_matching"] = _exact_matching(clips, scorer, replace(chosen.matcher, tolerance=0.0))
     answer["cost"] = _cost(cascade)
+    answer["kept_back"] = report.kept_back(data.frame_of(manifest, options.split))
     _keep(chosen, manifest, system, options, say)
     (out / data.METRICS).unlink(missing_ok=True)  # it is written last: where it is, the rest belongs to it
     data.write_predictions(out / data.PREDICTIONS, clips, origin)
@@ -164,11 +165,12 @@ def _overlaps(
     if learnt:
         fault = (
             f"{len(learnt):,} of {len(rows):,} clips of the split {options.split} hold recordings that the checkpoint"
-            f" was trained on ({learnt[0].id} for one)"
+            " was trained on"
         )
         if not options.allow_overlap:
             raise PrepError(
-                f"{manifest.path}: {fault}: scores would say nothing of new recordings; take another split or manifest,"
+                f"{manifest.path}: {fault} ({learnt[0].id} for one): scores would say nothing of new recordings;"
+                " take another split or manifest,"
                 " or give --allow-overlap to judge them all the same"
             )
         cautions.append(fault)

@@ -49,10 +49,15 @@ def tables(
                 reason = f"the split test of the manifest has no clip for it ({_wanted(table)})"
                 answer["not_run"].append({"table": table, "name": row["name"], "reason": reason})
     answer["figure_3"] = [
-        {"name": row["name"], "labels": own["labels"], "confusion": own["confusion"]}
+        {
+            "name": row["name"],
+            "labels": labels,
+            "confusion": [counts[: len(labels)] for counts in own["confusion"]][: len(labels)],
+        }
         for row in answer["tables"]["II"]
         if row["clips"]
         for own in [row["noise_apart" if row["has_gate"] else "noise_as_others"]]
+        for labels in [own["labels"] if row["has_gate"] else own["labels"][:-1]]
     ]
     return answer
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from markupsafe import Markup
@@ -14,14 +14,17 @@ from matplotlib.figure import Figure
 
 from pipeline.cli.emit import table
 from pipeline.core.files import replacing
-from pipeline.core.row import Row
+from pipeline.core.frame import codes, equal, pick
 from pipeline.corpora import rights
 from pipeline.inspect.report import charts, html
 from pipeline.inspect.report.clips import BY_OPTION, Card, Sounds
 from pipeline.inspect.report.html import number
-from train.data import Manifest, Prediction, frame_of
+from train.data import Manifest, Prediction
 from train.folder import write_text
 from train.text import NOISE
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 TEMPLATES = Path(__file__).parent / "templates"
 PAGE = "report.html"
@@ -34,6 +37,7 @@ CONDITIONS = {  # key of `by` -> words
     "keyword": "Keyword",
     "corpus": "Corpus",
 }
+KEPT_BACK = ("scenario", "scene")  # conditions whose values a corpus may not let be passed on
 MEASURES = {  # the same of what prep measure writes
     "voiced_share": "Voiced share",
     "pitch_hz": "Pitch, Hz",
@@ -350,14 +354,15 @@ def write_page(
 ) -> None:
     """Writes the page of one evaluation. audio: a key of BY_OPTION, what the page may hold of audio and transcripts."""
     mistakes = worst(clips, answer["keywords"][:-1])
-    ids = {clip.id for _, group in mistakes for clip in group}
-    judged = frame_of(manifest, answer["split"])
-    may = BY_OPTION[audio](judged)
-    sounds = Sounds(manifest.path.parent, may, ids)
+    whole = manifest.frame
+    judged = equal(whole["split"], answer["split"])
+    may = BY_OPTION[audio](whole).of(judged)
+    sounds = Sounds(manifest.path.parent, may, {may.name(clip.id) for _, group in mistakes for clip in group})
     groups = [
-        {"title": title, "cards": [_card(clip, sounds.rows[clip.id], sounds) for clip in group]}
+        {"title": title, "cards": [_card(clip, may.name(clip.id), sounds, not may.is_partial) for clip in group]}
         for title, group in mistakes
     ]
+    answer = shareable(answer) if may.is_partial else answer
     values = {
         "answer": answer,
         "matrices": _matrices(answer),
@@ -369,7 +374,7 @@ def write_page(
         "groups": groups,
         "notes": sounds.notes,
         "may": may,
-        "terms": rights.terms(judged),
+        "terms": rights.terms(pick(whole, judged)),
     }
     write_text(out / PAGE, html.page("run.html.j2", values, TEMPLATES))
 
@@ -387,6 +392,7 @@ def _matrices(answer: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
 
 def write_comparison(path: Path, comparison: Mapping[str, Any], answers: Sequence[Mapping[str, Any]]) -> None:
     """Writes the page of several evaluations of the same clips. answers: the answer of each."""
+    answers = [shareable(answer) for answer in answers]
     values = {"comparison": comparison, "runs": answers, "curve": _curve(answers), "by_snr": _by_snr(answers)}
     write_text(path, html.page("compare.html.j2", values, TEMPLATES))
 
@@ -409,13 +415,37 @@ def worst(clips: Sequence[Prediction], calls: Sequence[str]) -> list[tuple[str, 
     return [(kind, list(group.values())[:WORST]) for kind, group in kinds.items() if group]
 
 
-def _card(clip: Prediction, row: Row, sounds: Sounds) -> Card:
-    """The clip with its prediction; the decoded text is left out where the transcript may not be shown."""
+def kept_back(frame: DataFrame) -> dict[str, list[str]]:
+    """The values of scenario and scene that may not be passed on. frame: rows of one split."""
+    shown, _ = rights.redacted(frame, ["labels"])
+    values = {name: [set(codes(rows[name])[1]) for rows in (frame, shown)] for name in KEPT_BACK}
+    return {name: sorted(whole - rest) for name, (whole, rest) in values.items()}
+
+
+def shareable(answer: Mapping[str, Any]) -> dict[str, Any]:
+    """The answer without its scores by scenarios and scenes that may not be passed on."""
+    closed = answer.get("kept_back", {})
+    parts = {
+        name: [part for part in scores if part["value"] not in closed.get(name, ())]
+        for name, scores in answer["by"].items()
+    }
+    return {**answer, "by": parts}
+
+
+def _card(clip: Prediction, row_id: str, sounds: Sounds, is_whole: bool) -> Card:
+    """The clip with its prediction; the decoded text is left out where the transcript may not be shown.
+
+    row_id: what the clip goes by on the page. is_whole: whether the page may show everything.
+    """
+    row = sounds.rows[row_id]
     details = f"speech {number(100 * clip.p_speech, 1)} %" if clip.p_speech is not None else ""
     if clip.confidence is not None:
         judge = "classifier" if clip.is_classified else "decoder"
         details += f"{', ' if details else ''}{judge} {number(100 * clip.confidence, 1)} %"
-    if clip.text is not None and (row.transcript is not None or (row.keyword is None and row.id in sounds.audible)):
+    heard = (
+        row.keyword is None and row.id in sounds.audible and (is_whole or rights.may_share(row.corpus, "transcripts"))
+    )
+    if clip.text is not None and (row.transcript is not None or heard):
         details += f": “{clip.text.strip()}”"
     decision = clip.decision if clip.passed or clip.is_classified else f"{NOISE}, stopped by the gate"
     return sounds.card(row.id, f"{clip.truth} → {decision}", details)

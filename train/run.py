@@ -227,6 +227,9 @@ def _network(classes: list[str], options: Options) -> tuple[Detector | Classifie
     """(the network with a new head, the tokenizer of a Whisper)."""
     if options.arch != "whisper":
         net = archs.load(options, classes)
+        if options.gradient_checkpointing:
+            newer = getattr(net, "activation_checkpointing_enable", None)  # the name in later transformers
+            (newer or net.gradient_checkpointing_enable)()
         return Classifier(options.arch, net, classes, options.freeze), None
     whisper, tokenizer = load_whisper(options.model, options.init, options.seed)
     check_tokens(options.model, whisper, options.max_tokens)

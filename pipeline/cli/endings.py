@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 import click
 
 from pipeline.core.errors import PrepError
+from pipeline.core.files import DISK_FAULTS
 
 KEPT = " What is done is kept: the same command goes on from here."
 
@@ -39,7 +40,8 @@ def endings(program: str, kept: str = "") -> Iterator[None]:
         os._exit(1)
     except OSError as error:
         name = re.sub(r"\.half-(.+)-\d+-[0-9a-f]{8}$", r"\1", str(error.filename or "input/output"))
+        remedy = f"; {DISK_FAULTS[error.errno]}" if error.errno in DISK_FAULTS else ""
         forbidden = isinstance(error, PermissionError) or error.errno == errno.EROFS
         goes_on = "" if not kept or forbidden else f".{kept}"
-        click.echo(f"{program}: {name}: {error.strerror or error}{goes_on}", err=True)
+        click.echo(f"{program}: {name}: {error.strerror or error}{remedy}{goes_on}", err=True)
         sys.exit(1)

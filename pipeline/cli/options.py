@@ -91,6 +91,11 @@ _WORK = {  # in the order of the help
     "scheduler": click.option(
         "--scheduler", metavar="TCP", help="let Dask workers do the work: tcp://host:8786 (needs the extra [cluster])"
     ),
+    "wait_s": click.option(
+        "--wait-s",
+        type=click.FloatRange(0),
+        help="with --scheduler: end where no Dask worker is connected for so many seconds  [default: wait]",
+    ),
     "seed": click.option("--seed", type=int, default=0, show_default=True, help="seed of every draw"),
     "shard_clips": click.option(
         "--shard-clips",
@@ -98,8 +103,8 @@ _WORK = {  # in the order of the help
         help="mean number of clips in a file of audio  [default: 1000]",
     ),
 }
-STAGE = "out jobs limit dry_run json root corpus shard scheduler seed shard_clips"
-RECIPE = "out jobs recipe_seed limit dry_run json root corpus shard scheduler"
+STAGE = "out jobs limit dry_run json root corpus shard scheduler wait_s seed shard_clips"
+RECIPE = "out jobs recipe_seed limit dry_run json root corpus shard scheduler wait_s"
 
 
 def work_options(names: str) -> Callable[[F], F]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from pipeline import api
+from pipeline import api, corpora
 from pipeline import export as exports
 from pipeline.cli.emit import AS_JSON, emit
 from pipeline.cli.fields import typed
@@ -41,7 +41,17 @@ def rights(path: Path, as_json: bool) -> None:
     Example:
       prep rights manifests/mixed.parquet
     """
-    columns = ("corpus", "kind", "noise_source", "transcript", "labels", "scenario", "scene")
+    columns = (
+        "corpus",
+        "group",
+        "kind",
+        "source_pcm_hash",
+        "noise_source",
+        "transcript",
+        "labels",
+        "scenario",
+        "scene",
+    )
     rows = packs.read_columns(path, columns)
     terms, sentences = licences.terms(rows), licences.sentences(rows)
     free = int(licences.shareable_audio(rows).sum())
@@ -77,7 +87,8 @@ def rights(path: Path, as_json: bool) -> None:
     "--allow",
     multiple=True,
     metavar="KIND:CORPUS",
-    help="pass on transcripts or labels of a corpus; refused where its licence forbids it",
+    help="pass on transcripts or labels of a corpus, refused where its licence forbids it; or its names of recordings: "
+    "names:recordings",
 )
 @click.option("--croissant", is_flag=True, help="write LICENSES.md and NAME.croissant.json beside the pack as well")
 @CORPUS
@@ -86,22 +97,27 @@ def pack(path: Path, out: Path | None, allow: tuple[str, ...], croissant: bool, 
     """Write MANIFEST as a small file that may be passed on: no audio, and nothing that a source's licence forbids.
 
     Whoever has the corpora too makes the same set of it with `prep rebuild`. The answer says what was left out, and
-    why. The names of recordings stay, for recordings are found by them: see that those of your own hold nothing
-    private.
+    why. Recordings of your own go by the hash of their samples, by which they are found again; with --allow
+    names:recordings the names of their files are in the pack.
 
     \b
     Example:
       prep pack manifests/mixed.parquet
     """
+    named: list[str] = []
     for item in allow:
         kind, colon, corpus = item.partition(":")
         if not colon:
             raise PrepError(f"--allow {item}: expected KIND:CORPUS, such as transcripts:cochlscene")
+        if kind == "names":
+            corpora.find(corpus)
+            named.append(corpus)
+            continue
         licences.refuse(kind, corpus)
         if kind == "audio":
             raise PrepError(f"--allow {item}: a pack holds no audio, whatever the licence; prep export writes audio")
         say(f"--allow {item}: nothing to do, the licence of {corpus} lets {kind} be passed on and they are in the pack")
-    packed = api.pack(path, out)
+    packed = api.pack(path, out, named=named)
     beside = api.croissant(packed.path) if croissant else []
     answer = packed.as_dict() | {"beside": [str(file) for file in beside]}
     emit(answer, as_json, lambda: [*_pack_lines(packed), *(f"  -> {file}" for file in beside)])
@@ -116,7 +132,8 @@ def _pack_lines(packed: Packed) -> Iterator[str]:
         if left_out:
             yield f"    left out: {', '.join(f'{item.column} ({item.rows:,} rows)' for item in left_out)}"
             yield from (f"    because {why}" for why in dict.fromkeys(item.why for item in left_out))
-        if terms.corpus == "recordings":
+        nameless = any(item.column in licences.COLUMNS["names"] for item in left_out)
+        if not nameless and not licences.may_share(terms.corpus, "names"):
             yield "    the names of your own recordings are in the pack, as `source` and `id`:"
             yield "    see that they hold nothing private"
     if packed.noiseless:

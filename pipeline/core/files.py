@@ -2,29 +2,43 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from pipeline.core.errors import ManifestError, PrepError
 
+DISK_FAULTS = {  # errors of a disk that a person can mend -> what to do
+    errno.ENOSPC: "make room, or name a place on another disk with --out",
+    errno.EDQUOT: "your quota is used up: make room, or name a place on another disk with --out",
+    errno.EROFS: "the disk can only be read now: have it mounted for writing, or name another place with --out",
+}
 TEMPORARY = ".half-"  # prefix of what is being written; never trusted, cleaned up by the next run
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A path to write to; when the block ends well it takes `path`'s name in one step, else it is removed."""
+    """A path to write to; when the block ends well it takes `path`'s name in one step, else it is removed.
+
+    OSError names `path` where the disk is full or the folder has turned read-only.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     half = path.parent / f"{TEMPORARY}{path.name}-{os.getpid()}-{secrets.token_hex(4)}"
     try:
         yield half
         sync(half)
         os.replace(half, path)
+    except OSError as error:
+        if error.errno in DISK_FAULTS:  # an open file has no name in its errors, and this one no meaning to anybody
+            raise OSError(error.errno, os.strerror(error.errno), str(path)) from error
+        raise
     finally:
-        half.unlink(missing_ok=True)
+        with suppress(OSError):  # in a folder that is read-only now; the next run removes it
+            half.unlink(missing_ok=True)
     sync(path.parent)
 
 

@@ -59,11 +59,12 @@ class Listing:
 
 
 class Corpus(Protocol):
-    """What each adapter module holds; `places`, `flags` and NOISY may be left out.
+    """What each adapter module holds; SHARE_NAMES, `places`, `flags` and NOISY may be left out.
 
     NAME: lower-case letters, digits and hyphens. SHARE_AUDIO, SHARE_TRANSCRIPTS, SHARE_LABELS: whether the licence lets
-    them be passed on. RESTRICTIONS: one sentence on what may be done with it. DOWNLOAD: how one comes by it.
-    NOISY: whether its recordings of speech hold their own noise, so that mix keeps them as they are.
+    them be passed on. SHARE_NAMES: False where names of files may name a person; True if it is left out. RESTRICTIONS:
+    one sentence on what may be done with it. DOWNLOAD: how one comes by it. NOISY: whether its recordings of speech
+    hold their own noise, so that mix keeps them as they are.
     """
 
     NAME: str
@@ -75,6 +76,7 @@ class Corpus(Protocol):
     SHARE_AUDIO: bool
     SHARE_TRANSCRIPTS: bool
     SHARE_LABELS: bool
+    SHARE_NAMES: bool
     RESTRICTIONS: str
     DOWNLOAD: str
     NOISY: bool
@@ -93,7 +95,7 @@ class Corpus(Protocol):
 
 
 _TEXTS = ("NAME", "TITLE", "HOMEPAGE", "LICENCE", "LICENCE_URL", "ATTRIBUTION", "RESTRICTIONS", "DOWNLOAD")
-_SHARES = ("SHARE_AUDIO", "SHARE_TRANSCRIPTS", "SHARE_LABELS")
+_SHARES = ("SHARE_AUDIO", "SHARE_TRANSCRIPTS", "SHARE_LABELS", "SHARE_NAMES")
 _loaded: dict[str, tuple[str, Corpus]] = {}  # name -> (path of its file, adapter) of corpora from outside
 
 
@@ -222,6 +224,7 @@ def _checked(module: ModuleType, where: str) -> Corpus:
     faults = [
         f"{name} (a text)" for name in _TEXTS if not isinstance(content.get(name), str) or not content[name].strip()
     ]
+    content.setdefault("SHARE_NAMES", True)
     faults += [f"{name} (True or False)" for name in _SHARES if not isinstance(content.get(name), bool)]
     faults += [] if callable(content.get("clips")) else ["clips (a function of a root)"]
     if not faults and not re.fullmatch("[a-z0-9]+(-[a-z0-9]+)*", content["NAME"]):

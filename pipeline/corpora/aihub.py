@@ -38,6 +38,7 @@ ATTRIBUTION = (
 SHARE_AUDIO = False
 SHARE_TRANSCRIPTS = False
 SHARE_LABELS = False
+SHARE_NAMES = True
 RESTRICTIONS = (
     "For Korean nationals approved by NIA; not to be shown, provided, transferred, lent or sold to anyone else, "
     "neither recordings nor transcripts nor labels; derived work carries the attribution."

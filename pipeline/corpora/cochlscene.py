@@ -31,6 +31,7 @@ ATTRIBUTION = (
 SHARE_AUDIO = True
 SHARE_TRANSCRIPTS = True
 SHARE_LABELS = True
+SHARE_NAMES = True
 RESTRICTIONS = "May be passed on, also changed, with the attribution and under the same licence."
 DOWNLOAD = (
     "CochlScene.z01 ... CochlScene.zip from the homepage (54 GB), read as they are: no need to join or unpack them."

@@ -32,6 +32,7 @@ ATTRIBUTION = (
 SHARE_AUDIO = True
 SHARE_TRANSCRIPTS = True
 SHARE_LABELS = True
+SHARE_NAMES = True
 RESTRICTIONS = (
     "May be passed on, also changed; what comes from DEMAND and PTDB-TUG with attribution and under the same licence."
 )

@@ -51,6 +51,7 @@ SHARE_TRANSCRIPTS = DEFAULT.share_transcripts
 SHARE_LABELS = DEFAULT.share_labels
 RESTRICTIONS = DEFAULT.restrictions
 DOWNLOAD = DEFAULT.download
+SHARE_NAMES = False  # a person chose them, and may have named the speaker or the place
 
 KINDS = ("audio", "transcripts", "labels")  # what a licence may let be passed on
 _NEAR_S = 0.05  # a length that a manifest states and the recording's own differ by less
@@ -64,6 +65,7 @@ def named(facts: Facts) -> Corpus:
     if shared and facts.restrictions == DEFAULT.restrictions:
         rest = "" if len(shared) == len(KINDS) else "; nothing else of it"
         texts["RESTRICTIONS"] = f"Its {', '.join(shared)} may be passed on under this licence{rest}."
+    texts["SHARE_NAMES"] = facts.share_labels  # a person chose them, and may have named the speaker or the place
     functions = {"clips": partial(clips, facts=facts), "places": partial(places, facts=facts), "flags": flags}
     return cast("Corpus", SimpleNamespace(**texts, **functions))
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -29,7 +30,7 @@ from pipeline.engine.cache import Commit
 from pipeline.engine.status import Status
 from pipeline.engine.workers import Workers
 from pipeline.stages import Options, Plan, Pools, Stage, find, jobs_of
-from pipeline.stages.store import Store, decode_pool, pool_path
+from pipeline.stages.store import WORK_FOLDER, Store, decode_pool, pool_path
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -39,6 +40,7 @@ STORED_BYTES_A_SECOND = 20_000  # FLAC of 16 kHz speech takes 12 to 16 kB a seco
 NAME_DIGITS = 16  # hex digits of a shard's name: 64 bits, one chance in 10**8 of two alike among a million shards
 IN_ORDER = ("corpus", "kind", "source", "id")  # of the jobs that shards are cut from
 _ROWS_AT_A_TIME = 65_536
+_NOTE_BYTES = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +152,7 @@ def run(stage: Stage, options: Options, plan: Plan, setting: Setting, progress: 
     _decode_noise(plan.pools, jobs, mine, setting)
     here = setting.folder, setting.roots, setting.workers.remote, corpora.loaded()
     tasks = (Task(stage.NAME, options, s.name, jobs.table(s.positions, copy=True), *here) for s in mine)
-    for _, step in parallel.results(tasks, make_shard, setting.workers):
+    for _, step in parallel.results(tasks, make_shard, setting.workers, lambda task, pid: clip_of(task.folder, pid)):
         progress(step)
         if setting.status:
             setting.status.advance(name, step.clips)
@@ -213,9 +215,11 @@ def make_shard(task: Task) -> Step:
     results: list[Row | Drop] = []
     unread = 0
     with ExitStack() as stack:
+        now_at = stack.enter_context(_noting(task.folder))
         writer = stack.enter_context(writing(path)) if stage.stores(task.options) else None
         store = Store(task.folder, roots, path.name, writer)
         for job in jobs_of(task.jobs, stage):
+            now_at(job.row.id)
             try:
                 results.append(stage.work(job, task.options, store))
             except CorruptMember as error:
@@ -232,6 +236,38 @@ def make_shard(task: Task) -> Step:
     settled = (stage.NAME == "ingest" and installed) or not unread
     cache.write(task.folder, task.shard, stage, results, writer.crc if writer else None, effort, settled)
     return Step(len(task.jobs), seconds)
+
+
+def load_stages() -> None:
+    """Loads what the work needs, in a worker whose first task is still to come."""
+    for name in ("ingest", "resample", "mix"):
+        find(name)
+
+
+@contextmanager
+def _noting(folder: Path) -> Iterator[Callable[[str], object]]:
+    """Writes down which clip this process has in its hands, for the case that the system kills it."""
+    path = _note_path(folder, os.getpid())
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT)
+    try:
+        yield lambda row_id: os.pwrite(handle, row_id.encode()[:_NOTE_BYTES].ljust(_NOTE_BYTES), 0)
+    finally:
+        os.close(handle)
+        with suppress(OSError):  # the folder may have turned read-only, which is another error's to say
+            path.unlink()
+
+
+def clip_of(folder: Path, process: int) -> str:
+    """The clip that a worker process had in its hands when it was killed; empty where it had none."""
+    try:
+        return _note_path(folder, process).read_bytes().decode("utf-8", "ignore").strip()
+    except OSError:
+        return ""
+
+
+def _note_path(folder: Path, process: int) -> Path:
+    return folder / WORK_FOLDER / f"{files.TEMPORARY}clip-of-{process}"
 
 
 def durations(jobs: Joined) -> NDArray[np.float64]:

@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import re
 import reprlib
 import signal
 import sys
+import tempfile
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, ProcessPoolExecutor, wait
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
 from itertools import islice
@@ -24,6 +27,10 @@ from pipeline.core.errors import PrepError, to_install
 
 T = TypeVar("T")
 R = TypeVar("R")
+CHECK_S = 1.0  # how long nothing may end before the workers are looked at
+PATIENCE_S = 5.0  # for a process that is ending
+_WORDS = 4096  # bytes of what a worker wrote last
+GO_ON = "What is done is kept: the same command again goes on from here"
 MOST_DEATHS = 3  # a run ends when the same task has lost its worker so many times
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 
@@ -32,11 +39,12 @@ class Workers:
     """An executor that serves one stage after another, and can be replaced when one of its workers dies.
 
     This class works in the process itself. width: how many tasks are worked on at once. remote: whether the work may be
-    done on other machines, where the corpora may lie elsewhere.
+    done on other machines, where the corpora may lie elsewhere. say: is called with sentences for a person.
     """
 
     width = 1
     remote = False
+    say: Callable[[str], object] = staticmethod(lambda text: None)
 
     def executor(self) -> Executor:
         """The executor; it is started at the first call."""
@@ -47,6 +55,17 @@ class Workers:
 
     def abandon(self) -> None:
         """Ends the executor at once, in the middle of its work."""
+
+    def check(self) -> None:
+        """Is called at the start of work and every CHECK_S in which nothing ends. PrepError where nothing can end."""
+
+    def fault(self, error: BaseException) -> PrepError | None:
+        """What a person has to know of an error that is the executor's, not the work's; None for one of the work."""
+        return None
+
+    def deaths(self) -> list[Death]:
+        """The workers that ended by themselves, after the executor broke."""
+        return []
 
     def __enter__(self) -> Self:
         return self
@@ -59,19 +78,44 @@ class Workers:
             self.abandon()
 
 
-def open_workers(jobs: int = 1, scheduler: str | None = None) -> Workers:
+@dataclass(frozen=True, slots=True)
+class Death:
+    """A worker process that ended by itself. code: its exit code, negative for a signal. words: what it last wrote."""
+
+    process: int
+    code: int
+    words: str = ""
+
+    def __str__(self) -> str:
+        if self.code == -signal.SIGKILL:
+            return "was killed by the system, most likely for memory"
+        if self.code < 0:
+            return f"was ended by signal {-self.code} ({signal.Signals(-self.code).name})"
+        return f"ended by itself with exit code {self.code}{f': {self.words}' if self.words else ''}"
+
+
+def open_workers(
+    jobs: int = 1,
+    scheduler: str | None = None,
+    wait_s: float | None = None,
+    say: Callable[[str], object] = Workers.say,
+) -> Workers:
     """This process (jobs=1), a pool of processes, or the workers of a Dask scheduler; use them in a `with` statement.
 
-    PrepError where the scheduler (`tcp://host:8786`) does not answer, or the extra [cluster] is not installed.
+    wait_s: how long to wait for a Dask worker where none is connected; None: for ever. say: is called with sentences
+    for a person. PrepError where the scheduler (`tcp://host:8786`) does not answer, or the extra [cluster] is not
+    installed.
     """
     if scheduler is None:
-        return Workers() if jobs == 1 else Processes(jobs)
+        workers = Workers() if jobs == 1 else Processes(jobs)
+        workers.say = say
+        return workers
     try:
         cluster = import_module("pipeline.engine.cluster")
     except ModuleNotFoundError as error:
         raise PrepError(f"--scheduler needs the package {error.name}: {to_install('cluster')}") from None
-    workers: Workers = cluster.Dask(scheduler)
-    return workers
+    dask: Workers = cluster.Dask(scheduler, wait_s, say)
+    return dask
 
 
 class Serial(Executor):
@@ -91,12 +135,15 @@ class Processes(Workers):
 
     def __init__(self, jobs: int) -> None:
         self.width = jobs
-        self._pool: ProcessPoolExecutor | None = None
+        self._pool: _Pool | None = None
 
     def executor(self) -> Executor:
         if self._pool is None:
             self._pool = _Pool(self.width, multiprocessing.get_context("spawn"), _begin_worker)
         return self._pool
+
+    def deaths(self) -> list[Death]:
+        return [] if self._pool is None else self._pool.deaths()
 
     def stop(self) -> None:
         if self._pool is not None:
@@ -112,16 +159,47 @@ class Processes(Workers):
 
 
 class _Pool(ProcessPoolExecutor):
-    """A pool whose processes start in `submit`, so that is where their surroundings are set."""
+    """A pool whose processes start in `submit`, so that is where their surroundings are set.
+
+    What they write on standard error goes to a file without a name: of a worker that ended by itself the last line
+    says why, and where the parent was killed nobody wants to read what its orphans say.
+    """
+
+    def __init__(self, *arguments: Any) -> None:
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - it lives as long as the pool
+        self._children: dict[int, Any] = {}
+        with _surroundings_of_workers(self._errors.fileno()):  # the process that looks after semaphores starts here
+            super().__init__(*arguments)
 
     def submit(self, fn: Callable[..., R], /, *args: Any, **kwargs: Any) -> Future[R]:
-        with _surroundings_of_workers():
-            return super().submit(fn, *args, **kwargs)
+        with _surroundings_of_workers(self._errors.fileno()):
+            future = super().submit(fn, *args, **kwargs)
+        self._children |= self._processes or {}
+        return future
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        super().shutdown(wait, cancel_futures=cancel_futures)
+        self._errors.close()
+
+    def deaths(self) -> list[Death]:
+        """The processes that ended by themselves; the pool ends the others by SIGTERM when it breaks."""
+        dead = []
+        for process in self._children.values():
+            process.join(PATIENCE_S)
+            if process.exitcode not in (None, 0, -signal.SIGTERM):
+                dead.append(Death(process.pid, process.exitcode, self._last_words()))
+        return dead
+
+    def _last_words(self) -> str:
+        size = os.fstat(self._errors.fileno()).st_size
+        text = os.pread(self._errors.fileno(), _WORDS, max(0, size - _WORDS)).decode("utf-8", "replace")
+        lines = [line.strip() for line in text.splitlines() if re.match(r"\w[\w.]*(Error|Exception|Interrupt)\b", line)]
+        return lines[-1] if lines else ""
 
 
 @contextmanager
-def _surroundings_of_workers() -> Iterator[None]:
-    """What a process that starts in this block inherits.
+def _surroundings_of_workers(errors: int) -> Iterator[None]:
+    """What a process that starts in this block inherits. errors: the file that is its standard error.
 
     One BLAS thread, for the work is parallel by clips. Ctrl-C held back: it is the parent's to answer, also while they
     start. And no main module: spawn would run the caller's script again in each worker, which never ends well in a
@@ -135,9 +213,13 @@ def _surroundings_of_workers() -> Iterator[None]:
     threads = {name: os.environ.get(name) for name in ONE_THREAD}
     os.environ.update(ONE_THREAD)
     signals = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    terminal = os.dup(2)
+    os.dup2(errors, 2)
     try:
         yield
     finally:
+        os.dup2(terminal, 2)
+        os.close(terminal)
         main.__dict__.update(hidden)
         for name, value in threads.items():
             if value is None:
@@ -207,13 +289,15 @@ def _work_on_chunk(work: Callable[..., R], shared: Sequence[Any], chunk: tuple[i
     return work(chunk[1], *shared)
 
 
-def results(tasks: Iterator[T], work: Callable[[T], R], workers: Workers) -> Iterator[tuple[T, R]]:
+def results(
+    tasks: Iterator[T], work: Callable[[T], R], workers: Workers, clip: Callable[[T, int], str] | None = None
+) -> Iterator[tuple[T, R]]:
     """(task, result) as they are done; at most twice as many as the workers can do at once are under way at a time.
 
-    A task whose worker died is given to new workers; PrepError when the same task loses its worker MOST_DEATHS times.
-    An error in the work ends the run.
+    clip: what a worker process had in its hands, by the task and the number of the process; empty where it does not
+    know. A task whose worker died is given to new workers; PrepError when the same task loses its worker MOST_DEATHS
+    times. An error in the work ends the run.
     """
-    executor = workers.executor()
     under_way: dict[Future[R], T] = {}
     deaths: dict[int, int] = {}
     again: list[T] = []
@@ -222,41 +306,70 @@ def results(tasks: Iterator[T], work: Callable[[T], R], workers: Workers) -> Ite
             while len(under_way) < 2 * workers.width and (
                 (task := again.pop() if again else next(tasks, None)) is not None
             ):
+                if not under_way:
+                    workers.check()
                 try:
-                    under_way[executor.submit(work, task)] = task
+                    under_way[workers.executor().submit(work, task)] = task
                 except BrokenExecutor:
                     again.append(task)
                     break
             if not under_way and not again:
                 return
             broken = False
-            for future in wait(under_way, return_when=FIRST_COMPLETED).done if under_way else []:
+            done = wait(under_way, CHECK_S, return_when=FIRST_COMPLETED).done if under_way else set()
+            if under_way and not done:
+                workers.check()
+            for future in done:
                 task = under_way.pop(future)
                 try:
                     result = future.result()
                 except BrokenExecutor:
                     broken = True
                     again.append(task)
+                except BaseException as error:
+                    if (fault := workers.fault(error)) is None:
+                        raise
+                    raise fault from None
                 else:
                     yield task, result
             if broken or (again and not under_way):
                 again += under_way.values()
                 under_way.clear()
-                for task in again:
-                    deaths[id(task)] = deaths.get(id(task), 0) + 1
-                    if deaths[id(task)] >= MOST_DEATHS:
-                        raise PrepError(
-                            f"a worker process died {MOST_DEATHS} times while it worked on {reprlib.repr(task)}: the "
-                            "system killed it, most likely for memory; free some, or use fewer --jobs. What is done is "
-                            "kept: the same command again goes on from here"
-                        )
+                _count_deaths(again, deaths, workers, clip)
                 workers.abandon()
-                executor = workers.executor()
     finally:
         if under_way:  # stopped half-way: what is being worked on is not waited for
             for future in under_way:
                 future.cancel()
             workers.abandon()
+
+
+def _count_deaths(
+    tasks: Sequence[T], deaths: dict[int, int], workers: Workers, clip: Callable[[T, int], str] | None
+) -> None:
+    """Says how workers died and counts it for their tasks. PrepError where one has lost MOST_DEATHS of them."""
+    dead = workers.deaths()
+    for task in tasks:
+        deaths[id(task)] = deaths.get(id(task), 0) + 1
+    how = _how(dead, tasks, clip)
+    worst = max(tasks, key=lambda task: deaths[id(task)])
+    if deaths[id(worst)] < MOST_DEATHS:
+        workers.say(f"{how}; its work is given to another")
+        return
+    at = "" if clip and dead else f" while it worked on {reprlib.repr(worst)}"
+    by_itself = bool(dead) and dead[0].code > 0  # then it says itself what is wrong
+    remedy = "" if by_itself else "Free some memory, use fewer --jobs, or leave the clip out. "
+    raise PrepError(f"{how}{at}, {MOST_DEATHS} times. {remedy}{GO_ON}")
+
+
+def _how(dead: Sequence[Death], tasks: Sequence[T], clip: Callable[[T, int], str] | None) -> str:
+    """How the workers ended, and on which clips: `a worker process was killed ... while it had aihub/757631`."""
+    if not dead:
+        return "a worker process died"
+    one = dead[0]
+    clips = [name for death in dead for task in tasks if clip and (name := clip(task, death.process))]
+    at = f" while it had {', '.join(dict.fromkeys(clips))}" if clips else ""
+    return f"a worker process {one}{at}"
 
 
 # names from before, until their last users have changed

@@ -107,13 +107,13 @@ def plan(source: Manifest, form: str, use: Use, audio: str | None = None) -> Exp
 
 def _allowed(rows: pd.DataFrame, use: Use, sound: bool) -> tuple[pd.DataFrame, list[LeftOut]]:
     """(the rows that may be passed on, what is left out of them). PrepError where something is and `use` is empty."""
-    left_out, kept = [], rows
+    left_out: list[LeftOut] = []
     shareable = rights.shareable_audio(rows)
+    kept, columns = rights.redacted(rows)  # before rows are picked: pseudonyms are the same in every format
     if sound and not np.all(shareable):
         closed = [t for t in rights.terms(rows) if not t.audio]
         left_out = [LeftOut(t.corpus, "audio", t.rows, t.refusal("audio")) for t in closed]
-        kept = frame.pick(rows, shareable)
-    kept, columns = rights.redacted(kept)
+        kept, columns = frame.pick(kept, shareable), rights.redacted(frame.pick(rows, shareable))[1]
     left_out += columns
     if left_out and not use:
         owners = {item.corpus for item in left_out}

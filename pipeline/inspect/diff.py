@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from pipeline.core.errors import ManifestError
 from pipeline.core.frame import UNHASHED
 from pipeline.core.manifest import Manifest, Provenance
 from pipeline.core.row import Row
-from pipeline.corpora.rights import LeftOut, owned_by
+from pipeline.corpora.rights import LeftOut, owned_by, pseudonyms, renamed
 from pipeline.share import pack
 
 EXAMPLES = 3  # of each kind of change
@@ -112,6 +112,7 @@ def _drops(path: Path) -> pd.DataFrame | None:
 
 def difference(a: Side, b: Side) -> Difference:
     """How set b differs from set a. ManifestError where one has an id twice."""
+    a, b = _nameless(a, b), _nameless(b, a)
     old, new = (side.columns(["id", "speech_id"]) for side in (a, b))
     for side, ids in ((a, old), (b, new)):
         if twice := frame.duplicated_value(ids["id"]):
@@ -147,6 +148,18 @@ def difference(a: Side, b: Side) -> Difference:
         moved=moved,
         notes=(*(["they share no row"] if differ and not len(pair.ids) else []), *notes),
     )
+
+
+def _nameless(side: Side, other: Side) -> Side:
+    """The side with pseudonyms in place of the names of recordings where the other one, a pack, has them."""
+    mine, its = (
+        any(left.column in ("source", "noise_source") for left in each.left_out or ()) for each in (side, other)
+    )
+    if mine or not its:
+        return side
+    reads = ("id", "corpus", "source", "speech_id", "source_pcm_hash", "noise_id", "noise_source", "noise_pcm_hash")
+    names = pseudonyms(side.columns(reads))
+    return replace(side, columns=lambda columns: renamed(side.columns(columns), names))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

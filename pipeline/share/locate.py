@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -192,6 +193,13 @@ def _candidates(lost: Sequence[Row], roots: Mapping[str, Root], opened: set[str]
         return lengths[0] == 0 or (at > 0 and size - lengths[at - 1] <= HEADER_BYTES)
 
     places = [(entry.name, entry.place) for root in roots.values() for entry in root.recordings()]
+    named: set[str] = set()
+    for corpus in sorted({row.corpus for row in lost}):
+        with suppress(SourceError):
+            own = corpora.find(corpus).places(roots[corpus])
+            named |= {seek.spot(place) for place in own.values()}
+            places += [(source, place) for source, place in sorted(own.items()) if place.is_piece]
+    places.sort(key=lambda item: seek.spot(item[1]) not in named)  # of two copies that which the corpus knows
     return [
         place
         for name, place in places

@@ -1,13 +1,13 @@
 """Packs: a set without its audio, in one small file: its rows, how they were made, the terms of every source.
 
-What the licence of a corpus forbids to pass on is left out, and the pack says what and why. A group that may be the
-name of a person goes by the hash of one of its recordings, so that rows are still known to belong together.
+What the licence of a corpus forbids to pass on is left out, and the pack says what and why (corpora/rights). A group
+that may be the name of a person goes by the hash of one of its recordings, so that rows are still known to belong
+together, and so does a recording of one's own.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +16,7 @@ from pipeline.core import frame as frames
 from pipeline.core import manifest, parquet
 from pipeline.core.errors import ManifestError
 from pipeline.core.manifest import EDITED, Manifest, Provenance
-from pipeline.core.sql import derive, query
+from pipeline.core.sql import query
 from pipeline.corpora import rights
 from pipeline.corpora.rights import LeftOut, Terms
 from pipeline.share.encode import FEW, VERSION, decode, encode
@@ -26,11 +26,6 @@ if TYPE_CHECKING:
 
 SUFFIX = ".pack.parquet"
 _KEY = "pack"  # the key in a file's metadata by which a pack is known
-_WITHHELD = "(left out: it quotes a transcript or label of {corpus})"
-_QUOTES = {  # SQL (`where`) that names such a column and holds a literal
-    "transcripts": re.compile(r"(?is)(?=.*\btranscript\b).*['$]"),
-    "labels": re.compile(r"(?is)(?=.*(\blabels\b|\"group\")).*['$]"),
-}
 
 
 class Altered(ManifestError):
@@ -52,6 +47,11 @@ class Pack:
     dropped: Mapping[str, int]
     hashes: Mapping[str, str]
 
+    @property
+    def nameless(self) -> set[str]:
+        """The corpora whose recordings go by a hash instead of their names."""
+        return {item.corpus for item in self.left_out if item.column in ("source", "noise_source")}
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Packed:
@@ -72,6 +72,11 @@ class Packed:
     def as_dict(self) -> dict[str, Any]:
         """The same as plain values."""
         return asdict(self) | {"path": str(self.path), "bytes_per_row": round(self.bytes_per_row, 1)}
+
+
+def is_nameless(source: str, pack: Pack | None) -> bool:
+    """Whether a source in the rows of a pack is a hash instead of the recording's name."""
+    return pack is not None and source.removeprefix("@").partition("/")[0] in pack.nameless
 
 
 def is_pack(path: str | Path) -> bool:
@@ -118,18 +123,19 @@ def path_of(path: Path) -> Path:
     return path.with_name(f"{path.stem}{SUFFIX}")
 
 
-def write(whole: Manifest, path: Path) -> Packed:
+def write(whole: Manifest, path: Path, named: Collection[str] = ()) -> Packed:
     """Packs a manifest: everything but its audio and what the licences of its sources forbid to pass on.
+
+    named: corpora whose names of recordings are packed although a person may be named in them.
 
     ManifestError where a column was edited by hand that is left out: whoever rebuilds the set could not have the edit.
     """
     frame = whole.frame
     hashes = {name: frames.logical_hash(frame[[name]]) for name in frame.columns if name not in frames.UNHASHED}
     terms = tuple(rights.terms(frame))
-    recipe, quotes = _without_quotes(whole.provenance.recipe, frame, terms)
-    frame, names = _without_names(frame, terms)
-    frame, labels = rights.redacted(frame)
-    left_out = (*labels, *names, *quotes)
+    recipe, quotes = rights.redacted_recipe(whole.provenance.recipe, frame, named=named)
+    frame, columns = rights.redacted(frame, named=named)
+    left_out = (*columns, *quotes)
     edited = {*whole.provenance.recipe.get(EDITED, {}).get("columns", ())} & {item.column for item in left_out}
     if edited:
         raise ManifestError(
@@ -154,61 +160,3 @@ def write(whole: Manifest, path: Path) -> Packed:
     parquet.write_small(path, encoded, {**asdict(replace(whole.provenance, recipe=recipe)), _KEY: pack}, FEW)
     is_lost = frames.present(frame, "noise_id") & (frames.position_of(frame["noise_id"], frame["id"]) < 0)
     return Packed(path, len(frame), path.stat().st_size, left_out, terms, int(is_lost.sum()))
-
-
-def _without_names(frame: pd.DataFrame, terms: Sequence[Terms]) -> tuple[pd.DataFrame, list[LeftOut]]:
-    """The rows, groups of corpora whose labels may not be passed on under the hash of one of their recordings."""
-    left_out = []
-    for item in terms:
-        own = frames.equal(frame["corpus"], item.corpus)
-        if item.labels or not own.any():
-            continue
-        named = own & ~frames.equal(derive(frame, same='"group" = source_pcm_hash')["same"], True)
-        if named.any():
-            hashes = derive(frame, hash='min(source_pcm_hash) OVER (PARTITION BY corpus, "group")')["hash"]
-            frame = frames.with_columns(frame, group=frames.choose(named, hashes, frame["group"]))
-            why = "a group may be a speaker's name; it goes by the hash of one of its recordings."
-            left_out.append(LeftOut(item.corpus, "group", int(named.sum()), f"{why} {item.refusal('labels')}"))
-    return frame, left_out
-
-
-def _without_quotes(
-    recipe: Mapping[str, Any], frame: pd.DataFrame, terms: Sequence[Terms]
-) -> tuple[Mapping[str, Any], list[LeftOut]]:
-    """The recipe, without texts in it that quote what may not be passed on (`where` may).
-
-    What a rule quotes may be in no row, for it may be what the rule drops: so a literal beside such a column is enough.
-    """
-    left_out = []
-    for item in terms:
-        for kind in [kind for kind in _QUOTES if not item.may_share(kind)]:
-            words: set[str] = set()
-            if kind == "transcripts":
-                own = frames.equal(frame["corpus"], item.corpus)
-                transcripts = frames.codes(frames.pick(frame[["transcript"]], own)["transcript"])[1]
-                words = {text.strip() for text in transcripts if text and text.strip()}
-            texts = [
-                text for text in _texts(recipe) if _QUOTES[kind].match(text) or any(word in text for word in words)
-            ]
-            if texts:
-                recipe = _replaced(recipe, dict.fromkeys(texts, _WITHHELD.format(corpus=item.corpus)))
-                left_out.append(LeftOut(item.corpus, "recipe", len(texts), item.refusal(kind)))
-    return recipe, left_out
-
-
-def _texts(value: Any) -> Iterator[str]:
-    """Every text in nested options."""
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, Mapping | list | tuple):
-        for inner in value.values() if isinstance(value, Mapping) else value:
-            yield from _texts(inner)
-
-
-def _replaced(value: Any, instead: Mapping[str, str]) -> Any:
-    """Nested options with other texts in place of these."""
-    if isinstance(value, Mapping):
-        return {key: _replaced(inner, instead) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [_replaced(inner, instead) for inner in value]
-    return instead.get(value, value) if isinstance(value, str) else value

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,11 +17,12 @@ from pipeline.core.errors import SourceError
 from pipeline.core.manifest import Provenance
 from pipeline.core.row import Clip, Drop, Row
 from pipeline.core.sql import query
+from pipeline.corpora import rights
 from pipeline.corpora.rights import LeftOut
 from pipeline.engine import run as engine
 from pipeline.engine.run import Setting
 from pipeline.share.locate import Located, Start, locate, open_roots, recordings_of
-from pipeline.share.pack import Pack
+from pipeline.share.pack import Pack, is_nameless
 from pipeline.stages import Options, Plan, filter, find, recompute, resample, with_places
 from pipeline.stages.rebuild import DIFFERENT, NAME
 
@@ -57,12 +59,9 @@ def rebuild(pack: Pack, setting: Setting, start: Start) -> Rebuilt:
     located = locate(recordings, roots, setting.workers, start, cache=setting)
     of_filter = pack.manifest.provenance.recipe.get("filter") or {}
     words = {"text": "raw"} | {key: of_filter[key] for key in ("text", "erase") if key in of_filter}
-    here, unlabelled = with_labels(
-        frames.pick(frame, frames.among(frame["source"], located.places)),
-        pack.left_out,
-        located,
-        filter.Options.model_validate(words),
-    )
+    here = frames.pick(frame, frames.among(frame["source"], located.places))
+    here, unlabelled = with_labels(here, pack.left_out, located, filter.Options.model_validate(words))
+    here, located = with_names(here, pack, located)
     rendered, drops = _rendered(here, pack, located, setting, start)
     lost = frames.pick(frame[["id", "source"]], frames.among(frame["source"], located.missing))
     missing = [
@@ -100,10 +99,12 @@ def with_labels(
     filter took the notation out of their transcripts.
     """
     columns = sorted({(item.corpus, item.column) for item in left_out if item.column in LABELS})
+    nameless = {item.corpus for item in left_out if item.column == "source"}
     drops: list[Drop] = []
     for corpus in sorted({corpus for corpus, _ in columns}):
         own = frames.equal(frame["corpus"], corpus)
-        labelled, reasons = _labelled(corpus, recordings_of(frames.pick(frame, own)), located, words)
+        own_rows = recordings_of(frames.pick(frame, own))
+        labelled, reasons = _labelled(corpus, own_rows, located, words, corpus in nameless)
         labels = frames.from_rows(labelled, Row)
         at = frames.position_of(frame["source"], labels["source"])
         known = own & (at >= 0)
@@ -131,8 +132,30 @@ def with_labels(
     return frame, sorted(drops, key=lambda drop: drop.id)
 
 
+def with_names(frame: pd.DataFrame, pack: Pack, located: Located) -> tuple[pd.DataFrame, Located]:
+    """(the rows, and where their recordings lie, under the names that the corpus has here and the pack does not hold).
+
+    A recording that no label names keeps the name that it has in the pack.
+    """
+    names: dict[str, str] = {}
+    sources = set(frames.codes(frame["source"])[1])
+    for corpus in sorted(pack.nameless & set(located.roots)):
+        with suppress(SourceError):
+            by_place = {clip.place: clip for clip in corpora.find(corpus).clips(located.roots[corpus]).clips}
+            for source, place in located.places.items():
+                clip = by_place.get(place)
+                if clip is not None and source in sources and is_nameless(source, pack):
+                    names |= {source: clip.source, source.removeprefix("@"): f"{corpus}/{clip.key}"}
+    for row_id, speech_id in zip(frames.values(frame["id"]), frames.values(frame["speech_id"]), strict=True):
+        if speech_id in names:
+            names[row_id] = names[speech_id] + row_id.removeprefix(speech_id)
+    places = {names.get(source, source): place for source, place in located.places.items()}
+    moved = {source: place for source, place in located.moved.items() if not is_nameless(source, pack)}
+    return rights.renamed(frame, names), replace(located, places=places, moved=moved)
+
+
 def _labelled(
-    corpus: str, recordings: Sequence[Row], located: Located, words: filter.Options
+    corpus: str, recordings: Sequence[Row], located: Located, words: filter.Options, nameless: bool
 ) -> tuple[list[Row], dict[str, str]]:
     """(the recordings with what the labels of the corpus say of them, source -> why there is no label)."""
     sources = {row.source for row in recordings}
@@ -141,7 +164,8 @@ def _labelled(
     why: dict[str, str] = {}
     general = "its recording is there, its label is not"
     try:
-        claims = corpora.find(corpus).clips(located.roots[corpus].with_names(own.items()))
+        root = located.roots[corpus]
+        claims = corpora.find(corpus).clips(root if nameless else root.with_names(own.items()))
         why = {drop.id: f"{drop.reason}: {drop.detail}" for drop in claims.drops}
         by_place = {clip.place: clip for clip in claims.clips}
         clips = {source: by_place[place] for source, place in own.items() if place in by_place}
@@ -178,7 +202,8 @@ def _rendered(
     """(the rows with their audio stored again, where the set has any; drops of those that came out different)."""
     if not frames.present(frame, "pcm_hash").any():
         return frame, frames.from_rows([], Drop)
-    recipe, packed = pack.manifest.provenance.recipe, pack.manifest.frame["id"]
+    recipe = pack.manifest.provenance.recipe
+    packed = {*frames.each(pack.manifest.frame["id"]), *frames.each(frame["id"])}  # a name may be another here
     options = resample.Options(**recipe.get("resample", {}))
     virtual = bool((recipe.get("mix") or {}).get("virtual", False))
     drops = []
@@ -186,7 +211,7 @@ def _rendered(
     def make(stage: str, options: Options, rows: pd.DataFrame) -> pd.DataFrame:
         plan = Plan(with_places(rows, [located.places[source] for source in frames.values(rows["source"])]))
         result = engine.run(find(stage), options, plan, setting, start(stage, len(rows)))
-        own = frames.pick(result.drops, frames.position_of(result.drops["id"], packed) >= 0)
+        own = frames.pick(result.drops, frames.among(result.drops["id"], packed))
         drops.append(frames.with_columns(own, stage=NAME))
         return result.rows.frame
 
@@ -204,7 +229,7 @@ def _rendered(
     if len(mixtures):
         at = frames.position_of(mixtures["noise_id"], stored["id"])
         lost = frames.pick(mixtures[["id", "noise_id"]], at < 0)
-        known = frames.position_of(lost["noise_id"], packed) >= 0
+        known = frames.among(lost["noise_id"], packed)
         why = ["is not there: see its own line" if is_row else "is no row of the pack" for is_row in known]
         details = [
             f"its noise {name} {words}" for name, words in zip(frames.values(lost["noise_id"]), why, strict=True)

@@ -30,7 +30,7 @@ from pipeline.engine.workers import Workers, map_chunks
 from pipeline.share import pack as packs
 from pipeline.share.laws import Finding, broken_laws
 from pipeline.share.locate import Located, Start, by_name, locate, open_roots, recordings_of
-from pipeline.share.pack import Altered, Pack
+from pipeline.share.pack import Altered, Pack, is_nameless
 from pipeline.stages import resample
 from pipeline.stages.rebuild import resampled
 from pipeline.stages.store import Store
@@ -155,6 +155,10 @@ def check_references(subject: Subject) -> Checked:
         named, notes = subject.named
         remedy = "--level hashes looks for its samples under other names"
         lost = [row.source for row in subject.recordings if row.source not in named]
+        nameless = [source for source in lost if is_nameless(source, subject.pack)]
+        lost = [source for source in lost if source not in set(nameless)]
+        if nameless:
+            notes = [*notes, f"{len(nameless):,} recordings have no name in the pack: --level hashes looks for them"]
         absent = {s: Drop(s, "", "absent", f"no file is named as {s} is; {remedy}") for s in lost}
         return Checked("references", len(subject.frame), _by_row(subject.frame, absent), notes)
     findings: list[Finding] = []
@@ -255,7 +259,7 @@ def check_hashes(subject: Subject) -> Checked:
     """Whether the samples of each row have its hash; of a pack: those of its recordings, under whatever name."""
     if not subject.has_audio:
         wrong = _by_row(subject.frame, _wrong(subject.located))
-        return Checked("hashes", len(subject.frame), wrong, _notes(subject.located))
+        return Checked("hashes", len(subject.frame), wrong, _notes(subject.located, subject.pack))
     clips = frames.pick(subject.frame, frames.present(subject.frame, "pcm_hash"))
     clips = frames.ordered(clips, ("shard", "offset", "noise_id"))
     findings = _map("hashes", hash_findings, frames.rows(clips, Row), clips, _CLIPS_A_TASK, subject, subject.folder)
@@ -307,7 +311,9 @@ def check_recompute(subject: Subject) -> Checked:
     versions = manifest.other_versions(subject.manifest.provenance)
     blame = ", ".join(f"{name} {mine} here, {its} where it was made" for name, mine, its in versions)
     findings += [replace(f, because=f"{f.because}; {blame}") if blame else f for f in differing]
-    return Checked("recompute", len(frame), sorted(findings, key=lambda finding: finding.what), _notes(located))
+    return Checked(
+        "recompute", len(frame), sorted(findings, key=lambda finding: finding.what), _notes(located, subject.pack)
+    )
 
 
 def render_findings(
@@ -403,8 +409,8 @@ def _wrong(located: Located) -> dict[str, Drop]:
     return located.missing | located.displaced
 
 
-def _notes(located: Located) -> list[str]:
-    """What could not be read, and how many recordings lie under other names."""
-    count = len(located.moved)
+def _notes(located: Located, pack: Pack | None) -> list[str]:
+    """What could not be read, and how many recordings lie under other names than those that the pack holds."""
+    count = sum(not is_nameless(source, pack) for source in located.moved)
     moved = [f"{count:,} recordings lie under other names and were known by their samples"] if count else []
     return [*located.notes, *moved]

@@ -6,7 +6,7 @@ import base64
 import struct
 import zlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -48,11 +48,13 @@ COLOURS = 40
 class Allowed:
     """What of a set a page may show. audio: bool [rows]. frame: the rows, without the values that it may not show.
 
-    corpora: whose audio and transcripts are left out, and why. left_out: columns. warned: terms that the page breaks.
+    names: what ids and sources go by whose names are kept back. corpora: whose audio and transcripts are left out, and
+    why. left_out: columns. warned: terms that the page breaks.
     """
 
     audio: NDArray[np.bool_]
     frame: DataFrame
+    names: Mapping[str, str] = field(default_factory=dict)
     corpora: tuple[str, ...] = ()
     left_out: tuple[rights.LeftOut, ...] = ()
     warned: tuple[rights.Terms, ...] = ()
@@ -63,13 +65,27 @@ class Allowed:
         """Whether anything is left out."""
         return bool(self.corpora or self.left_out)
 
+    def of(self, where: NDArray[np.bool_]) -> Allowed:
+        """The same of some of the rows, whose pseudonyms stay those of the whole set."""
+        return replace(self, audio=self.audio[where], frame=pick(self.frame, where))
+
+    def name(self, row_id: str) -> str:
+        """What the id of a row goes by."""
+        return self.names.get(row_id, row_id)
+
+    def name_of_drop(self, drop_id: str) -> str:
+        """What the id of a drop goes by; empty where it is kept back, for there is no recording to name it by."""
+        may = not self.is_partial or rights.may_share(drop_id.partition("/")[0], "names")
+        return self.names.get(drop_id, drop_id if may else "")
+
 
 def by_licence(frame: DataFrame) -> Allowed:
     """What the licences of the sources allow, each by its own."""
     shown, left_out = rights.redacted(frame)
     closed = tuple(terms.corpus for terms in rights.terms(frame) if not terms.audio)
     why = "their licences do not let them be passed on"
-    return Allowed(rights.shareable_audio(frame), shown, closed, tuple(left_out), why=why)
+    names = rights.pseudonyms(frame)
+    return Allowed(rights.shareable_audio(frame), shown, names, closed, tuple(left_out), why=why)
 
 
 def nothing(frame: DataFrame) -> Allowed:
@@ -77,7 +93,8 @@ def nothing(frame: DataFrame) -> Allowed:
     shown, left_out = rights.redacted(frame)
     sources = tuple(terms.corpus for terms in rights.terms(frame))
     none = np.zeros(len(frame), dtype=np.bool_)
-    return Allowed(none, with_columns(shown, transcript=None), sources, tuple(left_out), why="as asked")
+    shown, names = with_columns(shown, transcript=None), rights.pseudonyms(frame)
+    return Allowed(none, shown, names, sources, tuple(left_out), why="as asked")
 
 
 def everything(frame: DataFrame) -> Allowed:

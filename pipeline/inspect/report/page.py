@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from markupsafe import Markup
 
-from pipeline.core.frame import codes, numbers
+from pipeline.core.frame import codes, numbers, with_columns
 from pipeline.core.manifest import Manifest
 from pipeline.core.sql import derive, query
 from pipeline.corpora import rights
@@ -28,14 +28,7 @@ SPECTRUM_CLIPS = 12  # of each source
 FLOOR_DB = 60.0  # the band of a source ends where its spectrum falls this far below its loudest part
 WITHHELD = "(left out: it may quote transcripts)"
 QUOTING = ("group", "source", "transcript")  # checks whose examples quote what a licence may forbid to pass on
-CLOSED = (
-    "transcript",
-    "scenario",
-    "scene",
-    "labels",
-    "source",
-    "group",
-)  # columns whose values a licence may forbid to pass on
+CLOSED = [name for columns in rights.COLUMNS.values() for name in columns]  # whose values may be kept back
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -69,26 +62,32 @@ def page(manifest: Manifest, options: Options) -> Page:
         allowed = replace(allowed, left_out=(*allowed.left_out, *pack.left_out))
     way = facts.lineage(manifest, pack.dropped if pack else None)
     groups, notes = clips.cards(folder, allowed)
+    shown = allowed.frame
     measured_frame, measures = facts.with_measures(manifest)
     measured = facts.quantiles(measured_frame, measures)
     sources = [part["source"] for part in measured]
     recipe = manifest.provenance.recipe
+    if allowed.is_partial:
+        recipe, _ = rights.redacted_recipe(recipe, frame)
+        recipe = {name: withheld(name, value) for name, value in recipe.items()}
+    for reason in [reason for reasons in way.reasons.values() for reason in reasons]:
+        reason["example"] = allowed.name_of_drop(reason["example"])
     plain = {
         "totals": facts.totals(frame),
         "falls": facts.waterfall(manifest, way),
-        "breakdowns": facts.breakdowns(frame),
+        "breakdowns": facts.breakdowns(shown),
         "snr": facts.snrs(frame),
-        "heat": facts.heat(frame),
+        "heat": facts.heat(shown),
         "measured": measured,
         "missing": way.missing,
         "notes": notes,
     }
-    outcome = audited(manifest, options.listen, allowed.is_partial)
+    outcome = audited(manifest, options.listen, allowed)
     baseline = options.baseline
     values = plain | {
         "title": manifest.path.name,
         "provenance": manifest.provenance,
-        "recipe": {name: withheld(name, value) for name, value in recipe.items()} if allowed.is_partial else recipe,
+        "recipe": recipe,
         "audit": outcome,
         "listened": options.listen,
         "snr_charts": snr_charts(frame),
@@ -97,7 +96,7 @@ def page(manifest: Manifest, options: Options) -> Page:
         "groups": groups,
         "allowed": allowed,
         "terms": rights.terms(frame),
-        "baseline": baseline and changes(baseline, manifest, allowed.is_partial),
+        "baseline": baseline and changes(baseline, manifest, allowed),
         "baseline_name": baseline and baseline.path.name,
         "measures": measures,
         "clips_of_a_spectrum": SPECTRUM_CLIPS,
@@ -120,11 +119,15 @@ def withheld(name: str, value: Any) -> Any:
     return WITHHELD if value is not None and name.split(".")[-1] == "where" else value
 
 
-def audited(manifest: Manifest, listen: bool, is_partial: bool) -> Audit:
-    """The outcome of the audit; where the page is partial, without transcripts and names that a licence may protect."""
+def audited(manifest: Manifest, listen: bool, allowed: clips.Allowed) -> Audit:
+    """The outcome of the audit; where the page is partial, without transcripts and names that a licence may protect.
+
+    It sees what the page may show, and the transcripts, which it compares.
+    """
     wanted = [check for check in audit.CHECKS if listen or check not in audit.LISTENING]
-    outcome = checks.audit(manifest, audit.Options(checks=wanted))
-    findings = [replace(f, examples=()) if is_partial and f.check in QUOTING else f for f in outcome.findings]
+    seen = with_columns(allowed.frame, transcript=manifest.frame["transcript"])
+    outcome = checks.audit(Manifest(seen, manifest.provenance, manifest.path), audit.Options(checks=wanted))
+    findings = [replace(f, examples=()) if allowed.is_partial and f.check in QUOTING else f for f in outcome.findings]
     folder = manifest.path.parent
     unable = [replace(one, detail=clips.without_folder(one.detail, folder)) for one in outcome.unable]
     return replace(outcome, findings=tuple(findings), unable=tuple(unable))
@@ -175,14 +178,25 @@ def bands(manifest: Manifest, sources: list[str]) -> dict[str, Any] | None:
     return {"chart": charts.lines(drawn, "kHz", "dB below the loudest", label), "ends_hz": ends_hz}
 
 
-def changes(baseline: Manifest, manifest: Manifest, is_partial: bool) -> Difference:
+def changes(baseline: Manifest, manifest: Manifest, allowed: clips.Allowed) -> Difference:
     """What changed since the baseline; where the page is partial, without values that a licence may protect."""
     change = difference(of_manifest(baseline), of_manifest(manifest))
     names = {"A": baseline.path.name, "B": manifest.path.name}
     notes = [re.sub(r"(?<=\bin |\bof )[AB]\b", lambda letter: names[letter[0]], note) for note in change.notes]
     change = replace(change, notes=tuple(notes))
-    if not is_partial:
+    if not allowed.is_partial:
         return change
+    shown = replace(allowed, names=rights.pseudonyms(baseline.frame) | dict(allowed.names))
     columns = [item | {"examples": []} if item["column"] in CLOSED else item for item in change.columns]
+    for example in [example for item in columns for example in item["examples"]]:
+        example["id"] = shown.name(example["id"])
     options = [item | {key: withheld(item["name"], item[key]) for key in ("old", "new")} for item in change.options]
-    return replace(change, columns=columns, options=options, moved=[item | {"detail": ""} for item in change.moved])
+    return replace(
+        change,
+        columns=columns,
+        options=options,
+        moved=[item | {"detail": "", "example": shown.name(item["example"])} for item in change.moved],
+        examples_added=tuple(map(shown.name, change.examples_added)),
+        examples_removed=tuple(map(shown.name, change.examples_removed)),
+        examples_swapped=tuple((shown.name(one), shown.name(other)) for one, other in change.examples_swapped),
+    )
