@@ -71,7 +71,7 @@ def test_a_recipe_in_another_folder_finds_the_shipped_lexicon(tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("error", "line"),
     [
-        (OSError(errno.ENOSPC, "No space", "m/.half-a.parquet-12-0123abcd"), "m/a.parquet: No space. On."),
+        (OSError(errno.EIO, "Input", "m/.half-a.parquet-12-0123abcd"), "m/a.parquet: Input. On."),
         (PermissionError(errno.EACCES, "Permission denied", "m/a.parquet"), "m/a.parquet: Permission denied"),
     ],
 )
