@@ -54,6 +54,7 @@ ANSWERS: dict[str, tuple[object, ...]] = {
     "lexicon --near": ("lexicon", "--near", "manifests/demo.parquet"),
     "check with faults": ("check", "faulty.toml"),
     "show": ("show", DEMO),
+    "drops": ("drops", DEMO),
     "report": ("report", DEMO, "--out", "demo.html", "--baseline", "manifests/filtered.parquet"),
     "audit": ("audit", DEMO, "--jobs", 1),
     "audit --checks": (
