@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 
 import click
 
-from pipeline.core.errors import PrepError
+from pipeline.core.errors import PrepError, inert
 from pipeline.core.files import DISK_FAULTS
 
 KEPT = " What is done is kept: the same command goes on from here."
@@ -31,7 +31,7 @@ def endings(program: str, kept: str = "") -> Iterator[None]:
     try:
         yield
     except PrepError as error:
-        first, *more = str(error).splitlines() or [""]
+        first, *more = inert(str(error)).splitlines() or [""]
         click.echo("\n".join([f"{program}: {first}", *(f"{' ' * len(program)}  {line}" for line in more)]), err=True)
         sys.exit(1)
     except BrokenPipeError:
@@ -39,5 +39,5 @@ def endings(program: str, kept: str = "") -> Iterator[None]:
     except OSError as error:
         remedy = f"; {DISK_FAULTS[error.errno]}" if error.errno in DISK_FAULTS else ""
         fault = f"{error.filename or 'input/output'}: {error.strerror or error}{remedy}"
-        click.echo(f"{program}: {fault}{'.' + kept if kept else ''}", err=True)
+        click.echo(f"{program}: {inert(fault)}{'.' + kept if kept else ''}", err=True)
         sys.exit(1)
