@@ -106,10 +106,10 @@ def remembered() -> dict[str, Facts]:
     """The corpora that prep.toml in the working folder remembers. SourceError where it has another form."""
     path = os.path.abspath(FILE_NAME)
     try:
-        found = os.stat(path)
+        status = os.stat(path)
     except OSError:
         return {}
-    return _from_file(path, found.st_mtime_ns, found.st_size)
+    return _from_file(path, status.st_mtime_ns, status.st_size)
 
 
 @cache
