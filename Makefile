@@ -1,5 +1,5 @@
-# make demo: the whole job on a small corpus.   make paper: the paper's tables (PAPER= says on what).   make test: every test but the slow (make test-slow: those).
-# make docs: the site.   All set .venv up first.
+# make demo: the whole job on a small corpus.   make paper: the tables of the paper (PAPER= says on what).
+# make test: every test but the slow (make test-slow: those).   make docs: the site.   All set .venv up first.
 PYTHON ?= python3
 VENV := .venv
 READY := $(VENV)/.ready

@@ -35,7 +35,7 @@ from pipeline.audio.scenes import NOISE, SUFFIX, Piece, Scene
 from pipeline.core import exclusions, files, measures, parquet
 from pipeline.core import frame as frames
 from pipeline.core import manifest as manifests
-from pipeline.core.errors import ManifestError, PrepError, RecipeError, did_you_mean, to_install
+from pipeline.core.errors import ManifestError, PrepError, RecipeError, did_you_mean, inert, to_install
 from pipeline.core.joined import Joined, Stacked
 from pipeline.core.manifest import Manifest, Provenance
 from pipeline.core.row import Drop, Row
@@ -852,7 +852,7 @@ def _lexicon(lexicon: Lexicon | str | Path | None) -> Lexicon:
 
 
 def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
+    print(inert(text), file=sys.stderr, flush=True)
 
 
 def _bar(name: str, count: int, progress: Progressing) -> Any:

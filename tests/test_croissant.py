@@ -25,7 +25,7 @@ CODED = {"stem", "tail", "noise_row"}  # columns of a pack that no manifest has
 def beside(built: Built, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the pack of the mixed manifest and what goes beside it."""
     folder = tmp_path_factory.mktemp("pack")
-    done(folder, "pack", built.path("mixed"), "--out", folder / "mixed.pack.parquet")
+    done(folder, "pack", built.path("mixed"), "--out", folder / "mixed.pack.parquet", "--allow", "names:recordings")
     assert croissant.write(folder / "mixed.pack.parquet") == [folder / "LICENSES.md", folder / "mixed.croissant.json"]
     return folder
 

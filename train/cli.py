@@ -14,7 +14,7 @@ from click.core import ParameterSource
 from pipeline import __version__
 from pipeline.cli.endings import endings, speak_utf8
 from pipeline.cli.fields import field_options, typed
-from pipeline.core.errors import PrepError
+from pipeline.core.errors import PrepError, inert
 from train import options as training
 from train.options import MOST, Options
 
@@ -51,7 +51,7 @@ SCORE = click.option(
 
 
 def _say(text: str) -> None:
-    click.echo(text, err=True)
+    click.echo(inert(text), err=True)
 
 
 @click.command(context_settings=SETTINGS)
@@ -247,9 +247,9 @@ def evaluate_command(ctx: click.Context, /, as_json: bool, stream: Path | None, 
         flags = ", ".join(f"--{name.replace('_', '-')}" for name in wrong)
         raise PrepError(f"{flags}: of no use {'with' if stream else 'without'} --stream")
     if stream:
-        click.echo(import_module("train.stream").judge(_say, stream, listening, values, as_json))
+        click.echo(inert(import_module("train.stream").judge(_say, stream, listening, values, as_json)))
     else:
-        click.echo(import_module("train.evaluate").evaluate(_say, as_json=as_json, **values))
+        click.echo(inert(import_module("train.evaluate").evaluate(_say, as_json=as_json, **values)))
 
 
 @evaluate_command.command("compare")
@@ -266,7 +266,7 @@ def compare_command(runs: tuple[Path, ...], seed: int, out: Path | None, as_json
     Example:
       evaluate compare runs/vanilla runs/single/evaluate-test runs/paper/evaluate-test
     """
-    click.echo(import_module("train.compare").compare(runs, seed, out, as_json=as_json))
+    click.echo(inert(import_module("train.compare").compare(runs, seed, out, as_json=as_json)))
 
 
 @evaluate_command.command("gates")
@@ -284,7 +284,7 @@ def gates_command(run: Path, manifest: Path, model: str | None, as_json: bool) -
     Example:
       evaluate gates runs/paper/evaluate-test --manifest manifests/paper.parquet --model openai/whisper-tiny
     """
-    click.echo(import_module("train.gates").gates(_say, run, manifest, model, as_json=as_json))
+    click.echo(inert(import_module("train.gates").gates(_say, run, manifest, model, as_json=as_json)))
 
 
 @evaluate_command.command("paper")
@@ -309,7 +309,8 @@ def paper_command(recipe: str, manifest: Path, out: Path, only: tuple[str, ...],
       evaluate paper paper-tables --manifest manifests/paper.parquet --out runs/paper-tables
       evaluate paper paper-tables --manifest manifests/demo.parquet --out runs/trial --tiny
     """
-    click.echo(import_module("train.paper").paper(_say, recipe, manifest, out, only, tiny=tiny, as_json=as_json))
+    paper = import_module("train.paper").paper
+    click.echo(inert(paper(_say, recipe, manifest, out, only, tiny=tiny, as_json=as_json)))
 
 
 @click.command(context_settings=SETTINGS)

@@ -10,6 +10,8 @@ from unicodedata import east_asian_width
 
 import click
 
+from pipeline.core.errors import inert
+
 AS_JSON = click.option("--json", "as_json", is_flag=True, help="answer in JSON")
 Table = Sequence[Sequence[Any]]  # rows of cells, the names of the columns first
 
@@ -22,10 +24,10 @@ def emit(answer: Any, as_json: bool, lines: Callable[[], Iterable[str | Table]] 
     """
     if as_json:
         value = asdict(answer) if is_dataclass(answer) and not isinstance(answer, type) else answer
-        click.echo(json.dumps(value, ensure_ascii=False, default=_to_json))
+        click.echo(inert(json.dumps(value, ensure_ascii=False, default=_to_json)))
     else:
         for line in (lines or answer.lines)():
-            click.echo(line if isinstance(line, str) else "\n".join(table(line)))
+            click.echo(inert(line if isinstance(line, str) else "\n".join(table(line))))
 
 
 def _to_json(value: Any) -> Any:
@@ -72,7 +74,7 @@ def _cell(value: Any) -> str:
     if value is None:
         return ""
     if isinstance(value, bool) or not isinstance(value, int | float):
-        return str(value)
+        return inert(str(value))
     return f"{value:,}" if isinstance(value, int) else f"{value:,.2f}"
 
 

@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 
 import click
 
-from pipeline.core.errors import PrepError
+from pipeline.core.errors import PrepError, inert
 from pipeline.core.files import DISK_FAULTS
 
 KEPT = " What is done is kept: the same command goes on from here."
@@ -33,7 +33,7 @@ def endings(program: str, kept: str = "") -> Iterator[None]:
     try:
         yield
     except PrepError as error:
-        first, *more = str(error).splitlines() or [""]
+        first, *more = inert(str(error)).splitlines() or [""]
         click.echo("\n".join([f"{program}: {first}", *(f"{' ' * len(program)}  {line}" for line in more)]), err=True)
         sys.exit(1)
     except BrokenPipeError:
@@ -43,5 +43,6 @@ def endings(program: str, kept: str = "") -> Iterator[None]:
         remedy = f"; {DISK_FAULTS[error.errno]}" if error.errno in DISK_FAULTS else ""
         forbidden = isinstance(error, PermissionError) or error.errno == errno.EROFS
         goes_on = "" if not kept or forbidden else f".{kept}"
-        click.echo(f"{program}: {name}: {error.strerror or error}{remedy}{goes_on}", err=True)
+        fault = f"{name}: {error.strerror or error}{remedy}"
+        click.echo(f"{program}: {inert(fault)}{goes_on}", err=True)
         sys.exit(1)

@@ -323,11 +323,11 @@ def _nemo_line(record: Record, path: str, stretch: Piece | None, pieces: int) ->
         piece = None if piece.channel is None else Piece(channel=piece.channel)
     if piece and not value.get("id"):
         key = piece.key(path)
-    said = next((name for name in _SAID if name in value), "text")
-    taken = {*_PATHS, "offset", "duration", "id", said, "channel_selector", "shard_id"}
+    text_name = next((name for name in _SAID if name in value), "text")
+    taken = {*_PATHS, "offset", "duration", "id", text_name, "channel_selector", "shard_id"}
     taken |= set() if _only(value.get("channel")) is None else {"channel"}
     values = {name: item for name, item in value.items() if name not in taken}
-    values |= {"transcript": value[said]} if said in value else {}
+    values |= {"transcript": value[text_name]} if text_name in value else {}
     if all(name in value for name in OWN):
         values["id"] = value["id"]
     elif "duration" in value:

@@ -150,11 +150,11 @@ def beside(root: Root, facts: Facts, recordings: Sequence[Entry]) -> tuple[list[
     for entry in texts:
         stem, text = entry.name[: -len(ending)], _text(root, entry, facts.name)
         folder = f"{stem.rpartition('/')[0]}/".lstrip("/")
-        said = [(stem, text, entry.name)]
+        spoken = [(stem, text, entry.name)]
         if stem not in named:
             pairs = [(number, line.split(None, 1)) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
-            said = [(f"{folder}{id_}", " ".join(words), f"{entry.name}, line {n}") for n, (id_, *words) in pairs]
-        for key, words, where in said:
+            spoken = [(f"{folder}{id_}", " ".join(words), f"{entry.name}, line {n}") for n, (id_, *words) in pairs]
+        for key, words, where in spoken:
             path = named.get(key, key)
             cells = {"transcript": " ".join(words.split()), "split": split_of(folder) or ""}
             lines.append(Line(path, (path,), "", where, {name: cell for name, cell in cells.items() if cell}))

@@ -116,10 +116,10 @@ def _file() -> tuple[str, int, int]:
     """Path, time and size of prep.toml in the working folder; time and size are 0 where there is none."""
     path = os.path.abspath(FILE_NAME)
     try:
-        found = os.stat(path)
+        status = os.stat(path)
     except OSError:
         return path, 0, 0
-    return path, found.st_mtime_ns, found.st_size
+    return path, status.st_mtime_ns, status.st_size
 
 
 @cache
