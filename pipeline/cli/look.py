@@ -177,7 +177,7 @@ def audit(
 
     \b
     Example:
-      prep audit manifests/mixed.parquet --write-exclusions exclude.txt
+      prep audit manifests/mixed.parquet --fail-on group,source,noise,pcm --write-exclusions exclude.txt
       prep audit manifests/paper.parquet --checks domain --fail-on domain --checkpoint runs/paper/best
     """
     checks = tuple(name for name in checks if not (no_near and name == "near"))

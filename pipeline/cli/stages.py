@@ -117,7 +117,7 @@ def ingest(
     \b
     Example:
       prep ingest aihub /data/aihub170
-      prep ingest recordings /data/calls --name calls
+      prep ingest recordings /data/recordings --name calls
     """
     chosen = checked(ingest_stage.Options, options)
     facts = typed({key: options.pop(key) for key in (*FACTS.split(), "columns")})
