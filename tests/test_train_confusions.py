@@ -114,7 +114,7 @@ def manifest(tmp_path_factory: pytest.TempPathFactory) -> Path:
     [
         (
             "test/2/0\ntrain/2/0\n",
-            "1 of 2 ids are neither of train nor of dev, and no training may see.*: test/2/0",
+            "1 of 2 ids are of a split that no training may see.*: test/2/0",
         ),
         ("train/2/0\nfield/1\n", "field/1"),
         ("train/2/0\ntrain/0/0\n", "1 of 2 ids are calls, not negatives: train/0/0"),

@@ -94,8 +94,8 @@ def read(path: Path, manifest: Manifest, lexicon: Lexicon) -> frozenset[str]:
     rows = {row.id: row for row in frames.rows(frames.pick(frame, frames.among(frame["id"], ids)), Row)}
     faults = {
         f"not in {manifest.path}": [each for each in ids if each not in rows],
-        "neither of train nor of dev, and no training may see others: take the false alarms of train (evaluate --split"
-        " train --allow-overlap --write-false-alarms FILE)": [
+        "of a split that no training may see, which is neither train nor dev: take the false alarms of train (evaluate"
+        " --split train --allow-overlap --write-false-alarms FILE)": [
             row.id for row in rows.values() if row.split not in ("train", "dev")
         ],
         "calls, not negatives": [row.id for row in rows.values() if row.keyword in lexicon.keywords[:-1]],

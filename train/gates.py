@@ -164,7 +164,7 @@ def _chosen(name: str, dev: Sequence[Row], on_dev: NDArray[np.float64], values: 
         threshold = metrics.balanced_threshold(yes, no, float(yes.mean() + no.mean()) / 2)
         tried.append(((yes >= threshold).mean() + (no < threshold).mean(), sign, threshold))
     _, sign, threshold = max(tried)
-    rule = f"speech {'from' if sign > 0 else 'up to'} {sign * threshold:.4g}"
+    rule = f"speech {'from' if sign > 0 else 'up to'} {sign * threshold:.6g}"
     return Gate(name, rule, sign * values >= threshold, sign * values)
 
 
