@@ -178,7 +178,7 @@ def audit(
     \b
     Example:
       prep audit manifests/mixed.parquet --fail-on group,source,noise,pcm --write-exclusions exclude.txt
-      prep audit manifests/paper.parquet --checks domain --fail-on domain --checkpoint runs/paper/best
+      prep audit manifests/mixed.parquet --checks domain
     """
     checks = tuple(name for name in checks if not (no_near and name == "near"))
     for name in sorted(set(fail_on) - set(checks)):
