@@ -82,3 +82,30 @@ def build(folder: Path, corpora: Path, jobs: int) -> Built:
     answers["resampled"] = done(folder, "resample", *common).json()
     answers["mixed"] = done(folder, "mix", "--snr", 20, "--snr", "0:10", "--keep", "recordings", *common).json()
     return Built(folder, corpora, answers)
+
+
+# Further cases of what a quick test shows, and measurements over hours of sound: `make test-slow` runs them.
+SLOW = {
+    "test_demo.py::test_the_same_seed_gives_the_same_bytes": (),
+    "test_engine.py::test_a_run_killed_again_and_again_ends_in_the_same_bytes": ("group",),
+    "test_laws.py::test_a_run_that_fails_at_any_rename_or_sync_is_finished_by_the_next": (
+        *("killed-replace", "killed-fsync", "disk full-fsync"),
+    ),
+    "test_laws.py::test_two_workers_make_the_same_bytes": (),
+    "test_train_classifier.py::test_sixteen_clips_are_learnt_and_judged_so": ("xlsr", "hubert", "efficientnet", "ast"),
+    "test_train_detect.py::test_a_closed_stream_is_one_line": (),
+    "test_train_evaluate.py::test_the_score_decides_by_the_threshold_that_is_given": ("both",),
+    "test_train_run.py::test_a_file_that_cannot_be_written_to_its_end_is_one_line": ("1", "1000"),
+    "test_train_run.py::test_a_killed_run_goes_on_to_bit_equal_weights": ("2",),
+    "test_train_streams.py::test_a_long_recording_takes_no_more_memory_than_a_short_one": (),
+    "test_train_windows.py::test_two_hours_take_no_more_memory_than_ten_minutes": (),
+}
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Marks the cases of SLOW as slow; without cases, all of a test."""
+    for item in items:
+        name, _, case = item.nodeid.removeprefix("tests/").partition("[")
+        if name in SLOW and (not SLOW[name] or case.removesuffix("]") in SLOW[name]):
+            item.add_marker(pytest.mark.slow)

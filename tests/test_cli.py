@@ -489,6 +489,7 @@ def test_a_corpus_of_ones_own_is_named_by_its_file(tmp_path: Path, monkeypatch: 
     assert rows(tmp_path, "mine").keys() == rows(tmp_path, "mixed").keys()
     assert "my-corpus" in done(tmp_path, "corpora", *own).out
     monkeypatch.setattr("pipeline.corpora._loaded", {})
+    (tmp_path / "prep.toml").unlink()  # which remembers the file
     assert 'unknown corpus "my-corpus"' in prep(tmp_path, "ingest", "my-corpus", folder).err
     assert prep(tmp_path, "ingest", "my-corpus", folder, "--corpus", "none.py").code == 1
     done(tmp_path, "show", "manifests/mixed.parquet")

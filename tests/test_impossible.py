@@ -94,9 +94,9 @@ def test_mix_that_would_mix_nothing_says_why_and_what_to_type(tmp_path: Path) ->
     done(tmp_path, "ingest", "recordings", root, "--jobs", 1)
     done(tmp_path, "filter")
     done(tmp_path, "resample", "--jobs", 1)
-    ended = prep(tmp_path, "mix", "--snr", 20, "--jobs", 1)
+    ended = prep(tmp_path, "mix", "--snr", 20, "--keep", "recordings", "--jobs", 1)
     assert ended.code == 1
     assert "nothing to mix: all 1 rows of speech are of recordings" in ended.err
     assert "--keep none" in ended.err
-    done(tmp_path, "mix", "--snr", 20, "--keep", "none", "--jobs", 1)
+    done(tmp_path, "mix", "--snr", 20, "--jobs", 1)
     assert [row.kind for row in rows(tmp_path, "mixed").values()].count("mixture") == 1

@@ -341,9 +341,9 @@ def _read(path: Path, kind: type, only: Sequence[str] | None = None) -> pd.DataF
             frame = migrations.raised(
                 frames.from_arrow(pq.read_table(path, partitioning=None)), part, since, SCHEMA_VERSION
             )
-            _refuse_lacking(path, {f.name for f in frames.schema(kind) if not f.nullable} - set(frame.columns))
+            _refuse_lacking(path, kind, {f.name for f in frames.schema(kind) if not f.nullable} - set(frame.columns))
             return frames.as_kind(frame, kind)[names]
-        _refuse_lacking(path, set(frames.schema(kind).names) - set(footer.schema.to_arrow_schema().names))
+        _refuse_lacking(path, kind, set(frames.schema(kind).names) - set(footer.schema.to_arrow_schema().names))
         words = _WORDS if only is not None else []
         table = pq.read_table(path, columns=names, partitioning=None, read_dictionary=words).replace_schema_metadata(
             None
@@ -366,8 +366,8 @@ def _refuse_pack(path: Path, metadata: Mapping[str, Any]) -> None:
         )
 
 
-def _refuse_lacking(path: Path, lacking: set[str]) -> None:
-    if lacking and path.name.endswith(".drops.parquet"):
+def _refuse_lacking(path: Path, kind: type, lacking: set[str]) -> None:
+    if lacking and kind is Row and path.name.endswith(".drops.parquet"):
         raise ManifestError(f"{path}: the drops of {of_drops(path).name}: prep drops {of_drops(path)} lists them")
     if lacking:
         raise ManifestError(

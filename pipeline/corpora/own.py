@@ -186,14 +186,15 @@ def beside(root: Path) -> dict[str, Any]:
 
 
 def resolved(corpus: str, root: Path | None, name: str | None, given: Mapping[str, Any]) -> Facts:
-    """The facts of a corpus that is to be ingested: those given, else those of corpus.toml, else those known.
+    """The facts of a corpus that is to be ingested: those given, else of corpus.toml, else of prep.toml.
 
     corpus: `recordings`, or the name of a corpus of one's own. root: where it lies. name: given to it now.
     """
     table = beside(root) if root else {}
     called = table.pop("name", corpus)
     called = name or (called if corpus == RECORDINGS else corpus)
-    before = known()[called].stated() if called in known() else {}
+    here = {**remembered(), **_in_use}  # not what a manifest of somebody else, read before, says of his corpus
+    before = here[called].stated() if called in here else {}
     return facts(called, before, table, given, where=str(root / BESIDE) if root and table else f"corpus {called}")
 
 

@@ -44,7 +44,10 @@ class Dask(Workers):
             raise PrepError(
                 f"--scheduler {scheduler}: no Dask scheduler answers there ({error}). Start one: dask scheduler"
             ) from None
-        self._client.run(load_stages, wait=False)  # while the first one is still planned here
+        # while the first one is still planned here
+        self._loading = [
+            self._client.submit(load_stages, workers=[name], pure=False) for name in self._client.nthreads()
+        ]
         self.check()
 
     def executor(self) -> Executor:

@@ -13,6 +13,7 @@ import signal
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, ProcessPoolExecutor, wait
 from contextlib import contextmanager
@@ -186,6 +187,9 @@ class _Pool(ProcessPoolExecutor):
         dead = []
         for process in self._children.values():
             process.join(PATIENCE_S)
+            until = time.monotonic() + 1
+            while process.exitcode is None and time.monotonic() < until:  # the pool's own thread is just being told it
+                time.sleep(0.01)
             if process.exitcode not in (None, 0, -signal.SIGTERM):
                 dead.append(Death(process.pid, process.exitcode, self._last_words()))
         return dead
@@ -370,8 +374,3 @@ def _how(dead: Sequence[Death], tasks: Sequence[T], clip: Callable[[T, int], str
     clips = [name for death in dead for task in tasks if clip and (name := clip(task, death.process))]
     at = f" while it had {', '.join(dict.fromkeys(clips))}" if clips else ""
     return f"a worker process {one}{at}"
-
-
-# names from before, until their last users have changed
-Crew = Workers
-Alone = Workers
