@@ -139,3 +139,14 @@ def test_a_recording_under_another_name_is_listed_under_its_own_as_well(tmp_path
         ("Training/화재/12.wav", entry.place),
         ("moved.wav", entry.place),
     ]
+
+
+def test_a_bound_on_files_that_is_no_number_is_one_message(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in "ab":
+        (tmp_path / f"{name}.wav").write_bytes(b"x")
+    monkeypatch.setenv("PREP_MOST_FILES", "many")
+    with pytest.raises(SourceError, match='PREP_MOST_FILES="many": expected a number of files'):
+        Root("recordings", tmp_path).entries()
+    monkeypatch.setenv("PREP_MOST_FILES", "0")
+    with pytest.raises(SourceError, match="the bound is 0; if they are meant, set PREP_MOST_FILES=1"):
+        Root("recordings", tmp_path).entries()

@@ -96,7 +96,10 @@ class Spans:
 
 def refuse_too_many(count: int, where: str = "") -> None:
     """SourceError where so many files are more than the bound: the list of them would take the memory."""
-    most = int(os.environ.get(MOST_FILES, "") or _MOST_FILES)
+    stated = os.environ.get(MOST_FILES, "") or str(_MOST_FILES)
+    if not stated.isdecimal():
+        raise SourceError(f'{MOST_FILES}="{stated}": expected a number of files, such as {2 * _MOST_FILES}')
+    most = int(stated)
     if count > most:
         raise SourceError(
             f"{where}{': ' if where else ''}{count:,} files or more, the bound is {most:,}; if they are meant, set "

@@ -86,7 +86,7 @@ def _decoded(data: bytes, part: containers.Part, most_bytes: int) -> Recording:
     except RuntimeError as error:
         raise _undecodable(data, str(error), fault) from None
     if recording.pcm.nbytes > most_bytes:
-        raise _too_large(most_bytes)
+        raise too_large(most_bytes)
     if fault:
         raise CorruptMember("truncated", f"{fault}, after {len(pcm)} frames")
     if len(pcm) < promised:
@@ -120,7 +120,8 @@ def _read_on(file: sf.SoundFile) -> None:
     file.seekable = lambda: False
 
 
-def _too_large(most_bytes: int) -> CorruptMember:
+def too_large(most_bytes: int) -> CorruptMember:
+    """What ends a recording with more bytes of samples than the bound."""
     return CorruptMember(
         "too_large", f"more than {most_bytes:,} bytes of samples; --max-mb of prep ingest is the bound"
     )

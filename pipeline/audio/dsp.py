@@ -115,13 +115,13 @@ def moments(samples: NDArray[Any]) -> tuple[float, float]:
     return total, squares
 
 
-def clipped(samples: NDArray[Any]) -> int:
-    """How many samples [frames, channels] were cut off: PLATEAU or more in a row at an extreme value of their channel.
+def clipped(channels: NDArray[Any]) -> int:
+    """How many samples [channels, frames] were cut off: PLATEAU or more in a row at an extreme value of their channel.
 
     So the height does not matter: a recording that was clipped and made quieter is clipped, a loud one is not.
     """
     count = 0
-    for channel in samples.T:
+    for channel in channels:
         for extreme in (channel.max(), channel.min()):
             at = channel == extreme
             if np.count_nonzero(at) < PLATEAU:
@@ -132,16 +132,17 @@ def clipped(samples: NDArray[Any]) -> int:
     return count
 
 
-def slow(samples: NDArray[Any], rate_hz: int) -> float:
-    """Mean square of the means of blocks of SLOW_S, [frames, channels], full scale 1.0: of DC and of what nobody hears.
+def slow(channels: NDArray[Any], rate_hz: int) -> float:
+    """Mean square of the means of blocks of SLOW_S, [channels, frames], full scale 1.0: of DC and of what nobody hears.
 
     At 5 Hz it is 0.9 dB less than the whole, at 9 Hz 3 dB, of white noise at 16 kHz 29 dB.
     """
     size = max(1, round(SLOW_S * rate_hz))
-    starts = np.arange(0, max(len(samples) - size, 0) + 1, size)
-    lengths = np.diff(starts, append=len(samples))[:, None]
-    sums = np.add.reduceat(samples, starts, axis=0, dtype=np.float64 if samples.dtype.kind == "f" else np.int64)
-    return float((sums / full_scale(samples) * (sums / full_scale(samples)) / lengths).sum() / samples.size)
+    frames = channels.shape[1]
+    starts = np.arange(0, max(frames - size, 0) + 1, size)
+    lengths = np.diff(starts, append=frames)
+    sums = np.add.reduceat(channels, starts, axis=1, dtype=np.float64 if channels.dtype.kind == "f" else np.int64)
+    return float(((sums / full_scale(channels)) ** 2 / lengths).sum() / channels.size)
 
 
 def power(samples: NDArray[Any], sums: tuple[float, float] | None = None, scale: float | None = None) -> float:

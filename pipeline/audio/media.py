@@ -46,8 +46,7 @@ def decode(data: bytes, most_bytes: int = MOST_BYTES) -> Recording:
         parts.append(part)
         size += part.pcm.nbytes
         if size > most_bytes:
-            what = f"more than {most_bytes:,} bytes of samples; --max-mb of prep ingest is the bound"
-            raise CorruptMember("too_large", what)
+            raise codec.too_large(most_bytes)
     return Recording(np.concatenate([part.pcm for part in parts]), parts[0].rate_hz, parts[0].format)
 
 
