@@ -16,7 +16,7 @@ from torch import Tensor
 
 from pipeline.core import keys
 from pipeline.core.errors import PrepError
-from train import archs
+from train import archs, picture_nets
 from train.archs import ARCHS
 from train.classifier import Classifier
 from train.options import Options
@@ -95,15 +95,35 @@ def test_a_clip_among_longer_ones_gives_what_the_plain_class_gives_on_it_alone(a
     assert (found[0] - found[1]).abs().max() > 1e-4  # what differs does
 
 
-@pytest.mark.parametrize("arch", ["efficientnet", "cnn6", "ast"])
+@pytest.mark.parametrize("arch", ["efficientnet", "cnn6"])
 def test_a_picture_is_of_its_own_clip_alone(arch: str) -> None:
+    """Though the pass is as long as the longest clip; one that fills its window has nothing behind it."""
     detector = network(arch)
-    samples, sizes = wave(8_000, 21_111, 32_000, window=32_000)
+    samples, sizes = wave(8_000, 16_000, 21_111, 47_000, 111_000, window=112_000)
+    own = [16_000, 16_000, 32_000, 48_000, 112_000]
     with torch.inference_mode():
         found = detector.logits(samples, sizes)
-        alone = torch.cat([detector.logits(samples[n : n + 1], sizes[n : n + 1]) for n in range(3)])
-    assert torch.allclose(found, alone, atol=1e-5)
-    assert (found[0] - found[1]).abs().max() > 1e-4
+        alone = [detector.logits(samples[n : n + 1, : own[n]], sizes[n : n + 1]) for n in range(len(own))]
+        fixed = Classifier(arch, detector.net, CLASSES, window="7").eval().logits(samples, sizes)
+    assert torch.allclose(found, torch.cat(alone), atol=1e-5)
+    assert torch.allclose(found[4], fixed[4], atol=1e-5)
+    assert (found[:4] - fixed[:4]).abs().amax(dim=1).min() > 1e-4  # a longer window is another picture
+
+
+def test_a_norm_over_real_frames_is_that_of_the_frames_laid_side_by_side() -> None:
+    norms = [torch.nn.BatchNorm2d(3), picture_nets.RealBatchNorm(3)]
+    maps = torch.randn(2, 3, 4, 6, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    frames = picture_nets.Frames(norms[1], axis=3)
+    frames.counts = torch.tensor([2, 6])
+    plain = norms[0](torch.cat([maps[:1, ..., :2], maps[1:]], dim=3))
+    found = norms[1](maps)
+    assert torch.allclose(torch.cat([found[:1, ..., :2], found[1:]], dim=3), plain, atol=1e-6)
+    for name, value in norms[0].state_dict().items():
+        assert torch.allclose(value, norms[1].state_dict()[name], atol=1e-6), name
+    gradients = [
+        torch.autograd.grad((each.square() * each).sum(), maps)[0] for each in (plain, found * frames.real(maps))
+    ]
+    assert torch.allclose(*gradients, atol=1e-5)
 
 
 @pytest.mark.parametrize("arch", ["efficientnet", "ast"])
@@ -113,8 +133,7 @@ def test_a_picture_gives_what_the_plain_class_gives_of_it(arch: str) -> None:
     plain = type(detector.net)(detector.net.config).eval()
     plain.load_state_dict(detector.net.state_dict())
     with torch.inference_mode():
-        wanted = plain(detector.front(samples, sizes)).logits
-        assert torch.allclose(detector.logits(samples, sizes), wanted, atol=1e-5)
+        assert torch.allclose(detector.logits(samples, sizes), plain(detector.front(samples, sizes)).logits, atol=1e-5)
 
 
 @pytest.mark.parametrize("arch", SIZES)
@@ -165,17 +184,20 @@ def test_a_checkpoint_keeps_its_weights_and_gets_a_head_drawn_by_the_seed(tmp_pa
     assert all(torch.equal(value, plain.state_dict()[name]) for name, value in own.items())
 
 
-def test_asts_positions_are_cut_in_their_middle(tmp_path: Path) -> None:
+def test_asts_positions_are_cut_in_their_middle_or_interpolated(tmp_path: Path) -> None:
     folder = saved(tmp_path / "plain", "ast", max_length=300)
-    net = archs.load(Options(arch="ast", model=str(folder), window="2"), CLASSES)
     table = load_file(folder / "model.safetensors")["audio_spectrogram_transformer.embeddings.position_embeddings"]
-    found = net.audio_spectrogram_transformer.embeddings.position_embeddings
     bands, times, kept = 4, 18, 12
     wanted = table[0, 2:].reshape(bands, times, -1)[:, 3 : 3 + kept].reshape(bands * kept, -1)
-    assert torch.equal(found[0, 2:], wanted)
-    assert torch.equal(found[0, :2], table[0, :2])
-    with pytest.raises(PrepError, match="hears at most 3 s: give --window 3, or less"):
-        archs.load(Options(arch="ast", model=str(folder), window="4"), CLASSES)
+    fixed, own = (
+        archs.load(Options(arch="ast", model=str(folder), window=window), CLASSES) for window in ("2", "auto")
+    )
+    for found in (fixed.audio_spectrogram_transformer.embeddings.position_embeddings, picture_nets.positions(own, 200)):
+        assert torch.equal(found[0, 2:], wanted)
+        assert torch.equal(found[0, :2], table[0, :2])
+    assert (fixed.config.max_length, own.config.max_length) == (200, 300)
+    longer = picture_nets.positions(own, 16 + 16 * (3 * times - 1))[0, 2:].reshape(bands, 3 * times, -1)
+    assert torch.allclose(longer[:, 1::3], table[0, 2:].reshape(bands, times, -1), atol=1e-6)
 
 
 def refused(arch: str, model: object, **more: Any) -> str:

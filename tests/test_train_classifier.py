@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file
 from train_samples import Answer, Clip, command, made, noise, predictions
 
-from train import checkpoint, data, examples, loop, scores
+from train import checkpoint, data, examples, loop, scores, text
 from train import run as run_module
 from train.batches import Batches
 from train.classes import cascade_of
@@ -105,6 +105,28 @@ def test_a_run_that_was_cut_off_ends_in_the_same_weights(
     assert all(torch.equal(one[name], two[name]) for name in one)
 
 
+@pytest.mark.parametrize("arch", ARCHS)
+def test_what_a_clip_scores_depends_on_no_other(arch: str, tmp_path: Path) -> None:
+    """Clips of several windows, judged together and each alone; a norm over a batch learns from them in one pass."""
+    rows = [Clip(str(n), transcript=WORDS[n % 3], seconds=seconds) for n, seconds in enumerate((0.4, 1, 1.7, 2, 3.2))]
+    path = made(tmp_path, rows)
+    own, lexicon = Options(arch=arch, model="tiny", init="random", batch=8), text.read_lexicon(None)
+    classifier, _ = run_module._network(["helpme", "saveme", "others"], own)
+    cascade = cascade_of(classifier, None, KeywordMatcher(lexicon), own.window, None, 0, torch.device("cpu"))
+    found = data.rows(data.read(path), "train")
+    batches = Batches(examples.select(found, None, classifier.classes, own).examples, Sounds(tmp_path), None, own, 0)
+    assert len(batches.parts(0)) == (1 if arch in ("efficientnet", "cnn6") else 3)  # windows of 1, 2 and 4 s
+    together = {clip.id: clip.probabilities for clip in cascade.predictions(found, batches.sounds, 8)}
+    for row in found:
+        (alone,) = cascade.predictions([row], batches.sounds, 8)
+        assert alone.probabilities == pytest.approx(together[row.id], abs=1e-5)
+    names = {example.frames: example.row.id for example in batches.examples}
+    with torch.inference_mode():
+        for part in batches.parts(0):  # the passes of a training step, with the norms of evaluation
+            for size, each in zip(part.sizes.tolist(), classifier.logits(part.samples, part.sizes), strict=True):
+                assert each.softmax(-1).tolist() == pytest.approx(together[names[size]], abs=1e-5)
+
+
 @pytest.fixture(scope="module")
 def run(manifest: Path) -> Path:
     """The folder of a run of AST that learnt the clips, and its evaluation."""
@@ -154,7 +176,7 @@ def test_what_is_of_no_use_for_a_classifier_is_refused(run: Path, manifest: Path
         ("--arch", "ast", "--task", "single"): "task: of no use with arch ast",
         ("--arch", "cnn6", "--layers", "sum"): "layers: of no use with arch cnn6",
         ("--arch", "xlsr", "--window", 5): "window 5: arch xlsr takes auto",
-        ("--arch", "ast", "--window", 31): "window 31: arch ast takes seconds from 1 to 30",
+        ("--arch", "ast", "--window", 31): "window 31: arch ast takes auto, or seconds from 1 to 30",
         ("--arch", "ast", "--balance", "--class-weights"): "class_weights and balance do the same: give one of them",
         ("--class-weights",): "class_weights: of no use with arch whisper",
     }.items():

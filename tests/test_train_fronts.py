@@ -24,12 +24,12 @@ def padded(samples: np.ndarray, window: int) -> tuple[Tensor, Tensor]:
 
 @pytest.mark.parametrize("size", [400, 16_000, 50_077, 200_000])
 def test_the_filter_bank_is_that_of_the_ast_extractor(size: int) -> None:
-    samples = keys.rng(0, "ast", size).normal(0.01, 0.1, size).astype("f4")
+    samples = keys.rng(0, "ast", size).normal(0.01, 0.1, size).astype("f4")[:163_840]  # 1024 frames
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the extractor, on a band without a bin
         extractor = transformers.ASTFeatureExtractor()
         wanted = extractor(samples, sampling_rate=16_000, return_tensors="pt").input_values
-    found = FilterBank(128, 1024)(*padded(samples, max(size, 20_000)))
+    found = FilterBank(128)(*padded(samples, 163_840))
     assert found.shape == wanted.shape
     assert (found - wanted).abs().max() < 2e-4
 
@@ -43,9 +43,9 @@ def test_the_log_mel_of_panns_at_16_khz_is_theirs_at_32_khz_below_7_khz() -> Non
     with torch.inference_mode():
         wanted = log_mel(spectrum(torch.from_numpy(wave)[None]))
         found = PannsLogMel()(torch.from_numpy(wave[::2].copy())[None], torch.tensor([32_000]))
-    assert found.shape == wanted.shape == (1, 1, 201, 64)
-    inner = slice(2, -2)  # at either end the transform mirrors other samples
-    assert (found - wanted)[:, :, inner, :52].abs().max() < 1e-3  # dB
+    assert found.shape == (1, 1, 200, 64)
+    inner = slice(2, -3)  # at either end the transform mirrors other samples
+    assert (found - wanted[:, :, :200])[:, :, inner, :52].abs().max() < 1e-3  # dB
     assert (found[..., 55:] + 100).abs().max() < 5  # nothing is above 8 kHz
 
 

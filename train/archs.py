@@ -17,11 +17,11 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from pipeline.core.errors import PrepError, sample
-from train import speech_nets
+from train import picture_nets, speech_nets
 from train.cnn6 import Cnn6, load_panns
 from train.features import RATE_HZ
 from train.model import seed_torch
-from train.options import DEFAULTS, SPEECH, Options
+from train.options import BATCH_NORMS, DEFAULTS, SPEECH, Options
 from train.pretrained import WEIGHTS, check_files, one_line
 
 HEAD = ("classifier.", "projector.", "layer_weights")  # what a published checkpoint may lack
@@ -59,22 +59,23 @@ _SMALL_LARGE = _SMALL | {name: _LARGE[name] for name in ("do_stable_layer_norm",
 
 @dataclass(frozen=True, slots=True)
 class Arch:
-    """A network: its class in transformers (None for CNN6), model_type, and the shapes of the published and a tiny one.
-
-    batch_norm: whether it normalises over a batch, which must then go through it in one piece.
-    """
+    """A network: its class in transformers (None for CNN6), model_type, and the published and a tiny shape."""
 
     name: str
     kind: str | None
     model_type: str
     real: Mapping[str, Any]
     tiny: Mapping[str, Any]
-    batch_norm: bool = False
 
     @property
     def samples(self) -> bool:
-        """Whether it takes samples of any length, not a picture of one."""
+        """Whether it takes samples, not a picture."""
         return self.name in SPEECH
+
+    @property
+    def batch_norm(self) -> bool:
+        """Whether it normalises over a batch, which must then go through it in one piece."""
+        return self.name in BATCH_NORMS
 
     def config(self, values: Mapping[str, Any], classes: Sequence[str]) -> Any:
         """A configuration of transformers with these values and classes."""
@@ -112,7 +113,6 @@ ARCHS = {
                 "depthwise_padding": [],
                 "batch_norm_momentum": 0.1,
             },
-            batch_norm=True,
         ),
         Arch(
             "cnn6",
@@ -120,7 +120,6 @@ ARCHS = {
             "cnn6",
             {"channels": (64, 128, 256, 512)},
             {"channels": (4, 8, 16, 32), "dropout": False},
-            batch_norm=True,
         ),
         Arch(
             "ast",
@@ -172,7 +171,8 @@ def _initialise(net: nn.Module) -> None:
 def load(options: Options, classes: Sequence[str]) -> Any:
     """The network that the options name, with a new head. PrepError in one line where it cannot be had."""
     arch, name = ARCHS[options.arch], options.model
-    frames = {"max_length": round(float(options.window) * 100)} if arch.name == "ast" else {}
+    is_cut = arch.name == "ast" and options.window != "auto"
+    frames = {"max_length": round(float(options.window) * 100)} if is_cut else {}
     own = _settings(arch, options)
     if name == "tiny" and options.init == "pretrained":
         raise PrepError("tiny has no weights, train it from random ones with --init random")
@@ -194,8 +194,10 @@ def load(options: Options, classes: Sequence[str]) -> Any:
         raise PrepError(f"{name}: its weights do not fit its config.json: {faults}: {REMEDY}")
     if "layer_weights" in info["missing_keys"]:  # transformers leaves it as it finds the memory
         nn.init.zeros_(net.layer_weights)
-    if arch.name == "ast":
-        _shorten(net, name, frames["max_length"])
+    if is_cut:
+        table = picture_nets.positions(net, frames["max_length"]).detach().clone()
+        net.audio_spectrogram_transformer.embeddings.position_embeddings = nn.Parameter(table)
+        net.config.max_length = frames["max_length"]
     return _ready(net)
 
 
@@ -213,7 +215,7 @@ def _settings(arch: Arch, options: Options) -> dict[str, Any]:
 def _ready(net: Any) -> Any:
     """The network with the parts of ours in place of those of transformers that look beyond a clip."""
     if hasattr(net, "efficientnet"):
-        net.efficientnet.pooler = nn.AdaptiveAvgPool2d(1)  # the same mean, for maps of any size
+        picture_nets.adapt(net)
     if hasattr(net, "projector"):
         speech_nets.adapt(net)
         if hasattr(net.base_model, "masked_spec_embed"):
@@ -303,23 +305,6 @@ def _faults(info: Mapping[str, Any], but: Sequence[str] = ()) -> str:
     faults = [f"tensors missing: {len(missing)} ({sample(missing)})"] if missing else []
     faults += [f"{key} is {list(found)}, expected {list(own)}" for key, found, own in shapes[:1]]
     return "; ".join(faults)
-
-
-def _shorten(net: Any, name: str, frames: int) -> None:
-    """Cuts AST's table of positions to so many frames, from its middle, as its authors do."""
-    config, table = net.config, net.audio_spectrogram_transformer.embeddings.position_embeddings
-    if frames > config.max_length:
-        raise PrepError(
-            f"{name}: hears at most {config.max_length / 100:g} s: give --window {config.max_length / 100:g}, or less"
-        )
-    bands = (config.num_mel_bins - 16) // config.frequency_stride + 1
-    times, kept = ((count - 16) // config.time_stride + 1 for count in (config.max_length, frames))
-    places = table[:, 2:].reshape(1, bands, times, -1)
-    start = (times - kept) // 2
-    places = places[:, :, start : start + kept].reshape(1, bands * kept, -1)
-    cut = nn.Parameter(torch.cat([table[:, :2], places], dim=1).detach().clone())
-    net.audio_spectrogram_transformer.embeddings.position_embeddings = cut
-    config.max_length = frames
 
 
 def save(net: Any, folder: Path) -> None:

@@ -19,7 +19,7 @@ from train.augment import Waves, spans
 from train.data import Sounds
 from train.examples import UNTAUGHT, Example
 from train.features import window_of
-from train.options import SPEECH, Options
+from train.options import BATCH_NORMS, SPEECH, Options
 from train.remix import Remix
 from train.sampler import Epoch
 from train.text import Tokenizer
@@ -82,7 +82,8 @@ class Batch:
 class Batches(Dataset["list[Batch] | PrepError"]):
     """The number of a step -> the parts of its batch, the same for every caller and at any time.
 
-    Each part holds the clips of one window, so that no clip depends on its neighbours. plan: `sampler.shuffled` or
+    Each part holds the clips of one window, so that no clip depends on its neighbours; a network that normalises over a
+    batch takes a step in one part. plan: `sampler.shuffled` or
     `sampler.by_window`. bands: of the log-mel. rank, world: the share of each part that this process takes. means: of a
     frozen encoder, in place of samples; a step is then one part. overhead: samples that a pass of a network on samples
     costs beside its own, see `sampler.parts`. A fault of the data is an item, because an exception
@@ -127,7 +128,10 @@ class Batches(Dataset["list[Batch] | PrepError"]):
         windows = [window_of(int(self._epoch.stretches[index, 1]), self.options.window) for index, _ in members]
         if self.means is not None:
             return [self._of_means([index for index, _ in members], self.means, totals)]
-        each = sampler.parts(windows, self.overhead) if self.options.arch in SPEECH else sampler.alike(windows)
+        if self.options.arch in BATCH_NORMS:
+            each = [list(range(len(members)))]
+        else:
+            each = sampler.parts(windows, self.overhead) if self.options.arch in SPEECH else sampler.alike(windows)
         return [self._batch([members[n] for n in part], totals) for part in each]
 
     def _of_means(self, members: Sequence[int], means: Means, totals: Totals) -> Batch:

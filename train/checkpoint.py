@@ -216,7 +216,7 @@ def read(folder: Path) -> Checkpoint:
         detector, tokenizer = _read_whisper(folder, metadata)
     else:
         net, tokenizer = archs.read(metadata.arch, folder, metadata.classes), None
-        detector = Classifier(metadata.arch, net, metadata.classes)
+        detector = Classifier(metadata.arch, net, metadata.classes, window=metadata.window)
     if weights_hash(detector) != metadata.weights_hash:
         raise PrepError(f"{folder}: its weights are not those it was written with: the copy is damaged or was changed")
     if isinstance(detector, Detector) and detector.head is not None:

@@ -10,10 +10,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from train import archs, speech_nets
+from train import archs, picture_nets, speech_nets
 from train.archs import ARCHS
 from train.batches import Batch
 from train.examples import UNTAUGHT
+from train.features import GRAIN, HOP
 from train.fronts import FilterBank, Normalised, PannsLogMel, Picture
 
 
@@ -21,20 +22,23 @@ class Classifier(nn.Module):
     """A network over classes: the keywords of the lexicon and, where noise is a class of its own, noise as the last.
 
     frozen: nothing, the convolutions of a network on samples (`features`), or all but the head (`encoder`). weights:
-    how much a clip of each class counts.
+    how much a clip of each class counts. window: seconds that every clip is seen in, or "auto", each in its own.
     """
 
     weights: Tensor | None
 
-    def __init__(self, arch: str, net: Any, classes: Sequence[str], frozen: str = "nothing") -> None:
+    def __init__(
+        self, arch: str, net: Any, classes: Sequence[str], frozen: str = "nothing", window: str = "auto"
+    ) -> None:
         super().__init__()
+        self.window = window
         self.arch, self.net, self.classes, self.frozen = ARCHS[arch], net, tuple(classes), frozen
         self.register_buffer("weights", None, persistent=False)
         self.front: nn.Module
         if self.arch.samples:
             self.front = Normalised()
         elif arch == "ast":
-            self.front = FilterBank(net.config.num_mel_bins, net.config.max_length)
+            self.front = FilterBank(net.config.num_mel_bins)
         else:
             self.front = PannsLogMel() if arch == "cnn6" else Picture()
         if self.arch.samples and frozen != "nothing":
@@ -59,10 +63,19 @@ class Classifier(nn.Module):
         return {"class": loss / max(batch.totals.clips, 1)}
 
     def logits(self, samples: Tensor, sizes: Tensor) -> Tensor:
-        """The logits, [clips, classes]. samples: float32 [clips, window], 0 behind the end; sizes: samples of each."""
+        """The logits, [clips, classes]. samples: float32 [clips, window], 0 behind the end; sizes: samples of each.
+
+        The window is that of the longest clip, of all of them for AST.
+        """
         if self.arch.samples:
             return speech_nets.logits(self.net, self.means(samples, sizes))
-        answer = self.net(self.front(samples, sizes))
+        picture = self.front(samples, sizes)
+        if self.arch.name == "ast":
+            return picture_nets.ast_logits(self.net, picture)
+        own = (sizes.clamp(1, samples.shape[1]) + GRAIN - 1) // GRAIN * GRAIN // HOP
+        is_one = self.window != "auto" or bool((own == samples.shape[1] // HOP).all())
+        self.net.frames.counts = None if is_one else own
+        answer = self.net(picture)
         return answer if isinstance(answer, Tensor) else answer.logits
 
     def means(self, samples: Tensor, sizes: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pipeline.core.errors import PrepError
+from train.picture_nets import Frames, RealBatchNorm
 
 CHANNELS, BANDS = (64, 128, 256, 512), 64
 FRONT = ("spectrogram_extractor.", "logmel_extractor.")  # constants, computed here
@@ -24,11 +25,12 @@ class Block(nn.Module):
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(inputs, outputs, 5, padding=2, bias=False)
-        self.bn1 = nn.BatchNorm2d(outputs)
+        self.bn1 = RealBatchNorm(outputs)
+        self.pool = nn.AvgPool2d(2)
 
     def forward(self, picture: Tensor) -> Tensor:
         """[clips, inputs, frames, bands] to [clips, outputs, frames / 2, bands / 2]."""
-        return functional.avg_pool2d(functional.relu(self.bn1(self.conv1(picture))), 2)
+        return self.pool(functional.relu(self.bn1(self.conv1(picture))))
 
 
 class Cnn6(nn.Module):
@@ -37,7 +39,7 @@ class Cnn6(nn.Module):
     def __init__(self, classes: int, channels: Sequence[int] = CHANNELS, dropout: bool = True) -> None:
         super().__init__()
         self.channels, self.dropout = tuple(channels), dropout
-        self.bn0 = nn.BatchNorm2d(BANDS)
+        self.bn0 = RealBatchNorm(BANDS)
         for n, (inputs, outputs) in enumerate(zip((1, *channels[:-1]), channels, strict=True), 1):
             self.add_module(f"conv_block{n}", Block(inputs, outputs))
         self.fc1 = nn.Linear(channels[-1], channels[-1])
@@ -47,6 +49,7 @@ class Cnn6(nn.Module):
                 nn.init.xavier_uniform_(module.weight)
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
+        self.frames = Frames(self, axis=2)
 
     def forward(self, picture: Tensor) -> Tensor:
         """Logits, [clips, classes]."""
@@ -54,8 +57,12 @@ class Cnn6(nn.Module):
         hidden = self.bn0(picture.transpose(1, 3)).transpose(1, 3)  # a norm for each band
         for n in range(1, len(self.channels) + 1):
             hidden = functional.dropout(getattr(self, f"conv_block{n}")(hidden), 0.2, drops)
+        real = self.frames.real(hidden)
+        if real is not None:  # all is at least 0 behind a ReLU
+            hidden = hidden * real
         hidden = hidden.mean(dim=3)
-        hidden = functional.dropout(hidden.amax(dim=2) + hidden.mean(dim=2), 0.5, drops)
+        mean = hidden.mean(dim=2) if real is None else hidden.sum(dim=2) / real.sum(dim=2)[..., 0]
+        hidden = functional.dropout(hidden.amax(dim=2) + mean, 0.5, drops)
         hidden = functional.relu(self.fc1(hidden))
         return self.classifier(functional.dropout(hidden, 0.5, drops))
 

@@ -1,6 +1,6 @@
 """What each network takes of samples at 16 kHz: pictures for AST, CNN6 and EfficientNet, normalised samples for others.
 
-A picture has one length, that of the window, so what a clip gives never depends on its neighbours. All in float32.
+A picture is as long as the window of its clip, and what follows is silence. All in float32.
 """
 
 from __future__ import annotations
@@ -23,15 +23,14 @@ LEAST = 400  # samples that the networks on samples need: one frame of theirs
 class FilterBank(nn.Module):
     """Kaldi's log filter bank as ASTFeatureExtractor has it: samples to [clips, frames, bands], to within 2e-4.
 
-    frames: of the picture; shorter clips are padded with 0 before the normalisation, longer ones are cut.
+    A frame is each 10 ms of the window; those behind the end of a clip are 0 before the normalisation.
     """
 
     filters: Tensor
     hann: Tensor
 
-    def __init__(self, bands: int, frames: int) -> None:
+    def __init__(self, bands: int) -> None:
         super().__init__()
-        self.frames = frames
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # 128 bands leave the lowest without a bin of the transform; AST has it so
             filters = mel_filter_bank(257, bands, 20, RATE_HZ // 2, RATE_HZ, None, "kaldi", True)
@@ -41,16 +40,15 @@ class FilterBank(nn.Module):
     @torch.no_grad()
     def forward(self, samples: Tensor, sizes: Tensor) -> Tensor:
         """samples: float32 [clips, window], zeros after the end of each clip; sizes: samples of each clip."""
-        missing = max(0, FRAME + (self.frames - 1) * HOP - samples.shape[1])
         with torch.autocast(samples.device.type, enabled=False):
-            frames = nn.functional.pad(samples.float(), (0, missing)).unfold(1, FRAME, HOP)[:, : self.frames]
+            frames = nn.functional.pad(samples.float(), (0, FRAME - HOP)).unfold(1, FRAME, HOP)
             frames = frames - frames.mean(dim=-1, keepdim=True)
             first = frames[..., :1] * (1 - PRE_EMPHASIS)
             frames = torch.cat([first, frames[..., 1:] - PRE_EMPHASIS * frames[..., :-1]], dim=-1)
             power = torch.fft.rfft(frames * self.hann, 512).abs().square()
             bank = (power @ self.filters).clamp(min=KALDI_FLOOR).log()
         real = (sizes.clamp(min=FRAME) - FRAME) // HOP + 1
-        is_real = torch.arange(self.frames, device=samples.device) < real[:, None]
+        is_real = torch.arange(frames.shape[1], device=samples.device) < real[:, None]
         return (bank * is_real[..., None] - MEAN) / DOUBLE_STD
 
 
@@ -73,9 +71,11 @@ class PannsLogMel(nn.Module):
 
     @torch.no_grad()
     def forward(self, samples: Tensor, sizes: Tensor) -> Tensor:
-        """samples: float32 [clips, window]."""
+        """samples: float32 [clips, window], a whole number of hops; the window is continued with silence."""
+        frames = samples.shape[1] // HOP
         with torch.autocast(samples.device.type, enabled=False):
-            spectrum = torch.stft(samples.float(), 512, HOP, window=self.hann, return_complex=True)
+            padded = nn.functional.pad(samples.float(), (0, 512))
+            spectrum = torch.stft(padded, 512, HOP, window=self.hann, return_complex=True)[..., :frames]
             power = 4 * spectrum.abs().square().transpose(1, 2)
             return 10 * (power @ self.filters).clamp(min=1e-10).log10()[:, None]
 

@@ -14,13 +14,14 @@ from pipeline.core.presets import SHIPPED
 
 MOST = 10**9  # steps, and seeds
 Arch = Literal["whisper", "efficientnet", "cnn6", "ast", "wav2vec2", "hubert", "xlsr"]
-SPEECH = ("wav2vec2", "hubert", "xlsr")  # they take samples of any length; the other classifiers a picture of one
+SPEECH = ("wav2vec2", "hubert", "xlsr")  # they take samples of any length; the other classifiers a picture
+BATCH_NORMS = ("efficientnet", "cnn6")  # they normalise over a batch, so a step is one pass
 _CLASSIFIER = {"interpolation": 0.0}  # the paper names it for Whisper alone
 DEFAULTS: Mapping[str, Mapping[str, Any]] = {  # of each arch, where they are others than Whisper's
     "whisper": {},
-    "efficientnet": _CLASSIFIER | {"model": "google/efficientnet-b0", "window": "10"},
-    "cnn6": _CLASSIFIER | {"model": "Cnn6_mAP=0.343.pth", "window": "10"},  # seconds of a clip of AudioSet
-    "ast": _CLASSIFIER | {"model": "MIT/ast-finetuned-audioset-10-10-0.4593", "window": "10.24"},
+    "efficientnet": _CLASSIFIER | {"model": "google/efficientnet-b0"},
+    "cnn6": _CLASSIFIER | {"model": "Cnn6_mAP=0.343.pth"},
+    "ast": _CLASSIFIER | {"model": "MIT/ast-finetuned-audioset-10-10-0.4593"},
     "wav2vec2": _CLASSIFIER | {"model": "facebook/wav2vec2-base"},
     "hubert": _CLASSIFIER | {"model": "facebook/hubert-large-ll60k"},
     "xlsr": _CLASSIFIER | {"model": "facebook/wav2vec2-xls-r-300m"},
@@ -69,8 +70,8 @@ class Options(BaseModel):
     )
     window: str = Field(
         "auto",
-        description="seconds that the network hears: `auto`, as long as the clips; for Whisper also 30; for pictures a"
-        " number, 10 by default and 10.24 for ast",
+        description="seconds that the network hears: `auto`, each clip's own length in whole seconds; for Whisper also"
+        " 30; for efficientnet, cnn6 and ast also a number, the same for every clip",
     )
     noise_as: Literal["noise", "others"] = Field(
         "noise", description="for classifiers, noise is a class of its own, or belongs to the keyword of other speech"
@@ -140,12 +141,10 @@ class Options(BaseModel):
         if changed:
             frozen = " and a frozen encoder" if self.freeze == "encoder" else ""
             raise ValueError(f"{', '.join(changed)}: of no use with arch {self.arch}{frozen}")
-        if whisper or speech:
-            allowed = ("auto", "30") if whisper else ("auto",)
-            if self.window not in allowed:
-                raise ValueError(f"window {self.window}: arch {self.arch} takes {' or '.join(allowed)}")
-        elif not (self.window.replace(".", "", 1).isdigit() and 1 <= float(self.window) <= 30):
-            raise ValueError(f"window {self.window}: arch {self.arch} takes seconds from 1 to 30")
+        seconds = self.window.replace(".", "", 1).isdigit() and 1 <= float(self.window) <= 30
+        fits, also = (self.window == "30", " or 30") if whisper else (seconds, ", or seconds from 1 to 30")
+        if self.window != "auto" and (speech or not fits):
+            raise ValueError(f"window {self.window}: arch {self.arch} takes auto{'' if speech else also}")
         if self.class_weights and self.balance:
             raise ValueError("class_weights and balance do the same: give one of them")
         return self

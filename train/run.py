@@ -230,7 +230,7 @@ def _network(classes: list[str], options: Options) -> tuple[Detector | Classifie
         if options.gradient_checkpointing:
             newer = getattr(net, "activation_checkpointing_enable", None)  # the name in later transformers
             (newer or net.gradient_checkpointing_enable)()
-        return Classifier(options.arch, net, classes, options.freeze), None
+        return Classifier(options.arch, net, classes, options.freeze, options.window), None
     whisper, tokenizer = load_whisper(options.model, options.init, options.seed)
     check_tokens(options.model, whisper, options.max_tokens)
     seed_torch(options.seed, "head")
