@@ -53,6 +53,8 @@ def start(
             run = setup(manifest, out, options, lexicon, workers, say)
             if run is None:
                 return
+            if accelerator.device.type == "cuda" and options.arch == "whisper" and options.window == "auto":
+                say("hint    --window 30 trains about five times as fast on a GPU: one pass a step, not one a length")
             if cached.is_exact(options):
                 run.workers = 0  # a step reads a few rows of a file: other processes would only cost time
                 for batches in (run.train, run.dev):
