@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
+import os
+import signal
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,7 +17,7 @@ import torch
 from safetensors.torch import load_file
 from train_samples import Answer, Clip, command, made, noise, predictions
 
-from train import checkpoint, data, examples, loop, scores, text
+from train import archs, checkpoint, data, examples, loop, scores, text
 from train import run as run_module
 from train.batches import Batches
 from train.classes import cascade_of
@@ -26,6 +29,7 @@ from train.text import KeywordMatcher
 
 ARCHS = ("efficientnet", "cnn6", "ast", "wav2vec2", "hubert", "xlsr")
 PICTURES = ARCHS[:3]
+CLASSES = ["helpme", "saveme", "others", "noise"]
 WORDS = ("살려 주세요.", "도와주세요", "안녕하세요")
 
 
@@ -75,12 +79,8 @@ def test_sixteen_clips_are_learnt_and_judged_so(arch: str, manifest: Path, tmp_p
         assert clip.p_speech == pytest.approx(1 - clip.probabilities[3])
 
 
-class Killed(Exception):
-    """What stands for the end of the process."""
-
-
-@pytest.mark.parametrize("arch", ["efficientnet", "wav2vec2"])
-def test_a_run_that_was_cut_off_ends_in_the_same_weights(
+@pytest.mark.parametrize("arch", ARCHS)
+def test_a_killed_run_goes_on_to_the_same_weights(
     arch: str, manifest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     more = ("--steps", 6, "--save-every", 3, "--batch", 6, "--class-weights")
@@ -92,17 +92,23 @@ def test_a_run_that_was_cut_off_ends_in_the_same_weights(
     def until_five(*values: Any, **named: Any) -> Any:
         for parts in steps(*values, **named):
             if parts[0].totals.step == 5 and values[0].plan.__name__ == "shuffled":
-                raise Killed
+                os.kill(os.getpid(), signal.SIGKILL)
             yield parts
 
     with monkeypatch.context() as here:
         here.setattr(loop, "loader", until_five)
-        with pytest.raises(Killed):
-            train(tmp_path / "cut", manifest, arch, *more)
+        killed = multiprocessing.get_context("fork").Process(
+            target=train, args=(tmp_path / "cut", manifest, arch, *more)
+        )
+        killed.start()
+        killed.join(120)
+    assert killed.exitcode == -signal.SIGKILL
     answer = train(tmp_path / "cut", manifest, arch, *more)
     assert "resumed from step 3" in answer.err
     one, two = (weights(tmp_path / name / "run/last") for name in ("whole", "cut"))
     assert all(torch.equal(one[name], two[name]) for name in one)
+    first = archs.load(Options(arch=arch, model="tiny", init="random"), CLASSES).state_dict()
+    assert any(not torch.equal(first[name], one[name]) for name in first)
 
 
 @pytest.mark.parametrize("arch", ARCHS)
