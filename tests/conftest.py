@@ -94,7 +94,7 @@ SLOW = {
     "test_laws.py::test_two_workers_make_the_same_bytes": (),
     "test_train_classifier.py::test_sixteen_clips_are_learnt_and_judged_so": ("xlsr", "hubert", "efficientnet", "ast"),
     "test_train_classifier.py::test_a_killed_run_goes_on_to_the_same_weights": (
-        *("efficientnet", "ast", "wav2vec2", "hubert", "xlsr"),
+        *("efficientnet", "ast", "wav2vec2", "hubert", "xlsr", "xlsr --lora 2"),
     ),
     "test_train_detect.py::test_a_closed_stream_is_one_line": (),
     "test_train_evaluate.py::test_the_score_decides_by_the_threshold_that_is_given": ("both",),

@@ -79,11 +79,12 @@ def test_sixteen_clips_are_learnt_and_judged_so(arch: str, manifest: Path, tmp_p
         assert clip.p_speech == pytest.approx(1 - clip.probabilities[3])
 
 
-@pytest.mark.parametrize("arch", ARCHS)
+@pytest.mark.parametrize("arch", [*ARCHS, "xlsr --lora 2"])
 def test_a_killed_run_goes_on_to_the_same_weights(
     arch: str, manifest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    more = ("--steps", 6, "--save-every", 3, "--batch", 6, "--class-weights")
+    arch, *adapters = arch.split()
+    more = ("--steps", 6, "--save-every", 3, "--batch", 6, "--class-weights", *adapters)
     for name in ("whole", "cut"):
         (tmp_path / name).mkdir()
     assert train(tmp_path / "whole", manifest, arch, *more).code == 0

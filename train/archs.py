@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from pipeline.core.errors import PrepError, sample
-from train import picture_nets, speech_nets
+from train import lora, picture_nets, speech_nets
 from train.cnn6 import Cnn6, load_panns
 from train.features import RATE_HZ
 from train.model import seed_torch
@@ -309,12 +309,13 @@ def _faults(info: Mapping[str, Any], but: Sequence[str] = ()) -> str:
 
 def save(net: Any, folder: Path) -> None:
     """Writes the network to a folder, in the format of transformers where it has one."""
+    tensors = lora.merged(net)
     if isinstance(net, Cnn6):
         shape = {"model_type": "cnn6", "channels": list(net.channels), "dropout": net.dropout}
         (folder / "config.json").write_text(json.dumps(shape, indent=2) + "\n", encoding="utf-8")
-        save_file({name: value.contiguous() for name, value in net.state_dict().items()}, folder / WEIGHTS)
+        save_file({name: value.contiguous() for name, value in tensors.items()}, folder / WEIGHTS)
         return
-    net.save_pretrained(folder)
+    net.save_pretrained(folder, state_dict=tensors)
     if hasattr(net, "projector"):
         transformers.Wav2Vec2FeatureExtractor(return_attention_mask=True).save_pretrained(folder)
     elif hasattr(net, "audio_spectrogram_transformer"):

@@ -22,7 +22,7 @@ from pipeline.core import keys
 from pipeline.core.errors import ManifestError, PrepError
 from pipeline.corpora import lexicon as lexicons
 from pipeline.corpora.lexicon import Lexicon
-from train import archs
+from train import archs, lora
 from train.archs import ARCHS
 from train.classifier import Classifier
 from train.data import Recordings
@@ -109,9 +109,9 @@ def versions() -> dict[str, str]:
 
 
 def weights_hash(detector: torch.nn.Module) -> str:
-    """32 hex digits of the parameters by name, whatever file they lie in."""
+    """32 hex digits of the parameters by name, whatever file they lie in; adapters count as added to them."""
     digest = blake2b(digest_size=16)
-    for name, value in sorted(detector.state_dict().items()):
+    for name, value in sorted(lora.merged(detector).items()):
         digest.update(f"{name} {tuple(value.shape)}\n".encode())
         digest.update(value.detach().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()

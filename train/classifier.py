@@ -21,7 +21,8 @@ from train.fronts import FilterBank, Normalised, PannsLogMel, Picture
 class Classifier(nn.Module):
     """A network over classes: the keywords of the lexicon and, where noise is a class of its own, noise as the last.
 
-    frozen: nothing, the convolutions of a network on samples (`features`), or all but the head (`encoder`). weights:
+    frozen: nothing, the convolutions of a network on samples (`features`), or all but the head (`encoder`); with
+    adapters all but those and the head. weights:
     how much a clip of each class counts. window: seconds that every clip is seen in, or "auto", each in its own.
     """
 
@@ -41,11 +42,12 @@ class Classifier(nn.Module):
             self.front = FilterBank(net.config.num_mel_bins)
         else:
             self.front = PannsLogMel() if arch == "cnn6" else Picture()
-        if self.arch.samples and frozen != "nothing":
+        adapted = any("lora_" in name for name, _ in net.named_parameters())
+        if self.arch.samples and (frozen != "nothing" or adapted):
             net.freeze_feature_encoder()
-        if frozen == "encoder":
+        if frozen == "encoder" or adapted:
             for name, parameter in net.named_parameters():
-                parameter.requires_grad_(name.startswith(archs.HEAD))
+                parameter.requires_grad_(name.startswith(archs.HEAD) or "lora_" in name)
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """The cross-entropy of a share of a part of a step; over all of them they add up to the mean of the step."""

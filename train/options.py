@@ -89,6 +89,13 @@ class Options(BaseModel):
     gradient_checkpointing: bool = Field(
         False, description="for ast, wav2vec2, hubert and xlsr, half the memory for a third more time: layers run twice"
     )
+    lora: int | None = Field(
+        None,
+        ge=1,
+        le=1024,
+        description="for wav2vec2, hubert and xlsr, learn adapters of this rank and the head alone; checkpoints hold"
+        " them added to the weights",
+    )
     lr: float = Field(1e-4, gt=0, le=10, description="peak learning rate of AdamW")
     weight_decay: float = Field(
         0.01, ge=0, le=10, description="weight decay of AdamW, on every weight that learns: biases and norms too"
@@ -137,6 +144,7 @@ class Options(BaseModel):
         changed += ["layers"] * (self.layers != "last" and not speech)
         checkpoints = (speech or self.arch == "ast") and self.freeze != "encoder"
         changed += ["gradient_checkpointing"] * (self.gradient_checkpointing and not checkpoints)
+        changed += ["lora"] * (self.lora is not None and not (speech and self.freeze != "encoder"))
         changed += ["freeze features"] * (self.freeze == "features" and not speech)
         if changed:
             frozen = " and a frozen encoder" if self.freeze == "encoder" else ""

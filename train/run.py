@@ -18,7 +18,7 @@ from pipeline.core import keys
 from pipeline.core.errors import PrepError
 from pipeline.corpora import lexicon as lexicons
 from pipeline.corpora.lexicon import Lexicon
-from train import archs, checkpoint, confusions, data, examples, sampler, text
+from train import archs, checkpoint, confusions, data, examples, lora, sampler, text
 from train.augment import Waves
 from train.batches import Batches, loader
 from train.checkpoint import Checkpoint, Metadata
@@ -118,6 +118,8 @@ class Run:
         if better:
             checkpoint.write(self.folder / "best", current)
         state = {"optimizer": optimizer, "best": best, "skipped": self.skipped, "weights_hash": metadata.weights_hash}
+        if self.options.lora is not None:
+            state["learnt"] = {name: p.detach() for name, p in self.detector.named_parameters() if p.requires_grad}
         checkpoint.write(self.folder / "last", current, state)
         self.step, self.best = step, best
 
@@ -227,6 +229,8 @@ def _network(classes: list[str], options: Options) -> tuple[Detector | Classifie
     """(the network with a new head, the tokenizer of a Whisper)."""
     if options.arch != "whisper":
         net = archs.load(options, classes)
+        if options.lora is not None:
+            lora.adapt(net, options.lora, options.seed)
         if options.gradient_checkpointing:
             newer = getattr(net, "activation_checkpointing_enable", None)  # the name in later transformers
             (newer or net.gradient_checkpointing_enable)()
@@ -261,6 +265,9 @@ def _say_sizes(run: Run, say: Say) -> None:
     kind = "noise head" if isinstance(detector, Detector) else "head"
     head = f", {added:,} of them in the {kind} {list(detector.classes)}" if added else ", no noise head"
     say(f"model   {options.model}: {parameters:,} parameters{head}")
+    if options.lora is not None:
+        learnt = sum(parameter.numel() for parameter in detector.learnable())
+        say(f"lora    {learnt:,} of them learn: adapters of rank {options.lora} and the head")
     if options.balance:
         labels = len({example.label for example in run.train.examples})
         say(f"balance every label takes 1/{labels} of an epoch; clips of a rare one come up several times")
@@ -298,7 +305,15 @@ def _resumed(run: Run, say: Say) -> Run | None:
         say(f"{run.folder}: complete, {run.total:,} steps; nothing to do{best}")
         return None
     state = checkpoint.read_state(run.folder / "last", last.metadata, run.detector.learnable())
-    run.detector.load_state_dict(last.detector.state_dict())
+    if run.options.lora is None:
+        run.detector.load_state_dict(last.detector.state_dict())
+    else:
+        run.detector.load_state_dict(state["learnt"], strict=False)
+        if checkpoint.weights_hash(run.detector) != last.metadata.weights_hash:
+            raise PrepError(
+                f"{run.folder / 'last'}: not made of the weights that {run.options.model} has now and the adapters"
+                " beside it: give the --model that the run began with, or another --out"
+            )
     run.step, run.best, run.optimizer_state = last.metadata.step, state["best"], state["optimizer"]
     run.skipped = state["skipped"]
     say(f"resumed from step {run.step:,}")
