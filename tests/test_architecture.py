@@ -70,6 +70,7 @@ BY_NAME = {  # what they load is found by its name, or only there where an extra
     "pipeline/engine/workers.py",
     "pipeline/export/__init__.py",
 }
+PRINTERS = {"pipeline/api.py", "pipeline/cli/endings.py", "train/detect.py"}  # what they print is inert
 CLOCKS = {"api", "cli", "engine"}  # progress on the screen, and the pace by which a plan's time is estimated
 
 
@@ -160,6 +161,14 @@ def test_only_keys_draws(name: str) -> None:
 def test_no_clock_is_read_where_outputs_are_made(name: str) -> None:
     clocks = {found for found in imports(parsed(ROOT / name)) if found.split(".")[0] == "time"}
     assert not clocks or room(name) in CLOCKS
+
+
+@pytest.mark.parametrize("path", [*FILES, *TRAIN], ids=lambda path: path.name)
+def test_only_one_printer_writes_to_the_terminal(path: Path) -> None:
+    """A name or a transcript may hold what a terminal obeys: `endings.echo` spells it out."""
+    printing = {"print", "click.echo", "click.secho", "sys.stdout.write", "sys.stderr.write"}
+    lines = [n.lineno for n in ast.walk(parsed(path)) if isinstance(n, ast.Call) and ast.unparse(n.func) in printing]
+    assert not lines or str(path.relative_to(ROOT)) in PRINTERS
 
 
 @pytest.mark.parametrize("name", NAMES)

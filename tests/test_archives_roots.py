@@ -30,7 +30,7 @@ def test_a_flag_comes_before_the_environment_and_that_before_the_file(folders: P
     assert find(folders, {}, environ)["aihub"] == Root("aihub", folders / "env")
     assert find(folders)["aihub"] == Root("aihub", folders / "toml")
     assert [find(folders, *given).origin("aihub") for given in ((flags, environ), ({}, environ), ({}, {}))] == [
-        "--root",
+        "the command line",
         "PREP_ROOT_AIHUB",
         "prep.toml",
     ]
@@ -71,7 +71,7 @@ def test_a_misspelt_root_is_noticed(folders: Path) -> None:
 
 def test_a_folder_that_is_not_there_is_told_with_its_neighbours(folders: Path) -> None:
     with pytest.raises(
-        SourceError, match=r"data/aihub: does not exist \(root aihub, from --root\)\. Did you mean aihub170\?"
+        SourceError, match=r"data/aihub: does not exist \(root aihub, from the command line\)\. Did you mean aihub170\?"
     ):
         find(folders, {"aihub": str(folders / "data/aihub")})["aihub"]
     with pytest.raises(SourceError, match=r"there are: aihub170, cochlscene"):

@@ -32,6 +32,11 @@ COMMANDS = (
     ("lexicon", EVIL),
     ("filter", "a.parquet", "--where", f"transcript <> '{EVIL}' AND"),
     ("report", "a.parquet", "--json", "--out", "a.html", "--with-audio"),
+    ("drops", "a.parquet"),
+    ("show", f"--{EVIL}", "a.parquet"),
+    ("clean", f"{EVIL}"),
+    ("export", "a.parquet", "--to", "csv", "--shareable", "--out", f"{EVIL.replace('/', '')}.csv"),
+    ("doctor", "--root", f"recordings={EVIL}"),
 )
 
 

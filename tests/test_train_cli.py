@@ -55,8 +55,16 @@ def test_every_fault_of_a_preset_is_told_at_once(tmp_path: Path) -> None:
     assert "task: found 'both', expected: 'multi' or 'single'" in text
 
 
-def test_a_word_that_is_no_option_is_a_usage_error(tmp_path: Path) -> None:
-    assert command("train", tmp_path, "--larning-rate", 1).code == 2
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [("--larning-rate", ""), ("--learning-rate", "--lr"), ("--batch-size", "--batch"), ("--num-workers", "--workers")],
+)
+def test_a_word_that_is_no_option_is_a_usage_error_which_names_what_was_meant(
+    typed: str, meant: str, tmp_path: Path
+) -> None:
+    answer = command("train", tmp_path, typed, 1)
+    assert answer.code == 2
+    assert f"Did you mean '{meant}'" in answer.err or not meant
 
 
 def test_the_examples_in_the_help_are_commands_that_exist() -> None:

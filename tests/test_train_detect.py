@@ -233,10 +233,13 @@ def test_standard_input_says_what_the_file_says(folder: Path) -> None:
 
 def test_other_rates_and_channels_are_heard_as_prep_would_store_them(folder: Path) -> None:
     pcm = sf.read(folder / "night.wav", dtype="float32")[0]
-    sf.write(folder / "stereo.flac", np.stack([pcm, pcm], 1), 16_000)
-    assert [line | {"source": ""} for line in lines(folder, "stereo.flac")] == [
-        line | {"source": ""} for line in lines(folder, "night.wav")
-    ]
+    name = "stereo\u202e\x9b31m.flac"  # what a terminal would obey
+    sf.write(folder / name, np.stack([pcm, pcm], 1), 16_000)
+    answer = detect(folder, name)
+    assert not {"\u202e", "\x9b"} & set(answer.out), answer.out
+    found = [json.loads(line) for line in answer.out.splitlines()]
+    assert {line["source"] for line in found} == {name}
+    assert [line | {"source": ""} for line in found] == [line | {"source": ""} for line in lines(folder, "night.wav")]
 
 
 def test_faults_are_one_message(folder: Path) -> None:

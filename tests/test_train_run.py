@@ -25,6 +25,7 @@ from pipeline.core import keys
 from train import checkpoint
 from train.batches import Batch
 from train.folder import clean, replacing_folder
+from train.log import Log
 from train.loop import rate
 from train.model import losses, seed_torch
 
@@ -179,6 +180,21 @@ def test_a_killed_run_goes_on_to_bit_equal_weights(whole: Path, manifest: Path, 
         "log.jsonl",
         "options.json",
     ]
+
+
+def test_without_a_terminal_a_run_says_a_line_at_each_evaluation_and_at_each_minute(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clock = iter(range(0, 10_000, 25))
+    monkeypatch.setattr("train.log.time.monotonic", lambda: float(next(clock)))
+    with Log(tmp_path, 0, 8, 4) as log:
+        for step in range(1, 9):
+            log.step(step, 4, {"loss": 1 / step})
+        log.dev(8, {"loss": 0.5})
+    lines = [line.partition(":")[0] for line in capsys.readouterr().err.splitlines()]
+    assert lines[-1] == "step 8"
+    assert 2 <= len(lines) <= 6, lines
+    assert all(line.endswith(" of 8") for line in lines[:-1])
 
 
 def test_a_finished_run_is_left_alone_and_another_is_refused(whole: Path, manifest: Path) -> None:

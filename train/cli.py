@@ -12,9 +12,9 @@ import click
 from click.core import ParameterSource
 
 from pipeline import __version__
-from pipeline.cli.endings import endings, speak_utf8
+from pipeline.cli.endings import KEPT, echo, end
 from pipeline.cli.fields import field_options, typed
-from pipeline.core.errors import PrepError, inert
+from pipeline.core.errors import PrepError
 from train import options as training
 from train.options import MOST, Options
 
@@ -51,7 +51,7 @@ SCORE = click.option(
 
 
 def _say(text: str) -> None:
-    click.echo(inert(text), err=True)
+    echo(text, err=True)
 
 
 @click.command(context_settings=SETTINGS)
@@ -247,9 +247,9 @@ def evaluate_command(ctx: click.Context, /, as_json: bool, stream: Path | None, 
         flags = ", ".join(f"--{name.replace('_', '-')}" for name in wrong)
         raise PrepError(f"{flags}: of no use {'with' if stream else 'without'} --stream")
     if stream:
-        click.echo(inert(import_module("train.stream").judge(_say, stream, listening, values, as_json)))
+        echo(import_module("train.stream").judge(_say, stream, listening, values, as_json))
     else:
-        click.echo(inert(import_module("train.evaluate").evaluate(_say, as_json=as_json, **values)))
+        echo(import_module("train.evaluate").evaluate(_say, as_json=as_json, **values))
 
 
 @evaluate_command.command("compare")
@@ -266,7 +266,7 @@ def compare_command(runs: tuple[Path, ...], seed: int, out: Path | None, as_json
     Example:
       evaluate compare runs/vanilla runs/single/evaluate-test runs/paper/evaluate-test
     """
-    click.echo(inert(import_module("train.compare").compare(runs, seed, out, as_json=as_json)))
+    echo(import_module("train.compare").compare(runs, seed, out, as_json=as_json))
 
 
 @evaluate_command.command("gates")
@@ -284,7 +284,7 @@ def gates_command(run: Path, manifest: Path, model: str | None, as_json: bool) -
     Example:
       evaluate gates runs/paper/evaluate-test --manifest manifests/paper.parquet --model openai/whisper-tiny
     """
-    click.echo(inert(import_module("train.gates").gates(_say, run, manifest, model, as_json=as_json)))
+    echo(import_module("train.gates").gates(_say, run, manifest, model, as_json=as_json))
 
 
 @evaluate_command.command("paper")
@@ -310,7 +310,7 @@ def paper_command(recipe: str, manifest: Path, out: Path, only: tuple[str, ...],
       evaluate paper paper-tables --manifest manifests/demo.parquet --out runs/trial --tiny
     """
     paper = import_module("train.paper").paper
-    click.echo(inert(paper(_say, recipe, manifest, out, only, tiny=tiny, as_json=as_json)))
+    echo(paper(_say, recipe, manifest, out, only, tiny=tiny, as_json=as_json))
 
 
 @click.command(context_settings=SETTINGS)
@@ -358,20 +358,14 @@ def detect_command(files: tuple[Path, ...], **values: Any) -> None:
 
 def train() -> None:
     """Entry point of `train`."""
-    _run(train_command, "train")
+    end(train_command, "train", KEPT)
 
 
 def evaluate() -> None:
     """Entry point of `evaluate`."""
-    _run(evaluate_command, "evaluate")
+    end(evaluate_command, "evaluate")
 
 
 def detect() -> None:
     """Entry point of `detect`."""
-    _run(detect_command, "detect")
-
-
-def _run(command: click.Command, name: str) -> None:
-    speak_utf8()
-    with endings(name):
-        command(prog_name=name)
+    end(detect_command, "detect")

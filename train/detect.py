@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pipeline.core.errors import PrepError
+from pipeline.core.errors import PrepError, inert
 from train import data, streams, thresholds
 from train.cascade import Cascade
 from train.classes import cascade_of
@@ -143,7 +143,7 @@ def detect(say: Callable[[str], None], files: Sequence[Path], **values: Any) -> 
         try:
             for line in lines(cascade, blocks, source, listening, stats):
                 if line["event"] or options.all:
-                    sys.stdout.write(json.dumps(line, ensure_ascii=False, allow_nan=False) + "\n")
+                    sys.stdout.write(inert(json.dumps(line, ensure_ascii=False, allow_nan=False)) + "\n")
                     sys.stdout.flush()
         finally:
             if options.stats and stats.seconds:

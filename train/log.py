@@ -18,6 +18,7 @@ from tqdm import tqdm
 from pipeline.core.files import replacing
 
 LOG = "log.jsonl"
+BETWEEN_LINES_S = 60  # where stderr is no terminal and shows no bar
 
 
 class Log:
@@ -38,7 +39,9 @@ class Log:
                 self._board = writer(str(folder / "tensorboard"), purge_step=start + 1 if start else None)
         clips = {"initial": start * clips_per_step, "total": total * clips_per_step}
         self._bar = tqdm(**clips, unit=" clips", disable=quiet or None, dynamic_ncols=True)
-        self._began, self._clips = time.monotonic(), 0
+        self._quiet, self._total = quiet, total
+        self._began = self._shown = time.monotonic()
+        self._clips = 0
 
     def step(self, step: int, clips: int, values: Mapping[str, float]) -> None:
         """Logs a training step: losses, learning rate, and the examples per second since the run began."""
@@ -46,6 +49,9 @@ class Log:
         rate = self._clips / max(time.monotonic() - self._began, 1e-9)
         self._bar.set_postfix_str(f"loss {values['loss']:.3f}", refresh=False)
         self._bar.update(clips)
+        if self._bar.disable and time.monotonic() - self._shown >= BETWEEN_LINES_S:
+            self._shown = time.monotonic()
+            self.say(f"step {step:,} of {self._total:,}: loss {values['loss']:.3f}, {rate:.1f} clips/s")
         self._put({"step": step, **values, "examples_per_s": round(rate, 2)})
 
     def dev(self, step: int, values: Mapping[str, float]) -> None:
@@ -57,8 +63,8 @@ class Log:
         self.say(f"step {step}: {scores}")
 
     def say(self, text: str) -> None:
-        """Shows a line above the progress bar, where there is one."""
-        if not self._bar.disable:
+        """Shows a line on stderr, above the progress bar where there is one."""
+        if not self._quiet:
             self._bar.write(text, sys.stderr)
 
     def _put(self, values: Mapping[str, Any]) -> None:

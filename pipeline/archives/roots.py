@@ -31,8 +31,8 @@ class Root:
     """A named folder, or a single archive, which counts as a folder that holds nothing else.
 
     tolerant: archives that cannot be read are passed over and named in `faults`; without it they are an error.
-    aliases: files that are listed under further names. origin: who named the path: `--root`, `PREP_ROOT_AIHUB` or
-    `prep.toml`.
+    aliases: files that are listed under further names. origin: who named the path: the command line,
+    `PREP_ROOT_AIHUB` or `prep.toml`.
     """
 
     name: str
@@ -188,7 +188,7 @@ class Roots(Mapping[str, Root]):
 
         flags: name -> path. SourceError: `prep.toml` cannot be read or does not have the expected form.
         """
-        given = [_root(name, path, "--root") for name, path in flags.items()]
+        given = [_root(name, path, "the command line") for name, path in flags.items()]
         roots = _from_file(folder / FILE_NAME) | _from_environment(environ) | {root.name: root for root in given}
         return cls(dict(sorted(roots.items())))
 
@@ -203,7 +203,7 @@ class Roots(Mapping[str, Root]):
         return root.path if root else None
 
     def origin(self, name: str) -> str | None:
-        """Who gave the path: `--root`, `PREP_ROOT_AIHUB` or `prep.toml`; None where nobody did."""
+        """Who gave the path: the command line, `PREP_ROOT_AIHUB` or `prep.toml`; None where nobody did."""
         root = self.roots.get(_canonical(name))
         return root.origin if root else None
 

@@ -14,6 +14,7 @@ from pipeline import api
 from pipeline.audio.scenes import SUFFIX, Scene
 from pipeline.audio.shards import AUDIO_FOLDER
 from pipeline.cli.emit import AS_JSON, emit, table
+from pipeline.cli.endings import echo
 from pipeline.cli.fields import typed
 from pipeline.cli.options import ALL, MANIFESTS, NONE, RECIPE, say, work_options
 from pipeline.cli.stages import emit_step, slices
@@ -64,7 +65,7 @@ def run_recipe(path: str, as_json: bool, options: dict[str, Any]) -> Path:
     with slices(options.get("shard", ALL)):
         made = api.run(path, folder=MANIFESTS, report=lambda step: emit_step(step, as_json), **typed(options))
     if not as_json:
-        click.echo(f"  -> {made.path}")
+        echo(f"  -> {made.path}")
     return made.path
 
 
@@ -196,22 +197,22 @@ def clean(folder: Path, yes: bool, unfinished: bool) -> None:
         noise = sorted((folder / WORK_FOLDER / "noise").glob("*.pcm"))  # decoded noise is quickly made again
         files = [*commits, *audio, *noise]
         if not files:
-            click.echo(f"{folder}: nothing to remove")
+            echo(f"{folder}: nothing to remove")
             return
         count, size = Counter[str](), Counter[str]()
         for path in files:
             count[path.parent.relative_to(folder).as_posix()] += 1
             size[path.parent.relative_to(folder).as_posix()] += path.stat().st_size
         rows = [("in", "files", "MB"), *((place, count[place], size[place] / 1e6) for place in sorted(count))]
-        click.echo("\n".join(table(rows)))
+        echo("\n".join(table(rows)))
         if not yes and not click.confirm("remove them?"):
-            click.echo("nothing was removed")
+            echo("nothing was removed")
             return
         for path in files:
             path.unlink(missing_ok=True)
         for name in dead:
             statuses.remove(folder, name)
-        click.echo(f"{folder}: {len(files)} files removed, {sum(size.values()) / 1e6:.1f} MB")
+        echo(f"{folder}: {len(files)} files removed, {sum(size.values()) / 1e6:.1f} MB")
 
 
 def _named(folder: Path) -> set[str]:

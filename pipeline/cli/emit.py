@@ -10,6 +10,7 @@ from unicodedata import east_asian_width
 
 import click
 
+from pipeline.cli.endings import echo
 from pipeline.core.errors import inert
 
 AS_JSON = click.option("--json", "as_json", is_flag=True, help="answer in JSON")
@@ -24,10 +25,10 @@ def emit(answer: Any, as_json: bool, lines: Callable[[], Iterable[str | Table]] 
     """
     if as_json:
         value = asdict(answer) if is_dataclass(answer) and not isinstance(answer, type) else answer
-        click.echo(inert(json.dumps(value, ensure_ascii=False, default=_to_json)))
+        echo(json.dumps(value, ensure_ascii=False, default=_to_json))
     else:
         for line in (lines or answer.lines)():
-            click.echo(inert(line if isinstance(line, str) else "\n".join(table(line))))
+            echo(line if isinstance(line, str) else "\n".join(table(line)))
 
 
 def _to_json(value: Any) -> Any:

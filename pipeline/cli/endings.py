@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from typing import NoReturn
 
 import click
 
@@ -15,6 +17,27 @@ from pipeline.core.errors import PrepError, inert
 from pipeline.core.files import DISK_FAULTS
 
 KEPT = " What is done is kept: the same command goes on from here."
+HABITS = {  # what people type from habit -> the options that it may mean here
+    "--batch-size": "--batch",
+    "--ckpt": "--checkpoint",
+    "--data": "--manifest --root",
+    "--data-dir": "--manifest --root",
+    "--dataset": "--manifest",
+    "--format": "--to",
+    "--learning-rate": "--lr",
+    "--max-steps": "--steps",
+    "--num-epochs": "--epochs",
+    "--num-workers": "--workers --jobs",
+    "--output-dir": "--out",
+    "--output": "--out",
+    "--sample-rate": "--rate",
+    "--sampling-rate": "--rate",
+    "--sr": "--rate",
+    "--weights": "--checkpoint",
+    "--workers": "--jobs",
+    "-j": "--jobs",
+    "-o": "--out",
+}
 
 
 def speak_utf8() -> None:
@@ -22,6 +45,37 @@ def speak_utf8() -> None:
     for stream in (sys.stdout, sys.stderr):
         with suppress(AttributeError, ValueError):
             stream.reconfigure(encoding="utf-8", errors="replace")  # type: ignore[union-attr]
+
+
+def echo(text: str, err: bool = False) -> None:
+    """Prints a sentence or a table, the only way in which commands do: a terminal obeys nothing in it."""
+    click.echo(inert(text), err=err)
+
+
+def end(command: click.Command, program: str, kept: str = "") -> NoReturn:
+    """Runs the command that was typed and ends the process: 1 for a fault, 2 for usage, 130 for Ctrl-C.
+
+    kept: is added where the same command goes on after Ctrl-C, or after a file that could not be read or written.
+    """
+    speak_utf8()
+    with endings(program, kept):
+        try:
+            code = int(command(prog_name=program, standalone_mode=False) or 0)
+        except click.exceptions.Exit as ended:
+            code = ended.exit_code
+        except click.ClickException as error:
+            if isinstance(error, click.NoSuchOption) and error.ctx is not None:
+                known = {flag for parameter in error.ctx.command.params for flag in parameter.opts}
+                meant = [flag for flag in HABITS.get(error.option_name, "").split() if flag in known]
+                error.possibilities = meant or error.possibilities  # type: ignore[misc]
+            said = io.StringIO()
+            error.show(said)
+            echo(said.getvalue().rstrip("\n"), err=True)
+            code = error.exit_code
+        except (click.Abort, KeyboardInterrupt):
+            echo(f"{program}: stopped.{kept}", err=True)
+            code = 130
+    sys.exit(code)
 
 
 @contextmanager
@@ -34,7 +88,7 @@ def endings(program: str, kept: str = "") -> Iterator[None]:
         yield
     except PrepError as error:
         first, *more = inert(str(error)).splitlines() or [""]
-        click.echo("\n".join([f"{program}: {first}", *(f"{' ' * len(program)}  {line}" for line in more)]), err=True)
+        echo("\n".join([f"{program}: {first}", *(f"{' ' * len(program)}  {line}" for line in more)]), err=True)
         sys.exit(1)
     except BrokenPipeError:
         os._exit(1)
@@ -43,6 +97,5 @@ def endings(program: str, kept: str = "") -> Iterator[None]:
         remedy = f"; {DISK_FAULTS[error.errno]}" if error.errno in DISK_FAULTS else ""
         forbidden = isinstance(error, PermissionError) or error.errno == errno.EROFS
         goes_on = "" if not kept or forbidden else f".{kept}"
-        fault = f"{name}: {error.strerror or error}{remedy}"
-        click.echo(f"{program}: {inert(fault)}{goes_on}", err=True)
+        echo(f"{program}: {name}: {error.strerror or error}{remedy}{goes_on}", err=True)
         sys.exit(1)

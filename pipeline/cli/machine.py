@@ -17,6 +17,7 @@ import pipeline
 from pipeline import corpora as adapters
 from pipeline.cli.builds import run_recipe
 from pipeline.cli.emit import AS_JSON, emit
+from pipeline.cli.endings import echo
 from pipeline.cli.options import CORPUS, ROOT, find_roots, work_options
 from pipeline.core import files
 from pipeline.engine.workers import cores
@@ -49,7 +50,7 @@ def demo(as_json: bool, **options: Any) -> None:
     roots = {name: str(DEMO_CORPUS / folder) for name, folder in maker.ROOTS.items()}
     out = run_recipe("demo", as_json, options | {"roots": roots | options["roots"]})
     if not as_json:
-        click.echo()
+        echo("")
         emit(answer := summary(out), False, lambda: summary_lines(answer))
 
 
@@ -140,7 +141,7 @@ def doctor(as_json: bool, roots: dict[str, str]) -> None:
         done.append(check)
         if not as_json:  # each as it ends: to count a large corpus takes a while
             remedy = f"\n{'':24}-> {check.remedy}" if check.remedy else ""
-            click.echo(f"{_MARK[check.state]} {check.about:<18}{check.text}{remedy}")
+            echo(f"{_MARK[check.state]} {check.about:<18}{check.text}{remedy}")
     pace = checks.pace(cores(), time.perf_counter)
     minutes = pace.aihub_minutes
     answer = {

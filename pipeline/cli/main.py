@@ -14,7 +14,7 @@ os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")  # gives memory bac
 import click  # noqa: E402 - the environment must be set before anything loads NumPy or Arrow
 
 from pipeline import __version__  # noqa: E402
-from pipeline.cli.endings import KEPT, endings, speak_utf8  # noqa: E402
+from pipeline.cli.endings import KEPT, end  # noqa: E402
 from pipeline.core.errors import did_you_mean  # noqa: E402
 
 SECTIONS = {  # of the help: name of a command -> (module in pipeline.cli, one line of help)
@@ -108,20 +108,4 @@ def main() -> None:
     """Entry point. Faults that a person can mend end with one message and exit code 1, Ctrl-C with 130."""
     if sys.getfilesystemencoding().lower() not in ("utf-8", "utf8"):  # a locale that reads names as EUC-KR or ASCII
         os.execv(sys.executable, [sys.executable, "-P", "-X", "utf8", "-m", "pipeline", *sys.argv[1:]])
-    speak_utf8()
-    with endings("prep", KEPT):
-        sys.exit(_ended())
-
-
-def _ended() -> int:
-    """Runs the command that was typed, and returns its exit code."""
-    try:
-        return int(prep(prog_name="prep", standalone_mode=False) or 0)
-    except click.exceptions.Exit as ended:
-        return ended.exit_code
-    except click.ClickException as error:
-        error.show()
-        return error.exit_code
-    except (click.Abort, KeyboardInterrupt):
-        click.echo(f"prep: stopped.{KEPT}", err=True)
-        return 130
+    end(prep, "prep", KEPT)

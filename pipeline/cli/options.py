@@ -12,7 +12,8 @@ import click
 from pipeline import corpora
 from pipeline.archives.roots import Roots
 from pipeline.cli.emit import AS_JSON
-from pipeline.core.errors import RecipeError, inert
+from pipeline.cli.endings import echo
+from pipeline.core.errors import RecipeError
 from pipeline.engine.workers import cores
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -120,7 +121,7 @@ def work_options(names: str) -> Callable[[F], F]:
 
 def say(text: str) -> None:
     """Prints a sentence beside the answer, on stderr."""
-    click.echo(inert(text), err=True)
+    echo(text, err=True)
 
 
 def find_roots(paths: dict[str, str]) -> Roots:

@@ -12,6 +12,7 @@ import click
 from pipeline import api, corpora
 from pipeline import export as exports
 from pipeline.cli.emit import AS_JSON, emit
+from pipeline.cli.endings import echo
 from pipeline.cli.fields import typed
 from pipeline.cli.options import CORPUS, MANIFESTS, say, work_options
 from pipeline.core import frame as frames
@@ -328,7 +329,7 @@ def export(
         if as_json:
             return
         size = f"about {export.size / 1e9:.2f} GB of audio" if export.size else "no audio copied"
-        click.echo(f"export {export.form}: {len(export.rows):,} rows, {export.seconds / 3600:.2f} h, {size}")
+        echo(f"export {export.form}: {len(export.rows):,} rows, {export.seconds / 3600:.2f} h, {size}")
         for item in export.left_out:
             say(f"  left out: {item.column} of {item.corpus}, {item.rows:,} rows: {item.why}")
         if export.use == "own":

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ValidationError
 from pipeline import api, corpora
 from pipeline.audio.scenes import Scene
 from pipeline.cli.emit import emit, table
+from pipeline.cli.endings import echo
 from pipeline.cli.fields import field_options, flag, typed
 from pipeline.cli.options import ALL, MANIFESTS, NONE, STAGE, find_roots, work_options
 from pipeline.core import exclusions, manifest, measures
@@ -57,7 +58,7 @@ def slices(shard: tuple[int, int]) -> Iterator[None]:
     except Unfinished as error:
         if shard in (ALL, NONE):
             raise
-        click.echo(f"slice {shard[0]}/{shard[1]} is done as far as it goes. {error}")
+        echo(f"slice {shard[0]}/{shard[1]} is done as far as it goes. {error}")
         raise click.exceptions.Exit(0) from None
 
 
