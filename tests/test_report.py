@@ -30,7 +30,7 @@ from pipeline.core.frame import from_rows
 from pipeline.core.manifest import Provenance
 from pipeline.core.measures import Measures
 from pipeline.core.row import Drop, Row
-from pipeline.inspect.report import charts
+from pipeline.inspect.report import charts, facts
 
 RATE_HZ = 16_000
 EVIL = "<script>alert(1)</script>"
@@ -360,12 +360,49 @@ def test_text_from_labels_and_file_names_stays_text(tmp_path: Path) -> None:
 
 
 def test_a_chart_shows_its_names_as_they_are_spelt() -> None:
-    name = "<script>alert(1)</script> & $x^2$ 갇힘"
-    chart = charts.ridges({name: np.arange(9.0), "b": np.arange(5.0)}, name, name)
-    svg = ElementTree.fromstring(chart)
-    assert svg.attrib["aria-label"] == name
-    assert [node.text for node in svg.iter("text")].count(name) == 2
-    assert {node.tag for node in svg.iter()} <= {"svg", "g", "path", "text", "defs", "use", "clipPath", "rect"}
+    name = '<script>alert(1)</script> & $x^2$ "갇힘"'
+    line = charts.Line(name, [0.0, 1.0], [1.0, 2.0], [0.5, 1.5], [1.5, 2.5])
+    axis, point = charts.Axis(name, 0, 3, [name]), charts.Point(name, 0.5, 1.0)
+    for chart in (
+        charts.lines([line], name, axis, name, [point], is_stepped=True),
+        charts.intervals([name], [[(1.0, 0.0, 2.0)]], name, axis, name),
+        charts.histograms({name: (name, np.arange(9.0))}, name, name, 0),
+    ):
+        tree = ElementTree.fromstring(f"<div>{chart}</div>")
+        assert len([text for text in tree.itertext() if text in (name, f"{name}, {name}")]) >= 2
+        assert {node.tag for node in tree.iter()} <= set(re.findall("[a-z]+", "div p b i u s a dl dt dd span svg path"))
+
+
+def test_a_histogram_counts_every_clip_once_and_one_clip_fills_no_bar() -> None:
+    values = {"a": np.array([0.0, 0.1, 0.1, 0.30, 5.0, np.nan]), "b": np.array([2.0])}
+    chart = charts.histograms({name: (f'kind:"{name}" x:', each) for name, each in values.items()}, "x", "s", 1)
+    bins = re.findall(r'data-at="([^"]*)" title="(\d+) clips?, [^"]*" style="--h:(\d+)"', chart)
+    assert sum(int(count) for _, count, _ in bins) == 6
+    assert bins[0] == ("..0.2", "3", "60")  # ends of bars are round numbers
+    assert bins[-1][2] == "20"
+    assert not charts.histograms({"a": ("", np.array([np.nan]))}, "x", "s", 1)
+
+
+def test_the_table_of_rows_has_them_all_or_says_how_many(
+    built: Built, page: Page, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    rows = page.tables["Rows of the set"]
+    wanted = sql(built.path("mixed"), "SELECT round(frames / rate_hz, 2) FROM ROWS WHERE kind = 'noise'")
+    assert len(rows) == sql(built.path("mixed"), "SELECT count(*) FROM ROWS")[0][0]
+    assert f"All {len(rows):,} rows of the set." in page.text
+    column = [a.get("data-key") for a in page.named("th") if "data-key" in a].index("duration")
+    durations = sorted(float(row[column]) for row in rows if "noise" in row[2])
+    assert durations == pytest.approx(sorted(value for (value,) in wanted))
+    monkeypatch.setattr(facts, "ROWS", 40)
+    done(built.folder, "report", "manifests/mixed.parquet", "--out", tmp_path / "few.html")
+    few = Page((tmp_path / "few.html").read_text(encoding="utf-8"))
+    assert f"40 of the {len(rows):,} rows of the set: a fixed choice" in few.text
+    assert {row[3] for row in few.tables["Rows of the set"]} == {row[3] for row in rows}  # every label is there
+
+
+def test_checks_that_were_not_run_are_said_to_be_so(page: Page) -> None:
+    assert re.findall(r'"pill">not run</span> <b>(\w+)</b>', page.text) == ["near", "chain"]
+    assert "near and chain not run" in page.text
 
 
 def test_what_changed_since_the_baseline_is_told_without_what_may_not_be(built: Built, tmp_path: Path) -> None:

@@ -117,7 +117,7 @@ def test_korean_is_drawn_with_letters_of_its_own_in_text_and_in_charts(browser: 
         )
         assert tab.page.evaluate(loaded) >= 2
         assert tab.page.evaluate(drawn) == 7  # a font without them draws the same box for each
-        family = tab.page.evaluate("getComputedStyle(document.querySelector('svg.chart text')).fontFamily")
+        family = tab.page.evaluate("getComputedStyle(document.querySelector('.hist dt')).fontFamily")
         assert "NanumGothic" in family
 
 
@@ -126,6 +126,35 @@ def test_without_script_everything_is_there_but_sorting(browser: Any, file: Path
         assert tab.page.locator("th button").count() == 0
         assert tab.page.locator("tbody tr").count() == other.page.locator("tbody tr").count() > 50
         assert tab.page.locator("audio").count() == other.page.locator("audio").count()
+
+
+def test_a_bar_shows_its_clips_in_the_table_of_rows(browser: Any, file: Path) -> None:
+    with Tab(browser, file) as tab:
+        clicked = """[...document.querySelectorAll('.bins a, .bar a[data-find*=scene], th a')].flatMap((bar, n) => {
+            if (n % 9) return [];
+            bar.click();
+            return [[bar.title, document.querySelectorAll('#table tbody tr:not([hidden])').length]];
+        })"""
+        counts, whole = tab.page.evaluate(clicked), tab.page.locator("#table tbody tr").count()
+        assert len([title for title, _ in counts if title]) > 20
+        for title, count in counts:
+            assert 0 < count < whole
+            assert not title or title.startswith((f"{count} clip", f"{count} row")), title
+        assert tab.page.locator("output").inner_text() == f"{counts[-1][1]} of {whole} shown"
+        search = tab.page.locator("#search")
+        for typed, fits in {
+            'kind:"noise" split:test': lambda cells: "noise" in cells and "test" in cells,
+            "duration:..0": lambda cells: False,
+            'nokey:1 "': lambda cells: False,
+            "": lambda cells: True,
+        }.items():
+            search.fill(typed)
+            rows = tab.page.locator("#table tbody tr")
+            cells = rows.evaluate_all("rows => rows.map(r => [r.hidden, [...r.cells].map(c => c.textContent)])")
+            assert [hidden for hidden, _ in cells] == [not fits(texts) for _, texts in cells], typed
+        tab.page.get_by_label("kind", exact=True).select_option("noise")
+        assert search.input_value() == 'kind:"noise"'
+        assert tab.complaints == []
 
 
 def test_the_keyboard_reaches_the_content_first_and_sees_where_it_is(browser: Any, file: Path) -> None:

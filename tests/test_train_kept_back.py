@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from kept_back import SECRETS, leaks, leaks_of, planted
 
 from pipeline.core import manifest
+from pipeline.core.row import Row
 from pipeline.corpora import lexicon
 from train import confusions, report, scores
 from train.data import Prediction
@@ -18,8 +20,10 @@ from train.scores import Scorer
 KEYWORDS = ["helpme", "saveme", "others"]
 
 
-def judged(folder: Path) -> tuple[dict[str, Any], list[Prediction]]:
-    """An answer of an evaluation, and its predictions: every call is missed."""
+def judged(
+    folder: Path, decide: Callable[[Row], str] = lambda row: "noise" if row.keyword else "saveme"
+) -> tuple[dict[str, Any], list[Prediction]]:
+    """An answer of an evaluation, and its predictions: every call is missed, if nothing else is given."""
     blank = dict.fromkeys(("p_speech", "ungated_text", "ungated_confidence", "ungated_decision"))
     clips = [
         Prediction(
@@ -34,7 +38,7 @@ def judged(folder: Path) -> tuple[dict[str, Any], list[Prediction]]:
             passed=True,
             text="(noise)" if row.corpus == "cochlscene" else SECRETS["transcript"],
             confidence=0.9,
-            decision="noise" if row.keyword else "saveme",
+            decision=decide(row),
             scores=(),
             encode_ms=1.0,
             decode_ms=1.0,

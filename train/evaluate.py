@@ -22,6 +22,7 @@ from train.classifier import Classifier
 from train.data import Manifest, Prediction, Sounds
 from train.features import RATE_HZ
 from train.folder import locked, write_json
+from train.log import LOG
 from train.model import Detector
 from train.scores import Scorer
 from train.system import System, check_given, name_of, system_of
@@ -125,6 +126,7 @@ def _evaluate(options: Options, out: Path, as_json: bool, say: Callable[[str], N
 
     origin = _origin(manifest, system, options, chosen)
     answer = origin | {"cautions": cautions} | scores.report(clips, scorer, measures)
+    cautions += report.one_sided(answer["four_class"])
     answer |= {"false_alarms": confusions.report(clips, scorer, system.lexicon)}
     answer |= _curves(clips, scorer, chosen, options)
     if options.tolerance:
@@ -136,7 +138,8 @@ def _evaluate(options: Options, out: Path, as_json: bool, say: Callable[[str], N
     data.write_predictions(out / data.PREDICTIONS, clips, origin)
     report.write_figures(out / "figures", answer)
     try:
-        report.write_page(out, answer, clips, manifest, options.audio)
+        log = options.checkpoint and options.checkpoint.parent / LOG
+        report.write_page(out, answer, clips, manifest, options.audio, log)
     except PrepError as error:  # a font that is not installed, for one: the numbers are there all the same
         say(f"caution the page could not be written: {error}")
     write_json(out / data.METRICS, answer)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -48,6 +50,9 @@ MEASURES = {  # the same of what prep measure writes
     "noise_floor_dbfs": "Noise floor, dBFS",
 }
 SNR_X, SNR_Y = "SNR, dB", "accuracy, 4 classes, %"
+MISSED = charts.Axis(CURVE_Y, 0, 100)
+LEAST = 10  # clips: of fewer a page shows no share, interval or bar
+MOST_POINTS = 200  # of a curve of training; more steps are averaged
 
 
 # ---- tables
@@ -58,8 +63,10 @@ def text_table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     return "\n".join(table([head, *rows], right=[n > 0 for n in range(len(head))]))
 
 
-def percent(score: Mapping[str, Any] | None) -> str:
-    """`88.5 % (85.1 to 91.4)`, or a dash where there is no value."""
+def percent(score: Mapping[str, Any] | None, clips: int = LEAST) -> str:
+    """`88.5 % (85.1 to 91.4)`, or a dash where there is no value. clips: how many it is of."""
+    if clips < LEAST:
+        return "too few"
     if score is None or score["value"] is None:
         return "-"
     return f"{100 * score['value']:.1f} % ({100 * score['low']:.1f} to {100 * score['high']:.1f})"
@@ -109,7 +116,7 @@ def screen(answer: Mapping[str, Any]) -> str:
     for name in ("snr_db", "scenario", "scene", "keyword", *MEASURES):
         if answer["by"].get(name):
             rows = [
-                (p["value"], p["clips"], percent(p["accuracy"]), f"{p['missed']} of {p['calls']}", rate(p))
+                (p["value"], p["clips"], percent(p["accuracy"], p["clips"]), f"{p['missed']} of {p['calls']}", rate(p))
                 for p in answer["by"][name]
             ]
             parts.append(text_table((name, "clips", "accuracy, 4 classes", "missed", "false alarms"), rows))
@@ -327,11 +334,11 @@ def _score_curve(answer: Mapping[str, Any]) -> Markup:
     if not answer["score"] or not answer["score"]["curve"]:
         return Markup("")
     points = [
-        charts.Point(f"{one['dev_per_hour']:g} /h on dev", one["per_hour"], 100 * one["miss_rate"], 0, "x")
+        charts.Point(f"{one['dev_per_hour']:g} /h on dev", one["per_hour"], 100 * one["miss_rate"], 0, "cross")
         for one in _known(answer["score"]["operating_points"])
     ]
     label = "Missed calls against false alarms per hour, for thresholds on the score, with a 95 % band."
-    return charts.steps([_score_line(answer)], points, CURVE_X, CURVE_Y, label)
+    return charts.lines([_score_line(answer)], CURVE_X, MISSED, label, points, is_stepped=True)
 
 
 def _by_snr_figure(parts: Sequence[Mapping[str, Any]], name: str) -> Figure:
@@ -350,9 +357,17 @@ def _by_snr_figure(parts: Sequence[Mapping[str, Any]], name: str) -> Figure:
 
 
 def write_page(
-    out: Path, answer: Mapping[str, Any], clips: Sequence[Prediction], manifest: Manifest, audio: bool | None
+    out: Path,
+    answer: Mapping[str, Any],
+    clips: Sequence[Prediction],
+    manifest: Manifest,
+    audio: bool | None,
+    log: Path | None = None,
 ) -> None:
-    """Writes the page of one evaluation. audio: a key of BY_OPTION, what the page may hold of audio and transcripts."""
+    """Writes the page of one evaluation. audio: a key of BY_OPTION, what the page may hold of audio and transcripts.
+
+    log: the log.jsonl of the run that trained the checkpoint, which need not be there.
+    """
     mistakes = worst(clips, answer["keywords"][:-1])
     whole = manifest.frame
     judged = equal(whole["split"], answer["split"])
@@ -369,6 +384,8 @@ def write_page(
         "curve": _curve([answer]),
         "score_curve": _score_curve(answer),
         "by_snr": _by_snr([answer]),
+        "training": _training(log, answer["checkpoint"]["step"]) if log is not None and log.is_file() else "",
+        "least": LEAST,
         "conditions": {name: words for name, words in (CONDITIONS | MEASURES).items() if answer["by"].get(name)},
         "measured": any(answer["by"].get(name) for name in MEASURES),
         "groups": groups,
@@ -377,6 +394,38 @@ def write_page(
         "terms": rights.terms(pick(whole, judged)),
     }
     write_text(out / PAGE, html.page("run.html.j2", values, TEMPLATES))
+
+
+def one_sided(classes: Mapping[str, Any]) -> list[str]:
+    """A sentence for each label that clips have and that is never decided, or for the one that is decided always."""
+    confusion, labels = np.asarray(classes["confusion"]), classes["labels"]
+    truth, decided = confusion.sum(1).tolist(), confusion.sum(0).tolist()
+    clips = sum(truth)
+    if clips and max(decided) == clips:
+        always = labels[decided.index(clips)]
+        return [f"all {clips:,} clips are decided as {always}: no score here tells more than how many truly are"]
+    never = [n for n in range(len(labels)) if truth[n] and not decided[n]]
+    return [f"{labels[n]} is never decided, though {truth[n]:,} of {clips:,} clips are {labels[n]}" for n in never]
+
+
+def _training(log: Path, step: int) -> Markup:
+    """The loss of training and of dev at each step, from the log of the run. step: that of the checkpoint."""
+    entries = []
+    for line in log.read_text(encoding="utf-8", errors="replace").splitlines():
+        with suppress(ValueError):  # the last line of a run that was killed
+            entries += [entry for entry in [json.loads(line)] if isinstance(entry, dict) and "step" in entry]
+    drawn, points = [], []
+    for n, (name, key) in enumerate((("training", "loss"), ("dev", "dev_loss"))):
+        known = np.array([(one["step"], one[key]) for one in entries if one.get(key) is not None], dtype=np.float64)
+        if len(known):
+            parts = np.array_split(known, min(len(known), MOST_POINTS))
+            x, y = np.array([(part[-1, 0], part[:, 1].mean()) for part in parts]).T
+            drawn.append(charts.Line(name, x, y))
+            points += [charts.Point("judged here", step, value, n) for at, value in known if at == step and n]
+    if not drawn:
+        return Markup("")
+    axis = charts.Axis("loss", 0.0, max(float(line.y.max()) for line in drawn))
+    return charts.lines(drawn, "step", axis, "Loss of training and of dev at each step.", points)
 
 
 def _matrices(answer: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
@@ -394,6 +443,7 @@ def write_comparison(path: Path, comparison: Mapping[str, Any], answers: Sequenc
     """Writes the page of several evaluations of the same clips. answers: the answer of each."""
     answers = [shareable(answer) for answer in answers]
     values = {"comparison": comparison, "runs": answers, "curve": _curve(answers), "by_snr": _by_snr(answers)}
+    values["least"] = LEAST
     write_text(path, html.page("compare.html.j2", values, TEMPLATES))
 
 
@@ -467,9 +517,11 @@ def _curve(answers: Sequence[Mapping[str, Any]]) -> Markup:
         places: dict[tuple[float, float], list[str]] = {}  # one point for those that have the same cost here
         for one in _known(answers[0]["operating_points"]):
             places.setdefault((one["per_hour"], 100 * one["miss_rate"]), []).append(f"{one['dev_per_hour']:g}")
-        points += [charts.Point(f"{' and '.join(names)} /h on dev", x, y, 1, "x") for (x, y), names in places.items()]
+        points += [
+            charts.Point(f"{' and '.join(names)} /h on dev", x, y, 1, "cross") for (x, y), names in places.items()
+        ]
     label = "Missed calls against false alarms per hour, for every threshold."
-    return charts.steps(drawn, points, CURVE_X, CURVE_Y, label)
+    return charts.lines(drawn, CURVE_X, MISSED, label, points, is_stepped=True)
 
 
 def _by_snr(answers: Sequence[Mapping[str, Any]]) -> Markup:
@@ -479,9 +531,10 @@ def _by_snr(answers: Sequence[Mapping[str, Any]]) -> Markup:
         return Markup("")
     series = []
     for answer in answers:
-        scores = {part["value"]: part["accuracy"] for part in answer["by"]["snr_db"]}
+        scores = {part["value"]: part["accuracy"] for part in answer["by"]["snr_db"] if part["clips"] >= LEAST}
         series.append([_percents(scores.get(place)) for place in places])
-    return charts.intervals(places, series, SNR_X, SNR_Y, "Accuracy by SNR with 95 % intervals, as in the table.")
+    label = "Accuracy by SNR with 95 % intervals, as in the table."
+    return charts.intervals(places, series, SNR_X, charts.Axis(SNR_Y, 0, 100), label)
 
 
 def _percents(score: Mapping[str, Any] | None) -> tuple[float, float, float]:

@@ -1,59 +1,47 @@
-"""Charts as inline SVG: text stays text in the page's font, colours are the page's own variables, light and dark."""
+"""Charts as HTML around inline SVG that stretches: lines and text keep their size on a telephone and on a wide screen.
+
+Colours are the page's own variables, light and dark. Nothing here is drawn by a font or a program beside the browser.
+"""
 
 from __future__ import annotations
 
-import io
-import re
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-import matplotlib
 import numpy as np
 from markupsafe import Markup, escape
-from matplotlib import font_manager
-from matplotlib.backends.backend_svg import FigureCanvasSVG
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from pipeline.inspect.report import html
+from pipeline.inspect.report.html import counted, number
 
-BINS = 32
-WIDE, HIGH = 3.5, 2.35  # inches at 100 px: as wide as a narrow window
-INK, FAINT = "#010203", "#010204"
-SERIES = tuple(f"#01020{n}" for n in "56789a")
-_VARIABLES = {INK: "var(--muted)", FAINT: "var(--line)"} | {
-    colour: f"var(--s{n})" for n, colour in enumerate(SERIES, 1)
-}
-_STYLE: Any = (
-    {
-        "svg.fonttype": "none",
-        "svg.hashsalt": "prep",
-        "font.family": [html.FAMILY],
-        "font.size": 9,
-        "figure.facecolor": "none",
-        "axes.facecolor": "none",
-        "axes.unicode_minus": False,
-        "axes.spines.top": False,
-        "axes.spines.right": False,
-        "axes.titlesize": 9.5,
-        "axes.linewidth": 1.0,
-        "axes.grid": True,
-        "axes.axisbelow": True,
-        "grid.linewidth": 0.6,
-        "text.parse_math": False,
-        "xtick.major.size": 0,
-        "ytick.major.size": 0,
-        "legend.frameon": False,
-        "legend.fontsize": 9,
-        "lines.linewidth": 1.6,
-    }
-    | {"axes.edgecolor": FAINT, "grid.color": FAINT}
-    | dict.fromkeys(("axes.labelcolor", "text.color", "xtick.color", "ytick.color"), INK)
-)
+BINS = 36  # of a histogram, at most
+LEAST = 5  # clips: no bar of fewer is as high as its chart
+TICKS = 6  # of an axis, at most
+SERIES = 6  # colours of the page
 
-# a decorator: ticks and their labels are made late, and take the style of that moment
-styled = matplotlib.rc_context(_STYLE)
+
+@dataclass(frozen=True, slots=True)
+class Axis:
+    """The name and the ends of an axis. places: names of 0, 1, 2 and so on instead of numbers."""
+
+    name: str
+    low: float
+    high: float
+    places: Sequence[str] = ()
+
+    def share(self, value: float) -> float:
+        """How far along the axis a value is, in percent."""
+        return round(100 * (value - self.low) / ((self.high - self.low) or 1), 2)
+
+    def ticks(self) -> list[tuple[float, str]]:
+        """(value, its text) of each tick."""
+        if self.places:
+            return list(enumerate(self.places))
+        step = nice(max(self.high - self.low, 1e-9) / TICKS)
+        digits = max(0, -math.floor(math.log10(step)))
+        values = np.arange(math.ceil(self.low / step - 1e-6), math.floor(self.high / step + 1e-6) + 1) * step
+        return [(value, number(value + 0.0, digits)) for value in values.tolist()]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -69,122 +57,134 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """A point on a line, with a name. series: the number of the line. mark: as matplotlib names it, `o` or `x`."""
+    """A point on a line, with a name. series: the number of the line. mark: `dot` or `cross`."""
 
     name: str
     x: float
     y: float
     series: int = 0
-    mark: str = "o"
+    mark: str = "dot"
 
 
-class Chart:
-    """Axes to draw on, inside a function that is `styled`; `svg` gives the picture."""
+def nice(step: float) -> float:
+    """The smallest of 1, 2 and 5 times a power of ten that is not below the step.
 
-    def __init__(self, x: str, y: str, wide: float = WIDE, high: float = HIGH) -> None:
-        font_manager.fontManager.addfont(html.font_path(html.WEIGHTS["400"]))
-        self.figure = Figure(figsize=(wide, high), dpi=100, layout="constrained")
-        self.axes = self.figure.subplots()
-        self.axes.set(xlabel=x, ylabel=y)
-
-    def svg(self, label: str) -> Markup:
-        """The chart as an `<svg>` that a screen reader reads as this label.
-
-        Without prologue, metadata and global styles; the colours are the page's variables.
-        """
-        out = io.StringIO()
-        self.figure.set_canvas(FigureCanvasSVG(self.figure))
-        self.figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
-        body = out.getvalue()
-        body = body[body.index("<svg") :]
-        body = re.sub(r"<metadata>.*?</metadata>\s*|<style type=\"text/css\">.*?</style>", "", body, flags=re.DOTALL)
-        body = re.sub(r' id="(?!(?:[mpch][0-9a-f]{10,})")[^"]*"', "", body)  # names of groups, the same in every chart
-        for colour, variable in _VARIABLES.items():
-            body = body.replace(colour, variable)
-        view, width = re.search(r'viewBox="([^"]*)"', body), re.search(r'width="([0-9.]+)pt"', body)
-        head = f'<svg class="chart" role="img" aria-label="{escape(label)}" viewBox="{view[1] if view else ""}"'
-        head += f' style="max-width:{float(width[1]) * 100 / 72:.0f}px"' if width else ""
-        head += ' xmlns:xlink="http://www.w3.org/1999/xlink">'
-        return Markup(re.sub(r"<svg[^>]*>", head, body, count=1).strip())  # matplotlib has escaped the text in it
-
-
-@styled
-def ridges(values: Mapping[str, NDArray[np.float64]], x: str, label: str) -> Markup:
-    """How the values of each group spread: a histogram a line, each as high as the others; NaN is left out.
-
-    1 in 10,000 is left out on either side. An empty text where no group has a value.
+    >>> nice(0.3), nice(21)
+    (0.5, 50.0)
     """
-    groups = {name: numbers[np.isfinite(numbers)] for name, numbers in values.items()}
-    groups = {name: numbers for name, numbers in groups.items() if len(numbers)}
-    if not groups:
-        return Markup("")
-    low = min(float(np.quantile(numbers, 0.0001)) for numbers in groups.values())
-    high = max(float(np.quantile(numbers, 0.9999)) for numbers in groups.values())
-    edges = np.linspace(low, high if high > low else low + 1, BINS + 1)
-    chart = Chart(x, "", high=0.75 + 0.36 * max(len(groups), 2))
-    for place, numbers in enumerate(reversed(groups.values())):
-        share = np.histogram(numbers, edges)[0].astype(np.float64)
-        chart.axes.stairs(place + 0.82 * share / share.max(), edges, baseline=place, color=SERIES[0], fill=True)
-        chart.axes.plot([float(np.median(numbers))] * 2, [place, place + 0.82], color=INK, linewidth=1)
-    chart.axes.set_yticks(range(len(groups)), list(reversed(groups)))
-    chart.axes.tick_params(axis="y", labelsize=9)
-    chart.axes.spines["left"].set_visible(False)
-    chart.axes.set_ylim(-0.04, len(groups))
-    chart.axes.margins(x=0.01)
-    return chart.svg(label)
+    power = 10.0 ** math.floor(math.log10(step))
+    return next(round(times * power, 12) for times in (1, 2, 5, 10) if times * power >= step * (1 - 1e-9))
 
 
-@styled
-def lines(drawn: Sequence[Line], x: str, y: str, label: str) -> Markup:
-    """One line a series."""
-    chart = Chart(x, y)
-    for colour, line in zip(SERIES * 9, drawn, strict=False):
-        chart.axes.plot(line.x, line.y, color=colour, label=line.name)
-    chart.axes.margins(x=0)
-    return chart.svg(label)
-
-
-@styled
-def realised(requested: NDArray[np.float64], measured: Sequence[NDArray[np.float64]], label: str) -> Markup:
-    """The SNR that came out against the one that was requested, a dot a mixture; on the diagonal both are the same.
-
-    measured: under each of two definitions, the second in the first colour of the page.
-    """
-    chart = Chart("requested, dB", "realised, dB")
-    low, high = float(requested.min()) - 1, float(requested.max()) + 1
-    chart.axes.plot([low, high], [low, high], color=FAINT, linewidth=1.2)
-    for colour, numbers in zip((SERIES[1], SERIES[0]), measured, strict=True):
-        chart.axes.plot(requested, numbers, "o", color=colour, markersize=2.2, markeredgewidth=0, alpha=0.55)
-    return chart.svg(label)
-
-
-@styled
-def steps(drawn: Sequence[Line], points: Sequence[Point], x: str, y: str, label: str) -> Markup:
-    """One line a series, level from each point to the next; and single points upon them."""
-    chart = Chart(x, y, wide=4.6, high=3.1)
-    for colour, line in zip(SERIES * 9, drawn, strict=False):
-        chart.axes.step(line.x, line.y, where="post", color=colour)
-        if len(line.low):
-            chart.axes.fill_between(line.x, line.low, line.high, step="post", color=colour, alpha=0.2, linewidth=0)
+def _plot(x: Axis, y: Axis, label: str, drawn: Iterable[str], points: Iterable[Point] = ()) -> Markup:
+    """The axes around what is drawn, paths of an SVG of 1000 by 1000. label: what a screen reader reads of it."""
+    grid = "".join(f"M0 {1000 - 10 * y.share(value):g}h1000" for value, _ in y.ticks())
+    ticks = [f'<i style="left:{x.share(value):g}%">{escape(text)}</i>' for value, text in x.ticks()]
+    ticks += [f'<i class="y" style="bottom:{y.share(value):g}%">{escape(text)}</i>' for value, text in y.ticks()]
     for point in points:
-        chart.axes.plot([point.x], [point.y], point.mark, color=SERIES[point.series], markersize=7, markeredgewidth=1.8)
-        chart.axes.annotate(point.name, (point.x, point.y), (6, 6), textcoords="offset points", fontsize=9, color=INK)
-    chart.axes.set_ylim(-2, 104)
-    chart.axes.set_xlim(left=0)
-    return chart.svg(label)
+        side = " before" if x.share(point.x) > 60 else ""
+        place = f"left:{x.share(point.x):g}%;bottom:{y.share(point.y):g}%;color:{_colour(point.series)}"
+        ticks.append(f'<b class="{point.mark}{side}" style="{place}"><span>{escape(point.name)}</span></b>')
+    return Markup(
+        f'<div class="plot"><p class="axis">{escape(y.name)}</p><div class="area">'
+        f'<svg class="chart" role="img" aria-label="{escape(label)}" viewBox="0 0 1000 1000" preserveAspectRatio="none"'
+        f'><path class="grid" d="{grid}"/>{"".join(drawn)}</svg><div aria-hidden="true">{"".join(ticks)}</div></div>'
+        f'<p class="axis x">{escape(x.name)}</p></div>'
+    )
 
 
-@styled
+def _colour(series: int) -> str:
+    return f"var(--s{series % SERIES + 1})"
+
+
+def _path(x: Axis, y: Axis, points: Iterable[tuple[float, float]], kind: str, series: int, joined: str = "L") -> str:
+    """A path through the points. joined: `L` by lines, `H` level to the next, empty for a dot at each."""
+    text = ""
+    for left, up in points:
+        at = f"{10 * x.share(left):g} {1000 - 10 * y.share(up):g}"
+        if joined == "H" and text:
+            text += f"H{at.split(' ')[0]}V{at.split(' ')[1]}"
+        else:
+            text += f"M{at}h0" if not joined else f"{'L' if text else 'M'}{at}"
+    return f'<path class="{kind}" style="color:{_colour(series)}" d="{text}"/>'
+
+
+def lines(
+    drawn: Sequence[Line], x: str, y: Axis, label: str, points: Sequence[Point] = (), is_stepped: bool = False
+) -> Markup:
+    """One line a series, and single points upon them. is_stepped: level from each point to the next."""
+    ends = [float(value) for line in drawn for value in line.x] + [point.x for point in points]
+    across = Axis(x, min(0.0, *ends), max(ends) or 1.0)
+    paths = []
+    for n, line in enumerate(drawn):
+        joined = "H" if is_stepped else "L"
+        if len(line.low):
+            around = [*zip(line.x, line.low, strict=True), *reversed([*zip(line.x, line.high, strict=True)])]
+            paths.append(_path(across, y, around, "band", n))
+        paths.append(_path(across, y, zip(line.x, line.y, strict=True), "line", n, joined))
+    return _plot(across, y, label, paths, points)
+
+
+def dots(x: Axis, y: Axis, places: NDArray[np.float64], values: Sequence[NDArray[np.float64]], label: str) -> Markup:
+    """A dot for each value at its place, the series over each other; on the diagonal both axes are the same."""
+    low, high = max(x.low, y.low), min(x.high, y.high)
+    drawn = [_path(x, y, [(low, low), (high, high)], "grid", 0)]
+    drawn += [
+        _path(x, y, zip(places, heights, strict=True), "dots", n, "") for n, heights in reversed([*enumerate(values)])
+    ]
+    return _plot(x, y, label, drawn)
+
+
 def intervals(
-    places: Sequence[str], series: Sequence[Sequence[tuple[float, float, float]]], x: str, y: str, label: str
+    places: Sequence[str], series: Sequence[Sequence[tuple[float, float, float]]], x: str, y: Axis, label: str
 ) -> Markup:
     """Of each series a value and the bounds of its interval at each place, side by side; NaN where there is none."""
-    chart = Chart(x, y, wide=4.6, high=3.1)
-    for n, (colour, values) in enumerate(zip(SERIES * 9, series, strict=False)):
-        middle, low, high = np.asarray(values, dtype=np.float64).reshape(-1, 3).T
-        at = np.arange(len(places)) + 0.12 * (n - (len(series) - 1) / 2)
-        reach = np.maximum([middle - low, high - middle], 0)
-        chart.axes.errorbar(at, middle, yerr=reach, fmt="o", color=colour, markersize=4.5, capsize=0, elinewidth=1.6)
-    chart.axes.set_xticks(range(len(places)), list(places))
-    chart.axes.set_ylim(-2, 104)
-    return chart.svg(label)
+    across, drawn = Axis(x, -0.5, len(places) - 0.5, places), []
+    for n, values in enumerate(series):
+        for place, (middle, low, high) in enumerate(values):
+            at = place + 0.08 * (n - (len(series) - 1) / 2)
+            if math.isfinite(middle):
+                drawn.append(_path(across, y, [(at, low), (at, high)], "line", n))
+                drawn.append(_path(across, y, [(at, middle)], "spots", n, ""))
+    return _plot(across, y, label, drawn)
+
+
+def histograms(values: Mapping[str, tuple[str, NDArray[np.float64]]], name: str, unit: str, digits: int) -> Markup:
+    """How the values of each group spread, a histogram a line, each as high as the others; NaN is left out.
+
+    values: group -> (how the page's table finds its rows, without the range; the values, rounded to `digits`). A bar
+    says how many clips it stands for; the first and the last also stand for the 1 in 10,000 beyond them. An empty text
+    where no group has a value.
+    """
+    groups = {group: (find, each[np.isfinite(each)]) for group, (find, each) in values.items()}
+    groups = {group: (find, each) for group, (find, each) in groups.items() if len(each)}
+    if not groups:
+        return Markup("")
+    low = min(float(np.quantile(each, 0.0001)) for _, each in groups.values())
+    high = max(float(np.quantile(each, 0.9999)) for _, each in groups.values())
+    step = max(nice(max(high - low, 1e-9) / BINS), 10.0**-digits)
+    first = math.floor(low / step + 1e-6)
+    edges = np.arange(first, math.floor(high / step + 1e-6) + 2) * step
+    axis, rows = Axis(f"{name}, {unit}", float(edges[0]), float(edges[-1])), []
+    for group, (find, each) in groups.items():
+        at = np.clip(np.floor(each / step + 1e-6).astype(np.int64) - first, 0, len(edges) - 2)
+        counts = np.bincount(at, minlength=len(edges) - 1)
+        height = [f"--h:{100 * count / max(counts.max(), LEAST):.0f}" for count in counts]
+        bars = []
+        for n, count in enumerate(counts.tolist()):
+            ends = [f"{edge:.{digits}f}" for edge in edges[n : n + 2].tolist()]
+            span = f"{ends[0] if n else ''}..{ends[1] if n < len(counts) - 1 else ''}"
+            title = f"{counted(count, 'clip')}, {ends[0]} to {ends[1]} {escape(unit)}"
+            bar = f'<a href="#rows" tabindex="-1" data-at="{span}" title="{title}" style="{height[n]}"></a>'
+            bars.append(bar if count else "<i></i>")
+        top, middle = int(counts.argmax()), axis.share(float(np.median(each)))
+        rows.append(
+            f'<dt>{escape(group)}</dt><dd><div class="bins" data-find="{escape(find)}">{"".join(bars)}'
+            f'<u style="left:{100 * (top + 0.5) / len(counts):.1f}%;{height[top]}">{counts[top]:,}</u>'
+            f'<s style="left:{middle:g}%"></s></div><span>{len(each):,}</span></dd>'
+        )
+    ticks = "".join(f'<i style="left:{axis.share(value):g}%">{text}</i>' for value, text in axis.ticks())
+    return Markup(
+        f'<p class="axis"><b>{escape(axis.name)}</b></p><dl class="hist">{"".join(rows)}<dt></dt>'
+        f'<dd class="ticks" aria-hidden="true"><div>{ticks}</div></dd></dl>'
+    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,13 +10,15 @@ from typing import TYPE_CHECKING, Any
 from pipeline.core import manifest as manifests
 from pipeline.core import measures
 from pipeline.core.errors import ManifestError
-from pipeline.core.frame import concat
+from pipeline.core.frame import among, concat, with_columns
 from pipeline.core.manifest import Manifest, Provenance
 from pipeline.core.row import Drop
 from pipeline.core.sql import query
 from pipeline.inspect.report.html import SPLITS
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
     from pandas import DataFrame
 
 HOURS = "coalesce(sum(frames / rate_hz), 0) / 3600"
@@ -49,7 +51,15 @@ SPECTRAL: Measures = {  # of core.measures
     "flatness": ("flatness", "0 to 1", 3),
     "noise floor": ("noise_floor_dbfs", "dBFS", 1),
 }
+SNRS: Measures = {  # of mixtures
+    "SNR": ("snr_db", "dB", 1),
+    "off active": ("snr_active_db - snr_db", "dB", 2),
+    "off full": ("snr_full_db - snr_db", "dB", 2),
+}
 STAGES = ("ingest", "filter", "resample")  # those before mix
+ROWS = 1000  # of a set in the table of its page
+TEXTS = {"id": "id", "corpus": "corpus", "kind": "kind", "label": LABEL, "split": "split", "scenario": "scenario"}
+TEXTS |= {"scene": "scene", "transcript": "transcript"}  # key of a column of that table: SQL
 
 
 def totals(frame: DataFrame) -> dict[str, Any]:
@@ -124,6 +134,32 @@ def heat(frame: DataFrame) -> dict[str, Any] | None:
     ]
     empty = sum(row["counts"].count(0) for row in rows)
     return {"snrs": snr_names, "keywords": keywords, "rows": rows, "most": max(count.values()), "empty": empty}
+
+
+def listed(
+    frame: DataFrame, kinds: Measures, measured: Mapping[str, NDArray[np.float64]], first: Collection[str]
+) -> dict[str, Any]:
+    """The table of rows: all of a small set; of a larger one ROWS, a few of every combination, a fixed choice.
+
+    frame: the rows as they may be shown. measured: of `kinds`, rounded. first: ids that are there in any case.
+    Columns that are empty in all of these rows are left out.
+    """
+    texts = ", ".join(f'{sql} AS "{key} of"' for key, sql in TEXTS.items())
+    combination = ", ".join(f'"{key} of"' for key in TEXTS if key not in ("id", "transcript"))
+    whole = with_columns(frame, is_first=among(frame["id"], first), **{f"{name} of": measured[name] for name in kinds})
+    columns = [f'"{name} of"' for name in (*TEXTS, *kinds)]
+    lines = query(
+        whole,
+        f"SELECT {', '.join(columns)} FROM (SELECT *, {texts} FROM rows) ORDER BY NOT is_first, row_number() OVER"
+        f" (PARTITION BY {combination} ORDER BY md5(id)), md5(id) LIMIT {ROWS}",
+    )
+    heads = [(key, key, None) for key in TEXTS] + [
+        (name.lower().replace(" ", "_"), f"{name}, {unit}", digits) for name, (_, unit, digits) in kinds.items()
+    ]
+    lines = sorted(tuple(None if cell != cell else cell for cell in line) for line in lines)  # NaN: not measured
+    kept = [n for n in range(len(heads)) if any(line[n] is not None for line in lines)]
+    rows = [[line[n] for n in kept] for line in lines]
+    return {"heads": [heads[n] for n in kept], "rows": rows}
 
 
 def with_measures(manifest: Manifest) -> tuple[DataFrame, Measures]:

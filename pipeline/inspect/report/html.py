@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from functools import cache
 from importlib.metadata import PackageNotFoundError, files
 from pathlib import Path
@@ -28,6 +28,7 @@ HANGUL = f"{FAMILY} Hangul"  # Hangul alone, to stand before a font without it: 
 CARRIER = "koreanize-matplotlib"  # brings the font files; never imported: it changes matplotlib's settings
 WEIGHTS = {"400": "NanumGothic.ttf", "700": "NanumGothicBold.ttf"}
 ALWAYS = "".join(map(chr, range(0x20, 0x7F))) + "·–×−…←→°±"  # letters that every page has
+DOUBLE = '"'
 _FACES = "/* faces */"  # the first words of style.css, where the fonts go
 
 
@@ -50,7 +51,7 @@ def page(template: str, values: Mapping[str, Any], folder: Path = FOLDER) -> str
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {one.__name__: one for one in (count, counted, hours, number, percent, plain, signed)}
+    environment.filters |= {one.__name__: one for one in (count, counted, find, hours, number, percent, plain, signed)}
     environment.globals |= {"SPLITS": SPLITS, "lang": lang}
     embedded = {"style": Markup(style), "script": Markup(script), "policy": policy}
     text = environment.get_template(template).render(**values, **embedded)
@@ -65,7 +66,7 @@ def font_faces(text: str) -> str:
     faces += [(HANGUL, "400", korean, "unicode-range:U+3130-318F,U+AC00-D7A3;")] if korean else []
     rules = []
     for family, weight, letters, letters_range in faces:
-        data = base64.b64encode(glyphs(font_path(WEIGHTS[weight]), letters)).decode()
+        data = base64.b64encode(glyphs(font_path(WEIGHTS[weight]), tuple(letters))).decode()
         source = f"url(data:font/woff2;base64,{data}) format('woff2')"
         rules.append(
             f"@font-face{{font-family:'{family}';font-weight:{weight};font-style:normal;{letters_range}src:{source}}}"
@@ -86,12 +87,14 @@ def font_path(name: str) -> Path:
     raise PrepError(f"{name} is not there: the page's Korean font comes with {CARRIER}: {to_install('report')}")
 
 
-def glyphs(font: Path, wanted: Iterable[int]) -> bytes:
+@cache
+def glyphs(font: Path, wanted: tuple[int, ...]) -> bytes:
     """WOFF2 of the font with these code points alone; those that the font lacks are passed over."""
     options = Options(
-        flavor="woff2", layout_features=["kern", "ccmp"], hinting=False, name_IDs=[0, 1, 2, 13, 14], notdef_outline=True
+        flavor="woff2", layout_features=["ccmp"], hinting=False, name_IDs=[0, 1, 2, 13, 14], notdef_outline=True
     )
-    options.drop_tables += ["TSI0", "TSI1", "TSI2", "TSI3", "TSI5"]  # sources of the hints
+    # kerning takes a second to read; the rest are sources of the hints
+    options.drop_tables += ["kern", "TSI0", "TSI1", "TSI2", "TSI3", "TSI5"]
     subsetter = Subsetter(options)
     subsetter.populate(unicodes=list(wanted))
     out = io.BytesIO()
@@ -120,6 +123,11 @@ def counted(value: int, what: str) -> str:
     return f"{value:,} {what}{'' if value == 1 else 's'}"
 
 
+def find(value: str, key: str) -> str:
+    """What finds the rows whose column has this value, in the search of a page's table of rows: `scene:"Bus"`."""
+    return f'{key}:"{value.replace(DOUBLE, 2 * DOUBLE)}"'
+
+
 def hours(value: float, most: float | None = None) -> str:
     """Hours with as many digits as make sense: `186`, `18.4`, `1.55`, `0.012`. most: the largest value of the table."""
     most = value if most is None else most
@@ -129,7 +137,7 @@ def hours(value: float, most: float | None = None) -> str:
 
 def number(value: float | None, digits: int = 1) -> str:
     """A number with a true minus, or a dash where there is none."""
-    return "–" if value is None else f"{value:,.{digits}f}".replace("-", "−")
+    return "–" if value is None else f"{round(value, digits) + 0.0:,.{digits}f}".replace("-", "−")
 
 
 def signed(value: float | None, digits: int = 0) -> str:

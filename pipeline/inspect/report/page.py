@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from markupsafe import Markup
+from numpy.typing import NDArray
 
 from pipeline.core.frame import codes, numbers, with_columns
 from pipeline.core.manifest import Manifest
@@ -18,6 +19,7 @@ from pipeline.inspect import audit
 from pipeline.inspect.audit import Audit, checks
 from pipeline.inspect.diff import Difference, difference, of_manifest
 from pipeline.inspect.report import charts, clips, facts, html
+from pipeline.inspect.report.charts import Axis
 from pipeline.share.pack import Pack
 
 if TYPE_CHECKING:
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
 DOTS = 1500  # mixtures drawn in a scatter plot
 SPECTRUM_CLIPS = 12  # of each source
 FLOOR_DB = 60.0  # the band of a source ends where its spectrum falls this far below its loudest part
+LIMITS = {"clips_of_a_spectrum": SPECTRUM_CLIPS, "dots": DOTS, "floor_db": FLOOR_DB}
+LIMITS |= {"least": charts.LEAST, "most_values": facts.MOST}  # what templates say and draw by
 WITHHELD = "(left out: it may quote transcripts)"
 QUOTING = ("group", "source", "transcript")  # checks whose examples quote what a licence may forbid to pass on
 CLOSED = [name for columns in rights.COLUMNS.values() for name in columns]  # whose values may be kept back
@@ -62,10 +66,11 @@ def page(manifest: Manifest, options: Options) -> Page:
         allowed = replace(allowed, left_out=(*allowed.left_out, *pack.left_out))
     way = facts.lineage(manifest, pack.dropped if pack else None)
     groups, notes = clips.cards(folder, allowed)
-    shown = allowed.frame
     measured_frame, measures = facts.with_measures(manifest)
     measured = facts.quantiles(measured_frame, measures)
-    sources = [part["source"] for part in measured]
+    kinds = {**facts.SNRS, **measures}
+    derived = derive(measured_frame, **{name: sql for name, (sql, _, _) in kinds.items()})
+    values = {name: np.round(numbers(derived[name]), digits) for name, (_, _, digits) in kinds.items()}
     recipe = manifest.provenance.recipe
     if allowed.is_partial:
         recipe, _ = rights.redacted_recipe(recipe, frame)
@@ -75,41 +80,49 @@ def page(manifest: Manifest, options: Options) -> Page:
     plain = {
         "totals": facts.totals(frame),
         "falls": facts.waterfall(manifest, way),
-        "breakdowns": facts.breakdowns(shown),
+        "breakdowns": facts.breakdowns(allowed.frame),
         "snr": facts.snrs(frame),
-        "heat": facts.heat(shown),
+        "heat": facts.heat(allowed.frame),
         "measured": measured,
         "missing": way.missing,
         "notes": notes,
     }
     outcome = audited(manifest, options.listen, allowed)
     baseline = options.baseline
-    values = plain | {
-        "title": manifest.path.name,
-        "provenance": manifest.provenance,
-        "recipe": recipe,
-        "audit": outcome,
-        "listened": options.listen,
-        "snr_charts": snr_charts(frame),
-        "bands": bands(manifest, sources),
-        "spread": spread(measured_frame, measures, sources),
-        "groups": groups,
-        "allowed": allowed,
-        "terms": rights.terms(frame),
-        "baseline": baseline and changes(baseline, manifest, allowed),
-        "baseline_name": baseline and baseline.path.name,
-        "measures": measures,
-        "clips_of_a_spectrum": SPECTRUM_CLIPS,
-        "dots": DOTS,
-        "floor_db": FLOOR_DB,
-    }
     cards = [card for group in groups for card in group["cards"]]
+    content = (
+        plain
+        | LIMITS
+        | {
+            "title": manifest.path.name,
+            "provenance": manifest.provenance,
+            "recipe": recipe,
+            "audit": outcome,
+            "listened": options.listen,
+            "not_run": [check for check in audit.LISTENING if not options.listen],
+            "snr_charts": snr_charts(frame, values),
+            "bands": bands(manifest, [part["source"] for part in measured]),
+            "spread": spread(values, measures, frame),
+            "listed": facts.listed(allowed.frame, kinds, values, {card.row.id for card in cards}),
+            "groups": groups,
+            "allowed": allowed,
+            "terms": rights.terms(frame),
+            "baseline": baseline and changes(baseline, manifest, allowed),
+            "baseline_name": baseline and baseline.path.name,
+            "measures": measures,
+        }
+    )
     left_out = {"audio": list(allowed.corpora), "columns": [asdict(item) for item in allowed.left_out]}
     answer: dict[str, Any] = {"manifest": manifest.path.name, "logical_hash": manifest.provenance.logical_hash, **plain}
     answer |= {"audit": asdict(outcome), "left_out": left_out}
     answer["sounds"] = sum(card.sound is not None and card.sound.player is not None for card in cards)
     answer["passed_over"] = [terms.corpus for terms in allowed.warned]
-    return Page(html.page("set.html.j2", values), answer)
+    return Page(html.page("set.html.j2", content), answer)
+
+
+def key(measure: str) -> str:
+    """What the table of rows calls a measure where rows are searched: `active_level`."""
+    return measure.lower().replace(" ", "_")
 
 
 def withheld(name: str, value: Any) -> Any:
@@ -133,7 +146,7 @@ def audited(manifest: Manifest, listen: bool, allowed: clips.Allowed) -> Audit:
     return replace(outcome, findings=tuple(findings), unable=tuple(unable))
 
 
-def snr_charts(frame: DataFrame) -> list[Markup]:
+def snr_charts(frame: DataFrame, values: Mapping[str, NDArray[np.float64]]) -> list[Markup]:
     """Realised against requested SNR, and how far they are apart, under both definitions."""
     realised = "snr_active_db IS NOT NULL AND snr_full_db IS NOT NULL"
     chosen = f"WHERE snr_db IS NOT NULL AND {realised} ORDER BY md5(id) LIMIT {DOTS}"
@@ -141,26 +154,30 @@ def snr_charts(frame: DataFrame) -> list[Markup]:
     if not lines:
         return []
     requested, active, full = np.array(lines, dtype=np.float64).T
+    across = Axis("requested, dB", requested.min() - 1, requested.max() + 1)
+    up = Axis("realised, dB", min(active.min(), full.min()) - 1, max(active.max(), full.max()) + 1)
     label = "Realised against requested SNR, a dot a mixture, under both definitions; the table below has the numbers."
-    dots = charts.realised(requested, (full, active), label)
-    columns = {"active level": "snr_active_db", "full level": "snr_full_db"}
-    apart = {name: numbers(frame[column]) - numbers(frame["snr_db"]) for name, column in columns.items()}
-    label = "Realised less requested SNR, in dB, as shares of the mixtures, under both definitions."
-    return [dots, charts.ridges(apart, "realised less requested, dB", label)]
+    apart = {name.removeprefix("off "): (f"{key(name)}:", values[name]) for name in ("off active", "off full")}
+    _, unit, digits = facts.SNRS["off active"]
+    return [
+        charts.dots(across, up, requested, (active, full), label),
+        charts.histograms(apart, "realised less requested", unit, digits),
+    ]
 
 
-def spread(frame: DataFrame, measures: facts.Measures, sources: list[str]) -> list[tuple[str, Markup]]:
-    """(name, histogram) of every measure that has values, a line a source."""
-    expressions = {f"m{n}": sql for n, (sql, _, _) in enumerate(measures.values())}
-    measured = derive(frame, source=facts.GROUP, **expressions)
-    source_of, names = codes(measured["source"])
+def spread(values: Mapping[str, NDArray[np.float64]], measures: facts.Measures, frame: DataFrame) -> list[Markup]:
+    """The histograms of every measure that has values, a line a source."""
+    source_of, names = codes(derive(frame, source=facts.GROUP)["source"])
+    kinds = sorted((-int((source_of == n).sum()), name, n) for n, name in enumerate(names))
     drawn = []
-    for n, (name, (_, unit, _)) in enumerate(measures.items()):
-        column = numbers(measured[f"m{n}"])
-        groups = {source: column[source_of == names.index(source)] for source in sources}
-        label = f"How {name} spreads in each source; quantiles are in the table."
-        drawn.append((name, charts.ridges(groups, f"{name}, {unit}", label)))
-    return [(name, chart) for name, chart in drawn if chart]
+    for measure, (_, unit, digits) in measures.items():
+        groups = {}
+        for _, name, n in kinds:
+            corpus, _, kind = name.rpartition(" · ")
+            find = f"{html.find(corpus, 'corpus')} {html.find(kind, 'kind')} {key(measure)}:"
+            groups[name] = (find, values[measure][source_of == n])
+        drawn.append(charts.histograms(groups, measure, unit, digits))
+    return [chart for chart in drawn if chart]
 
 
 def bands(manifest: Manifest, sources: list[str]) -> dict[str, Any] | None:
@@ -175,7 +192,7 @@ def bands(manifest: Manifest, sources: list[str]) -> dict[str, Any] | None:
         drawn.append(charts.Line(source, frequency / 1000, np.maximum(level, -90)))
         ends_hz[source] = float(frequency[np.flatnonzero(level >= -FLOOR_DB)[-1]])
     label = "Mean spectrum of each source, in dB below its loudest part, from 0 Hz to half the rate."
-    return {"chart": charts.lines(drawn, "kHz", "dB below the loudest", label), "ends_hz": ends_hz}
+    return {"chart": charts.lines(drawn, "kHz", Axis("dB below the loudest", -90, 0), label), "ends_hz": ends_hz}
 
 
 def changes(baseline: Manifest, manifest: Manifest, allowed: clips.Allowed) -> Difference:
