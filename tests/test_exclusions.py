@@ -13,7 +13,7 @@ from sounds import encoded, voice
 from pipeline.core import exclusions
 from pipeline.core.errors import PrepError
 from pipeline.inspect.audit import Audit, Finding
-from pipeline.stages.filter import _balanced
+from pipeline.stages.splits import _balanced
 
 
 def test_a_file_of_ids_comes_back_without_its_reasons(tmp_path: Path) -> None:

@@ -117,8 +117,14 @@ def pack(path: Path, out: Path | None, allow: tuple[str, ...], croissant: bool, 
         licences.refuse(kind, corpus)
         if kind == "audio":
             raise PrepError(f"--allow {item}: a pack holds no audio, whatever the licence; prep export writes audio")
-        say(f"--allow {item}: nothing to do, the licence of {corpus} lets {kind} be passed on and they are in the pack")
     packed = api.pack(path, out, named=named)
+    of_set = [terms.corpus for terms in packed.terms]
+    for kind, corpus in (item.split(":", 1) for item in allow):
+        if corpus not in of_set:
+            say(f"--allow {kind}:{corpus}: nothing to do, no row is of {corpus}: the set holds {', '.join(of_set)}")
+        elif kind != "names":
+            why = f"the licence of {corpus} lets {kind} be passed on and they are in the pack"
+            say(f"--allow {kind}:{corpus}: nothing to do, {why}")
     beside = api.croissant(packed.path) if croissant else []
     answer = packed.as_dict() | {"beside": [str(file) for file in beside]}
     emit(answer, as_json, lambda: [*_pack_lines(packed), *(f"  -> {file}" for file in beside)])

@@ -9,6 +9,7 @@ import click
 from pipeline.cli.emit import AS_JSON, emit
 from pipeline.core import frame as frames
 from pipeline.core import manifest
+from pipeline.core.errors import sample
 from pipeline.core.row import Drop
 from pipeline.inspect.show import lines, summary
 
@@ -40,6 +41,7 @@ def drops(path: Path, reason: str | None, limit: int | None, as_json: bool) -> N
       prep drops manifests/mixed.parquet --reason too_short --limit 20
     """
     dropped = manifest.read_drops(path if not path.name.endswith(".drops.parquet") else manifest.of_drops(path))
+    reasons = sample(frames.codes(dropped["reason"])[1], 20)
     if reason is not None:
         dropped = frames.pick(dropped, frames.equal(dropped["reason"], reason))
     listed = [(drop.id, drop.stage, drop.reason, drop.detail) for drop in frames.rows(dropped, Drop)]
@@ -51,4 +53,12 @@ def drops(path: Path, reason: str | None, limit: int | None, as_json: bool) -> N
         "count": len(listed),
         "drops": [dict(zip(names, one, strict=True)) for one in shown],
     }
-    emit(answer, as_json, lambda: [[names, *shown], *more] if shown else ["no drops"])
+    emit(
+        answer,
+        as_json,
+        lambda: (
+            [[names, *shown], *more]
+            if shown
+            else [f"no drops of {reason}: there are {reasons}" if reason and reasons else "no drops"]
+        ),
+    )

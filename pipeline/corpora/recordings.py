@@ -153,7 +153,15 @@ def _listing(
     SourceError where not one line names a recording under the root.
     """
     recordings = _recordings(root, facts)
+    stated, known_speakers = [], sum("speaker" in line.cells for line in lines)
     lines = [_with_speaker(line, facts.speaker) for line in lines] if facts.speaker else lines
+    if facts.speaker and known_speakers == sum("speaker" in line.cells for line in lines):
+        stated.append(f"--speaker {facts.speaker} matches no name of a recording, such as {lines[0].paths[0]}")
+    if facts.pcm_rate_hz and not any(is_raw(entry.name) for entry in recordings):
+        stated.append(f"--pcm-rate {facts.pcm_rate_hz} is of no use: no file ends in .pcm or .raw")
+    if facts.audio_dir and not any(f"/{entry.name}".count(f"/{facts.audio_dir.strip('/')}/") for entry in recordings):
+        folders = sample({entry.name.rpartition("/")[0] or "." for entry in recordings})
+        raise SourceError(f"{facts.name}: no recording lies in --audio-dir {facts.audio_dir}; some lie in {folders}")
     kept, drops, used = _matched(facts, lines, recordings)
     names = sample(manifests)
     if not used:
@@ -180,6 +188,7 @@ def _listing(
     spread = [speaker for speaker, of_speaker in splits.items() if len(of_speaker) > 1]
     notes = [
         *notes,
+        *stated,
         *([f"{unsplit:,} lines of {names} give no split and count as test"] if unsplit else []),
         *notes_on([(spread, "speakers are in more than one split")]),
         *([_cost(kept, spread)] if spread else []),

@@ -25,7 +25,7 @@ from pipeline.core.row import Drop, Row
 from pipeline.corpora import lexicon as lexicons
 from pipeline.corpora import rights
 from pipeline.corpora.lexicon import Lexicon
-from pipeline.stages import ORDER, filter, mix
+from pipeline.stages import ORDER, filter, mix, splits
 from pipeline.stages.filter import Verdict
 
 Facts = Iterator[tuple[str, str]]
@@ -280,7 +280,7 @@ def filter_facts(entry: Entry, row: Row, entries: Sequence[Entry], lexicon: Lexi
     recipe = entry.made.recipe
     share = filter.Options.model_validate(recipe.get("filter") or {}).dev_share
     before = [other.row.split for other in entries if other.made.stage == "ingest" and other.row]
-    draw = float(filter.dev_draw(entry.made.seed, row.corpus, [row.group])[0])
+    draw = float(splits.dev_draw(entry.made.seed, row.corpus, [row.group])[0])
     if row.split == "dev" and before != ["dev"] and (recipe.get("filter") or {}).get("dev") == "balanced":
         yield "split", f"dev, carved from train so that each keyword is in it: the draw of its group is {draw:.4f}"
     elif row.split == "dev" and draw < share and before != ["dev"]:

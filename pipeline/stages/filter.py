@@ -21,7 +21,7 @@ from pipeline.corpora.aihub import CLASSES, class_of
 from pipeline.corpora.lexicon import Lexicon, normalised
 from pipeline.stages import Options as StageOptions
 from pipeline.stages import Plan
-from pipeline.stages.splits import SPLITS, apart
+from pipeline.stages.splits import SPLITS, apart, with_dev
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -248,11 +248,6 @@ def verdicts(row: Row, options: Options, measured: DataFrame | None = None) -> l
     return listed
 
 
-def dev_draw(seed: int, corpus: str, groups: Iterable[str]) -> NDArray[np.float64]:
-    """The draw of each group of a corpus without a dev split, float64 [groups] in [0, 1); below dev_share it is dev."""
-    return keys.draws(seed, f"dev {corpus}", groups)[:, 0]
-
-
 def plan(
     rows: DataFrame,
     options: Options,
@@ -280,8 +275,10 @@ def plan(
     drops.append(_drops(rows, keep & excluded, {"reason": "excluded", "detail": "a file of --exclude names it"}))
     keep &= ~excluded
     if len(exclude) > excluded.sum():
+        here = set(frames.each(rows["id"]))
         on_notation.append(
-            f"{len(exclude) - int(excluded.sum()):,} of {len(exclude):,} ids to exclude are of no row here"
+            f"{len(exclude) - int(excluded.sum()):,} of {len(exclude):,} ids to exclude are of no row here "
+            f"({sample(set(exclude) - here, 2)}); rows are called {sample(here, 1)}"
         )
     if options.where is not None:
         meets = np.zeros(len(rows), dtype=np.bool_)
@@ -293,11 +290,14 @@ def plan(
         )
         drops.append(_drops(rows, keep & ~meets, {"reason": "where", "detail": f"does not meet: {options.where}"}))
         keep &= meets
-    drops += _thinned(rows, keep, options, seed, lexicon)
-    split, notes = _with_dev(rows, keep, options, seed, lexicon)
+    drops += _thinned(rows, keep, options, seed, lexicon, on_notation)
+    share = options.dev_share if "dev" in options.splits else 0.0
+    split, notes = with_dev(rows, keep, share, seed, lexicon if options.dev == "balanced" else None)
     scenarios = sorted(name for name in frames.codes(rows["scenario"])[1] if name)
-    if scenarios and (absent := [name for name in options.scenarios if name not in scenarios]):
-        notes.append(f"no row has the scenario {', '.join(absent)}; there are {sample(scenarios)}")
+    is_asked = bool(scenarios) or options.scenarios != PAPER_SCENARIOS
+    if is_asked and (absent := [name for name in options.scenarios if name not in scenarios]):
+        there = f"there are {sample(scenarios)}" if scenarios else "no row has any, and all pass"
+        notes.append(f"no row has the scenario {', '.join(absent)}; {there}")
     deciding = frames.with_columns(rows[["id", "corpus", "group", "source_pcm_hash"]], split=split)
     for column in ("group", "source_pcm_hash"):
         stays, lost = apart(frames.pick(deciding, keep), column, NAME)
@@ -344,11 +344,16 @@ def _without_notation(rows: DataFrame, options: Options) -> tuple[DataFrame, lis
     codes, texts = frames.codes(rows["transcript"])
     words = [words_of(text, options) for text in texts]
     changed = [code for code, text in enumerate(texts) if words[code] != text]
+    notes = [
+        f"--erase {expression} matches no transcript"
+        for expression in options.erase
+        if not any(re.search(expression, text or "") for text in texts)
+    ]
     if not changed:
-        return rows, []
+        return rows, notes
     counts = np.bincount(codes, minlength=len(texts))
     first = texts[changed[0]]
-    notes = [
+    notes += [
         f"{int(counts[changed].sum()):,} transcripts hold notation and are taken without it (--text {options.text}), "
         f'such as "{_short(first)}": "{_short(words[changed[0]] or "")}"'
     ]
@@ -385,9 +390,9 @@ def _short(text: str, most: int = 40) -> str:
 
 
 def _thinned(
-    rows: DataFrame, keep: NDArray[np.bool_], options: Options, seed: int, lexicon: Lexicon
+    rows: DataFrame, keep: NDArray[np.bool_], options: Options, seed: int, lexicon: Lexicon, notes: list[str]
 ) -> list[DataFrame]:
-    """Drops of train's speech without a call beyond the share of its kind; `keep` becomes false there.
+    """Drops of train's speech without a call beyond the share of its kind; `keep` becomes false there; notes grow.
 
     The draw is of each clip by its id: a larger share keeps what a smaller one keeps.
     """
@@ -401,6 +406,9 @@ def _thinned(
     drops = []
     for kind, share in shares.items():
         is_kind = np.array([each == kind for each in kinds], dtype=np.bool_)[codes]
+        if not is_kind.any():
+            there = sample({each for each in kinds if each}, 4) or "none without a call"
+            notes.append(f"--others {kind}={share:g} is of no clip of train; there are {there}")
         lost = np.zeros(len(rows), dtype=np.bool_)
         lost[places[is_kind & (drawn >= share)]] = True
         keep &= ~lost
@@ -417,62 +425,3 @@ def _drops(rows: DataFrame, where: NDArray[np.bool_], why: Any) -> DataFrame:
     """Drops of the rows where the mask is true. why: reason and detail, of each or of all."""
     columns = {"stage": NAME, "reason": why["reason"], "detail": why["detail"]}
     return frames.with_columns(frames.pick(rows[["id"]], where), **columns)
-
-
-def _balanced(counts: NDArray[np.int64], order: NDArray[np.float64], share: float) -> NDArray[np.bool_]:
-    """bool [groups]: the groups that make a dev of this share of the clips, with each class that two groups have.
-
-    counts: clips of each group and class, [groups, classes]. order: draw of each group; groups are tried in it, those
-    of the rarest class first. A class never leaves train, and a group that would make dev half as large again as its
-    share is taken only where a class has no smaller one.
-    """
-    dev, taken, left = np.zeros(len(counts), np.bool_), np.zeros(counts.shape[1]), counts.sum(axis=0)
-    most = 1.5 * share * counts.sum()
-    by_draw = np.argsort(order, kind="stable")
-    by_size = by_draw[np.argsort(counts[by_draw].sum(axis=1), kind="stable")]
-    for kind in np.argsort(left, kind="stable"):
-        wanted = max(1, round(share * counts[:, kind].sum()))
-        for tried, bound in ((by_draw, most), (by_size, np.inf)):
-            for group in tried:
-                if taken[kind] >= (wanted if bound == most else 1):
-                    break
-                own = counts[group]
-                fits = not dev[group] and own[kind] and taken.sum() + own.sum() <= bound
-                if fits and (left[own > 0] > own[own > 0]).all():
-                    dev[group] = True
-                    taken, left = taken + own, left - own
-    return dev
-
-
-def _with_dev(
-    rows: DataFrame, keep: NDArray[np.bool_], options: Options, seed: int, lexicon: Lexicon
-) -> tuple[Any, list[str]]:
-    """(the column `split`, with a keyed share of the groups of train in dev where a corpus has no dev split; notes)."""
-    notes = []
-    codes, splits = frames.codes(rows["split"])
-    corpora = sorted(set(frames.codes(rows["corpus"][keep])[1]))
-    moved = np.zeros(len(rows), dtype=np.bool_)
-    for corpus in corpora if options.dev_share and "dev" in options.splits else []:
-        own = keep & frames.equal(rows["corpus"], corpus)
-        train = own & frames.equal(rows["split"], "train")
-        if (own & frames.equal(rows["split"], "dev")).any() or not train.any():
-            continue
-        group_codes, groups = frames.codes(rows["group"][train])
-        drawn = dev_draw(seed, corpus, groups)
-        if options.dev == "balanced":
-            texts, spoken = frames.codes(rows["transcript"][train])
-            keywords = [lexicon.keyword(text) or "" for text in spoken]
-            names = sorted(set(keywords))
-            counts = np.zeros((len(groups), len(names)), np.int64)
-            np.add.at(counts, (group_codes, np.array([names.index(keyword) for keyword in keywords])[texts]), 1)
-            chosen = _balanced(counts, drawn, options.dev_share)
-        else:
-            chosen = drawn < options.dev_share
-        moved[train] = chosen[group_codes]
-        notes.append(
-            f"{corpus}: {int(chosen.sum())} of {len(groups)} groups of train became dev "
-            f"(dev_share {options.dev_share}), {moved[train].sum() / train.sum():.1%} of its clips"
-        )
-        if not chosen.any():
-            notes[-1] += ": its dev split is empty; raise dev_share if you need one"
-    return frames.spread(np.where(moved, len(splits), codes), [*splits, "dev"]), notes

@@ -20,7 +20,7 @@ from pipeline.audio import dsp
 from pipeline.audio.codec import pcm_hash
 from pipeline.core import frame as frames
 from pipeline.core import keys
-from pipeline.core.errors import CorruptMember, PrepError, RecipeError, did_you_mean
+from pipeline.core.errors import CorruptMember, PrepError, RecipeError, did_you_mean, sample
 from pipeline.core.joined import Joined
 from pipeline.core.row import Drop, Row
 from pipeline.stages import Job, Plan, resample
@@ -157,6 +157,8 @@ def plan(rows: DataFrame, options: Options, seed: int, resampled: str) -> Plan:
         raise PrepError(f"{int(without_audio.sum())} rows have no stored audio: run prep resample first")
     rows = frames.ordered(rows)
     weights, notes = _noise_corpora(rows, options)
+    if absent := sorted({*(options.keep or ())} - {*(here := frames.codes(rows["corpus"])[1])}):
+        notes.append(f"--keep {', '.join(absent)} keeps nothing: the rows are of {sample(here)}")
     noise, more_notes = usable_noise(rows, weights, options.floor_dbfs)
     noise, pools = _pooled(noise)
     to_mix = frames.equal(rows["kind"], "speech") & ~frames.among(rows["corpus"], kept_corpora(rows, options))

@@ -150,7 +150,7 @@ def _utterances(rows: DataFrame, options: Options, lexicon: Lexicon) -> dict[str
         kind = "confusable" if confuses else "call" if keyword or "call_start" in row.labels else "speech"
         kinds[kind].append(_Utterance(kind, row, keyword if kind == "call" else None))
     for kind, per_hour in _rates(options).items():
-        if per_hour and not kinds[kind]:
+        if (per_hour or (kind == "confusable" and options.confusable)) and not kinds[kind]:
             needs = {"call": "a call in it", "confusable": "what --confusable asks for", "speech": "neither"}[kind]
             raise PrepError(
                 f"scene: none of {len(rows):,} rows of speech in the split {options.split} has {needs}:"
