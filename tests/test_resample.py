@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import reference
-from command import done, drops, prep, rows
+from command import done, drops, held, prep, rows
 from odd import ALL_PASS, NOISE, SPEECH
 from sounds import corpus, encoded, hiss, voice
 
+from pipeline.audio import dsp
 from pipeline.audio.codec import pcm_hash
 
 KEPT = [name for name in (*SPEECH, *NOISE) if "opposite" not in name]
@@ -181,3 +182,38 @@ def test_silence_apart_a_voice_and_its_louder_copy_differ(tmp_path: Path) -> Non
     )
     done(tmp_path, "resample", "--jobs", 1)
     assert len({row.pcm_hash for row in rows(tmp_path, "resampled").values()}) == 2
+
+
+def test_what_nobody_hears_is_removed_and_the_rest_is_not() -> None:
+    seconds = np.arange(16_000 * 5) / 16_000
+    heard = 0.1 * np.sin(2 * np.pi * 200 * seconds) + 0.1 * np.sin(2 * np.pi * 31 * seconds)
+    hidden = 0.3 + 0.2 * np.sin(2 * np.pi * 5 * seconds)
+    rest = dsp.highpass((heard + hidden).astype(np.float32), 16_000, 20.0)
+    middle = slice(8_000, -8_000)
+    assert np.abs(rest - heard)[middle].max() < 3e-4
+    assert np.abs(dsp.highpass((seconds * 0 + 0.5).astype(np.float32), 16_000, 20.0)).max() < 1e-6
+    assert len(dsp.highpass(np.ones(3, np.float32), 48_000, 5.0)) == 3
+
+
+def test_a_highpass_is_in_the_recipe_and_whoever_has_the_recordings_makes_the_same(tmp_path: Path) -> None:
+    hum = 0.1 * np.sin(2 * np.pi * 6 * np.arange(32_000) / 16_000)
+    root = corpus(
+        tmp_path / "corpus",
+        {"clean_test/a.wav": encoded(voice(2.0) + hum), "noise_test/b.wav": encoded(hiss(3.0) + 0.2)},
+    )
+    chain = ("--jobs", 1, "--highpass", 20)
+    done(tmp_path, "ingest", "ms-snsd", root, "--jobs", 1)
+    done(tmp_path, "filter", "--no-transcript", "--dev-share", 0, "--max-dc-db", 60)
+    done(tmp_path, "resample", *chain)
+    stored = held(tmp_path, "resampled")
+    assert stored.provenance.recipe["resample"]["highpass_hz"] == 20.0
+    levels = [np.abs(np.convolve(stored.audio(row.id), np.ones(800) / 800, "valid")).max() for row in stored.rows()]
+    assert max(levels) < 300, levels  # of 32,768; DC alone was 6,500, the hum 3,000
+    done(tmp_path, "mix", "--jobs", 1, "--virtual")
+    done(tmp_path, "pack", "manifests/mixed.parquet", "--out", "p.parquet")
+    assert "the same set" in done(tmp_path, "rebuild", "p.parquet", "--jobs", 1, "--out", "again/m.parquet").out
+    recipe = "[ingest]\ncorpora = ['ms-snsd']\n[filter]\ntranscript = false\ndev_share = 0\nmax_dc_db = 60\n"
+    (tmp_path / "r.toml").write_text(recipe + "[resample]\nhighpass_hz = 20\n[mix]\nvirtual = false\n")
+    done(tmp_path, "run", "r.toml", "--jobs", 1)
+    hashes = [{row.pcm_hash for row in held(tmp_path, name).rows()} for name in ("r", "mixed")]
+    assert hashes[0] == hashes[1]

@@ -15,12 +15,14 @@ from pipeline.core.errors import CorruptMember
 from pipeline.core.row import Row
 
 
-def speech(row: Row, recording: Recording, rate_hz: int, quality: str) -> tuple[Pcm16, float]:
+def speech(
+    row: Row, recording: Recording, rate_hz: int, quality: str, highpass_hz: float | None = None
+) -> tuple[Pcm16, float]:
     """(samples of a recording at this rate, mono, int16 [frames]; their gain in dB, 0.0 or less).
 
     row: what ingest wrote down (source_*); CorruptMember `changed` where the recording is not the one that ingest
-    opened. quality: of soxr. A recording that would pass full scale (resampling overshoots) is attenuated to full scale
-    minus 0.1 dB.
+    opened. quality: of soxr. highpass_hz: what lies under it is removed. A recording that would pass
+    full scale (resampling overshoots) is attenuated to full scale minus 0.1 dB.
     """
     shape = recording.rate_hz, *recording.pcm.shape[::-1], recording.format
     expected = row.source_rate_hz, row.source_channels, row.source_frames, row.source_format
@@ -32,6 +34,8 @@ def speech(row: Row, recording: Recording, rate_hz: int, quality: str) -> tuple[
     if row.source_pcm_crc != pcm_crc(recording.pcm):
         raise CorruptMember("changed", f"{row.source} has other samples than ingest saw: ingest the corpus again")
     samples = dsp.resample(dsp.mono(floats(recording)), recording.rate_hz, rate_hz, quality)
+    if highpass_hz is not None:
+        samples = dsp.highpass(samples, rate_hz, highpass_hz)
     if dsp.fits(samples):
         return dsp.quantised(samples), 0.0
     gain_db = dsp.attenuation_db(dsp.peak(samples))

@@ -87,13 +87,14 @@ class Job:
     """One job of a plan: all that the work of a stage sees.
 
     row: the columns that the stage reads (READS); the others are None. place: where the recording lies, for a stage
-    that opens it. noise: for a mixture. quality: of soxr, for speech that is resampled as it is mixed.
+    that opens it. noise: for a mixture. quality, highpass_hz: of resample, for speech that it takes as it is mixed.
     """
 
     row: Row
     place: Place | None = None
     noise: Noise | None = None
     quality: str | None = None
+    highpass_hz: float | None = None
 
 
 _PLACE = {f"at_{f.name}": f.name for f in fields(Place)}  # column of a plan -> field
@@ -110,12 +111,14 @@ def with_places(frame: DataFrame, places: Sequence[Place]) -> DataFrame:
 def jobs_of(plan: Any, stage: Stage) -> Iterator[Job]:
     """The jobs of a part of a plan, as `work` takes them. plan: an Arrow table, for this runs in workers."""
     reads = [name for name in stage.READS if name in plan.column_names]
-    quality = plan.column("at_quality").to_pylist() if "at_quality" in plan.column_names else repeat(None)
+    quality, highpass = (
+        plan.column(name).to_pylist() if name in plan.column_names else repeat(None)
+        for name in ("at_quality", "at_highpass")
+    )
     rows = frames.rows(plan.select(reads), Row)
     places, noises = _parts(plan, _PLACE, Place), _parts(plan, _NOISE, Noise)
-    columns = zip(rows, places, noises, quality, strict=False)  # None for what is not there is repeated for ever
-    for row, place, noise, soxr in columns:
-        yield Job(row, place, noise, soxr)
+    # None for what is not there is repeated for ever
+    yield from map(Job, rows, places, noises, quality, highpass)
 
 
 def _parts(plan: Any, columns: dict[str, str], kind: type[T]) -> Iterator[T | None]:

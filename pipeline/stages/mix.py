@@ -411,7 +411,8 @@ def _speech(job: Job, store: Store) -> tuple[dsp.Pcm16, Row]:
     """(the speech, stored or resampled here, int16 [frames]; the row with its levels and hash)."""
     row = job.row
     if job.place is not None:
-        pcm, row = resample.rendered(row, store.recording(job.place, ANY), row.rate_hz or 0, job.quality or "")
+        recording, how = store.recording(job.place, ANY), (job.quality or "", job.highpass_hz or None)
+        pcm, row = resample.rendered(row, recording, row.rate_hz or 0, *how)
     else:
         pcm = store.stored(row.shard or "", row.offset or 0, row.bytes or 0)
     if len(pcm) != job.row.frames:

@@ -50,4 +50,5 @@ def resampled(row: Row, place: Place | None, options: resample.Options, store: S
     if place is None:
         raise ValueError(f"{row.id}: the plan does not say where its recording lies")
     recording = store.recording(place, ANY)
-    return render.speech(replace(row, source_format=recording.format), recording, options.rate_hz, options.quality)[0]
+    row, how = replace(row, source_format=recording.format), (options.rate_hz, options.quality, options.highpass_hz)
+    return render.speech(row, recording, *how)[0]

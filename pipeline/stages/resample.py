@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
 from pipeline.audio import dsp, render
 from pipeline.audio.codec import Recording, pcm_hash
@@ -47,6 +47,19 @@ class Options(StageOptions):
         16_000, ge=8_000, le=48_000, description="rate of the stored audio, Hz", json_schema_extra={"flag": "--rate"}
     )
     quality: Literal["QQ", "LQ", "MQ", "HQ", "VHQ"] = Field("HQ", description="soxr quality")
+    highpass_hz: float | None = Field(
+        None,
+        ge=5,
+        le=300,
+        description="remove what lies under so many Hz, such as 20: DC, hum and wind that nobody hears",
+        json_schema_extra={"flag": "--highpass"},
+    )
+
+    @model_serializer(mode="wrap")
+    def _without_default(self, serialised: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Recipes and shards of audio that was not filtered have the names that they had without the option."""
+        values: dict[str, Any] = serialised(self)
+        return {name: value for name, value in values.items() if name != "highpass_hz" or value is not None}
 
 
 def plan(rows: DataFrame, places: Mapping[str, Place]) -> Plan:
@@ -76,7 +89,8 @@ def expected(rows: DataFrame, options: Options, places: Mapping[str, Place]) -> 
     is_there = np.fromiter((source in places for source in frames.each(rows["source"])), np.bool_, len(rows))
     rows = frames.pick(rows, is_there)
     ends = dsp.frames_at(frames.integers(rows["frames"]), frames.integers(rows["rate_hz"]), options.rate_hz)
-    rows = frames.with_columns(rows, frames=ends, rate_hz=options.rate_hz, at_quality=options.quality)
+    how = {"at_quality": options.quality, "at_highpass": options.highpass_hz or 0.0}
+    rows = frames.with_columns(rows, frames=ends, rate_hz=options.rate_hz, **how)
     return with_places(rows, [places[source] for source in frames.each(rows["source"])])
 
 
@@ -92,8 +106,10 @@ def work(job: Job, options: Options, store: Store) -> Row | Drop:
     """
     if job.place is None:
         raise ValueError(f"{job.row.id}: the plan does not say where its recording lies")
-    pcm, row = rendered(job.row, store.recording(job.place, ANY), options.rate_hz, options.quality)
+    pcm, row = rendered(job.row, store.recording(job.place, ANY), options.rate_hz, options.quality, options.highpass_hz)
     made, why = f"as mono at {options.rate_hz} Hz it is", "its channels cancel out, or it lies above that rate's half"
+    if options.highpass_hz is not None:
+        why += f", or under --highpass {options.highpass_hz:g}"
     if row.level_full_dbfs is None:
         return Drop(row.id, NAME, "silent", f"{made} silence: {why}")
     lost_db = (job.row.level_full_dbfs or 0.0) - (row.level_full_dbfs - (row.gain_db or 0.0))
@@ -104,12 +120,14 @@ def work(job: Job, options: Options, store: Store) -> Row | Drop:
     return replace(row, shard=shard, offset=offset, bytes=size)
 
 
-def rendered(row: Row, recording: Recording, rate_hz: int, quality: str) -> tuple[dsp.Pcm16, Row]:
+def rendered(
+    row: Row, recording: Recording, rate_hz: int, quality: str, highpass_hz: float | None
+) -> tuple[dsp.Pcm16, Row]:
     """(a recording at this rate, int16 [frames]; the row with what is true of these samples).
 
     CorruptMember where it is not the recording that ingest opened.
     """
-    pcm, gain_db = render.speech(row, recording, rate_hz, quality)
+    pcm, gain_db = render.speech(row, recording, rate_hz, quality, highpass_hz)
     moments = dsp.moments(pcm)
     active = dsp.active_level(pcm, rate_hz, moments)
     return pcm, replace(
