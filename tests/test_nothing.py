@@ -10,7 +10,7 @@ from corpus_samples import write
 from sounds import encoded, hiss, voice
 
 TABLE = (
-    "file,text,split\na.wav,살려주세요,train\nb.wav,안녕하세요,train\nc.wav,구해줘,test\nd.wav,,train\ne.wav,,test"
+    "file,text,split\na.wav,살려주세요,train\nb.wav,안녕하세요,train\nc.wav,도와줘,test\nd.wav,,train\ne.wav,,test"
 )
 
 
