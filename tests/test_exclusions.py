@@ -67,6 +67,23 @@ def test_audit_finds_a_copy_writes_it_and_filter_leaves_it_out(tmp_path: Path) -
     assert "exclude: gone.txt: cannot be read" in prep(tmp_path, "check", "r.toml").err
 
 
+def test_verify_writes_the_clips_whose_samples_are_not_what_they_say(tmp_path: Path) -> None:
+    files = {f"{name}.wav": encoded(voice(1.0, seed=n)) for n, name in enumerate("abc")}
+    write(tmp_path / "set", {"t.csv": b"file,text\na.wav,x\nb.wav,y\nc.wav,z\n", **files})
+    done(tmp_path, "ingest", "recordings", "set", "--jobs", 1)
+    done(tmp_path, "filter", "--dev-share", 0)
+    done(tmp_path, "resample", "--jobs", 1)
+    row = rows(tmp_path, "resampled")["recordings/b.wav"]
+    shard = tmp_path / "manifests/audio" / (row.shard or "")
+    data = bytearray(shard.read_bytes())
+    data[(row.offset or 0) + (row.bytes or 0) // 2] ^= 1
+    shard.write_bytes(data)
+    words = ("verify", "manifests/resampled.parquet", "--jobs", 1, "--write-exclusions", "out.txt")
+    ended = prep(tmp_path, *words)
+    assert (ended.code, "out.txt: 1 clips to leave out" in ended.err) == (1, True), ended.err
+    assert exclusions.read(tmp_path / "out.txt") == ["recordings/b.wav"]
+
+
 def test_a_balanced_dev_has_each_keyword_about_its_share_and_leaves_each_to_train() -> None:
     counts = np.array([[20, 0, 0]] + [[5, 1, 0]] * 30 + [[3, 0, 2]] * 3)
     for seed in range(20):

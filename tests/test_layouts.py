@@ -122,6 +122,28 @@ def test_tars_of_nemo_are_read_and_nan_is_no_fault(claims: Claims) -> None:
     assert len({clip.key for clip in found.clips}) == 2
 
 
+def test_a_stretch_that_a_tar_of_nemo_holds_once_is_found_under_its_name_without_sub(claims: Claims) -> None:
+    lines = [
+        '{"audio_filepath": "a.wav", "offset": 0.0, "duration": 0.2, "text": "하나 ", "shard_id": 0}',
+        '{"audio_filepath": "a-sub1.wav", "offset": 0.2, "duration": 0.3, "text": "둘", "shard_id": 0}',
+        '{"audio_filepath": "b-sub1.wav", "duration": 1.0, "text": "셋", "shard_id": -1}',
+    ]
+    files = {"manifest.json": "\n".join(lines).encode(), "audio_0.tar": tarred({"a.wav": WAV}), "b-sub1.wav": WAV}
+    found = claims(files)
+    times = {clip.text: (clip.source.rpartition("/")[2], clip.place.begin_s, clip.place.end_s) for clip in found.clips}
+    assert {text: (begin, end) for text, (_, begin, end) in times.items()} == {
+        "하나 ": (0.0, 0.2),
+        "둘": (0.2, 0.5),
+        "셋": (None, None),
+    }
+
+
+def test_a_transcript_of_a_table_is_as_the_cell_has_it(claims: Claims) -> None:
+    table = "file,transcript,label\na.wav, 살려 주세요.  , x \n".encode()
+    (clip,) = claims({"t.csv": table, "a.wav": WAV}).clips
+    assert (clip.text, clip.labels["label"]) == ("살려 주세요.  ", "x")
+
+
 def test_folders_of_hugging_face_name_file_and_transcription_in_json_lines(claims: Claims) -> None:
     line = json.dumps({"file_name": "data/a.wav", "transcription": "살려주세요"})
     assert said(claims({"train/metadata.jsonl": line.encode(), "train/data/a.wav": WAV})) == {

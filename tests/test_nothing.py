@@ -9,9 +9,7 @@ from command import done, prep
 from corpus_samples import write
 from sounds import encoded, hiss, voice
 
-TABLE = (
-    "file,text,split\na.wav,살려주세요,train\nb.wav,안녕하세요,train\nc.wav,도와줘,test\nd.wav,,train\ne.wav,,test"
-)
+TABLE = "file,text,split\na.wav,살려주세요,train\nb.wav,안녕하세요,train\nc.wav,도와줘,test\nd.wav,,train\ne.wav,,test"
 
 
 @pytest.fixture(scope="module")

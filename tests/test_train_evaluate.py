@@ -21,8 +21,8 @@ from sklearn import metrics as reference
 from train_samples import TINY, Clip, command, made, noise, predictions, usual
 
 import train
+from pipeline.core import exclusions, measures
 from pipeline.core import frame as frames
-from pipeline.core import measures
 from pipeline.core.errors import ManifestError
 from pipeline.core.measures import Measures
 from pipeline.corpora import lexicon
@@ -509,11 +509,13 @@ def test_a_test_split_that_was_trained_on_is_refused_unless_allowed(folder: Path
     assert (
         "mixed.parquet: 24 of 24 clips of the split test hold recordings that the checkpoint was trained on"
         " (train/0/0 for one): scores would say nothing of new recordings; take another split or manifest,"
-        " or give --allow-overlap to judge them all the same"
+        " write them with --write-exclusions for prep filter --exclude, or give --allow-overlap to judge them all the"
+        " same"
     ) in answer.err
     assert not (tmp_path / "x").exists()
-    answer = command("evaluate", tmp_path, *words, "--allow-overlap")
+    answer = command("evaluate", tmp_path, *words, "--allow-overlap", "--write-exclusions", "leave.txt")
     assert answer.code == 0, answer.err
+    assert len(exclusions.read(tmp_path / "leave.txt")) == 24
     caution = "24 of 24 clips of the split test hold recordings that the checkpoint was trained on"
     assert f"caution {caution}\n" in answer.err  # and names none of them, for it stands on the page
     assert f"caution: {caution}" in answer.out

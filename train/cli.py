@@ -108,7 +108,7 @@ NO_STREAM = {
     "allow_overlap",
     "crop_noise",
 }
-NO_STREAM |= {"write_false_alarms"}
+NO_STREAM |= {"write_false_alarms", "write_exclusions"}
 
 
 def _listening(command: F) -> F:
@@ -215,6 +215,12 @@ class _Evaluate(click.Group):
     type=FILE,
     metavar="FILE",
     help="also write the ids of the false alarms, one a line, for train --hard-negatives",
+)
+@click.option(
+    "--write-exclusions",
+    type=FILE,
+    metavar="FILE",
+    help="write the ids of clips that the checkpoint was trained on, for prep filter --exclude",
 )
 @click.option(
     "--stream",

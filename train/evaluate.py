@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from pipeline.core import exclusions
 from pipeline.core.errors import PrepError
 from pipeline.core.row import Row
 from pipeline.corpora import lexicon as lexicons
@@ -57,6 +58,7 @@ class Options:
     audio: bool | None
     allow_overlap: bool
     write_false_alarms: Path | None = None
+    write_exclusions: Path | None = None
     crop_noise: bool | None = None
 
 
@@ -91,7 +93,7 @@ def _evaluate(options: Options, out: Path, as_json: bool, say: Callable[[str], N
     dev = [
         row for row in data.rows(manifest, "dev") if row.noise_label != NOISE or not corpora or row.corpus in corpora
     ]
-    cautions, measures = _overlaps(rows, dev, system, manifest, options), data.measures(manifest, options.split)
+    cautions, measures = _overlaps(rows, dev, system, manifest, options, say), data.measures(manifest, options.split)
     sounds, scorer = Sounds(options.manifest.parent), Scorer(system.lexicon.keywords, options.seed)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     matcher = KeywordMatcher(system.lexicon, options.tolerance, options.decision)
@@ -150,7 +152,12 @@ def _evaluate(options: Options, out: Path, as_json: bool, say: Callable[[str], N
 
 
 def _overlaps(
-    rows: Sequence[Row], dev: Sequence[Row], system: System, manifest: Manifest, options: Options
+    rows: Sequence[Row],
+    dev: Sequence[Row],
+    system: System,
+    manifest: Manifest,
+    options: Options,
+    say: Callable[[str], None],
 ) -> list[str]:
     """Cautions on clips that the checkpoint learnt from or was chosen by.
 
@@ -165,6 +172,8 @@ def _overlaps(
         learnt = list(rows) if options.split == "train" else []
     elif options.checkpoint is not None:
         cautions.append("the checkpoint does not say which recordings it was trained on: these may be among them")
+    if options.write_exclusions is not None:
+        say(exclusions.write(options.write_exclusions, {row.speech_id or row.id: "trained on" for row in learnt}))
     if learnt:
         fault = (
             f"{len(learnt):,} of {len(rows):,} clips of the split {options.split} hold recordings that the checkpoint"
@@ -174,6 +183,7 @@ def _overlaps(
             raise PrepError(
                 f"{manifest.path}: {fault} ({learnt[0].id} for one): scores would say nothing of new recordings;"
                 " take another split or manifest,"
+                " write them with --write-exclusions for prep filter --exclude,"
                 " or give --allow-overlap to judge them all the same"
             )
         cautions.append(fault)

@@ -199,8 +199,7 @@ def audit(
     }
     emit(values, as_json, lambda: _audit_lines(source, answer))
     if exclusions:
-        write_exclusions(exclusions, reasons := answer.exclusions())
-        say(f"{exclusions}: {len(reasons):,} clips to leave out; prep filter --exclude {exclusions} does it")
+        say(write_exclusions(exclusions, answer.exclusions()))
     raise click.exceptions.Exit(_exit_code(answer, fail_on))
 
 

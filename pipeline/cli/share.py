@@ -18,6 +18,7 @@ from pipeline.cli.options import CORPUS, MANIFESTS, say, work_options
 from pipeline.core import frame as frames
 from pipeline.core import manifest
 from pipeline.core.errors import PrepError
+from pipeline.core.exclusions import write as write_exclusions
 from pipeline.core.row import Drop
 from pipeline.corpora import rights as licences
 from pipeline.export import Export, Use
@@ -25,7 +26,7 @@ from pipeline.share import pack as packs
 from pipeline.share import rebuild as rebuilds
 from pipeline.share.pack import Packed
 from pipeline.share.rebuild import Rebuilt
-from pipeline.share.verify import LEVELS, Checked, Unable
+from pipeline.share.verify import LEVELS, WITHIN, Checked, Unable
 
 FIRST = 5  # so many rows are listed on the screen for each reason
 MANIFEST = click.argument("path", metavar="MANIFEST", type=click.Path(path_type=Path))
@@ -222,8 +223,23 @@ def _rebuild_lines(done: Rebuilt, out: Path, here: str, differing: list[str]) ->
 @click.option(
     "--sample", type=click.IntRange(1), help="look at so many rows, always the same ones; schema looks at all"
 )
+@click.option(
+    "--write-exclusions",
+    "exclusions",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="write the clips that are not what they say, of mixtures their speech, for prep filter --exclude FILE",
+)
 @work_options("jobs json root corpus")
-def verify(path: Path, level: str | None, sample: int | None, jobs: int, as_json: bool, roots: dict[str, str]) -> None:
+def verify(
+    path: Path,
+    level: str | None,
+    sample: int | None,
+    exclusions: Path | None,
+    jobs: int,
+    as_json: bool,
+    roots: dict[str, str],
+) -> None:
     """Prove that the set in MANIFEST, or the recordings that PACK asks for, are what they say; name each row that is
     not.
 
@@ -260,6 +276,12 @@ def verify(path: Path, level: str | None, sample: int | None, jobs: int, as_json
         levels = [asdict(checked) | {"verdicts": checked.verdicts()} for checked in done]
         answer = {"of": str(path), "holds": not count and not unable, "unable": unable, "levels": levels}
         emit(answer, as_json, lambda: [f"{path}: {f'{count:,} with findings' if count else 'all of it holds'}"])
+    if exclusions:
+        clips = packs.read_columns(path, ("id", "speech_id"))
+        pairs = zip(frames.each(clips["id"]), frames.each(clips["speech_id"]), strict=True)
+        clip_of = {row_id: speech or row_id for row_id, speech in pairs}
+        wrong = [finding for checked in done for finding in checked.findings if finding.verdict != WITHIN]
+        say(write_exclusions(exclusions, {clip_of[one.what]: one.because for one in wrong if one.what in clip_of}))
     raise click.exceptions.Exit(1 if count else 2 if unable else 0)
 
 

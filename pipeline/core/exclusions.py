@@ -1,4 +1,4 @@
-"""Files of clips to leave out: an id a line, and after a tab why. Audit writes them, filter takes them."""
+"""Files of clips to leave out: an id a line, and after a tab why. Audit, verify and evaluate write them for filter."""
 
 from __future__ import annotations
 
@@ -20,11 +20,12 @@ def read(path: Path) -> list[str]:
     return sorted(ids - {""})
 
 
-def write(path: Path, reasons: Mapping[str, str]) -> None:
-    """Writes a file of ids. reasons: id -> why."""
+def write(path: Path, reasons: Mapping[str, str]) -> str:
+    """Writes a file of ids, and returns a sentence on it. reasons: id -> why."""
     with files.replacing(path) as half:
         lines = [f"{row_id}\t{why}\n" for row_id, why in sorted(reasons.items())]
         half.write_text("".join(["# prep filter --exclude FILE leaves these out\n", *lines]), encoding="utf-8")
+    return f"{path}: {len(reasons):,} clips to leave out; prep filter --exclude {path} does it"
 
 
 def identity(ids: Iterable[str]) -> str:

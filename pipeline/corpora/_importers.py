@@ -134,7 +134,8 @@ def _line(record: Record, key: str, paths: Sequence[str], values: Mapping[str, A
     """A line out of its scalar values, under our names or the tool's own; what has no name of ours becomes a label."""
     own = all(name in values for name in OWN)
     given = {name: str(value) for name, value in values.items() if isinstance(value, str | int | float)}
-    given = {name: text if own else text.strip() for name, text in given.items() if text.strip()}
+    exact = given if own else {"transcript"}
+    given = {name: text if name in exact else text.strip() for name, text in given.items() if text.strip()}
     group = given.pop("group", None)
     cells = {name: given.pop(name) for name in CELLS if name in given}
     if own:
@@ -269,6 +270,7 @@ def _utterance(
 
 _MOST_JSON = 50  # .json files that are looked into: more of them are labels of single recordings
 _PATHS = ("audio_filepath", "audio_filename", "file_name")  # the last is of folders of Hugging Face
+_SUB = re.compile(r"-sub\d+(?=\.\w+$)")
 _SAID = ("text", "transcript", "transcription", "sentence")
 
 
@@ -289,10 +291,18 @@ def _nemo_lines(root: Root) -> Iterator[Line]:
     records = _records(root, _nemo_entries(root), _nemo_files(root))
     values = [record.value or {} for record in records]
     paths = [next((str(value[name]) for name in _PATHS if value.get(name)), "") for value in values]
+    # several stretches of a file are in a tar once, and its second line names a-sub1.wav
+    paths = [_SUB.sub("", path) if _shard(value) else path for path, value in zip(paths, values, strict=True)]
     stretches = [_stretch(value) for value in values]
     pieces = Counter(path for path, _ in {*zip(paths, stretches, strict=True)})
     for record, path, stretch in zip(records, paths, stretches, strict=True):
         yield _nemo_line(record, path, stretch, pieces[path])
+
+
+def _shard(value: Mapping[str, Any]) -> str:
+    """`audio_3`, the tar of NeMo that a line names; "" where it is of a file of its own (-1)."""
+    shard = value.get("shard_id")
+    return f"audio_{shard}" if isinstance(shard, int) and shard >= 0 else ""
 
 
 def _stretch(value: Mapping[str, Any]) -> Piece | None:
@@ -332,9 +342,7 @@ def _nemo_line(record: Record, path: str, stretch: Piece | None, pieces: int) ->
         values["id"] = value["id"]
     elif "duration" in value:
         values["stated_s"] = value["duration"]
-    where = path
-    if isinstance(shard := value.get("shard_id"), int) and shard >= 0:  # a tar of NeMo; -1: a file of its own
-        where = f"audio_{shard}/{path}"
+    where = f"{_shard(value)}/{path}" if _shard(value) else path
     line = _line(record, key.removeprefix("/"), (where,) if path else (), values, fault)
     return line.of(piece) if piece else line
 

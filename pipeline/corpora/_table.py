@@ -363,6 +363,8 @@ def _line(name: str, number: int, row: list[str], columns: tuple[str, ...], oute
     """
     given = {column: cell.strip() for column, cell in zip(columns, row, strict=False) if cell.strip()}
     cells = {role: given[role] for role in COLUMNS if role in given}
+    if "transcript" in cells:
+        cells["transcript"] = row[columns.index("transcript")].lstrip()  # to the letter, but for a space after a comma
     labels = {column: text for column, text in given.items() if column not in COLUMNS}
     if label := cells.pop("label", ""):
         labels["label"] = label.casefold() if label.casefold() in LABELS else label
