@@ -164,7 +164,7 @@ def test_a_sum_over_layers_begins_as_their_mean_whatever_the_memory_held(tmp_pat
 @pytest.mark.parametrize("arch", SIZES)
 def test_what_is_saved_is_read_back(tmp_path: Path, arch: str) -> None:
     detector = network(arch)
-    detector.save(tmp_path)
+    archs.save(detector.net, tmp_path)
     again = Classifier(arch, archs.read(arch, tmp_path, CLASSES), CLASSES).eval()
     samples, sizes = wave(16_000, 20_000, window=32_000)
     with torch.inference_mode():

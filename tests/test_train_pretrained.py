@@ -171,7 +171,7 @@ MODELS: dict[str, tuple[Change, str]] = {
     "a shard lost": (shards(lost=1), r"model-00002-of-00003\.safetensors: missing, though .*index\.json names it"),
     "an index without names": (shards(weight_map={}), r"index\.json: lacks weight_map"),
     "an index of a list": (shards(weight_map=["a"]), r"index\.json: lacks weight_map"),
-    "no configuration": (gone("config.json"), r"no Whisper checkpoint, for it has no config\.json"),
+    "no configuration": (gone("config.json"), r"no checkpoint, for it has no config\.json"),
     "configuration cut": (cut("config.json", 0.5), r"config\.json: no JSON that can be read"),
     "configuration a list": (content("config.json", b"[1]"), r"config\.json: found a list, expected a JSON object"),
     "generation cut": (cut("generation_config.json", 0.5), r"generation_config\.json: no JSON that can be read"),

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,16 +16,14 @@ from torch import nn
 
 from pipeline.core.errors import PrepError, sample
 from train import lora, picture_nets, speech_nets
-from train.cnn6 import Cnn6, load_panns
+from train.cnn6 import CHANNELS, Cnn6, load_panns
 from train.features import RATE_HZ
 from train.model import seed_torch
 from train.options import BATCH_NORMS, DEFAULTS, SPEECH, Options
-from train.pretrained import WEIGHTS, check_files, one_line
+from train.pretrained import REMEDY, WEIGHTS, check_files, check_place, one_line
 
 HEAD = ("classifier.", "projector.", "layer_weights")  # what a published checkpoint may lack
 UNUSED = ("masked_spec_embed",)  # a weight of pre-training that no classifier uses
-REMEDY = "give a folder in the format of transformers (config.json, model.safetensors), or a hub name"
-HUB = "huggingface.co"
 SILENCE = -100.0  # dB, the floor of PANNs' log-mel
 
 _LARGE = {  # HuBERT-Large and XLS-R 300M
@@ -39,20 +35,14 @@ _LARGE = {  # HuBERT-Large and XLS-R 300M
     "feat_extract_norm": "layer",
     "conv_bias": True,
 }
-_SMALL = {  # of the networks on samples
-    "hidden_size": 32,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 2,
-    "intermediate_size": 64,
+_LAYERS = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
+_DROPOUTS = ("hidden_dropout", "attention_dropout", "activation_dropout", "feat_proj_dropout", "final_dropout")
+_SMALL = _LAYERS | {  # of the networks on samples
     "conv_dim": (16,) * 7,
     "num_conv_pos_embeddings": 16,
     "num_conv_pos_embedding_groups": 4,
     "classifier_proj_size": 16,
-    "hidden_dropout": 0.0,
-    "attention_dropout": 0.0,
-    "activation_dropout": 0.0,
-    "feat_proj_dropout": 0.0,
-    "final_dropout": 0.0,
+    **dict.fromkeys(_DROPOUTS, 0.0),
 }
 _SMALL_LARGE = _SMALL | {name: _LARGE[name] for name in ("do_stable_layer_norm", "feat_extract_norm", "conv_bias")}
 
@@ -114,27 +104,13 @@ ARCHS = {
                 "batch_norm_momentum": 0.1,
             },
         ),
-        Arch(
-            "cnn6",
-            None,
-            "cnn6",
-            {"channels": (64, 128, 256, 512)},
-            {"channels": (4, 8, 16, 32), "dropout": False},
-        ),
+        Arch("cnn6", None, "cnn6", {"channels": CHANNELS}, {"channels": (4, 8, 16, 32), "dropout": False}),
         Arch(
             "ast",
             "ASTForAudioClassification",
             "audio-spectrogram-transformer",
             {},
-            {
-                "hidden_size": 32,
-                "num_hidden_layers": 2,
-                "num_attention_heads": 2,
-                "intermediate_size": 64,
-                "num_mel_bins": 64,
-                "frequency_stride": 16,
-                "time_stride": 16,
-            },
+            _LAYERS | {"num_mel_bins": 64, "frequency_stride": 16, "time_stride": 16},
         ),
         Arch("wav2vec2", "Wav2Vec2ForSequenceClassification", "wav2vec2", {}, _SMALL),
         Arch("hubert", "HubertForSequenceClassification", "hubert", _LARGE, _SMALL_LARGE),
@@ -225,12 +201,7 @@ def _ready(net: Any) -> Any:
 
 def _values(arch: Arch, name: str) -> dict[str, Any]:
     """The configuration of a checkpoint. PrepError where it is none of this network."""
-    folder = Path(name)
-    if folder.exists() and not (folder / "config.json").is_file():
-        raise PrepError(f"{name}: no checkpoint, for it has no config.json: {REMEDY}")
-    if not folder.exists() and (name.startswith((".", "/", "~")) or name.count("/") > 1):
-        raise PrepError(f"{name}: no such folder: {REMEDY}")
-    check_hub(name)
+    check_place(name, "pretrained")
     try:
         values, _ = transformers.PretrainedConfig.get_config_dict(name)
     except Exception as error:  # transformers raises anything on a folder that is damaged or of another library
@@ -244,37 +215,9 @@ def _values(arch: Arch, name: str) -> dict[str, Any]:
 
 
 def check_name(options: Options) -> None:
-    """PrepError where the weights are to come from a hub that cannot be reached, before anything else is read."""
-    name = options.model
-    is_path = name.startswith((".", "/", "~")) or name.count("/") > 1
-    if options.init == "pretrained" and options.arch != "cnn6" and name != "tiny" and not is_path:
-        check_hub(name)
-
-
-def check_hub(name: str) -> None:
-    """PrepError where a name is neither a folder nor in the cache, and the hub cannot be reached; in about a second."""
-    proxy = any(os.environ.get(key) for key in ("HTTPS_PROXY", "https_proxy", "HF_ENDPOINT"))
-    if Path(name).exists() or isinstance(
-        transformers.utils.cached_file(
-            name,
-            "config.json",
-            local_files_only=True,
-            _raise_exceptions_for_missing_entries=False,
-            _raise_exceptions_for_connection_errors=False,
-        ),
-        str,
-    ):
-        return
-    reason = "HF_HUB_OFFLINE is set" if os.environ.get("HF_HUB_OFFLINE") == "1" else ""
-    if not reason and not proxy:
-        try:
-            socket.create_connection((HUB, 443), 1).close()
-        except OSError as error:
-            reason = f"{HUB} cannot be reached ({error})"
-    if reason:
-        raise PrepError(
-            f"{name}: neither a folder nor in the cache of the hub, and {reason}: {REMEDY} that was fetched"
-        )
+    """PrepError where the weights cannot be had, before anything else is read."""
+    if options.arch != "cnn6" and options.init == "pretrained":
+        check_place(options.model, options.init)
 
 
 def _pretrained(

@@ -21,9 +21,8 @@ from tqdm import tqdm
 from pipeline.core import keys
 from pipeline.core.errors import PrepError
 from pipeline.core.files import halves, replacing
-from train import data, sampler
 from train.batches import Batches
-from train.cascade import padded
+from train.cascade import padded, waves_of
 from train.checkpoint import Metadata, weights_hash
 from train.classifier import Classifier
 from train.folder import write_json
@@ -152,10 +151,8 @@ def _encoded(
 ) -> Iterator[tuple[list[int], NDArray[np.float32]]]:
     """(rows in the part, their means) for the clips at these places, those of one window together."""
     classifier.eval()
-    device = next(classifier.parameters()).device
-    examples = [batches.examples[place] for place in places]
-    options = batches.options.model_copy(update={"batch": ENCODED})
-    for rows in sampler.by_window(examples, 0, options).batches:
-        waves = [data.samples(batches.sounds.pcm(examples[n].row))[: examples[n].frames] for n in rows]
-        samples, sizes = padded(waves, batches.options.window)
-        yield rows, classifier.means(samples.to(device), sizes.to(device)).float().cpu().numpy()
+    device, window = next(classifier.parameters()).device, batches.options.window
+    rows = [batches.examples[place].row for place in places]
+    for part, waves in waves_of(rows, batches.sounds, window, ENCODED, {}):
+        samples, sizes = padded(waves, window)
+        yield part, classifier.means(samples.to(device), sizes.to(device)).float().cpu().numpy()

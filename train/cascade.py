@@ -6,7 +6,6 @@ import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import groupby
 
 import numpy as np
 import torch
@@ -15,7 +14,7 @@ from torch import Tensor
 
 from pipeline.core.errors import PrepError
 from pipeline.core.row import Row
-from train import data, timing
+from train import data, sampler, timing
 from train.data import Prediction, Sounds
 from train.decode import Transcription, decode
 from train.features import RATE_HZ, LogMel, longest, window_of
@@ -102,21 +101,10 @@ class Cascade:
 
         crops: (first sample, samples) of the clips, by id, that are not heard from their start to their end.
         """
-        most, crops = longest(self.window), crops or {}
-        frames = {row.id: crops[row.id][1] if row.id in crops else min(row.frames or 0, most) for row in rows}
-        by_length = sorted(rows, key=lambda row: (frames[row.id], row.id))
-        for _, group in groupby(by_length, key=lambda row: window_of(frames[row.id], self.window)):
-            alike = list(group)
-            for start in range(0, len(alike), batch):
-                part = alike[start : start + batch]
-                starts = [crops.get(row.id, (0, 0))[0] for row in part]
-                waves = [
-                    data.samples(sounds.pcm(row))[start : start + frames[row.id]]
-                    for row, start in zip(part, starts, strict=True)
-                ]
-                for row, output in zip(part, self.run(waves, [row.id for row in part]), strict=True):
-                    heard = replace(row, frames=frames[row.id]) if row.id in crops else row
-                    yield self._prediction(heard, output)
+        crops = crops or {}
+        for part, waves in waves_of(rows, sounds, self.window, batch, crops):
+            for n, wave, output in zip(part, waves, self.run(waves, [rows[n].id for n in part]), strict=True):
+                yield self._prediction(replace(rows[n], frames=len(wave)) if rows[n].id in crops else rows[n], output)
 
     def run(self, waves: Sequence[NDArray[np.float32]], names: Sequence[str]) -> list[Output]:
         """The output for each clip. waves: float32 [frames], at most 30 s each and all of one window.
@@ -227,6 +215,22 @@ class Cascade:
             encode_ms=output.encode_s * 1000,
             decode_ms=output.decode_s * 1000,
         )
+
+
+def waves_of(
+    rows: Sequence[Row], sounds: Sounds, window: str, batch: int, crops: Mapping[str, tuple[int, int]]
+) -> Iterator[tuple[list[int], list[NDArray[np.float32]]]]:
+    """(places of rows of one window, at most `batch`; what is heard of each, float32 [frames]), the shortest first.
+
+    crops: (first sample, samples) of the clips, by id, that are not heard from their start to their end.
+    """
+    stretches = [crops.get(row.id, (0, min(row.frames or 0, longest(window)))) for row in rows]
+    for alike in sampler.alike([window_of(count, window) for _, count in stretches]):
+        alike.sort(key=lambda n: (stretches[n][1], rows[n].id))
+        for first in range(0, len(alike), batch):
+            part = alike[first : first + batch]
+            heard = [(data.samples(sounds.pcm(rows[n])), *stretches[n]) for n in part]
+            yield part, [samples[begin : begin + count] for samples, begin, count in heard]
 
 
 def padded(waves: Sequence[NDArray[np.float32]], window: str) -> tuple[Tensor, Tensor]:

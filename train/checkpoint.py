@@ -126,7 +126,7 @@ def write(folder: Path, checkpoint: Checkpoint, state: Mapping[str, Any] | None 
     try:
         with replacing_folder(folder) as half:
             if isinstance(detector, Classifier):
-                detector.save(half)
+                archs.save(detector.net, half)
             else:
                 _write_whisper(half, detector, checkpoint.tokenizer)
             if checkpoint.recordings is not None:

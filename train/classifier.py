@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -104,7 +103,3 @@ class Classifier(nn.Module):
     def added_parameters(self) -> int:
         """How many parameters the head has."""
         return sum(p.numel() for name, p in self.net.named_parameters() if name.startswith(archs.HEAD))
-
-    def save(self, folder: Path) -> None:
-        """Writes the network to a folder."""
-        archs.save(self.net, folder)

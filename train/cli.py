@@ -96,52 +96,25 @@ def train_command(
 
 
 LISTENING = {"windows", "seconds", "hop", "refractory"}
-NO_STREAM = {
-    "manifest",
-    "split",
-    "per_hour",
-    "lost_speech",
-    "curve",
-    "batch",
-    "seed",
-    "audio",
-    "allow_overlap",
-    "crop_noise",
-}
-NO_STREAM |= {"write_false_alarms", "write_exclusions"}
+NO_STREAM = {"manifest", "split", "per_hour", "lost_speech", "curve", "batch", "seed", "audio", "allow_overlap"}
+NO_STREAM |= {"crop_noise", "write_false_alarms", "write_exclusions"}
 
 
 def _listening(command: F) -> F:
     """The options that say how a stream is listened to."""
-    for option in reversed(
-        (
-            click.option(
-                "--windows",
-                type=click.Choice(["vad", "hop", "both"]),
-                help="windows where somebody speaks (needs the extra [detect]), at a fixed hop, or at a fixed hop where"
-                " nobody speaks  [default: vad]",
-            ),
-            click.option(
-                "--seconds", type=Number(0.5, 30), default=5.0, show_default=True, help="length of the longest window"
-            ),
-            click.option(
-                "--hop",
-                type=Number(0.1, 30),
-                default=1.0,
-                show_default=True,
-                help="seconds from the start of a window to that of the next",
-            ),
-            click.option(
-                "--refractory",
-                type=Number(0, 86_400),
-                default=5.0,
-                show_default=True,
-                help="seconds after the start of a call in which no other is reported",
-            ),
-        )
-    ):
-        command = option(command)
-    return command
+    numbers = {
+        "refractory": (Number(0, 86_400), 5.0, "seconds after the start of a call in which no other is reported"),
+        "hop": (Number(0.1, 30), 1.0, "seconds from the start of a window to that of the next"),
+        "seconds": (Number(0.5, 30), 5.0, "length of the longest window"),
+    }
+    for name, (kind, usual, words) in numbers.items():
+        command = click.option(f"--{name}", type=kind, default=usual, show_default=True, help=words)(command)
+    return click.option(
+        "--windows",
+        type=click.Choice(["vad", "hop", "both"]),
+        help="windows where somebody speaks (needs the extra [detect]), at a fixed hop, or at a fixed hop where"
+        " nobody speaks  [default: vad]",
+    )(command)
 
 
 class _Evaluate(click.Group):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -54,7 +54,7 @@ def compare(folders: Sequence[Path], seed: int, out: Path | None = None, *, as_j
                     f" {run.answer[key]}): only evaluations of the same clips can be compared;"
                     " run evaluate again on one manifest"
                 )
-        if _crops(run) != _crops(runs[0]):
+        if len({bool(each.answer["options"].get("crop_noise")) for each in (run, runs[0])}) > 1:
             raise PrepError(
                 f"{runs[0].folder} and {run.folder}: only one of them has its noise cut to the length of utterances:"
                 " run evaluate again with --crop-noise, or --no-crop-noise, for both"
@@ -66,10 +66,6 @@ def compare(folders: Sequence[Path], seed: int, out: Path | None = None, *, as_j
     if out is not None:
         report.write_comparison(out, comparison, [run.answer | {"name": run.name} for run in runs])
     return json.dumps(comparison, ensure_ascii=False) if as_json else screen(comparison)
-
-
-def _crops(run: Evaluation) -> bool:
-    return bool(run.answer["options"].get("crop_noise"))
 
 
 def read(folder: Path) -> Evaluation:
@@ -167,38 +163,24 @@ def screen(comparison: dict[str, Any]) -> str:
                 report.percent(run["noise_nothing_said"][name]),
             )
         ]
-        three.append((run["name"], *noise, report.percent(run["cer"]), _skipped(run["decoder_skipped"])))
+        three.append((run["name"], *noise, report.percent(run["cer"]), report.share(run["decoder_skipped"])))
     head_two = (
-        "as in Table II",
-        "noise is",
-        "accuracy",
-        "balanced",
-        "macro F1",
-        "speech alone",
-        "false alarms",
-        "missed",
+        *("as in Table II", "noise is", "accuracy", "balanced", "macro F1", "speech alone", "false alarms", "missed"),
     )
     head_three = (
-        "as in Table III",
-        "gate stopped it, in domain",
-        "passed, nothing said",
-        "out of domain",
-        "nothing said",
+        *("as in Table III", "gate stopped it, in domain", "passed, nothing said", "out of domain", "nothing said"),
+        *("CER", "decoder skipped"),
     )
-    parts = [
-        report.text_table(head_two, two),
-        report.text_table((*head_three, "CER", "decoder skipped"), three),
-    ]
+    parts = [report.text_table(head_two, two), report.text_table(head_three, three)]
     if comparison["differences"]:
-        rows = [(each["name"], *(_signed(each[key]) for key in DIFFERENCES)) for each in comparison["differences"]]
+        rows = [(each["name"], *(signed(each[key]) for key in DIFFERENCES)) for each in comparison["differences"]]
         parts.append(report.text_table(("difference", *DIFFERENCES.values()), rows))
     cautions = [f"caution: {run['name']}: {caution}" for run in comparison["runs"] for caution in run["cautions"]]
     return "\n\n".join([*parts, "\n".join([*cautions, NOTE])])
 
 
-def _skipped(share: float | None) -> str:
-    return "-" if share is None else f"{share:.1%}"
-
-
-def _signed(score: dict[str, Any]) -> str:
-    return "-" if score["value"] is None else f"{score['value']:+.3f} ({score['low']:+.3f} to {score['high']:+.3f})"
+def signed(score: Mapping[str, Any] | None) -> str:
+    """`+0.012 (-0.003 to +0.027)`, or a dash where there is no value."""
+    if score is None or score["value"] is None:
+        return "-"
+    return f"{score['value']:+.3f} ({score['low']:+.3f} to {score['high']:+.3f})"

@@ -15,12 +15,8 @@ from transformers.cache_utils import DynamicCache, EncoderDecoderCache
 
 from train.text import Score, Tokenizer
 
-LONGEST_UNIT, REPEATS, LOOP_TOKENS, KEPT = (
-    16,
-    5,
-    12,
-    2,
-)  # tokens of a unit; times it is there; tokens in all; units kept
+LONGEST_UNIT, REPEATS, LOOP_TOKENS = 16, 5, 12  # of a loop: tokens of a unit; times it is there; tokens in all
+KEPT = 2  # units of it
 
 
 @dataclass(frozen=True, slots=True)

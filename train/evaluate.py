@@ -38,25 +38,25 @@ class Options:
     """The options of the command line; see `evaluate --help`."""
 
     manifest: Path
-    checkpoint: Path | None
-    model: str | None
-    split: str
-    out: Path | None
-    threshold: float | None
-    lost_speech: float | None
-    score_threshold: float | None
-    per_hour: tuple[float, ...]
-    gate: bool
-    curve: bool
-    tolerance: float
-    decision: Rule
-    window: str | None
-    max_tokens: int | None
-    batch: int
-    lexicon: Path | None
-    seed: int
-    audio: bool | None
-    allow_overlap: bool
+    checkpoint: Path | None = None
+    model: str | None = None
+    split: str = "test"
+    out: Path | None = None
+    threshold: float | None = None
+    lost_speech: float | None = None
+    score_threshold: float | None = None
+    per_hour: tuple[float, ...] = ()
+    gate: bool = True
+    curve: bool = True
+    tolerance: float = 0.0
+    decision: Rule = "text"
+    window: str | None = None
+    max_tokens: int | None = None
+    batch: int = 32
+    lexicon: Path | None = None
+    seed: int = 0
+    audio: bool | None = None
+    allow_overlap: bool = False
     write_false_alarms: Path | None = None
     write_exclusions: Path | None = None
     crop_noise: bool | None = None

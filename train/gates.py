@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,20 +14,19 @@ from numpy.typing import NDArray
 
 from pipeline.core.errors import PrepError
 from pipeline.core.row import Row
-from train import archs, data, metrics, report, sampler
-from train.cascade import padded
-from train.compare import Evaluation
+from train import data, metrics, report, sampler
+from train.cascade import padded, waves_of
+from train.compare import Evaluation, signed
 from train.compare import read as read_evaluation
 from train.data import Sounds
-from train.features import LogMel, longest, window_of
-from train.options import Options
+from train.features import LogMel
 from train.pretrained import load_whisper
 from train.scores import IN_DOMAIN, OUT_OF_DOMAIN
 from train.text import NOISE
 from train.voice import CHUNK, Voice
 
 NO_SPEECH = ("<|nospeech|>", "<|nocaptions|>")  # the name in newer checkpoints, and in older ones
-SILENCE_DBFS = -120.0
+SILENCE = 1e-12  # mean square: -120 dBFS
 TOGETHER = 16  # clips that go through Whisper at a time
 HEAD = "noise head"
 
@@ -63,8 +62,15 @@ def gates(say: Callable[[str], None], run: Path, manifest: Path, model: str | No
             f"{run}: its model has no noise head: give an evaluation of one that was trained with --task multi"
         )
     rows = {split: data.rows(source, split, "thresholds are chosen on dev") for split in ("dev", answer["split"])}
-    found, left_out = [_of_head(evaluation)], {}
-    for name, ready in _measures(model):
+    rule, clips = f"p_speech from {answer['gate']['threshold']:.4g}", evaluation.clips
+    head = np.array([clip.passed for clip in clips]), np.array([float(clip.p_speech or 0.0) for clip in clips])
+    found, left_out = [Gate(HEAD, rule, *head)], {}
+    measures = {
+        "energy": lambda: _level,
+        "voice detector": _voice,
+        "Whisper no-speech": lambda: _no_speech(model),
+    }
+    for name, ready in measures.items():
         try:
             measure = ready()
         except PrepError as error:
@@ -77,24 +83,10 @@ def gates(say: Callable[[str], None], run: Path, manifest: Path, model: str | No
     return json.dumps(result, ensure_ascii=False, allow_nan=False) if as_json else screen(result)
 
 
-def _of_head(evaluation: Evaluation) -> Gate:
-    """The decisions of the head as they were."""
-    clips = evaluation.clips
-    scores = np.array([float(clip.p_speech or 0.0) for clip in clips])
-    threshold = f"p_speech from {evaluation.answer['gate']['threshold']:.4g}"
-    return Gate(HEAD, threshold, np.array([clip.passed for clip in clips]), scores)
-
-
-def _measures(model: str | None) -> Iterator[tuple[str, Callable[[], Measure]]]:
-    """(name, what gives the measure; it raises a PrepError where that cannot be had)."""
-    yield "energy", lambda: lambda waves: [_level(wave) for wave in waves]
-    yield "voice detector", _voice
-    yield "Whisper no-speech", lambda: _no_speech(model)
-
-
-def _level(wave: Wave) -> float:
-    """RMS level in dBFS."""
-    return max(SILENCE_DBFS, 10 * float(np.log10(max(float(np.mean(np.square(wave, dtype=np.float64))), 1e-12))))
+def _level(waves: Sequence[Wave]) -> list[float]:
+    """The RMS level of each, dBFS, at least that of silence."""
+    powers = [float(np.mean(np.square(wave, dtype=np.float64))) for wave in waves]
+    return [10 * float(np.log10(max(power, SILENCE))) for power in powers]
 
 
 def _voice() -> Measure:
@@ -115,7 +107,6 @@ def _no_speech(model: str | None) -> Measure:
     """1 - p(no speech) of the first token that Whisper would decode."""
     if model is None:
         raise PrepError("give --model openai/whisper-tiny or another Whisper")
-    archs.check_name(Options(model=model))
     whisper, tokenizer = load_whisper(model, "pretrained", 0)
     vocabulary = tokenizer.hf.get_vocab()
     token = next((vocabulary[name] for name in NO_SPEECH if name in vocabulary), None)
@@ -142,14 +133,8 @@ def _measured(rows: Sequence[Row], measure: Measure, sounds: Sounds, options: Ma
     """The measure of each row, heard as the evaluation heard it."""
     window, values = str(options["window"]), np.zeros(len(rows))
     crops = sampler.crops(rows, window, options["seed"]) if options.get("crop_noise") else {}
-    stretches = [crops.get(row.id, (0, min(row.frames or 0, longest(window)))) for row in rows]
-    for members in sampler.alike([window_of(count, window) for _, count in stretches]):
-        for first in range(0, len(members), TOGETHER):
-            part = members[first : first + TOGETHER]
-            waves = [
-                data.samples(sounds.pcm(rows[n]))[stretches[n][0] : stretches[n][0] + stretches[n][1]] for n in part
-            ]
-            values[part] = measure(waves)
+    for part, waves in waves_of(rows, sounds, window, TOGETHER, crops):
+        values[part] = measure(waves)
     return values
 
 
@@ -222,13 +207,11 @@ def screen(result: Mapping[str, Any]) -> str:
     """A table of the detectors, and why some are left out."""
     rows = []
     for row in result["detectors"]:
-        better = row["head_better_by"]
-        signed = "-" if better is None else f"{better['value']:+.3f} ({better['low']:+.3f} to {better['high']:+.3f})"
         area_ = "-" if row["area"] is None else f"{row['area']:.3f}"
         shares = [
             report.percent(row[key]) for key in ("balanced_accuracy", "in_domain", "out_of_domain", "speech_stopped")
         ]
-        rows.append((row["name"], row["rule"], area_, *shares, signed))
+        rows.append((row["name"], row["rule"], area_, *shares, signed(row["head_better_by"])))
     head = (
         *("detector", "rule, chosen on dev", "area", "balanced accuracy", "noise stopped, in domain", "out of domain"),
         *("speech stopped", "head better by"),

@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pipeline.core import frame as frames
 from pipeline.core import presets
 from pipeline.core.errors import PrepError, RecipeError
-from train import archs, cached, checkpoint, data, loop, paper_tables
+from train import cached, checkpoint, data, loop, paper_tables
 from train import evaluate as evaluating
 from train import options as training
 from train.data import METRICS, Prediction
@@ -150,7 +150,6 @@ def _result(
         made = checkpoint.metadata_of(folder / "best")
         weights, has_gate = made.weights_hash, options.arch == "whisper" and options.task == "multi"
     else:
-        archs.check_name(Options(model=str(model)))
         weights, has_gate = None, False
     place = folder / EVALUATION
     answer = _judged_before(place, manifest_hash, weights)
@@ -162,23 +161,10 @@ def _result(
                 manifest=manifest,
                 checkpoint=None if options is None else folder / "best",
                 model=model,
-                split="test",
                 out=place,
                 threshold=GATE if has_gate else None,
-                lost_speech=None,
-                score_threshold=None,
-                per_hour=(),
-                gate=True,
                 curve=False,
-                tolerance=0.0,
                 decision="text" if options is not None and options.arch != "whisper" else "text-exact",
-                window=None,
-                max_tokens=None,
-                batch=32,
-                lexicon=None,
-                seed=0,
-                audio=None,
-                allow_overlap=False,
             )
         answer = json.loads((place / METRICS).read_text(encoding="utf-8"))
     say(f"judged  {system.name}: {answer['counts']['clips']:,} clips")

@@ -11,7 +11,7 @@ import torch
 from train import archs, scores
 from train.archs import ARCHS
 from train.data import Prediction
-from train.report import percent, plain
+from train.report import percent, plain, share
 from train.scores import IN_DOMAIN, OUT_OF_DOMAIN, Scorer
 from train.text import NOISE
 
@@ -19,6 +19,11 @@ if TYPE_CHECKING:
     from train.paper import Recipe, System
 
 RECORDINGS = "recordings"  # the corpus of Table II
+WANTED = {  # of the split test, by table
+    "I": "speech with a keyword",
+    "II": f"the corpus {RECORDINGS}: ingest recordings of your own, as recipes/paper-literal.toml does",
+    "III": f"noise of {IN_DOMAIN} or {OUT_OF_DOMAIN}, and a system with a gate",
+}
 DASH = "-"
 
 
@@ -46,7 +51,7 @@ def tables(
             if row["name"] in failed:
                 answer["not_run"].append({"table": table, "name": row["name"], "reason": failed[row["name"]]})
             elif not row["clips"]:
-                reason = f"the split test of the manifest has no clip for it ({_wanted(table)})"
+                reason = f"the split test of the manifest has no clip for it ({WANTED[table]})"
                 answer["not_run"].append({"table": table, "name": row["name"], "reason": reason})
     answer["figure_3"] = [
         {
@@ -60,14 +65,6 @@ def tables(
         for labels in [own["labels"] if row["has_gate"] else own["labels"][:-1]]
     ]
     return answer
-
-
-def _wanted(table: str) -> str:
-    return {
-        "I": "speech with a keyword",
-        "II": f"the corpus {RECORDINGS}: ingest recordings of your own, as recipes/paper-literal.toml does",
-        "III": f"noise of {IN_DOMAIN} or {OUT_OF_DOMAIN}, and a system with a gate",
-    }[table]
 
 
 def _row(table: str, system: System, result: Result | None) -> dict[str, Any]:
@@ -135,15 +132,15 @@ def arithmetic(plan: Recipe) -> list[str]:
             others = rest + named.pop(NOISE, 0)
             largest = max(others, *named.values())
             parts = ", ".join(f"{count:,} {name}" for name, count in counts.items() if name != "all")
-            share = f"{100 * largest / total:.1f} % ({largest:,}, with noise as others)"
-            lines.append(f"Table {table}: {total:,} clips ({parts}); one constant answer is right on {share}")
+            most = f"{100 * largest / total:.1f} % ({largest:,}, with noise as others)"
+            lines.append(f"Table {table}: {total:,} clips ({parts}); one constant answer is right on {most}")
         for system in plan.system:
             for key, value in system.paper.get(table, {}).items():
                 clips = total if key == "accuracy" else counts.get(key)
                 if clips:
                     count = fraction(value, clips)
-                    share = f"is {count:,}/{clips:,}" if count is not None else f"is no k/{clips:,}"
-                    lines.append(f"Table {table}, {system.name}: {value:.2f} % {share}")
+                    words = f"is {count:,}/{clips:,}" if count is not None else f"is no k/{clips:,}"
+                    lines.append(f"Table {table}, {system.name}: {value:.2f} % {words}")
     return lines
 
 
@@ -215,10 +212,6 @@ def _duration(row: Mapping[str, Any]) -> str:
     return DASH if seconds is None else f"{seconds / 60:.1f} min, best at step {row['step']:,}"
 
 
-def _share(value: float | None) -> str:
-    return DASH if value is None else f"{100 * value:.1f} %"
-
-
 def _cells_one(row: Mapping[str, Any]) -> list[str]:
     counted = DASH if row["parameters"] is None else f"{row['parameters']:,}"
     paper = row["paper"]
@@ -234,7 +227,7 @@ def _cells_one(row: Mapping[str, Any]) -> list[str]:
         percent(others["accuracy"]),
         percent(others["balanced_accuracy"]),
         plain(others["macro_f1"]),
-        f"{_share(row['speech_alone']['largest_class'])}; {_share(others['largest_class'])}",
+        f"{share(row['speech_alone']['largest_class'])}; {share(others['largest_class'])}",
         *end,
     ]
 
@@ -247,7 +240,7 @@ def _cells_two(row: Mapping[str, Any]) -> list[list[str]]:
     cells = []
     for name, own in (("others", row["noise_as_others"]), ("apart", row["noise_apart"])):
         each = percent(own["accuracy"]), percent(own["balanced_accuracy"]), plain(own["macro_f1"])
-        constant = _share(own["largest_class"])
+        constant = share(own["largest_class"])
         counts = str(noise["stopped"]), str(noise["nothing_said"])
         cells.append([row["name"], paper, f"{own['clips']:,}", name, *each, constant, *counts])
     return cells

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
+import socket
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from safetensors import safe_open
 from transformers import WhisperConfig, WhisperForConditionalGeneration, WhisperTokenizer
+from transformers.utils import cached_file
 from transformers.utils import logging as transformers_logging
 
 from pipeline.core.errors import PrepError, sample
@@ -22,7 +25,8 @@ JSON_FILES = ("config.json", "generation_config.json", "tokenizer.json", "tokeni
 EMBEDDING, OUTPUT = "model.decoder.embed_tokens.weight", "proj_out.weight"  # one tensor in every Whisper
 REAL = {f"{prefix}{size}" for prefix in ("F", "torch.float") for size in (16, 32, 64)} | {"BF16", "torch.bfloat16"}
 SENTENCE = "살려 주세요"  # any tokenizer of Whisper can spell it
-REMEDY = "give a folder in the format of transformers (config.json, model.safetensors, tokenizer.json), or a hub name"
+REMEDY = "give a folder in the format of transformers, with config.json and all beside it, or a hub name"
+HUB = "huggingface.co"
 transformers_logging.set_verbosity_error()
 transformers_logging.disable_progress_bar()
 
@@ -36,12 +40,7 @@ def load_whisper(
     is ever left at random values, unless init is "random".
     """
     folder = TINY if name == "tiny" else Path(name)
-    if name == "tiny" and init == "pretrained":
-        raise PrepError("tiny has no weights, train it from random ones with --init random")
-    if folder.exists() and not (folder / "config.json").is_file():
-        raise PrepError(f"{name}: no Whisper checkpoint, for it has no config.json: {REMEDY}")
-    if not folder.exists() and (name.startswith((".", "/", "~")) or name.count("/") > 1):
-        raise PrepError(f"{name}: no such folder: {REMEDY}")
+    check_place(name, init)
     source = str(folder) if folder.is_dir() else name
     try:
         for path in [folder / each for each in JSON_FILES if (folder / each).is_file()]:
@@ -69,6 +68,38 @@ def load_whisper(
     if not isinstance(suppressed or [], list) or not all(isinstance(token, int) for token in suppressed or []):
         raise PrepError(f"{name}: generation_config.json: suppress_tokens: expected a list of tokens: copy it again")
     return whisper, tokenizer
+
+
+def check_place(name: str, init: str) -> None:
+    """PrepError where a checkpoint is neither a folder, nor in the cache of the hub, nor to be had from it.
+
+    It takes about a second, where transformers would try for half a minute.
+    """
+    folder, reason = Path(name), ""
+    if name == "tiny":
+        if init == "pretrained":
+            raise PrepError("tiny has no weights, train it from random ones with --init random")
+        return
+    if folder.exists():
+        if not (folder / "config.json").is_file():
+            raise PrepError(f"{name}: no checkpoint, for it has no config.json: {REMEDY}")
+        return
+    if name.startswith((".", "/", "~")) or name.count("/") > 1:
+        raise PrepError(f"{name}: no such folder: {REMEDY}")
+    lenient = {"_raise_exceptions_for_missing_entries": False, "_raise_exceptions_for_connection_errors": False}
+    if isinstance(cached_file(name, "config.json", local_files_only=True, **lenient), str):
+        return
+    if os.environ.get("HF_HUB_OFFLINE") == "1":
+        reason = "HF_HUB_OFFLINE is set"
+    elif not any(os.environ.get(key) for key in ("HTTPS_PROXY", "https_proxy", "HF_ENDPOINT")):
+        try:
+            socket.create_connection((HUB, 443), 1).close()
+        except OSError as error:
+            reason = f"{HUB} cannot be reached ({error})"
+    if reason:
+        raise PrepError(
+            f"{name}: neither a folder nor in the cache of the hub, and {reason}: {REMEDY} that was fetched"
+        )
 
 
 def _check_sizes(name: str, config: WhisperConfig, tokenizer: Tokenizer) -> None:

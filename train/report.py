@@ -190,15 +190,15 @@ def _scores(answer: Mapping[str, Any]) -> str:
     rows: list[tuple[object, ...]] = [
         ("speech alone, accuracy", three["clips"], percent(three["accuracy"])),
         ("speech alone, macro F1", three["clips"], plain(three["macro_f1"])),
-        ("  always the largest class", three["clips"], _share(three["largest_class"])),
+        ("  always the largest class", three["clips"], share(three["largest_class"])),
         ("noise -> others, accuracy", others["clips"], percent(others["accuracy"])),
         ("noise -> others, balanced accuracy", others["clips"], percent(others["balanced_accuracy"])),
         ("noise -> others, macro F1", others["clips"], plain(others["macro_f1"])),
-        ("  always the largest class", others["clips"], _share(others["largest_class"])),
+        ("  always the largest class", others["clips"], share(others["largest_class"])),
         ("noise apart, accuracy", four["clips"], percent(four["accuracy"])),
         ("noise apart, balanced accuracy", four["clips"], percent(four["balanced_accuracy"])),
         ("noise apart, macro F1", four["clips"], plain(four["macro_f1"])),
-        ("  always the largest class", four["clips"], _share(four["largest_class"])),
+        ("  always the largest class", four["clips"], share(four["largest_class"])),
     ]
     names = {"in_domain": "noise stopped, in domain", "out_of_domain": "noise stopped, out of domain"}
     names |= {"out_of_domain_speech_like": "  speech-like", "out_of_domain_other": "  other"}
@@ -213,7 +213,8 @@ def _scores(answer: Mapping[str, Any]) -> str:
     return text_table(("score", "clips", "value"), rows)
 
 
-def _share(value: float | None) -> str:
+def share(value: float | None) -> str:
+    """`88.5 %`, or a dash where there is no value."""
     return "-" if value is None else f"{100 * value:.1f} %"
 
 
@@ -493,7 +494,7 @@ def _card(clip: Prediction, row_id: str, sounds: Sounds, is_whole: bool) -> Card
         judge = "classifier" if clip.is_classified else "decoder"
         details += f"{', ' if details else ''}{judge} {number(100 * clip.confidence, 1)} %"
     heard = (
-        row.keyword is None and row.id in sounds.audible and (is_whole or rights.may_share(row.corpus, "transcripts"))
+        row.keyword is None and row.id in sounds.audible and (is_whole or rights.mayshare(row.corpus, "transcripts"))
     )
     if clip.text is not None and (row.transcript is not None or heard):
         details += f": “{clip.text.strip()}”"

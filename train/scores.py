@@ -75,7 +75,11 @@ def report(clips: Sequence[Prediction], scorer: Scorer, measures: Mapping[str, N
         "by": {
             "snr_db": _by(labelled, scorer, _snr_of(labelled)),
             **{name: _by(labelled, scorer, key) for name, key in BY.items()},
-            "corpus": [part | {"four_class": _four_of(part["value"], labelled, scorer)} for part in by_corpus],
+            "corpus": [
+                part | {"four_class": classes(own, scorer, [*scorer.keywords, NOISE], f"by {part['value']} four_class")}
+                for part in by_corpus
+                for own in [[clip for clip in labelled if clip.corpus == part["value"]]]
+            ],
             **{name: _by(labelled, scorer, _quarter_of(clips, values)) for name, values in measures.items()},
         },
     }
@@ -115,12 +119,6 @@ def classes(clips: Sequence[Prediction], scorer: Scorer, labels: Sequence[str], 
         "f1": dict(zip(labels, each, strict=True)),
         "confusion": counts.sum(0).astype(int).tolist(),
     }
-
-
-def _four_of(corpus: str, clips: Sequence[Prediction], scorer: Scorer) -> dict[str, Any]:
-    """The scores of four classes of the clips of one corpus."""
-    own = [clip for clip in clips if clip.corpus == corpus]
-    return classes(own, scorer, [*scorer.keywords, NOISE], f"by {corpus} four_class")
 
 
 def decided_noise(clips: Sequence[Prediction], scorer: Scorer) -> dict[str, dict[str, int]]:
@@ -311,10 +309,8 @@ def detection(clips: Sequence[Prediction], scorer: Scorer) -> dict[str, Any] | N
     points: misses for every count of false alarms on a scale of about 40; at: misses at AT false alarms per hour, None
     where the negatives are too short to tell: without one in H hours the rate is under 3 / H. area: under the curve.
     """
-    calls, negatives = (
-        [clip for clip in clips if clip.truth in scorer.calls],
-        [clip for clip in clips if clip.truth not in (None, *scorer.calls)],
-    )
+    calls = [clip for clip in clips if clip.truth in scorer.calls]
+    negatives = [clip for clip in clips if clip.truth not in (None, *scorer.calls)]
     values, hours = loudness(clips, scorer), negative_hours(clips, scorer)
     if not calls or not negatives or not any(clip.scores for clip in clips):
         return None

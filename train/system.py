@@ -80,7 +80,12 @@ def system_of(options: Any, window: str = "30") -> System:
     task = metadata.options["task"]
     if isinstance(trained.detector, Classifier):
         task = metadata.arch
-        _check_classifier(options, trained.detector, lexicon)
+        check_options(options)
+        if [*lexicon.keywords] != [*trained.detector.classes[: len(lexicon.keywords)]]:
+            raise PrepError(
+                f"the lexicon has the keywords {', '.join(lexicon.keywords)}, the classifier the classes"
+                f" {', '.join(trained.detector.classes)}: leave --lexicon out"
+            )
     else:
         check_tokens(str(options.checkpoint), trained.detector.whisper, max_tokens)
     origin = {"weights_hash": metadata.weights_hash, "step": metadata.step, "trained_on": metadata.manifest_hash}
@@ -88,26 +93,5 @@ def system_of(options: Any, window: str = "30") -> System:
     kept = dict(metadata.thresholds)
     if lexicons.identity_of_phrases(lexicon) != lexicons.identity_of_phrases(trained.lexicon):
         kept.pop("score", None)
-    return System(
-        name,
-        trained.detector,
-        trained.tokenizer,
-        lexicon,
-        window,
-        max_tokens,
-        origin,
-        trained.recordings,
-        kept,
-        metadata.options,
-        metadata.noise,
-    )
-
-
-def _check_classifier(options: Any, classifier: Classifier, lexicon: Lexicon) -> None:
-    """PrepError for an option without effect on a classifier, and for keywords that it does not know."""
-    check_options(options)
-    if [*lexicon.keywords] != [*classifier.classes[: len(lexicon.keywords)]]:
-        raise PrepError(
-            f"the lexicon has the keywords {', '.join(lexicon.keywords)}, the classifier the classes"
-            f" {', '.join(classifier.classes)}: leave --lexicon out"
-        )
+    model = name, trained.detector, trained.tokenizer, lexicon, window, max_tokens, origin
+    return System(*model, trained.recordings, kept, metadata.options, metadata.noise)
