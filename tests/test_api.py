@@ -143,7 +143,7 @@ def test_what_came_out_is_logged_and_bars_are_shown_where_wanted(
 def test_a_script_with_workers_needs_no_guard(root: Path) -> None:
     Path("script.py").write_text(SCRIPT.format(root=str(root)))
     environ = os.environ | {"PYTHONPATH": str(REPOSITORY)}
-    ran = subprocess.run([sys.executable, "script.py"], env=environ, capture_output=True, text=True, timeout=120)
+    ran = subprocess.run([sys.executable, "script.py"], env=environ, capture_output=True, text=True, timeout=600)
     assert ran.returncode == 0, ran.stderr
     assert ran.stdout.splitlines() == ["once", "4"]
 

@@ -82,7 +82,7 @@ def test_no_worker_is_told_at_once_waited_for_and_a_scheduler_that_goes_ends_the
     cluster.stdin.flush()
     assert run.stderr.readline() == f"a worker is connected to {address} again: the work goes on\n"
     os.kill(cluster.pid, signal.SIGKILL)
-    _, error = run.communicate(timeout=60)
+    _, error = run.communicate(timeout=600)
     gone = f"the Dask scheduler at {address} is gone: start it again (dask scheduler), and its workers"
     assert (run.returncode, error) == (1, f"prep: {gone}. {kept}\n")
     assert " 40 kept" in done(tmp_path, *ingest[:-2], "--jobs", 1).out

@@ -165,11 +165,12 @@ def test_ctrl_c_says_that_the_same_command_goes_on(tmp_path: Path, corpus: Path)
         text=True,
         start_new_session=True,
     )
-    with suppress(subprocess.TimeoutExpired):
-        run_on.wait(timeout=0.7)
+    work = tmp_path / "manifests/.work"
+    while run_on.poll() is None and not list(work.glob("ingest-*.parquet")):
+        select.select([], [], [], 0.01)
     os.killpg(run_on.pid, signal.SIGINT)
-    out, error = run_on.communicate(timeout=30)
-    assert run_on.returncode in (0, 130, -signal.SIGINT), out + error  # by the signal where it came within an import
+    out, error = run_on.communicate(timeout=600)
+    assert run_on.returncode in (0, 130), out + error
     assert run_on.returncode == 0 or "the same command goes on from here" in error
     assert "KeyboardInterrupt" not in error
 
@@ -264,7 +265,7 @@ def test_a_second_run_waits_for_the_first(tmp_path: Path, corpus: Path) -> None:
         assert second.stderr is not None
         assert "is at work here; waiting for it to end" in second.stderr.readline()
         assert second.poll() is None
-    out, error = second.communicate(timeout=120)
+    out, error = second.communicate(timeout=600)
     assert second.returncode == 0, error
     assert "-> manifests" in out
 
@@ -297,7 +298,7 @@ def test_dask_workers_make_the_same_bytes_with_roots_of_their_own(
         elsewhere.symlink_to(corpus)
         run(tmp_path / "w", elsewhere, "run", "r.toml", "--scheduler", address)
     finally:
-        cluster.communicate(timeout=30)
+        cluster.communicate(timeout=600)
     assert state(tmp_path / "w") == state(undisturbed)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from pathlib import Path
 from typing import Any
 
@@ -228,18 +227,20 @@ def test_a_folder_with_wrong_files_is_refused_in_one_line(tmp_path: Path) -> Non
 
 
 def test_a_name_of_the_hub_without_a_network_is_refused_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    def closed(*_: object) -> None:
+    tries = []
+
+    def closed(*where: object) -> None:
+        tries.append(where)
         raise OSError("no way out")
 
     monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
     monkeypatch.setattr("socket.create_connection", closed)
-    began = time.monotonic()
     for arch in ("wav2vec2", "ast"):
         assert (
             "neither a folder nor in the cache of the hub, and huggingface.co cannot be reached (no way out)"
             in refused(arch, "somebody/nothing")
         )
-    assert time.monotonic() - began < 2
+    assert len(tries) == 2  # one each: nothing is tried again
 
 
 def panns(path: Path, **more: object) -> dict[str, Tensor]:

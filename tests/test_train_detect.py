@@ -296,7 +296,7 @@ def test_a_closed_stream_is_one_line(folder: Path) -> None:
     words = [sys.executable, "-c", common, "--checkpoint", "run/last", "--stdin"]
     for closed, message in {"<&-": "standard input is closed", ">&-": "standard output is closed"}.items():
         line = shlex.join(words) + f" {closed} " + ("</dev/null" if closed == ">&-" else "")
-        done = subprocess.run(["sh", "-c", line], cwd=folder, env=environment(), capture_output=True, timeout=300)
+        done = subprocess.run(["sh", "-c", line], cwd=folder, env=environment(), capture_output=True, timeout=600)
         assert (done.returncode, done.stderr.decode().count("\n")) == (1, 1), done.stderr.decode()
         assert message in done.stderr.decode()
 

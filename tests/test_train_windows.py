@@ -121,7 +121,7 @@ def test_two_hours_take_no_more_memory_than_ten_minutes() -> None:
     for seconds in (600, 7200):
         path = {"PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}"}
         words = [sys.executable, "-c", code, str(seconds)]
-        done = subprocess.run(words, env=environment() | path, capture_output=True, check=True, timeout=300)
+        done = subprocess.run(words, env=environment() | path, capture_output=True, check=True, timeout=600)
         most, peak_kb = map(int, done.stdout.split())
         assert most == 5 * S
         peaks.append(peak_kb)

@@ -79,7 +79,7 @@ def test_a_script_without_a_guard_may_use_workers(tmp_path: Path) -> None:
     script.write_text(UNGUARDED)
     environ = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
     environ["PYTHONPATH"] = str(REPOSITORY)
-    ran = subprocess.run([sys.executable, str(script)], env=environ, capture_output=True, text=True, timeout=60)
+    ran = subprocess.run([sys.executable, str(script)], env=environ, capture_output=True, text=True, timeout=600)
     assert ran.returncode == 0, ran.stderr
     assert ran.stdout.splitlines() == ["started", f"[0, 1, 2, 3, 4, 5] {script} None"]
 

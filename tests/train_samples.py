@@ -151,7 +151,7 @@ def command(name: str, folder: Path, *arguments: object, stdin: bytes = b"") -> 
 
 def apart(name: str, folder: Path, *arguments: object) -> Answer:
     """The same in a process of its own."""
-    done = subprocess.run(started(name, *arguments), cwd=folder, env=environment(), capture_output=True, timeout=300)
+    done = subprocess.run(started(name, *arguments), cwd=folder, env=environment(), capture_output=True, timeout=600)
     return Answer(done.returncode, done.stdout.decode(), done.stderr.decode())
 
 
