@@ -5,13 +5,17 @@ from __future__ import annotations
 import errno
 from pathlib import Path
 
+import click
 import pytest
 from command import done, prep
 from corpus_samples import WAV, aihub, write
 from sounds import encoded, hiss, voice
 
 from pipeline.cli import endings
+from pipeline.cli.main import COMMANDS
+from pipeline.cli.main import prep as prep_group
 from pipeline.stages import mix
+from train import cli
 
 
 @pytest.fixture
@@ -44,6 +48,18 @@ def test_a_manifest_that_is_made_anew_otherwise_is_replaced_with_a_sentence(inge
     done(ingested, "resample", "--jobs", 1)
     said = done(ingested, "resample", "--jobs", 1, "--out", "manifests/filtered.parquet").err
     assert "manifests/filtered.parquet: replaces a manifest of prep filter" in said
+
+
+def test_every_help_fits_80_columns_and_shows_no_mark_of_its_paragraphs() -> None:
+    ours = {name: prep_group.get_command(click.Context(prep_group), name) for name in COMMANDS} | {"prep": prep_group}
+    trains = {"train": cli.train_command, "evaluate": cli.evaluate_command, "detect": cli.detect_command}
+    for name, command in (ours | trains | cli.evaluate_command.commands).items():
+        assert command is not None
+        lines = command.get_help(click.Context(command, info_name=name, terminal_width=80)).splitlines()
+        assert not [line for line in lines if len(line) > 80 or "\b" in line or "\\b" in line], name
+        joined = " ".join(" ".join(line.removesuffix(" \\").split()) for line in lines)
+        examples = (command.help or "").partition("Example:")[2].strip("\n").split("\n\n")[0].splitlines()
+        assert all(" ".join(example.split()) in joined for example in examples), name
 
 
 def test_a_root_that_holds_another_corpus_says_which(tmp_path: Path) -> None:

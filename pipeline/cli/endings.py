@@ -1,4 +1,4 @@
-"""How the commands of the project end: one message for a fault that a person can mend. And they write UTF-8."""
+"""How the commands of the project speak and end: help that fits the screen, inert text, one message for a fault."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import io
 import os
 import re
 import sys
+import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import NoReturn
@@ -38,6 +39,32 @@ HABITS = {  # what people type from habit -> the options that it may mean here
     "-j": "--jobs",
     "-o": "--out",
 }
+
+
+class Help(click.HelpFormatter):
+    """Help in which the lines that are kept as they are, such as examples, fit the screen as well."""
+
+    def write_text(self, text: str) -> None:
+        """Writes paragraphs. Of one that begins with a backspace, long lines go on below where their text begins."""
+        paragraphs = text.split("\n\n")
+        for n, paragraph in enumerate(paragraphs):
+            if paragraph.startswith("\b\n"):
+                lines = [part for line in paragraph.splitlines() for part in self._parts(line)]
+                paragraphs[n] = "\n".join(lines)
+        super().write_text("\n\n".join(paragraphs))
+
+    def _parts(self, line: str) -> list[str]:
+        named = re.match(r" *\S+  +(?=\S)", line)  # a name and what it means
+        is_command = not named and line.startswith(" ")
+        width = self.width - self.current_indent - len(re.findall("[가-힣]", line)) - 2 * is_command
+        further = " " * (len(named[0]) if named else 6 if is_command else 2)
+        line = re.sub(r"(--\S+) (?=[^-])", "\\1\0", line)  # an option stays beside its value
+        parts = textwrap.wrap(line, width, subsequent_indent=further, break_long_words=False, break_on_hyphens=False)
+        last = len(parts) - 1
+        return [part.replace("\0", " ") + " \\" * (is_command and n < last) for n, part in enumerate(parts)] or [line]
+
+
+click.Context.formatter_class = Help  # of every command
 
 
 def speak_utf8() -> None:

@@ -108,11 +108,13 @@ def ingest(
     Each corpus of your own has a --name; what you state of it, here or in corpus.toml beside it, is remembered, too.
 
     \b
-    Columns of a table, by the headings that are known (others: --column file=HEADING):
+    Columns of a table, by known headings (others: --column file=HEADING):
       file        file, path, filename, file_name, audio, wav, 파일
       transcript  transcript, transcription, text, sentence, note, 전사
-      label       label, class, keyword          scene   scene, place, environment
-      speaker     speaker, speaker_id, 화자       split   split, set, subset
+      label       label, class, keyword
+      scene       scene, place, environment
+      speaker     speaker, speaker_id, 화자
+      split       split, set, subset
       times       start, end, or start, duration: seconds; channel: from 0, or left
 
     \b
