@@ -64,6 +64,8 @@ def judge(
             before, known = stats.seconds, len(stats.latencies)
             found = [line for line in lines(cascade, blocks(), name, listening, stats) if line["event"]]
             seconds[name] = stats.seconds - before
+            if bar.disable:  # no terminal
+                say(f"heard   {name}: {seconds[name] / 60:.1f} min, {len(found)} events")
             for line, latency in zip(found, stats.latencies[known:], strict=True):
                 events.append(Event(name, line["start"], line["end"], line["keyword"], line["end"] + latency))
         verdicts = alarms.judged(events, truth.utterances, TOLERANCE_S)
