@@ -688,10 +688,10 @@ def export_to(
 ) -> Path:
     """Writes a set and its audio in the form that another tool reads: a folder with a README.md that says what to type.
 
-    source: a manifest, or its path. form: "lhotse", "hf", "nemo", "kaldi", "webdataset" or "csv". folder: [NAME.FORM
-    beside the manifest]. use: "own" for all of it, on your own machines; "shareable" for what the licences let you pass
-    on; it must be said where a set holds what may not be passed on. audio: "copy" or "link", for webdataset. report: is
-    called with what will be written, before it is. dry_run: writes nothing. Returns the folder.
+    source: a manifest, or its path. form: "lhotse", "hf", "nemo", "kaldi", "webdataset" or "csv". folder: [beside the
+    manifest NAME-FORM, or NAME-FORM-shareable]. use: "own" for all of it, on your own machines; "shareable" for what the
+    licences let you pass on; it must be said where a set holds what may not be passed on. audio: "copy" or "link", for
+    webdataset. report: is called with what will be written, before it is. dry_run: writes nothing. Returns the folder.
 
     PrepError where licences forbid the export, or its folder holds something else.
 
@@ -701,7 +701,7 @@ def export_to(
     """
     path = _path(source)
     export = exports.plan(packs.read_any(path) if not isinstance(source, Manifest) else source, form, use, audio)
-    place = Path(folder) if folder else path.with_name(f"{path.stem}.{form}")
+    place = Path(folder) if folder else exports.folder_of(path, form, use)
     exports.check(export, place)
     report(export)
     if dry_run:

@@ -168,7 +168,7 @@ def test_a_set_is_judged_passed_on_and_built_again(root: Path) -> None:
     )
     assert levels == ["schema", "references", "headers", "hashes"]
     folder = prep.export_to(mixed, "csv")
-    assert folder == Path("manifests/mixed.csv")
+    assert folder == Path("manifests/mixed-csv")
     assert (folder / "README.md").exists()
     with pytest.raises(PrepError, match="that is the manifest itself"):
         prep.pack(mixed, mixed.path)

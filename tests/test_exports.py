@@ -145,8 +145,10 @@ def test_an_export_has_the_same_bytes_wherever_and_whenever_it_is_made(form: str
 
 def test_without_a_name_the_folder_lies_beside_the_manifest(odd: Path) -> None:
     ended = done(odd, "export", "manifests/mixed.parquet", "--to", "csv", "--own-use")
-    assert "-> manifests/mixed.csv" in ended.out
-    assert (odd / "manifests/mixed.csv/mixed.csv").exists()
+    assert "-> manifests/mixed-csv" in ended.out
+    assert (odd / "manifests/mixed-csv/mixed.csv").exists()
+    done(odd, "export", "manifests/mixed.parquet", "--to", "csv", "--shareable")
+    assert (odd / "manifests/mixed-csv-shareable/mixed.csv").exists()
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, OSError])

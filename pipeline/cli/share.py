@@ -303,7 +303,7 @@ def _checked_lines(checked: Checked) -> Iterator[str]:
 @MANIFEST
 @click.option("--to", "form", metavar="FORMAT", required=True, help=f"one of {', '.join(exports.names())}")
 @click.option(
-    "--out", type=click.Path(path_type=Path), help="folder to write  [default: NAME.FORMAT beside the manifest]"
+    "--out", type=click.Path(path_type=Path), help="folder to write  [default: NAME-FORMAT beside the manifest]"
 )
 @click.option(
     "--own-use",
@@ -349,7 +349,8 @@ def export(
     """
     if own_use and shareable:
         raise PrepError("--own-use and --shareable: an export is for the one or for the other")
-    folder = out or path.with_name(f"{path.stem}.{form}")
+    use: Use = "own" if own_use else "shareable" if shareable else ""
+    folder = out or exports.folder_of(path, form, use)
     planned: list[Export] = []
 
     def report(export: Export) -> None:
@@ -364,7 +365,6 @@ def export(
             say(f"  own use: {folder} may hold what licences forbid to pass on; its README.md says what")
 
     try:
-        use: Use = "own" if own_use else "shareable" if shareable else ""
         api.export_to(path, form, folder, use=use, audio=audio, dry_run=dry_run, report=report)
     except KeyboardInterrupt:
         say(f"prep: stopped; {folder} was not written")

@@ -80,6 +80,11 @@ class Export:
         return source | {"format": self.form, "use": self.use or "unrestricted", "rows": len(self.rows)}
 
 
+def folder_of(path: Path, form: str, use: Use) -> Path:
+    """Where the export of a manifest goes by default: `mixed-csv`, and apart from it `mixed-csv-shareable`."""
+    return path.with_name(f"{path.stem}-{form}{'-shareable' if use == 'shareable' else ''}")
+
+
 def plan(source: Manifest, form: str, use: Use, audio: str | None = None) -> Export:
     """What would be exported. PrepError where licences forbid it, there is no sound yet, or no row is left.
 
