@@ -689,9 +689,10 @@ def export_to(
     """Writes a set and its audio in the form that another tool reads: a folder with a README.md that says what to type.
 
     source: a manifest, or its path. form: "lhotse", "hf", "nemo", "kaldi", "webdataset" or "csv". folder: [beside the
-    manifest NAME-FORM, or NAME-FORM-shareable]. use: "own" for all of it, on your own machines; "shareable" for what the
-    licences let you pass on; it must be said where a set holds what may not be passed on. audio: "copy" or "link", for
-    webdataset. report: is called with what will be written, before it is. dry_run: writes nothing. Returns the folder.
+    manifest NAME-FORM, or NAME-FORM-shareable]. use: "own" for all of it, on your own machines; "shareable" for what
+    the licences let you pass on; it must be said where a set holds what may not be passed on. audio: for webdataset,
+    "copy" or "link". report: is called with what will be written, before it is. dry_run: writes nothing. Returns the
+    folder.
 
     PrepError where licences forbid the export, or its folder holds something else.
 
