@@ -55,7 +55,7 @@ def tables(
                 answer["not_run"].append({"table": table, "name": row["name"], "reason": reason})
     answer["figure_3"] = [
         {
-            "name": row["name"],
+            "name": row["name"] + ("" if row["has_gate"] else ", noise as others"),
             "labels": labels,
             "confusion": [counts[: len(labels)] for counts in own["confusion"]][: len(labels)],
         }
@@ -75,7 +75,7 @@ def _row(table: str, system: System, result: Result | None) -> dict[str, Any]:
         return row
     row["has_gate"] = result.answer["cost"]["parameters_added"] > 0 and result.answer["gate"]["threshold"] is not None
     row |= {"parameters": result.answer["cost"]["parameters"], "seconds": dict(result.times), "step": result.step}
-    row |= {"cautions": result.answer["cautions"]}
+    row |= {"cautions": result.answer["cautions"], "device": result.answer["cost"]["device"]}
     clips = [clip for clip in result.clips if clip.truth is not None]
     scorer = Scorer(result.answer["keywords"], 0)
     if table == "III":
@@ -148,112 +148,98 @@ def arithmetic(plan: Recipe) -> list[str]:
 
 
 def text(answer: Mapping[str, Any]) -> str:
-    """The tables in Markdown."""
+    """The tables in Markdown, their columns aligned."""
     one, two, three = (answer["tables"][name] for name in ("I", "II", "III"))
-    parts = [f"# The paper's tables on {answer['manifest']}"]
+    devices = sorted({row["device"] for row in (*one, *two, *three) if "device" in row})
+    parts = [
+        f"# The paper's tables on {answer['manifest']}",
+        f"Split test of the manifest {answer['manifest_hash'][:12]}, recipe {answer['recipe']}, code {answer['code']},"
+        f" {', '.join(devices) or 'nothing run'}. In brackets: 95 %, bootstrap over groups. A system without figures is"
+        " under *Not run*.",
+    ]
     if answer["tiny"]:
         parts.append(
             "**A trial: small random networks and few steps. It shows that all works; the scores mean nothing.**"
         )
-    parts.append("In brackets: 95 %, bootstrap over groups. A system that has no figures is under *Not run*.")
-    head = (
-        *("system", "paper, %", "clips", "speech alone", "noise -> others", "balanced", "macro F1", "constant answer"),
-        *("parameters", "paper, M", "why they differ", "trained"),
-    )
-    parts += ["## Table I: three classes", markdown(head, [_cells_one(row) for row in one])]
-    head = (
-        *("system", "paper, % (F1)", "clips", "noise is", "accuracy", "balanced", "macro F1", "constant answer"),
-        *("noise: gate stopped it", "passed, nothing said"),
-    )
-    rows = [cells for row in two for cells in _cells_two(row)]
-    parts += ["## Table II: recordings, noise among them", markdown(head, rows)]
+    parts += ["## Table I: three classes", _scores(one, {"left out": "speech_alone", "others": "noise_as_others"})]
+    head = ("system", "parameters", "in the paper, M", "why they differ", "training")
+    parts.append(markdown(head, [_sizes(row) for row in one]))
+    mappings = {"others": "noise_as_others", "apart": "noise_apart"}
+    parts += ["## Table II: recordings, noise among them", _scores(two, mappings)]
+    if ran := [row for row in two if row["clips"]]:
+        head = ("noise of the recordings", "clips", "gate stopped it", "passed, nothing said")
+        parts.append(markdown(head, [_noise_of_recordings(row) for row in ran]))
     head = ("system", "noise", "paper, %", "clips", "gate stopped it", "passed, nothing said")
-    rows = [cells for row in three for cells in _cells_three(row)]
-    parts += ["## Table III: noise", markdown(head, rows)]
+    parts += ["## Table III: noise", markdown(head, [cells for row in three for cells in _noise(row)])]
     if answer["figure_3"]:
         parts += ["## Fig. 3: confusion on the recordings", "![Fig. 3](figure-3.png)"]
         for matrix in answer["figure_3"]:
-            cells = [
-                (f"**{label}**", *map(str, row))
-                for label, row in zip(matrix["labels"], matrix["confusion"], strict=True)
-            ]
-            parts.append(markdown((f"{matrix['name']}: truth \\ decided", *matrix["labels"]), cells))
-    if answer["not_run"]:
-        lines = [f"- Table {each['table']}, {each['name']}: {each['reason']}" for each in answer["not_run"]]
-        parts += ["## Not run", "\n".join(lines)]
-    parts += ["## The paper's own figures", "\n".join(f"- {line}" for line in answer["arithmetic"])]
-    if answer["unknown"]:
-        lines = [f"- {what}: {chosen}" for what, chosen in answer["unknown"].items()]
-        parts += ["## What the paper does not say, and what is taken here", "\n".join(lines)]
-    cautions = {
-        f"- {row['name']}: {caution}"
-        for rows in (one, two, three)
-        for row in rows
-        for caution in row.get("cautions", ())
+            cells = zip(matrix["labels"], matrix["confusion"], strict=True)
+            rows = [(f"**{label}**", *map(str, row)) for label, row in cells]
+            parts.append(markdown((f"{matrix['name']}: truth \\ decided", *matrix["labels"]), rows))
+    cautions = {f"{row['name']}: {each}" for row in (*one, *two, *three) for each in row.get("cautions", ())}
+    lists = {
+        "Not run": [f"Table {each['table']}, {each['name']}: {each['reason']}" for each in answer["not_run"]],
+        "The paper's own figures": answer["arithmetic"],
+        "What the paper does not say, and what is taken here": [": ".join(each) for each in answer["unknown"].items()],
+        "Cautions": sorted(cautions),
     }
-    if cautions:
-        parts += ["## Cautions", "\n".join(sorted(cautions))]
+    for title, lines in lists.items():
+        parts += [f"## {title}", "\n".join(f"- {line}" for line in lines)] if lines else []
     return "\n\n".join(parts) + "\n"
 
 
 def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table in Markdown."""
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join(f"| {' | '.join(cell.replace('|', '/') for cell in line)} |" for line in lines)
+    """A table in Markdown, its columns as wide as their widest cell."""
+    lines = [[cell.replace("|", "/") for cell in line] for line in (head, *rows)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    lines.insert(1, ["-" * width for width in widths])
+    return "\n".join(
+        f"| {' | '.join(cell.ljust(width) for cell, width in zip(line, widths, strict=True))} |" for line in lines
+    )
 
 
-def _number(value: float | None, unit: str = "") -> str:
-    return DASH if value is None else f"{value:g}{unit}"
-
-
-def _duration(row: Mapping[str, Any]) -> str:
-    """How long it was trained, up to which step the best checkpoint is."""
-    seconds = row.get("seconds", {}).get("train_s")
-    return DASH if seconds is None else f"{seconds / 60:.1f} min, best at step {row['step']:,}"
-
-
-def _cells_one(row: Mapping[str, Any]) -> list[str]:
-    counted = DASH if row["parameters"] is None else f"{row['parameters']:,}"
-    paper = row["paper"]
-    end = [counted, _number(paper.get("parameters")), row["reason"] or DASH, _duration(row)]
-    if not row["clips"]:
-        return [row["name"], _number(paper.get("accuracy")), "0", *[DASH] * 5, *end]
-    others = row["noise_as_others"]
-    return [
-        row["name"],
-        _number(paper.get("accuracy")),
-        f"{row['speech_alone']['clips']:,}",
-        percent(row["speech_alone"]["accuracy"]),
-        percent(others["accuracy"]),
-        percent(others["balanced_accuracy"]),
-        plain(others["macro_f1"]),
-        f"{share(row['speech_alone']['largest_class'])}; {share(others['largest_class'])}",
-        *end,
-    ]
-
-
-def _cells_two(row: Mapping[str, Any]) -> list[list[str]]:
-    paper = f"{_number(row['paper'].get('accuracy'))} ({_number(row['paper'].get('f1'))})"
-    if not row["clips"]:
-        return [[row["name"], paper, "0", *[DASH] * 7]]
-    noise = row["decided_noise"][NOISE]
+def _scores(rows: Sequence[Mapping[str, Any]], mappings: Mapping[str, str]) -> str:
+    """A line for each system and each way to count noise, then what one constant answer scores."""
     cells = []
-    for name, own in (("others", row["noise_as_others"]), ("apart", row["noise_apart"])):
-        each = percent(own["accuracy"]), percent(own["balanced_accuracy"]), plain(own["macro_f1"])
-        constant = share(own["largest_class"])
-        counts = str(noise["stopped"]), str(noise["nothing_said"])
-        cells.append([row["name"], paper, f"{own['clips']:,}", name, *each, constant, *counts])
-    return cells
+    for row in rows:
+        paper = f"{row['paper']['accuracy']:.2f}" if "accuracy" in row["paper"] else DASH
+        paper += f" ({row['paper']['f1']:.2f})" if "f1" in row["paper"] else ""
+        for words, name in mappings.items() if row["clips"] else {DASH: ""}.items():
+            own = row.get(name, {"clips": 0, "accuracy": None, "balanced_accuracy": None, "macro_f1": None})
+            each = percent(own["accuracy"]), percent(own["balanced_accuracy"]), plain(own["macro_f1"])
+            cells.append([row["name"], paper, words, f"{own['clips']:,}", *each])
+    for words, name in mappings.items():
+        for own in [row[name] for row in rows if row["clips"]][:1]:
+            clips = f"{own['clips']:,}"
+            cells.append(["*one constant answer*", DASH, words, clips, share(own["largest_class"]), DASH, DASH])
+    return markdown(("system", "paper, % (F1)", "noise is", "clips", "accuracy", "balanced", "macro F1"), cells)
 
 
-def _cells_three(row: Mapping[str, Any]) -> list[list[str]]:
-    names = {"in_domain": IN_DOMAIN, "out_of_domain": OUT_OF_DOMAIN}
-    names |= {"out_of_domain_speech_like": "  of it speech-like", "out_of_domain_other": "  of it other"}
+def _sizes(row: Mapping[str, Any]) -> list[str]:
+    """Parameters beside those of the paper, and how long it was trained."""
+    counted = DASH if row["parameters"] is None else f"{row['parameters']:,}"
+    paper, seconds = row["paper"].get("parameters"), row.get("seconds", {}).get("train_s")
+    training = DASH if seconds is None else f"{seconds / 60:.1f} min, best at step {row['step']:,}"
+    return [row["name"], counted, DASH if paper is None else f"{paper:g}", row["reason"] or DASH, training]
+
+
+def _noise_of_recordings(row: Mapping[str, Any]) -> list[str]:
+    """What became of the noise; a system without a gate stops none."""
+    noise = row["decided_noise"][NOISE]
+    clips = row["noise_apart"]["clips"] - row["speech_alone"]["clips"]
+    return [row["name"], f"{clips:,}", str(noise["stopped"]) if row["has_gate"] else DASH, str(noise["nothing_said"])]
+
+
+def _noise(row: Mapping[str, Any]) -> list[list[str]]:
+    """A line for each set of noise."""
     if not row["clips"]:
         return [[row["name"], DASH, DASH, "0", DASH, DASH]]
+    sets = {"in_domain": IN_DOMAIN, "out_of_domain": OUT_OF_DOMAIN}
+    sets |= {f"out_of_domain_{key}": f"{OUT_OF_DOMAIN}, {key.replace('_', '-')}" for key in ("speech_like", "other")}
     cells = []
-    for name, words in names.items():
-        own = row[name]
-        stopped, silent = percent(own["accuracy"]), percent(own["nothing_said"])
-        cells.append([row["name"], words, _number(row["paper"].get(name)), f"{own['clips']:,}", stopped, silent])
+    for name, words in sets.items():
+        own, paper = row[name], row["paper"].get(name)
+        stopped = percent(own["accuracy"]), percent(own["nothing_said"])
+        cells.append([row["name"], words, DASH if paper is None else f"{paper:.2f}", f"{own['clips']:,}", *stopped])
     return cells
