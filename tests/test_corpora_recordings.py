@@ -233,13 +233,13 @@ def test_a_speaker_in_two_splits_is_noted(claims: Callable[[Files], Listing]) ->
     [
         ({"a.wav": WAV}, r"no table among 1 files \(.wav 1\), such as a.wav; expected one .csv"),
         (
-            {"a.wav": WAV, "t.csv": b"name,text\na,x\n"},
+            {"a.wav": WAV, "t.csv": b"name,text\nb,x\n"},
             r"no column for the file in t.csv \(first line 'name,text'\); expected",
         ),
         ({"a.wav": WAV, "t.csv": b""}, r"no column for the file in t.csv"),
         (
             {"a.wav": WAV, "t.csv": b"file\na.wav\n", "u.tsv": b"file\na.wav\n"},
-            "2 files could be the table: t.csv, u.tsv; join them",
+            "2 files could be the table: t.csv, u.tsv; --table NAME says which",
         ),
         ({"a.wav": WAV, "t.csv": b"file,x,x\na.wav,1,2\n"}, "two columns are called x"),
         ({"a.wav": WAV, "t.csv": b'file,text\na.wav,"x\n'}, "t.csv, line 2: .*look for a quotation mark"),

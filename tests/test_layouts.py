@@ -92,6 +92,36 @@ def test_zeroth_and_librispeech_have_a_text_of_several_recordings_in_each_folder
     assert {drop.reason for drop in found.drops} == {"no_audio", "no_label"}
 
 
+def test_tables_whose_names_are_splits_are_read_together_as_common_voice_has_them(claims: Claims) -> None:
+    files: dict[str, bytes] = {f"clips/{n}.wav": WAV for n in range(4)}
+    for n, split in enumerate(("train", "dev", "test")):
+        files[f"{split}.tsv"] = f"client_id\tpath\tsentence\n{split}\t{n}.wav\t문장 {n}\n".encode()
+    one = {f"{n}.wav": (f"문장 {n}", split, split) for n, split in enumerate(("train", "dev", "test"))}
+    assert {clip.key: (clip.text, clip.split, clip.group) for clip in claims(files).clips} == one
+    files["validated.tsv"] = b"client_id\tpath\tsentence\nx\t3.wav\tx\n"
+    with pytest.raises(SourceError, match=r"4 files could be the table: .*; --table NAME says which, once or more"):
+        claims(files)
+    found = claims(files, tables=["test.tsv", "validated.tsv"])
+    assert {clip.key: clip.split for clip in found.clips} == {"2.wav": "test", "3.wav": "test"}
+    assert [clip.split for clip in claims(files, tables=["train.tsv"]).clips] == ["train"]
+    with pytest.raises(SourceError, match=r"no table tset.tsv \(--table\); there are dev.tsv, test.tsv, train.tsv and 1 more"):
+        claims(files, tables=["tset.tsv"])
+
+
+@pytest.mark.parametrize(
+    ("files", "typed"),
+    [
+        ({"meta/u8k.csv": b"slice_file_name,class\na.wav,dog\n"}, "--column file=slice_file_name"),
+        ({"metadata.csv": b"a|said\nb|more\n"}, "--column file=1"),
+        ({"1.trans.txt": b"a HELP ME\n"}, "--transcripts trans.txt"),
+        ({"a.txt": b"HELP ME\n"}, "--transcripts txt"),
+    ],
+)
+def test_what_could_be_read_otherwise_says_how(claims: Claims, files: dict[str, bytes], typed: str) -> None:
+    with pytest.raises(SourceError, match=typed):
+        claims({**files, "a.wav": WAV})
+
+
 def test_a_table_without_headings_has_its_columns_by_number(claims: Claims) -> None:
     lines = 'LJ001-0001|He said "so, |x\nLJ001-0002|둘째|y\n'
     files = {"metadata.csv": lines.encode(), "wavs/LJ001-0001.wav": WAV, "wavs/LJ001-0002.wav": WAV}

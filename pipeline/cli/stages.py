@@ -94,6 +94,14 @@ def named_columns(context: click.Context, parameter: click.Parameter, values: tu
     callback=named_columns,
     help="recordings: what a column of the table is; by numbers, file=1, where it has no headings",
 )
+@click.option(
+    "--table",
+    "tables",
+    multiple=True,
+    metavar="NAME",
+    callback=lambda context, parameter, values: list(values) or None,
+    help="recordings: table below DIR, once or more; train.tsv, dev.tsv and the like name a split",
+)
 @field_options(own.Facts, FACTS)
 @field_options(ingest_stage.Options)
 @work_options(STAGE)
@@ -123,7 +131,7 @@ def ingest(
       prep ingest recordings /data/recordings --name calls
     """
     chosen = checked(ingest_stage.Options, options)
-    facts = typed({key: options.pop(key) for key in (*FACTS.split(), "columns")})
+    facts = typed({key: options.pop(key) for key in (*FACTS.split(), "columns", "tables")})
     if not dry_run:
         run_stage(
             lambda **work: api.ingest(corpus, folder, name=name, form=form, facts=facts, **work), as_json, options

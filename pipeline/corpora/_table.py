@@ -49,6 +49,7 @@ LABELS = ("saveme", "helpme", "others", "noise")  # the known ones, compared wit
 SUFFIXES = (".csv", ".tsv", ".txt")
 TEXTS = (".txt", ".lab", ".trn")  # of transcripts beside recordings
 DELIMITERS = ",\t;|"
+MOST_HINTS = 3  # texts that are opened for what to type
 DEEPEST = 2  # folders between the root and the table: an archive, and the one folder that archives like to hold
 _SEPARATOR = re.compile(r"\Asep=.\r?\n", re.IGNORECASE)  # how spreadsheet programs name the delimiter to each other
 _EXPECTED = (
@@ -98,38 +99,75 @@ class Line:
         return replace(self, piece=piece, labels={**labels, "piece_of": self.paths[0].lstrip("/"), **own})
 
 
-def read(root: Root, facts: Facts) -> tuple[str, list[Line]]:
-    """(name of the one table under the root, its lines). SourceError: none, several, or it is unreadable."""
-    corpus = facts.name
-    texts = {entry.name: _text(root, entry, corpus) for entry in _possible(root)}
+def read(root: Root, facts: Facts) -> tuple[list[str], list[Line]]:
+    """(names of the tables under the root, their lines). SourceError: none, several, or one is unreadable.
+
+    Several are read where they are stated, or where they lie side by side and their names say splits that differ; what
+    has no split of its own is then of the split in the name of its table.
+    """
+    corpus, possible = facts.name, {entry.name: entry for entry in _possible(root)}
+    if unknown := set(facts.tables) - {*possible}:
+        raise SourceError(f"{corpus}: no table {sample(unknown)} (--table); there are {sample(possible) or 'none'}")
+    texts = {name: _text(root, possible[name], corpus) for name in facts.tables or possible}
     tables = {name: heading for name, text in texts.items() if (heading := _heading(text, facts.columns))}
-    if not tables and texts:
+    hints = _beside(root)
+    if texts and (not tables or (facts.tables and len(tables) < len(texts))):
         first = {name: text.lstrip().partition("\n")[0].strip()[:80] for name, text in texts.items()}
         shown = ", ".join(f"{name} (first line {line!r})" for name, line in sorted(first.items())[:3])
         stated = ", ".join(f"--column {role}={heading}" for role, heading in facts.columns.items())
         missing = f" nor all that {stated} names" if stated else ""
-        raise SourceError(f"{corpus}: no column for the file{missing} in {shown}; {_beside(root)}{_EXPECTED}")
+        hints += _column_of_files(root, texts)
+        raise SourceError(f"{corpus}: no column for the file{missing} in {shown}; {hints or _EXPECTED}")
     if not tables:
         names = [entry.name for entry in root.entries()]
         what = f"no table among {len(names):,} files ({kinds_of(names)}), such as {sample(names)}"
-        raise SourceError(f"{corpus}: {what}; {_beside(root)}{_EXPECTED}")
+        raise SourceError(f"{corpus}: {what}; {hints or _EXPECTED}")
     depth = min(name.count("/") for name in tables)
-    nearest = [name for name in sorted(tables) if name.count("/") == depth]
-    if len(nearest) > 1:
+    nearest = sorted(facts.tables or (name for name in tables if name.count("/") == depth))
+    splits = {name: split_of(name.rpartition("/")[2]) or "" for name in nearest}
+    if len(nearest) > 1 and not facts.tables and ("" in splits.values() or len({*splits.values()}) < len(splits)):
         what = f"{len(nearest)} files could be the table: {sample(nearest)}"
-        raise SourceError(f"{corpus}: {what}; join them into one (a column `split` can tell them apart)")
-    (name,) = nearest
-    return name, _lines(root, name, texts[name], *tables[name], corpus)
+        raise SourceError(f"{corpus}: {what}; --table NAME says which, once or more: a name like train.tsv is a split")
+    lines = [line for name in nearest for line in _lines(root, name, texts[name], *tables[name], corpus)]
+    if len(nearest) > 1 or facts.tables:
+        of_table = ({"split": splits[line.where.rpartition(", line ")[0]]} for line in lines)
+        lines = [
+            replace(line, cells={**cell, **line.cells} if cell["split"] else line.cells)
+            for line, cell in zip(lines, of_table, strict=True)
+        ]
+    return nearest, lines
+
+
+def _column_of_files(root: Root, texts: Mapping[str, str]) -> str:
+    """What to type where a table has a column of recordings under another heading, or no headings."""
+    recordings = {entry.name.rpartition("/")[2] for entry in root.entries() if is_audio(entry.name)}
+    recordings |= {_stem(name) for name in recordings}
+    for text in texts.values():
+        for delimiter in DELIMITERS:
+            rows = [line.split(delimiter) for line in text.splitlines()[:2]]
+            for place, cell in ((n, cell) for row in rows[::-1] for n, cell in enumerate(row)):
+                if cell.strip(' "').rpartition("/")[2] in recordings:
+                    heading = "" if cell in rows[0] or place >= len(rows[0]) else rows[0][place].strip(' "')
+                    return (
+                        f"recordings are named in column {heading or place + 1}: --column file={heading or place + 1}"
+                    )
+    return ""
 
 
 def _beside(root: Root) -> str:
-    """What to type where a text lies beside each recording."""
+    """What to type where a text lies beside each recording, or one with lines of several beside them."""
     names = [entry.name for entry in root.entries()]
     stems = {_stem(name) for name in names if is_audio(name) or is_raw(name)}
-    texts = [name for name in names if suffix(name) in TEXTS and _stem(name) in stems]
-    if not texts:
-        return ""
-    return f"beside {len(texts):,} recordings lies a text: --transcripts {suffix(texts[0])[1:]} reads it; "
+    texts = [entry for entry in root.entries() if suffix(entry.name) in TEXTS]
+    if alone := [entry.name for entry in texts if _stem(entry.name) in stems]:
+        return f"beside {len(alone):,} recordings lies a text: --transcripts {suffix(alone[0])[1:]} reads it"
+    for entry in texts[:MOST_HINTS]:
+        folder, _, name = entry.name.rpartition("/")
+        word = next(iter(_text(root, entry, "").split()), "")
+        if (f"{folder}/{word}" if folder else word) in stems:
+            ending = name.partition(".")[2]
+            return f"{entry.name} has lines of recordings and what is said: --transcripts {ending} reads such files"
+    return ""
 
 
 def _stem(name: str) -> str:

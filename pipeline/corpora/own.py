@@ -56,6 +56,11 @@ class Facts(BaseModel):
     form: Literal["lhotse", "nemo", "kaldi"] | None = Field(None, description="the tool whose manifest lists them")
     audio_dir: str | None = Field(None, min_length=1, description="folder below DIR that names in the table begin at")
     columns: dict[str, str] = Field(default_factory=dict, description="role -> heading of a column, or its number")
+    tables: tuple[str, ...] = Field(
+        (),
+        description="tables that list the recordings, below DIR, where several could",
+        json_schema_extra={"flag": "--table"},
+    )
     transcripts: str | None = Field(
         None, min_length=1, description="suffix of the text file beside each recording, instead of a table: txt"
     )

@@ -130,8 +130,8 @@ def _of_table(root: Root, facts: Facts, notes: Sequence[str]) -> Listing:
         if not texts:
             raise SourceError(f"{facts.name}: no file ends in .{facts.transcripts.lstrip('.')} (--transcripts)")
         return _listing(root, facts, texts, lines, notes)
-    name, lines = _table.read(root, facts)
-    return _listing(root, facts, [name], lines, notes)
+    names, lines = _table.read(root, facts)
+    return _listing(root, facts, names, lines, [*notes, *([f"read from {sample(names)}"] if len(names) > 1 else [])])
 
 
 def _recordings(root: Root, facts: Facts) -> list[Entry]:

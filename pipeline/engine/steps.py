@@ -141,7 +141,8 @@ def _looks_like(corpus: str, setting: Setting) -> str:
     for name in corpora.others():
         if name != corpus:
             with suppress(SourceError):
-                if corpora.find(name).places(replace(root, name=name)):
+                adapter, as_other = corpora.find(name), replace(root, name=name)
+                if adapter.places(as_other) and adapter.clips(as_other).clips:
                     return f". It looks like {name}: prep ingest {name} {root.path}"
     return ""
 
