@@ -126,7 +126,7 @@ def test_a_table_without_headings_has_its_columns_by_number(claims: Claims) -> N
     lines = 'LJ001-0001|He said "so, |x\nLJ001-0002|둘째|y\n'
     files = {"metadata.csv": lines.encode(), "wavs/LJ001-0001.wav": WAV, "wavs/LJ001-0002.wav": WAV}
     found = claims(files, columns={"file": "1", "transcript": "2"})
-    assert said(found) == {"LJ001-0001": ('He said "so,', "test", None), "LJ001-0002": ("둘째", "test", None)}
+    assert said(found) == {"LJ001-0001": ('He said "so, ', "test", None), "LJ001-0002": ("둘째", "test", None)}
     assert found.clips[0].labels == {"column_3": "x"}
     with pytest.raises(SourceError, match=r"nor all that --column file=1, --column transcript=9 names in metadata.csv"):
         claims(files, columns={"file": "1", "transcript": "9"})
