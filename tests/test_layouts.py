@@ -104,7 +104,7 @@ def test_tables_whose_names_are_splits_are_read_together_as_common_voice_has_the
     found = claims(files, tables=["test.tsv", "validated.tsv"])
     assert {clip.key: clip.split for clip in found.clips} == {"2.wav": "test", "3.wav": "test"}
     assert [clip.split for clip in claims(files, tables=["train.tsv"]).clips] == ["train"]
-    with pytest.raises(SourceError, match=r"no table tset.tsv \(--table\); there are dev.tsv, test.tsv, train.tsv and 1 more"):
+    with pytest.raises(SourceError, match=r"no table tset.tsv \(--table\); there are dev.tsv, test.tsv, .* 1 more"):
         claims(files, tables=["tset.tsv"])
 
 
