@@ -182,7 +182,7 @@ def ingesting(
         if flags:
             what = "are read from another tool's manifest" if stated.get("form") else "of one's own have that"
             raise PrepError(f"{flags[-1]}: only recordings {what}: prep ingest recordings DIR {flags[-1]}")
-        yield called, _roots({**paths, **({called: root} if root is not None else {})})
+        yield called, corpora.find_roots({**paths, **({called: root} if root is not None else {})})
         return
     place = Path(root) if root is not None else Roots.find({}, os.environ, Path.cwd()).where(name or corpus)
     facts = own.resolved(corpus, place, name, stated)
@@ -194,7 +194,7 @@ def ingesting(
             f"--name NAME. If it is the same corpus in another place, write that into prep.toml first"
         )
     with own.in_use([facts]):
-        yield facts.name, _roots({**paths, **({facts.name: root} if root is not None else {})})
+        yield facts.name, corpora.find_roots({**paths, **({facts.name: root} if root is not None else {})})
 
 
 def filter(
@@ -257,7 +257,7 @@ def resample(source: Source, **options: Any) -> Manifest:
     work, chosen = _split(resample_stage.Options, options)
     recipe, inputs = _after([source], {"resample": chosen.model_dump(mode="json")} | _store(work), work)
     out = _out(work, _path(source).parent, "resampled")
-    with _building(out, {"resample": recipe["resample"]}, _roots(work.get("roots", {})), work) as setting:
+    with _building(out, {"resample": recipe["resample"]}, corpora.find_roots(work.get("roots", {})), work) as setting:
         rows = _opened(source).frame
         step = steps.resample_step(rows, chosen, setting, work.get("limit"), work.get("seed") or 0)
         return _write(_run(step, setting, work), out, recipe, inputs, work)
@@ -358,7 +358,7 @@ def run(recipe: Recipe | str | Path, **work: Unpack[Work]) -> Manifest:
     """
     _refuse_unknown(work)
     chosen = recipe if isinstance(recipe, Recipe) else read_recipe(recipe, work.get("seed"))
-    where = _roots(work.get("roots", {}))
+    where = corpora.find_roots(work.get("roots", {}))
     faults = []
     for corpus in chosen.ingest.corpora:
         try:
@@ -406,7 +406,7 @@ def plan(recipe: Recipe | str | Path, **work: Unpack[Work]) -> list[StageState]:
     chosen = recipe if isinstance(recipe, Recipe) else read_recipe(recipe, work.get("seed"))
     folder = _out(work, Path("manifests"), chosen.name).parent.absolute()
     workers = open_workers(work.get("jobs", 1))
-    where = _roots(work.get("roots", {}))
+    where = corpora.find_roots(work.get("roots", {}))
     with _in_use(chosen, where):
         setting = Setting(folder, where, workers, chosen.store.shard_clips)
         return list(plans.plan(chosen, setting, work.get("limit")))
@@ -501,15 +501,11 @@ def explain(
     paths = [Path(path) for path in manifests]
     for path in paths:
         rights.note_file(path)
-    return explaining.explain(normalize("NFC", row_id), paths, _roots(roots or {}), _lexicon(lexicon), _say)
+    return explaining.explain(normalize("NFC", row_id), paths, corpora.find_roots(roots or {}), _lexicon(lexicon), _say)
 
 
 def measure(
-    source: Source,
-    *,
-    jobs: int = 1,
-    roots: Mapping[str, str | Path] | None = None,
-    progress: Progressing = "auto",
+    source: Source, *, jobs: int = 1, roots: Mapping[str, str | Path] | None = None, progress: Progressing = "auto"
 ) -> DataFrame:
     """Measures of each clip: voiced share, pitch, spectrum, noise floor. They are written beside the manifest.
 
@@ -523,7 +519,7 @@ def measure(
     opened = _opened(source)
     with open_workers(jobs) as workers:
         advance = counters(progress)("measure", len(opened))
-        return measuring.measure(opened, workers, _roots(roots or {}), advance)
+        return measuring.measure(opened, workers, corpora.find_roots(roots or {}), advance)
 
 
 def report(
@@ -631,7 +627,7 @@ def rebuild(pack: str | Path, **work: Unpack[Work]) -> Rebuilt:
                 f"{out}: another set is there already (hash {there}, the pack's is {wanted}); "
                 "name another file with --out"
             )
-    with _building(out, {"rebuild": wanted}, _roots(work.get("roots", {})), work) as setting:
+    with _building(out, {"rebuild": wanted}, corpora.find_roots(work.get("roots", {})), work) as setting:
         done = rebuilds.rebuild(packed, setting, bars(work.get("progress", "auto")))
         if not len(done.rows):
             reasons = ", ".join(f"{reason} {count:,}" for reason, count in done.reasons().items())
@@ -669,7 +665,9 @@ def verify(
     rights.note_file(Path(path))
     done = []
     with open_workers(jobs) as workers:
-        for checked in verifying.verify(Path(path), _roots(roots or {}), workers, bars(progress), level, sample):
+        for checked in verifying.verify(
+            Path(path), corpora.find_roots(roots or {}), workers, bars(progress), level, sample
+        ):
             done.append(checked)
             report(checked)
     return done
@@ -715,10 +713,6 @@ def export_to(
 
 
 # ---- behind them
-
-
-def _roots(paths: Mapping[str, str | Path]) -> Roots:
-    return corpora.find_roots(paths)
 
 
 def _in_use(recipe: Recipe, where: Roots) -> AbstractContextManager[None]:

@@ -145,12 +145,9 @@ def _chunked(data: Bytes, mark: bytes, first: int, header: str) -> list[Part]:
         if name in samples and not has_samples:
             has_samples = True
             size = wide or size
-            if (
-                mark == b"RIFF"
-                and not size
-                and at < len(data)
-                and _is_unclosed(data[start : start + 8], len(data) - start)
-            ):
+            known = data[start + 4 : start + 8]  # its size: bytes may follow what a WAV that was never closed knows of
+            is_longer = int.from_bytes(known, "little") + 8 < len(data) - start and known != _UNCLOSED
+            if mark == b"RIFF" and not size and at < len(data) and is_longer:
                 return [*done, Part(start, len(data), "", (start + 4, 4, _UNCLOSED))]
             if (size in NO_SIZE and not wide) or size >= NO_SIZE_64:
                 return [*done, Part(start, len(data))]
@@ -158,11 +155,6 @@ def _chunked(data: Bytes, mark: bytes, first: int, header: str) -> list[Part]:
                 return [*done, Part(start, len(data), _missing(at + size - len(data)))]
         at += size + (size % 2 if mark != b"caff" else 0)
     return [*done, Part(start, len(data), fault or (_left(data, at) if has_samples else ""))]
-
-
-def _is_unclosed(head: bytes, size: int) -> bool:
-    """Whether a WAV, which has no samples by its header, was never closed: bytes follow what the header knows of."""
-    return int.from_bytes(head[4:8], "little") + 8 < size and head[4:8] != _UNCLOSED
 
 
 def _w64(data: Bytes) -> list[Part]:

@@ -16,7 +16,7 @@ from pipeline.audio.shards import AUDIO_FOLDER
 from pipeline.cli.emit import AS_JSON, emit, table
 from pipeline.cli.endings import echo
 from pipeline.cli.fields import typed
-from pipeline.cli.options import ALL, MANIFESTS, NONE, RECIPE, say, work_options
+from pipeline.cli.options import ALL, FILE, MANIFESTS, NONE, RECIPE, say, work_options
 from pipeline.cli.stages import emit_step, slices
 from pipeline.core import frame as frames
 from pipeline.core import manifest
@@ -150,7 +150,7 @@ def _lines(state: StageState) -> Iterator[str]:
 
 
 @click.command()
-@click.argument("folder", type=click.Path(path_type=Path), default=MANIFESTS)
+@click.argument("folder", type=FILE, default=MANIFESTS)
 @AS_JSON
 def status(folder: Path, as_json: bool) -> None:
     """Say how far the builds in FOLDER (manifests/) are, running or stopped.
@@ -175,7 +175,7 @@ def status(folder: Path, as_json: bool) -> None:
 
 
 @click.command()
-@click.argument("folder", type=click.Path(path_type=Path), default=MANIFESTS)
+@click.argument("folder", type=FILE, default=MANIFESTS)
 @click.option("--yes", is_flag=True, help="remove without asking")
 @click.option("--unfinished", is_flag=True, help="also remove what belongs to builds that were never finished")
 def clean(folder: Path, yes: bool, unfinished: bool) -> None:

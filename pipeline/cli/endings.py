@@ -18,26 +18,15 @@ from pipeline.core.errors import PrepError, inert
 from pipeline.core.files import DISK_FAULTS
 
 KEPT = " What is done is kept: the same command goes on from here."
-HABITS = {  # what people type from habit -> the options that it may mean here
-    "--batch-size": "--batch",
-    "--ckpt": "--checkpoint",
-    "--data": "--manifest --root",
-    "--data-dir": "--manifest --root",
-    "--dataset": "--manifest",
-    "--format": "--to",
-    "--learning-rate": "--lr",
-    "--max-steps": "--steps",
-    "--num-epochs": "--epochs",
-    "--num-workers": "--workers --jobs",
-    "--output-dir": "--out",
-    "--output": "--out",
-    "--sample-rate": "--rate",
-    "--sampling-rate": "--rate",
-    "--sr": "--rate",
-    "--weights": "--checkpoint",
-    "--workers": "--jobs",
-    "-j": "--jobs",
-    "-o": "--out",
+# what people type from habit -> the options that it may mean here
+HABITS = {
+    **dict.fromkeys(("--data", "--data-dir", "--dataset"), ("--manifest", "--root")),
+    **dict.fromkeys(("--output", "--output-dir", "-o"), ("--out",)),
+    **dict.fromkeys(("--sample-rate", "--sampling-rate", "--sr"), ("--rate",)),
+    **dict.fromkeys(("--num-workers", "--workers", "-j"), ("--workers", "--jobs")),
+    **dict.fromkeys(("--ckpt", "--weights"), ("--checkpoint",)),
+    **{"--batch-size": ("--batch",), "--learning-rate": ("--lr",), "--num-epochs": ("--epochs",)},
+    **{"--max-steps": ("--steps",), "--format": ("--to",)},
 }
 
 
@@ -93,7 +82,7 @@ def end(command: click.Command, program: str, kept: str = "") -> NoReturn:
         except click.ClickException as error:
             if isinstance(error, click.NoSuchOption) and error.ctx is not None:
                 known = {flag for parameter in error.ctx.command.params for flag in parameter.opts}
-                meant = [flag for flag in HABITS.get(error.option_name, "").split() if flag in known]
+                meant = [flag for flag in HABITS.get(error.option_name, ()) if flag in known]
                 error.possibilities = meant or error.possibilities  # type: ignore[misc]
             said = io.StringIO()
             error.show(said)

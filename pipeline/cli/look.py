@@ -14,7 +14,7 @@ import numpy as np
 from pipeline import api
 from pipeline.cli.emit import AS_JSON, emit
 from pipeline.cli.machine import example
-from pipeline.cli.options import CORPUS, JOBS, MANIFESTS, ROOT, say
+from pipeline.cli.options import CORPUS, FILE, JOBS, MANIFEST, MANIFESTS, ROOT, exclusions_option, say
 from pipeline.core import frame as frames
 from pipeline.core import manifest
 from pipeline.core.errors import ManifestError, PrepError, did_you_mean
@@ -29,7 +29,6 @@ from pipeline.inspect.audit import checks as audit_checks
 from pipeline.share import pack
 
 WIDTH = 100
-MANIFEST = click.argument("path", metavar="MANIFEST", type=click.Path(path_type=Path))
 
 
 @click.command()
@@ -64,12 +63,8 @@ def measure(path: Path, jobs: int, as_json: bool, roots: dict[str, str]) -> None
 
 @click.command()
 @MANIFEST
-@click.option(
-    "--out", type=click.Path(path_type=Path), help="file to write  [default: MANIFEST's name with .html, beside it]"
-)
-@click.option(
-    "--baseline", type=click.Path(path_type=Path), metavar="OTHER", help="also say what changed since this manifest"
-)
+@click.option("--out", type=FILE, help="file to write  [default: MANIFEST's name with .html, beside it]")
+@click.option("--baseline", type=FILE, metavar="OTHER", help="also say what changed since this manifest")
 @click.option(
     "--with-audio/--redact",
     "audio",
@@ -129,17 +124,9 @@ def _names(context: click.Context, parameter: click.Parameter, value: str | None
     help="how many recordings are opened, 0 for all  [default: near 10000, chain 2000]",
 )
 @click.option(
-    "--checkpoint",
-    type=click.Path(path_type=Path),
-    help="folder best/ or last/ of a run of train: domain says what noise it was trained on",
+    "--checkpoint", type=FILE, help="folder best/ or last/ of a run of train: domain says what noise it was trained on"
 )
-@click.option(
-    "--write-exclusions",
-    "exclusions",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="write the clips to leave out, one of each pair of near, for prep filter --exclude FILE",
-)
+@exclusions_option("the clips to leave out, one of each pair of near")
 @JOBS
 @AS_JSON
 def audit(
@@ -181,9 +168,9 @@ def audit(
       prep audit manifests/mixed.parquet --checks domain
     """
     checks = tuple(name for name in checks if not (no_near and name == "near"))
-    for name in sorted(set(fail_on) - set(checks)):
-        if click.get_current_context().get_parameter_source("fail_on") == click.core.ParameterSource.COMMANDLINE:
-            raise click.UsageError(f"--fail-on {name}: that check is left out")
+    is_typed = click.get_current_context().get_parameter_source("fail_on") == click.core.ParameterSource.COMMANDLINE
+    if is_typed and (without := sorted(set(fail_on) - set(checks))):
+        raise click.UsageError(f"--fail-on {without[0]}: that check is left out")
     try:
         source = audit_checks.read(path)
     except PrepError as error:
@@ -200,17 +187,9 @@ def audit(
     emit(values, as_json, lambda: _audit_lines(source, answer))
     if exclusions:
         say(write_exclusions(exclusions, answer.exclusions()))
-    raise click.exceptions.Exit(_exit_code(answer, fail_on))
-
-
-def _exit_code(answer: Audit, fail_on: tuple[str, ...]) -> int:
-    """1 where the audit fails, 2 where a check could not be done that it was to fail on.
-
-    A set without audio has no `near`: that counts only where somebody typed it.
-    """
-    stated = click.get_current_context().get_parameter_source("fail_on") == click.core.ParameterSource.COMMANDLINE
-    needed = [name for name in fail_on if stated or name not in LISTENING]
-    return 1 if answer.fails else 2 * any(unable.check in needed for unable in answer.unable)
+    # a set without audio has no `near`: that counts only where somebody typed it
+    needed = [name for name in fail_on if is_typed or name not in LISTENING]
+    raise click.exceptions.Exit(1 if answer.fails else 2 * any(unable.check in needed for unable in answer.unable))
 
 
 def _audit_lines(source: Manifest, answer: Audit) -> Iterator[str]:
@@ -244,12 +223,8 @@ def _wrapped(lead: str, sentence: str) -> list[str]:
 
 @click.command()
 @click.argument("row_id", metavar="ID")
-@click.argument("paths", metavar="[MANIFEST]...", nargs=-1, type=click.Path(path_type=Path))
-@click.option(
-    "--lexicon",
-    type=click.Path(path_type=Path),
-    help="the lexicon that filter was given  [default: the shipped one]",
-)
+@click.argument("paths", metavar="[MANIFEST]...", nargs=-1, type=FILE)
+@click.option("--lexicon", type=FILE, help="the lexicon that filter was given  [default: the shipped one]")
 @ROOT
 @CORPUS
 @AS_JSON
@@ -287,8 +262,8 @@ def _all_manifests() -> list[Path]:
 
 
 @click.command()
-@click.argument("a", type=click.Path(path_type=Path))
-@click.argument("b", type=click.Path(path_type=Path))
+@click.argument("a", type=FILE)
+@click.argument("b", type=FILE)
 @AS_JSON
 def diff(a: Path, b: Path, as_json: bool) -> None:
     """Say how B differs from A, two manifests or packs: in which rows and columns, and by which options of what made

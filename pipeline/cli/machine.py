@@ -18,7 +18,7 @@ from pipeline import corpora as adapters
 from pipeline.cli.builds import run_recipe
 from pipeline.cli.emit import AS_JSON, emit
 from pipeline.cli.endings import echo
-from pipeline.cli.options import CORPUS, ROOT, find_roots, work_options
+from pipeline.cli.options import CORPUS, ROOT, work_options
 from pipeline.core import files
 from pipeline.engine.workers import cores
 from pipeline.inspect import doctor as checks
@@ -80,7 +80,7 @@ def corpora(as_json: bool, roots: dict[str, str]) -> None:
     Example:
       prep corpora
     """
-    known = find_roots(roots)
+    known = adapters.find_roots(roots)
     answer = []
     for name in adapters.names():
         corpus, root = adapters.find(name), known.where(name)
@@ -137,7 +137,7 @@ def doctor(as_json: bool, roots: dict[str, str]) -> None:
       prep doctor --root aihub=/data/aihub170
     """
     done = []
-    for check in checks.checks(find_roots(roots), Path.cwd()):
+    for check in checks.checks(adapters.find_roots(roots), Path.cwd()):
         done.append(check)
         if not as_json:  # each as it ends: to count a large corpus takes a while
             remedy = f"\n{'':24}-> {check.remedy}" if check.remedy else ""

@@ -10,12 +10,13 @@ from typing import Any, TypeVar
 import click
 
 from pipeline import corpora
-from pipeline.archives.roots import Roots
 from pipeline.cli.emit import AS_JSON
 from pipeline.cli.endings import echo
 from pipeline.core.errors import RecipeError
 from pipeline.engine.workers import cores
 
+FILE = click.Path(path_type=Path)
+MANIFEST = click.argument("path", metavar="MANIFEST", type=FILE)
 F = TypeVar("F", bound=Callable[..., Any])
 MANIFESTS = Path("manifests")
 ALL, NONE = (1, 1), (0, 0)  # slices of the work
@@ -33,11 +34,6 @@ def _roots(context: click.Context, parameter: click.Parameter, values: tuple[str
     return dict(value.split("=", 1) for value in values)
 
 
-def _load_corpora(context: click.Context, parameter: click.Parameter, paths: tuple[Path, ...]) -> None:
-    for path in paths:
-        corpora.load(path)
-
-
 def _slice(context: click.Context, parameter: click.Parameter, value: str | None) -> tuple[int, int]:
     """`3/8` as (3, 8)."""
     if value is None:
@@ -46,6 +42,12 @@ def _slice(context: click.Context, parameter: click.Parameter, value: str | None
     if not match or not 1 <= int(match[1]) <= int(match[2]):
         raise click.BadParameter(f"found {value!r}, expected I/N with I from 1 to N, such as 3/8")
     return int(match[1]), int(match[2])
+
+
+def exclusions_option(what: str) -> Callable[[F], F]:
+    """--write-exclusions FILE; what: is written, as the help says it."""
+    text = f"write {what}, for prep filter --exclude FILE"
+    return click.option("--write-exclusions", "exclusions", type=FILE, metavar="FILE", help=text)
 
 
 ROOT = click.option(
@@ -61,8 +63,8 @@ CORPUS = click.option(
     "adapters",
     multiple=True,
     metavar="FILE",
-    type=click.Path(path_type=Path),
-    callback=_load_corpora,
+    type=FILE,
+    callback=lambda context, parameter, paths: [corpora.load(path) for path in paths],
     expose_value=False,
     is_eager=True,  # the other options may name the corpus
     help="Python file of a corpus of your own (docs/add-a-corpus.md)",
@@ -71,9 +73,7 @@ JOBS = click.option(
     "--jobs", type=click.IntRange(1), default=cores(), show_default=True, help="how many processes do the work"
 )
 _WORK = {  # in the order of the help
-    "out": click.option(
-        "--out", type=click.Path(path_type=Path), help="manifest to write (its audio lies beside it, in audio/)"
-    ),
+    "out": click.option("--out", type=FILE, help="manifest to write (its audio lies beside it, in audio/)"),
     "jobs": JOBS,
     "recipe_seed": click.option("--seed", type=int, help="seed of every draw  [default: the recipe's]"),
     "limit": click.option(
@@ -99,9 +99,7 @@ _WORK = {  # in the order of the help
     ),
     "seed": click.option("--seed", type=int, default=0, show_default=True, help="seed of every draw"),
     "shard_clips": click.option(
-        "--shard-clips",
-        type=click.IntRange(1),
-        help="mean number of clips in a file of audio  [default: 1000]",
+        "--shard-clips", type=click.IntRange(1), help="mean number of clips in a file of audio  [default: 1000]"
     ),
 }
 STAGE = "out jobs limit dry_run json root corpus shard scheduler wait_s seed shard_clips"
@@ -122,8 +120,3 @@ def work_options(names: str) -> Callable[[F], F]:
 def say(text: str) -> None:
     """Prints a sentence beside the answer, on stderr."""
     echo(text, err=True)
-
-
-def find_roots(paths: dict[str, str]) -> Roots:
-    """The roots that --root names, and those that the environment and prep.toml name."""
-    return corpora.find_roots(paths)

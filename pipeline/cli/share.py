@@ -14,7 +14,7 @@ from pipeline import export as exports
 from pipeline.cli.emit import AS_JSON, emit
 from pipeline.cli.endings import echo
 from pipeline.cli.fields import typed
-from pipeline.cli.options import CORPUS, MANIFESTS, say, work_options
+from pipeline.cli.options import CORPUS, FILE, MANIFEST, MANIFESTS, exclusions_option, say, work_options
 from pipeline.core import frame as frames
 from pipeline.core import manifest
 from pipeline.core.errors import PrepError
@@ -29,7 +29,6 @@ from pipeline.share.rebuild import Rebuilt
 from pipeline.share.verify import LEVELS, WITHIN, Checked, Unable
 
 FIRST = 5  # so many rows are listed on the screen for each reason
-MANIFEST = click.argument("path", metavar="MANIFEST", type=click.Path(path_type=Path))
 
 
 @click.command()
@@ -44,15 +43,8 @@ def rights(path: Path, as_json: bool) -> None:
       prep rights manifests/mixed.parquet
     """
     columns = (
-        "corpus",
-        "group",
-        "kind",
-        "source_pcm_hash",
-        "noise_source",
-        "transcript",
-        "labels",
-        "scenario",
-        "scene",
+        *("corpus", "group", "kind", "source_pcm_hash", "noise_source"),
+        *("transcript", "labels", "scenario", "scene"),
     )
     rows = packs.read_columns(path, columns)
     terms, sentences = licences.terms(rows), licences.sentences(rows)
@@ -82,9 +74,7 @@ def rights(path: Path, as_json: bool) -> None:
 
 @click.command()
 @MANIFEST
-@click.option(
-    "--out", type=click.Path(path_type=Path), help="pack to write  [default: NAME.pack.parquet beside MANIFEST]"
-)
+@click.option("--out", type=FILE, help="pack to write  [default: NAME.pack.parquet beside MANIFEST]")
 @click.option(
     "--allow",
     multiple=True,
@@ -151,7 +141,7 @@ def _pack_lines(packed: Packed) -> Iterator[str]:
 
 
 @click.command()
-@click.argument("path", metavar="PACK", type=click.Path(path_type=Path))
+@click.argument("path", metavar="PACK", type=FILE)
 @work_options("out jobs json root corpus shard_clips")
 def rebuild(path: Path, as_json: bool, **options: Any) -> None:
     """Make the set of PACK again from your own copies of the corpora: the same samples, your labels, the same hash.
@@ -214,7 +204,7 @@ def _rebuild_lines(done: Rebuilt, out: Path, here: str, differing: list[str]) ->
 
 
 @click.command()
-@click.argument("path", metavar="MANIFEST|PACK", type=click.Path(path_type=Path))
+@click.argument("path", metavar="MANIFEST|PACK", type=FILE)
 @click.option(
     "--level",
     type=click.Choice(LEVELS),
@@ -223,13 +213,7 @@ def _rebuild_lines(done: Rebuilt, out: Path, here: str, differing: list[str]) ->
 @click.option(
     "--sample", type=click.IntRange(1), help="look at so many rows, always the same ones; schema looks at all"
 )
-@click.option(
-    "--write-exclusions",
-    "exclusions",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="write the clips that are not what they say, of mixtures their speech, for prep filter --exclude FILE",
-)
+@exclusions_option("the clips that are not what they say, of mixtures their speech")
 @work_options("jobs json root corpus")
 def verify(
     path: Path,
@@ -302,9 +286,7 @@ def _checked_lines(checked: Checked) -> Iterator[str]:
 @click.command()
 @MANIFEST
 @click.option("--to", "form", metavar="FORMAT", required=True, help=f"one of {', '.join(exports.names())}")
-@click.option(
-    "--out", type=click.Path(path_type=Path), help="folder to write  [default: NAME-FORMAT beside the manifest]"
-)
+@click.option("--out", type=FILE, help="folder to write  [default: NAME-FORMAT beside the manifest]")
 @click.option(
     "--own-use",
     is_flag=True,
@@ -383,7 +365,7 @@ def export(
 
 @click.command()
 @MANIFEST
-@click.option("--out", type=click.Path(path_type=Path), help="manifest to write  [default: MANIFEST itself]")
+@click.option("--out", type=FILE, help="manifest to write  [default: MANIFEST itself]")
 @AS_JSON
 def migrate(path: Path, out: Path | None, as_json: bool) -> None:
     """Write MANIFEST, if it is of an older schema, as one of the newest, and its drops with it.

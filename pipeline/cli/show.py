@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from pipeline.cli.emit import AS_JSON, emit
+from pipeline.cli.options import MANIFEST
 from pipeline.core import frame as frames
 from pipeline.core import manifest
 from pipeline.core.errors import sample
@@ -15,7 +16,7 @@ from pipeline.inspect.show import lines, summary
 
 
 @click.command()
-@click.argument("path", metavar="MANIFEST", type=click.Path(path_type=Path))
+@MANIFEST
 @AS_JSON
 def show(path: Path, as_json: bool) -> None:
     """Summarise MANIFEST: counts and hours by column, levels, drops by reason, provenance.
@@ -29,7 +30,7 @@ def show(path: Path, as_json: bool) -> None:
 
 
 @click.command()
-@click.argument("path", metavar="MANIFEST", type=click.Path(path_type=Path))
+@MANIFEST
 @click.option("--reason", help="only drops for this reason")
 @click.option("--limit", type=click.IntRange(1), help="at most so many lines  [default: all]")
 @AS_JSON

@@ -15,7 +15,7 @@ from pipeline.audio.scenes import Scene
 from pipeline.cli.emit import emit, table
 from pipeline.cli.endings import echo
 from pipeline.cli.fields import field_options, flag, typed
-from pipeline.cli.options import ALL, MANIFESTS, NONE, STAGE, find_roots, work_options
+from pipeline.cli.options import ALL, FILE, MANIFESTS, NONE, STAGE, work_options
 from pipeline.core import exclusions, manifest, measures
 from pipeline.core.errors import ManifestError, RecipeError
 from pipeline.core.manifest import Manifest
@@ -78,7 +78,7 @@ def named_columns(context: click.Context, parameter: click.Parameter, values: tu
 @click.argument(
     "corpus", shell_complete=lambda context, parameter, typed: [n for n in corpora.names() if n.startswith(typed)]
 )
-@click.argument("folder", metavar="[DIR]", required=False, type=click.Path(path_type=Path))
+@click.argument("folder", metavar="[DIR]", required=False, type=FILE)
 @click.option(
     "--from",
     "form",
@@ -147,28 +147,20 @@ def ingest(
 
 
 @click.command("filter")
-@click.argument("manifests", nargs=-1, type=click.Path(path_type=Path))
+@click.argument("manifests", nargs=-1, type=FILE)
 @field_options(filter_stage.Options)
 @click.option(
-    "--lexicon",
-    "words",
-    type=click.Path(path_type=Path),
-    help="TOML file of keywords and their spellings  [default: the shipped one]",
+    "--lexicon", "words", type=FILE, help="TOML file of keywords and their spellings  [default: the shipped one]"
 )
 @click.option(
     "--exclude",
-    type=click.Path(path_type=Path),
+    type=FILE,
     metavar="FILE",
     help="leave out the clips that this file names, an id a line (prep audit --write-exclusions)",
 )
 @work_options("out jobs limit dry_run json corpus seed")
 def filter(
-    manifests: tuple[Path, ...],
-    words: Path | None,
-    exclude: Path | None,
-    dry_run: bool,
-    as_json: bool,
-    **options: Any,
+    manifests: tuple[Path, ...], words: Path | None, exclude: Path | None, dry_run: bool, as_json: bool, **options: Any
 ) -> None:
     """Keep the rows that meet the rules; label keywords; carve a dev split. Opens no audio.
 
@@ -199,7 +191,7 @@ def filter(
 
 
 @click.command()
-@click.argument("source", metavar="[MANIFEST]", required=False, type=click.Path(path_type=Path))
+@click.argument("source", metavar="[MANIFEST]", required=False, type=FILE)
 @field_options(resample_stage.Options)
 @work_options(STAGE)
 def resample(source: Path | None, dry_run: bool, as_json: bool, **options: Any) -> None:
@@ -214,12 +206,12 @@ def resample(source: Path | None, dry_run: bool, as_json: bool, **options: Any) 
     if not dry_run:
         run_stage(lambda **work: api.resample(path, **work), as_json, options)
         return
-    rows, setting = manifest.read(path).frame, _setting(options["roots"])
+    rows, setting = manifest.read(path).frame, Setting(MANIFESTS, corpora.find_roots(options["roots"]), Workers())
     _emit_dry_run(steps.resample_step(rows, chosen, setting, options["limit"], options["seed"]), as_json)
 
 
 @click.command()
-@click.argument("source", metavar="[MANIFEST]", required=False, type=click.Path(path_type=Path))
+@click.argument("source", metavar="[MANIFEST]", required=False, type=FILE)
 @field_options(mix_stage.Options)
 @work_options(STAGE.replace(" root", ""))
 def mix(source: Path | None, dry_run: bool, as_json: bool, **options: Any) -> None:
@@ -240,10 +232,10 @@ def mix(source: Path | None, dry_run: bool, as_json: bool, **options: Any) -> No
 
 
 @click.command()
-@click.argument("source", metavar="[MANIFEST]", required=False, type=click.Path(path_type=Path))
+@click.argument("source", metavar="[MANIFEST]", required=False, type=FILE)
 @field_options(scene_stage.Options)
-@click.option("--lexicon", type=click.Path(path_type=Path), help="that of prep filter  [default: the shipped one]")
-@click.option("--sound", type=click.Path(path_type=Path), metavar="DIR", help="also write each recording as FLAC")
+@click.option("--lexicon", type=FILE, help="that of prep filter  [default: the shipped one]")
+@click.option("--sound", type=FILE, metavar="DIR", help="also write each recording as FLAC")
 @work_options("out jobs json seed")
 def scene(source: Path | None, sound: Path | None, as_json: bool, **options: Any) -> None:
     """Lay calls and other speech of MANIFEST (manifests/resampled.parquet) into long noise, at drawn times.
@@ -309,11 +301,6 @@ def _emit_dry_run(step: Step, as_json: bool) -> None:
     }
     text = f"{len(step.plan):,} clips, {seconds / 3600:.2f} h, about {size / 1e9:.2f} GB; nothing written"
     emit(answer, as_json, lambda: [f"{step.name}: {text}"])
-
-
-def _setting(roots: dict[str, str]) -> Setting:
-    """Where the corpora lie, for a step that is planned and not run."""
-    return Setting(MANIFESTS, find_roots(roots), Workers())
 
 
 def _previous(name: str, command: str) -> Path:

@@ -28,15 +28,7 @@ if TYPE_CHECKING:
     from pipeline.archives import Root, Roots
     from pipeline.core.row import Clip, Drop, Place
 
-NOT_CORPORA = {
-    "adapter",
-    "lexicon",
-    "near",
-    "notation",
-    "own",
-    "phrases",
-    "rights",
-}  # modules that are no adapter
+NOT_CORPORA = {"adapter", "lexicon", "near", "notation", "own", "phrases", "rights"}  # modules that are no adapter
 ENTRY_POINTS = "call_for_help_prep.corpora"  # the group in which an installed package names its adapters
 FORMS = ("lhotse", "nemo", "kaldi")  # tools whose manifests may stand in for the table of one's own recordings
 

@@ -38,19 +38,8 @@ DOWNLOAD = (
 )
 
 SCENES = (
-    "Bus",
-    "Cafe",
-    "Car",
-    "CrowdedIndoor",
-    "Elevator",
-    "Kitchen",
-    "Park",
-    "ResidentialArea",
-    "Restaurant",
-    "Restroom",
-    "Street",
-    "Subway",
-    "SubwayStation",
+    *("Bus", "Cafe", "Car", "CrowdedIndoor", "Elevator", "Kitchen", "Park"),
+    *("ResidentialArea", "Restaurant", "Restroom", "Street", "Subway", "SubwayStation"),
 )
 FOLDERS = {"train": "Train", "val": "Val", "valid": "Val", "validation": "Val", "test": "Test"}
 SPLITS = {"Train": "train", "Val": "dev", "Test": "test"}

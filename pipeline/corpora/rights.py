@@ -227,10 +227,7 @@ def renamed(rows: pd.DataFrame, names: Mapping[str, str]) -> pd.DataFrame:
 
 
 def redacted_recipe(
-    recipe: Mapping[str, Any],
-    rows: pd.DataFrame,
-    kinds: Iterable[str] = tuple(COLUMNS),
-    named: Collection[str] = (),
+    recipe: Mapping[str, Any], rows: pd.DataFrame, kinds: Iterable[str] = tuple(COLUMNS), named: Collection[str] = ()
 ) -> tuple[Mapping[str, Any], list[LeftOut]]:
     """(the recipe, without texts in it that quote what may not be passed on (`where` may), what was left out).
 

@@ -28,11 +28,7 @@ class Dask(Workers):
     remote = True
 
     def __init__(self, scheduler: str, wait_s: float | None, say: Callable[[str], object]) -> None:
-        for name in (
-            "asyncio",
-            "tornado",
-            *logging.root.manager.loggerDict,
-        ):
+        for name in ("asyncio", "tornado", *logging.root.manager.loggerDict):
             if name.split(".")[0] in ("asyncio", "tornado", "distributed"):
                 logging.getLogger(name).setLevel(logging.CRITICAL + 1)
         self._scheduler, self._wait_s, self.say = scheduler, wait_s, say

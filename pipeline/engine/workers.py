@@ -96,10 +96,7 @@ class Death:
 
 
 def open_workers(
-    jobs: int = 1,
-    scheduler: str | None = None,
-    wait_s: float | None = None,
-    say: Callable[[str], object] = Workers.say,
+    jobs: int = 1, scheduler: str | None = None, wait_s: float | None = None, say: Callable[[str], object] = Workers.say
 ) -> Workers:
     """This process (jobs=1), a pool of processes, or the workers of a Dask scheduler; use them in a `with` statement.
 

@@ -12,7 +12,7 @@ from pipeline import corpora
 from pipeline.audio import dsp
 from pipeline.audio.codec import Recording, pcm_crc, pcm_hash
 from pipeline.core import frame as frames
-from pipeline.core.row import Clip, Place, Row
+from pipeline.core.row import Clip, Row
 from pipeline.stages import Job, Plan, with_places
 from pipeline.stages import Options as StageOptions
 from pipeline.stages.store import Store
@@ -62,15 +62,12 @@ def plan(corpus: str, clips: Sequence[Clip]) -> Plan:
     ]
     places = [clip.place for clip in clips]
     adapter = corpora.identity(corpus)
-    content = [f"{_content(place)} {adapter}".rstrip() for place in places]
+    # The time counts even where there is a checksum: a damaged archive states the same checksum as a whole one.
+    contents = [f"{place.size} {place.crc} {place.stamp} {place.piece}".rstrip() for place in places]
+    rates = [f" {place.pcm_rate_hz} Hz" if place.pcm_rate_hz else "" for place in places]
+    content = [f"{text}{rate} {adapter}".rstrip() for text, rate in zip(contents, rates, strict=True)]
     claims = frames.with_columns(frames.from_rows(rows, Row), content=content)
     return Plan(frames.ordered(with_places(claims, places)))
-
-
-def _content(place: Place) -> str:
-    # The time counts even where there is a checksum: a damaged archive states the same checksum as a whole one.
-    raw = f" {place.pcm_rate_hz} Hz" if place.pcm_rate_hz else ""
-    return f"{place.size} {place.crc} {place.stamp} {place.piece}".rstrip() + raw
 
 
 def stores(options: Options) -> bool:

@@ -18,15 +18,8 @@ NAME = "recompute"
 VERSION = 1
 PLANNED: frozenset[str] = frozenset()
 DEPENDS = (
-    "id",
-    "source_pcm_hash",
-    "rate_hz",
-    "noise_id",
-    "noise_pcm_hash",
-    "noise_start",
-    "gain_db",
-    "noise_gain_db",
-    "pcm_hash",
+    *("id", "source_pcm_hash", "rate_hz", "noise_id", "noise_pcm_hash"),
+    *("noise_start", "gain_db", "noise_gain_db", "pcm_hash"),
 )
 READS = (
     *resample.READS,

@@ -19,14 +19,8 @@ PLANNED: frozenset[str] = frozenset()
 DEPENDS = ("id", "content")
 READS = ("id",)
 FILLS = (
-    "rate_hz",
-    "frames",
-    "source_rate_hz",
-    "source_channels",
-    "source_frames",
-    "source_format",
-    "source_pcm_hash",
-    "source_pcm_crc",
+    *("rate_hz", "frames", "source_rate_hz", "source_channels", "source_frames"),
+    *("source_format", "source_pcm_hash", "source_pcm_crc"),
 )
 
 
