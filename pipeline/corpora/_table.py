@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import csv
+import json
 import math
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from io import StringIO
 from posixpath import normpath
@@ -47,8 +48,9 @@ SPLITS = {
 KINDS = ("speech", "noise")
 LABELS = ("saveme", "helpme", "others", "noise")  # the known ones, compared without regard to case
 SUFFIXES = (".csv", ".tsv", ".txt")
-TEXTS = (".txt", ".lab", ".trn")  # of transcripts beside recordings
+TEXTS = (".txt", ".lab", ".trn", ".json")  # of transcripts beside recordings
 DELIMITERS = ",\t;|"
+MOST_PATHS = 20  # of a JSON file, that a message names
 MOST_HINTS = 3  # texts that are opened for what to type
 DEEPEST = 2  # folders between the root and the table: an archive, and the one folder that archives like to hold
 _SEPARATOR = re.compile(r"\Asep=.\r?\n", re.IGNORECASE)  # how spreadsheet programs name the delimiter to each other
@@ -159,7 +161,14 @@ def _beside(root: Root) -> str:
     names = [entry.name for entry in root.entries()]
     stems = {_stem(name) for name in names if is_audio(name) or is_raw(name)}
     texts = [entry for entry in root.entries() if suffix(entry.name) in TEXTS]
-    if alone := [entry.name for entry in texts if _stem(entry.name) in stems]:
+    bare = {stem.rpartition("/")[2] for stem in stems}
+    is_json = {entry.name: suffix(entry.name) == ".json" for entry in texts}  # may lie in a folder of its own
+    alone = [
+        name
+        for name, lone in is_json.items()
+        if _stem(name) in stems or (lone and _stem(name).rpartition("/")[2] in bare)
+    ]
+    if alone:
         return f"beside {len(alone):,} recordings lies a text: --transcripts {suffix(alone[0])[1:]} reads it"
     for entry in texts[:MOST_HINTS]:
         folder, _, name = entry.name.rpartition("/")
@@ -184,6 +193,8 @@ def beside(root: Root, facts: Facts, recordings: Sequence[Entry]) -> tuple[list[
     ending = f".{(facts.transcripts or '').lstrip('.')}"
     named = {_stem(entry.name): entry.name for entry in recordings}
     texts = [entry for entry in root.entries() if entry.name.lower().endswith(ending.lower())]
+    if ending.lower() == ".json":
+        return [entry.name for entry in texts], _of_json(root, facts, [entry.name for entry in recordings], texts)
     lines = []
     for entry in texts:
         stem, text = entry.name[: -len(ending)], _text(root, entry, facts.name)
@@ -197,6 +208,47 @@ def beside(root: Root, facts: Facts, recordings: Sequence[Entry]) -> tuple[list[
             cells = {"transcript": " ".join(words.split()), "split": split_of(folder) or ""}
             lines.append(Line(path, (path,), "", where, {name: cell for name, cell in cells.items() if cell}))
     return [entry.name for entry in texts], lines
+
+
+def _of_json(root: Root, facts: Facts, recordings: Sequence[str], texts: Sequence[Entry]) -> list[Line]:
+    """A line for each JSON file, of the recording of its name in the same folder, else of the one of that name.
+
+    Columns are paths in it, `speech.text` or `files.0.name`; what none names becomes labels, but for lists. SourceError
+    where the column of the transcript is not stated: it names the paths that there are.
+    """
+    there = {_stem(name): name for name in recordings}
+    bare: dict[str, list[str]] = {}
+    for name in recordings:
+        bare.setdefault(_stem(name.rpartition("/")[2]), []).append(name)
+    lines = []
+    for entry in texts:
+        stem = _stem(entry.name)
+        alike = bare.get(stem.rpartition("/")[2], [])
+        path = there.get(stem) or (alike[0] if len(alike) == 1 else stem)
+        try:
+            leaves = dict(_leaves(json.loads(_text(root, entry, facts.name), strict=False)))
+        except (ValueError, RecursionError) as error:
+            lines.append(Line(path, (path,), "", entry.name, fault=("bad_label", f"no JSON ({error})")))
+            continue
+        if "transcript" not in facts.columns:
+            what = f"{entry.name} has {', '.join([*leaves][:MOST_PATHS])}{', ...' if len(leaves) > MOST_PATHS else ''}"
+            raise SourceError(f"{facts.name}: {what}: say --column transcript=PATH, and speaker=PATH where it is there")
+        roles = {heading: role for role, heading in facts.columns.items()}
+        given = {roles.get(key, key): value for key, value in leaves.items() if key in roles or ".0" not in f"{key}."}
+        given.setdefault("split", split_of(entry.name.rpartition("/")[0]) or "")
+        given.setdefault("file", path)
+        line = _line(entry.name, 1, [*given.values()], (*given,))
+        lines.append(replace(line, folder="", where=entry.name))
+    return lines
+
+
+def _leaves(value: object, path: str = "") -> Iterator[tuple[str, str]]:
+    """The text of each value in a JSON tree by its path, the first of a list alone."""
+    if isinstance(value, dict | list):
+        for key, part in value.items() if isinstance(value, dict) else enumerate(value[:1]):
+            yield from _leaves(part, f"{path}.{key}" if path else str(key))
+    elif value is not None:
+        yield path, str(value)
 
 
 def split_of(name: str) -> str | None:

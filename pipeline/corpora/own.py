@@ -62,7 +62,9 @@ class Facts(BaseModel):
         json_schema_extra={"flag": "--table"},
     )
     transcripts: str | None = Field(
-        None, min_length=1, description="suffix of the text file beside each recording, instead of a table: txt"
+        None,
+        min_length=1,
+        description="suffix of the text file of each recording, instead of a table: txt; json with --column",
     )
     speaker: str | None = Field(
         None, min_length=1, description="regular expression of the speaker in a recording's name"
