@@ -15,7 +15,6 @@ from pipeline.core import frame as frames
 from pipeline.core import manifest, migrations, parquet
 from pipeline.core.errors import ManifestError
 from pipeline.core.manifest import SCHEMA_VERSION, Provenance
-from pipeline.core.migrations import Step
 from pipeline.core.row import Drop, Row
 from pipeline.core.sql import query
 
@@ -71,11 +70,11 @@ def older(folder: Path, version: int = 0) -> Path:
 @pytest.fixture
 def a_step(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a schema before the first would have needed."""
-    step = Step(
-        lambda rows: rows.rename(columns={"place": "scene"}),
-        lambda drops: frames.with_columns(drops, detail="nobody said"),
-    )
-    monkeypatch.setattr(migrations, "STEPS", {0: step})
+    steps = {
+        (0, "rows"): lambda rows: rows.rename(columns={"place": "scene"}),
+        (0, "drops"): lambda drops: frames.with_columns(drops, detail="nobody said"),
+    }
+    monkeypatch.setattr(migrations, "STEPS", steps)
 
 
 @pytest.mark.usefixtures("a_step")
@@ -89,7 +88,7 @@ def test_an_older_manifest_is_read_as_one_of_today(tmp_path: Path) -> None:
 
 def test_steps_are_taken_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
     steps = {
-        n: Step(lambda rows, n=n: frames.with_columns(rows, id=[f"{name}{n}" for name in frames.values(rows["id"])]))
+        (n, "rows"): lambda rows, n=n: frames.with_columns(rows, id=[f"{name}{n}" for name in frames.each(rows["id"])])
         for n in (3, 1, 2)
     }  # type: ignore[misc]
     monkeypatch.setattr(migrations, "STEPS", steps)

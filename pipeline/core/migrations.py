@@ -8,33 +8,20 @@ test opens for ever.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
-def unchanged(frame: pd.DataFrame) -> pd.DataFrame:
-    """The frame as it is."""
-    return frame
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """What makes rows, and drops, of one schema version those of the next."""
-
-    rows: Callable[[pd.DataFrame], pd.DataFrame] = unchanged
-    drops: Callable[[pd.DataFrame], pd.DataFrame] = unchanged
-
-
-STEPS: Mapping[int, Step] = {}  # schema version -> the step to the next one; version 2 added dc_dbfs, and needs none
+# (schema version, `rows` or `drops`) -> the step to the next version; version 2 added dc_dbfs, and needs none
+STEPS: Mapping[tuple[int, str], Callable[[pd.DataFrame], pd.DataFrame]] = {}
 
 
 def raised(frame: pd.DataFrame, part: str, since: int, until: int) -> pd.DataFrame:
     """The frame of schema version `since` as one of version `until`, but for columns that were added. part: `rows` or
     `drops`."""
     for version in range(since, until):
-        step = STEPS.get(version, Step())
-        frame = {"rows": step.rows, "drops": step.drops}[part](frame)
+        if step := STEPS.get((version, part)):
+            frame = step(frame)
     return frame
