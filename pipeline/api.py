@@ -182,7 +182,9 @@ def ingesting(
         if flags:
             what = "are read from another tool's manifest" if stated.get("form") else "of one's own have that"
             raise PrepError(f"{flags[-1]}: only recordings {what}: prep ingest recordings DIR {flags[-1]}")
-        yield called, corpora.find_roots({**paths, **({called: root} if root is not None else {})})
+        where = corpora.find_roots({**paths, **({called: root} if root is not None else {})})
+        with own.in_use([], own.stand_ins({called: where.where(called)})):
+            yield called, where
         return
     place = Path(root) if root is not None else Roots.find({}, os.environ, Path.cwd()).where(name or corpus)
     facts = own.resolved(corpus, place, name, stated)
@@ -717,8 +719,9 @@ def export_to(
 
 def _in_use(recipe: Recipe, where: Roots) -> AbstractContextManager[None]:
     """Within the block the corpora of one's own in a recipe are as corpus.toml or prep.toml state them."""
-    names = [name for name in recipe.ingest.corpora if name not in corpora.others()]
-    return own.in_use([own.resolved(name, where.where(name), name, {}) for name in names])
+    named = {name: where.where(name) for name in recipe.ingest.corpora}
+    others = {name: named.pop(name) for name in corpora.others() if name in named}
+    return own.in_use([own.resolved(name, root, name, {}) for name, root in named.items()], own.stand_ins(others))
 
 
 def _split(model: type[M], options: Mapping[str, Any]) -> tuple[Work, M]:
@@ -806,8 +809,13 @@ def _after(sources: Sequence[Source], recipe: Mapping[str, Any], work: Work) -> 
         for key, value in made.recipe.items():
             if key == "ingest" and key in before:  # several ingests: their corpora together
                 both = {**before[key].get("own", {}), **value.get("own", {})}
-                value = {**value, "corpora": sorted({*before[key]["corpora"], *value["corpora"]})}
-                value |= {"own": both} if both else {}
+                parts = [(one["corpora"], one.get("stand_ins", {})) for one in (before[key], value)]
+                free = {name: table for _, tables in parts for name, table in tables.items()}
+                # a corpus of which some recordings are the true ones has no stand-ins
+                free = {n: t for n, t in free.items() if all(n in tables or n not in names for names, tables in parts)}
+                value = {key: kept for key, kept in value.items() if key not in ("own", "stand_ins")}
+                value["corpora"] = sorted({name for names, _ in parts for name in names})
+                value |= {key: tables for key, tables in (("own", both), ("stand_ins", free)) if tables}
             before[key] = value
     return _limited({**before, **recipe}, work), inputs
 

@@ -24,12 +24,14 @@ from command import Ended, done, prep
 from conftest import ROOTS, Built
 from fontTools.ttLib import TTFont
 
+from pipeline import api
 from pipeline.audio.shards import Reader
 from pipeline.core import manifest, measures
 from pipeline.core.frame import from_rows
 from pipeline.core.manifest import Provenance
 from pipeline.core.measures import Measures
 from pipeline.core.row import Drop, Row
+from pipeline.corpora import rights
 from pipeline.inspect.report import charts, facts
 
 RATE_HZ = 16_000
@@ -219,6 +221,43 @@ def test_by_default_nothing_that_a_licence_forbids_is_on_the_page(
     assert not [a for a in page.named("img") if "aihub/" in a["alt"]]
     assert reported["left_out"]["audio"] == ["aihub", "recordings"]
     assert "NIA terms of use" in body
+
+
+def test_the_audio_of_stand_ins_is_played_and_nothing_else_of_the_corpus_is_shown(built: Built) -> None:
+    mixed = manifest.read(built.path("mixed"))
+    stated = {"licence": "CC0", "title": "Robots", "attribution": "nobody", "share_audio": True}
+    ingest = {**mixed.provenance.recipe["ingest"], "stand_ins": {"aihub": stated}}
+    made = replace(mixed.provenance, recipe={**mixed.provenance.recipe, "ingest": ingest})
+    manifest.write(built.path("standing"), mixed.frame, from_rows([], Drop), made)
+    answer = done(built.folder, "report", "manifests/standing.parquet", "--out", "standing.html", "--json").json()
+    page = Page((built.folder / "standing.html").read_text(encoding="utf-8"))
+    assert answer["left_out"]["audio"] == ["recordings"]
+    assert [a for a in page.named("audio") if "aihub/" in a["aria-label"]]
+    assert not [a for a in page.named("audio") if "recordings/" in a["aria-label"]]
+    assert "The recordings of aihub here are stand-ins, not that corpus, as corpus.toml" in page.text
+    body = page.text[page.text.index("</style>") :]
+    for (transcript,) in sql(built.path("mixed"), "SELECT DISTINCT transcript FROM ROWS WHERE corpus = 'aihub'"):
+        assert transcript not in body
+    exported = prep(built.folder, "export", "manifests/standing.parquet", "--to", "webdataset", "--shareable", "--json")
+    assert exported.json()["rows"] == int(rights.shareable_audio(mixed.frame).sum())  # a page alone plays them
+    true, both = (
+        replace(mixed, provenance=replace(made, recipe=mixed.provenance.recipe)),
+        replace(mixed, provenance=made),
+    )
+    assert "stand_ins" in api._after([both, both], {}, {})[0]["ingest"]
+    assert "stand_ins" not in api._after([both, true], {}, {})[0]["ingest"]
+
+
+def test_what_lies_beside_the_recordings_of_a_corpus_makes_them_stand_ins(built: Built, tmp_path: Path) -> None:
+    root = tmp_path / "copy"
+    shutil.copytree(built.corpora / ROOTS["ms-snsd"], root)
+    (root / "corpus.toml").write_text('licence = "CC0"\nshare_audio = true\n')
+    done(tmp_path, "ingest", "ms-snsd", root, "--limit", 2, "--jobs", 1)
+    recipe = manifest.provenance(tmp_path / "manifests/ms-snsd.parquet").recipe
+    assert recipe["ingest"]["stand_ins"] == {"ms-snsd": {"licence": "CC0", "share_audio": True}}
+    assert "[corpora" not in (tmp_path / "prep.toml").read_text()  # what is true of this folder is true of no other
+    (root / "corpus.toml").write_text("share_audio = true\n")
+    assert "share_audio needs a licence" in prep(tmp_path, "ingest", "ms-snsd", root, "--limit", 2).err
 
 
 def test_audio_that_was_asked_for_comes_with_a_warning_that_names_the_licence(built: Built, loud: Page) -> None:

@@ -372,7 +372,7 @@ def write_page(
     mistakes = worst(clips, answer["keywords"][:-1])
     whole = manifest.frame
     judged = equal(whole["split"], answer["split"])
-    may = BY_OPTION[audio](whole).of(judged)
+    may = BY_OPTION[audio](manifest).of(judged)
     sounds = Sounds(manifest.path.parent, may, {may.name(clip.id) for _, group in mistakes for clip in group})
     groups = [
         {"title": title, "cards": [_card(clip, may.name(clip.id), sounds, not may.is_partial) for clip in group]}
@@ -534,6 +534,8 @@ def _by_snr(answers: Sequence[Mapping[str, Any]]) -> Markup:
     for answer in answers:
         scores = {part["value"]: part["accuracy"] for part in answer["by"]["snr_db"] if part["clips"] >= LEAST}
         series.append([_percents(scores.get(place)) for place in places])
+    if not np.isfinite(series).any():
+        return Markup("")
     label = "Accuracy by SNR with 95 % intervals, as in the table."
     return charts.intervals(places, series, SNR_X, charts.Axis(SNR_Y, 0, 100), label)
 

@@ -18,6 +18,7 @@ from pipeline.demo.voices import RATE_HZ, Chance, Samples, saying, utterance
 
 from pipeline.audio import dsp
 from pipeline.core.keys import rng
+from pipeline.corpora import own
 
 COCHL_SCENES = tuple(SCENES)[:13]
 COCHL_CLIPS = {"Train": 3, "Val": 1, "Test": 1}
@@ -76,12 +77,11 @@ ROOTS = {
 }  # corpus -> folder
 SPLITS = (("Training", "train"), ("Validation", "test"))
 FACTS = """\
-title = "Field recordings of the demo, synthetic"
+title = "{} of the demo, synthetic"
 licence = "Apache-2.0"
 licence_url = "https://www.apache.org/licenses/LICENSE-2.0"
 attribution = "the demo of call-for-help-prep; its speech is synthetic"
 share_audio = true
-noisy = true
 """
 
 
@@ -91,6 +91,7 @@ def make(out: Path, seed: int = 0) -> None:
     A few files are broken on purpose, so that the demo has something to drop: see `_plant`.
     """
     _aihub(out / ROOTS["aihub"] / "위급상황 음성_음향", seed)
+    _write(out / ROOTS["aihub"], {own.BESIDE: FACTS.format("Speech").encode()})
     _cochlscene(out / ROOTS["cochlscene"], seed)
     _ms_snsd(out / ROOTS["ms-snsd"], seed)
     _recordings(out / ROOTS["recordings"], seed)
@@ -253,7 +254,8 @@ def _recordings(folder: Path, seed: int) -> None:
     writer = csv.DictWriter(table, list(lines[0]))
     writer.writeheader()
     writer.writerows(lines)
-    _write(folder, {"metadata.csv": table.getvalue().encode("utf-8-sig"), "corpus.toml": FACTS.encode()})
+    facts = f"{FACTS.format('Field recordings')}noisy = true\n"
+    _write(folder, {"metadata.csv": table.getvalue().encode("utf-8-sig"), own.BESIDE: facts.encode()})
 
 
 def _recorded(chance: Chance, text: str, place: str, n: int) -> tuple[Samples, str]:

@@ -102,6 +102,7 @@ class Facts(BaseModel):
 DEFAULT = Facts.model_validate({})
 _in_use: dict[str, Facts] = {}  # of the work under way
 _noted: dict[str, Facts] = {}  # of the manifests that were read
+_stand_ins: dict[str, Facts] = {}  # of the work under way: corpora whose recordings here are others, made to be free
 
 
 def known() -> dict[str, Facts]:
@@ -192,6 +193,15 @@ def beside(root: Path) -> dict[str, Any]:
     return _toml(path) if path.is_file() else {}
 
 
+def stand_ins(places: Mapping[str, Path | None]) -> list[Facts]:
+    """What corpus.toml states in the roots of corpora that are not one's own: the recordings there only stand in.
+
+    A manifest carries it, and its pages play what it lets be passed on. Nothing else of the corpus's licence changes.
+    """
+    tables = {name: beside(root) for name, root in places.items() if root is not None}
+    return [facts(name, table, where=str(places[name])) for name, table in tables.items() if table]
+
+
 def resolved(corpus: str, root: Path | None, name: str | None, given: Mapping[str, Any]) -> Facts:
     """The facts of a corpus that is to be ingested: those given, else of corpus.toml, else of prep.toml.
 
@@ -221,15 +231,17 @@ def refuse_name(name: str, others: Iterable[str]) -> None:
 
 
 @contextmanager
-def in_use(corpora: Iterable[Facts]) -> Iterator[None]:
-    """Within the block these facts hold, whatever prep.toml says."""
-    before = dict(_in_use)
+def in_use(corpora: Iterable[Facts], standing_in: Iterable[Facts] = ()) -> Iterator[None]:
+    """Within the block these facts hold, whatever prep.toml says. standing_in: see `stand_ins`."""
+    before = dict(_in_use), dict(_stand_ins)
     _in_use.update({each.name: each for each in corpora})
+    _stand_ins.update({each.name: each for each in standing_in})
     try:
         yield
     finally:
-        _in_use.clear()
-        _in_use.update(before)
+        for table, values in zip((_in_use, _stand_ins), before, strict=True):
+            table.clear()
+            table.update(values)
 
 
 def use(corpus: Facts) -> None:
@@ -250,10 +262,11 @@ def note(recipe: Mapping[str, Any]) -> None:
 
 def stated(names: Iterable[str]) -> dict[str, Any]:
     """`{"own": {"kspon": {...}}}`: what a recipe carries of these corpora; empty where nothing is stated of any."""
-    here = known()
+    here, names = known(), list(names)
     own = {name: here[name].stated() for name in names if name in here}
     own = {name: table for name, table in own.items() if table or name != RECORDINGS}
-    return {"own": own} if own else {}
+    standing_in = {name: _stand_ins[name].stated() for name in names if name in _stand_ins}
+    return {key: tables for key, tables in (("own", own), ("stand_ins", standing_in)) if tables}
 
 
 def remember(corpus: Facts, say: Callable[[str], None]) -> None:

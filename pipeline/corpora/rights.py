@@ -113,11 +113,14 @@ def note_file(path: Path) -> None:
         manifest.note(parquet.metadata(path))
 
 
-def shareable_audio(rows: pd.DataFrame) -> NDArray[np.bool_]:
-    """bool [rows]: whether the audio of each row may be passed on: that of its speech and that of its noise."""
+def shareable_audio(rows: pd.DataFrame, free: Collection[str] = ()) -> NDArray[np.bool_]:
+    """bool [rows]: whether the audio of each row may be passed on: that of its speech and that of its noise.
+
+    free: corpora whose recordings only stand in for it, and may.
+    """
     may = np.ones(len(rows), dtype=np.bool_)
     for name, own in _sources(rows).items():
-        may &= ~own | terms_of(name).audio
+        may &= ~own | (name in free or terms_of(name).audio)
     return may
 
 

@@ -18,9 +18,10 @@ from pipeline.audio.codec import flac
 from pipeline.audio.shards import Reader
 from pipeline.core.errors import ManifestError
 from pipeline.core.frame import among, pick, rows, values, with_columns
+from pipeline.core.manifest import Manifest
 from pipeline.core.row import Row
 from pipeline.core.sql import query
-from pipeline.corpora import rights
+from pipeline.corpora import own, rights
 from pipeline.inspect.report.facts import LABEL
 
 if TYPE_CHECKING:
@@ -49,7 +50,8 @@ class Allowed:
     """What of a set a page may show. audio: bool [rows]. frame: the rows, without the values that it may not show.
 
     names: what ids and sources go by whose names are kept back. corpora: whose audio and transcripts are left out, and
-    why. left_out: columns. warned: terms that the page breaks.
+    why. left_out: columns. warned: terms that the page breaks. free: stand-ins for a corpus that are played, and what
+    is stated of them.
     """
 
     audio: NDArray[np.bool_]
@@ -59,6 +61,7 @@ class Allowed:
     left_out: tuple[rights.LeftOut, ...] = ()
     warned: tuple[rights.Terms, ...] = ()
     why: str = ""
+    free: Mapping[str, own.Facts] = field(default_factory=dict)
 
     @property
     def is_partial(self) -> bool:
@@ -79,17 +82,22 @@ class Allowed:
         return self.names.get(drop_id, drop_id if may else "")
 
 
-def by_licence(frame: DataFrame) -> Allowed:
-    """What the licences of the sources allow, each by its own."""
+def by_licence(manifest: Manifest) -> Allowed:
+    """What the licences of the sources allow, each by its own; the audio of stand-ins by what is stated of them."""
+    frame = manifest.frame
     shown, left_out = rights.redacted(frame)
-    closed = tuple(terms.corpus for terms in rights.terms(frame) if not terms.audio)
+    tables = manifest.provenance.recipe.get("ingest", {}).get("stand_ins", {})
+    standing_in = {name: own.facts(name, table) for name, table in tables.items()}
+    free = {name: stated for name, stated in standing_in.items() if stated.share_audio}
+    closed = tuple(terms.corpus for terms in rights.terms(frame) if not terms.audio and terms.corpus not in free)
     why = "their licences do not let them be passed on"
     names = rights.pseudonyms(frame)
-    return Allowed(rights.shareable_audio(frame), shown, names, closed, tuple(left_out), why=why)
+    return Allowed(rights.shareable_audio(frame, free), shown, names, closed, tuple(left_out), why=why, free=free)
 
 
-def nothing(frame: DataFrame) -> Allowed:
+def nothing(manifest: Manifest) -> Allowed:
     """No audio and no transcript of any source."""
+    frame = manifest.frame
     shown, left_out = rights.redacted(frame)
     sources = tuple(terms.corpus for terms in rights.terms(frame))
     none = np.zeros(len(frame), dtype=np.bool_)
@@ -97,14 +105,15 @@ def nothing(frame: DataFrame) -> Allowed:
     return Allowed(none, shown, names, sources, tuple(left_out), why="as asked")
 
 
-def everything(frame: DataFrame) -> Allowed:
+def everything(manifest: Manifest) -> Allowed:
     """All of it, and the terms that forbid to pass such a page on."""
+    frame = manifest.frame
     terms = rights.terms(frame)
     forbidding = tuple(t for t in terms if not (t.audio and t.transcripts and t.labels))
     return Allowed(np.ones(len(frame), dtype=np.bool_), frame, warned=forbidding)
 
 
-BY_OPTION: Mapping[bool | None, Callable[[DataFrame], Allowed]] = {  # --with-audio, --redact, or none of them
+BY_OPTION: Mapping[bool | None, Callable[[Manifest], Allowed]] = {  # --with-audio, --redact, or none of them
     None: by_licence,
     True: everything,
     False: nothing,

@@ -61,7 +61,7 @@ class Options:
 def page(manifest: Manifest, options: Options) -> Page:
     """The page of a manifest."""
     frame, folder, pack = manifest.frame, manifest.path.parent, options.pack
-    allowed = clips.BY_OPTION[options.audio](frame)
+    allowed = clips.BY_OPTION[options.audio](manifest)
     if pack is not None:  # it has left out by itself what it had to
         allowed = replace(allowed, left_out=(*allowed.left_out, *pack.left_out))
     way = facts.lineage(manifest, pack.dropped if pack else None)
