@@ -372,7 +372,7 @@ def run(recipe: Recipe | str | Path, **work: Unpack[Work]) -> Manifest:
     work = work | {"seed": chosen.seed, "shard_clips": chosen.store.shard_clips}
     out = _out(work, Path("manifests"), chosen.name)
     report = work.get("report", _report)
-    with _in_use(chosen, where), _building(out, values := _limited(chosen.canonical(), work), where, work) as setting:
+    with in_use(chosen, where), _building(out, values := _limited(chosen.canonical(), work), where, work) as setting:
         done = steps.run_all(chosen, setting, work.get("limit"), bars(work.get("progress", "auto")), report)
         last, drops = done[-1], frames.concat([step.drops for step in done], Drop)
         if last.rows is None or not len(last.rows):
@@ -409,7 +409,7 @@ def plan(recipe: Recipe | str | Path, **work: Unpack[Work]) -> list[StageState]:
     folder = _out(work, Path("manifests"), chosen.name).parent.absolute()
     workers = open_workers(work.get("jobs", 1))
     where = corpora.find_roots(work.get("roots", {}))
-    with _in_use(chosen, where):
+    with in_use(chosen, where):
         setting = Setting(folder, where, workers, chosen.store.shard_clips)
         return list(plans.plan(chosen, setting, work.get("limit")))
 
@@ -717,7 +717,7 @@ def export_to(
 # ---- behind them
 
 
-def _in_use(recipe: Recipe, where: Roots) -> AbstractContextManager[None]:
+def in_use(recipe: Recipe, where: Roots) -> AbstractContextManager[None]:
     """Within the block the corpora of one's own in a recipe are as corpus.toml or prep.toml state them."""
     named = {name: where.where(name) for name in recipe.ingest.corpora}
     others = {name: named.pop(name) for name in corpora.others() if name in named}

@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from pipeline import api
+from pipeline import api, corpora
 from pipeline.audio.scenes import SUFFIX, Scene
 from pipeline.audio.shards import AUDIO_FOLDER
 from pipeline.cli.emit import AS_JSON, emit, table
@@ -115,7 +115,8 @@ def emit_plan(path: str, as_json: bool, options: dict[str, Any]) -> None:
     """Prints what a run of the recipe would do."""
     chosen = api.read_recipe(path, options["seed"])
     work = {name: options[name] for name in ("out", "jobs", "limit", "roots")}
-    changed = changes(chosen, (options["out"] or MANIFESTS / "recipe").parent)
+    with api.in_use(chosen, corpora.find_roots(options["roots"])):
+        changed = changes(chosen, (options["out"] or MANIFESTS / "recipe").parent)
     states = api.plan(chosen, folder=MANIFESTS, **typed(work))
 
     def lines() -> Iterator[str]:

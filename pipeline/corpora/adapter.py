@@ -10,6 +10,7 @@ from pipeline.archives.names import nfc, suffix
 from pipeline.core.errors import SourceError, sample
 from pipeline.core.row import Drop
 from pipeline.corpora import Listing
+from pipeline.corpora.own import BESIDE
 
 if TYPE_CHECKING:
     from pipeline.archives import Entry, Root
@@ -38,9 +39,9 @@ def listing(
 ) -> Listing:
     """The Listing, in order, with a note on the files that were passed over."""
     further = []
-    if ignored:
-        what = f"neither recordings nor labels and were passed over ({kinds_of(ignored)}): {sample(ignored)}"
-        further = [f"{len(ignored):,} files are {what}"]
+    if others := [name for name in ignored if name != BESIDE]:
+        what = f"neither recordings nor labels and were passed over ({kinds_of(others)}): {sample(others)}"
+        further = [f"{len(others):,} files are {what}"]
     in_order = sorted(clips, key=lambda clip: clip.key), sorted(drops, key=lambda drop: drop.id)
     return Listing(*in_order, inventory, [*notes, *further], list(ignored))
 
