@@ -247,10 +247,9 @@ def _figures(answer: Mapping[str, Any]) -> Iterator[tuple[str, Figure]]:
     for name in ("three_class", "four_class"):
         if answer[name]["clips"]:
             yield f"confusion_{name}", _confusion_figure(answer[name], answer["name"])
-    if answer["curve"] and answer["alarms"]["calls"] and answer["alarms"]["negative_hours"]:
-        yield "trade_off", _trade_off_figure(answer)
-    if answer["score"] and answer["score"]["curve"]:
-        yield "score", _score_figure(answer)
+    for name, (drawn, points) in (("trade_off", _gate_curves([answer])), ("score", _score_curve(answer))):
+        if drawn:
+            yield name, _steps_figure(answer["name"], drawn, points)
     if answer["by"]["snr_db"]:
         yield "by_snr", _by_snr_figure(answer["by"]["snr_db"], answer["name"])
 
@@ -292,54 +291,28 @@ def _draw_confusion(axes: Any, classes: Mapping[str, Any]) -> None:
             axes.text(column, row, f"{counts[row, column]}", ha="center", va="center", color=colour)
 
 
-def _trade_off_figure(answer: Mapping[str, Any]) -> Figure:
-    """Missed calls against false alarms per hour for every threshold, with the gate and the points chosen on dev."""
-    points, here = answer["curve"]["points"], answer["alarms"]
-    x, y = [point["per_hour"] for point in points], [100 * point["miss_rate"] for point in points]
-    figure, axes = _axes(answer["name"], CURVE_X, CURVE_Y)
-    axes.step(x, y, where="post", label=answer["curve"]["score"])
-    axes.plot([here["per_hour"]["value"]], [100 * here["miss_rate"]["value"]], "o", label="the gate as set")
-    for point in _known(answer["operating_points"]):
-        axes.plot([point["per_hour"]], [100 * point["miss_rate"]], "x", label=f"{point['dev_per_hour']:g} /h on dev")
+def _steps_figure(name: str, drawn: Sequence[charts.Line], points: Sequence[charts.Point]) -> Figure:
+    """Missed calls against false alarms per hour: lines with their bands, and points upon them."""
+    figure, axes = _axes(name, CURVE_X, CURVE_Y)
+    for line in drawn:
+        axes.step(line.x, line.y, where="post", label=line.name)
+        if len(line.low):
+            axes.fill_between(line.x, line.low, line.high, step="post", alpha=0.2)
+    for point in points:
+        axes.plot([point.x], [point.y], {"dot": "o", "cross": "x"}[point.mark], label=point.name)
     axes.set_ylim(-2, 102)
     axes.legend()
     return figure
 
 
-def _known(points: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """The operating points that were not refused."""
-    return [point for point in points if not point["refused"]]
-
-
-def _score_line(answer: Mapping[str, Any]) -> charts.Line:
-    """Missed calls in percent against false alarms per hour for thresholds on the score, with its band."""
+def _score_curve(answer: Mapping[str, Any]) -> tuple[list[charts.Line], list[charts.Point]]:
+    """The trade-off of thresholds on the score with its 95 % band, and the points chosen on dev."""
+    if not answer["score"] or not answer["score"]["curve"]:
+        return [], []
     points = answer["score"]["curve"]["points"]
     shares = [[100 * point["miss_rate"][key] for point in points] for key in ("value", "low", "high")]
-    return charts.Line("score", [point["per_hour"] for point in points], *shares)
-
-
-def _score_figure(answer: Mapping[str, Any]) -> Figure:
-    """Missed calls against false alarms per hour for thresholds on the score, with the 95 % band."""
-    line, (figure, axes) = _score_line(answer), _axes(answer["name"], CURVE_X, CURVE_Y)
-    axes.step(line.x, line.y, where="post", label="score, 95 % band")
-    axes.fill_between(line.x, line.low, line.high, step="post", alpha=0.2)
-    for point in _known(answer["score"]["operating_points"]):
-        axes.plot([point["per_hour"]], [100 * point["miss_rate"]], "x", label=f"{point['dev_per_hour']:g} /h on dev")
-    axes.set_ylim(-2, 102)
-    axes.legend()
-    return figure
-
-
-def _score_curve(answer: Mapping[str, Any]) -> Markup:
-    """The trade-off of thresholds on the score, with the points chosen on dev."""
-    if not answer["score"] or not answer["score"]["curve"]:
-        return Markup("")
-    points = [
-        charts.Point(f"{one['dev_per_hour']:g} /h on dev", one["per_hour"], 100 * one["miss_rate"], 0, "cross")
-        for one in _known(answer["score"]["operating_points"])
-    ]
-    label = "Missed calls against false alarms per hour, for thresholds on the score, with a 95 % band."
-    return charts.lines([_score_line(answer)], CURVE_X, MISSED, label, points, is_stepped=True)
+    line = charts.Line("score, 95 % band", [point["per_hour"] for point in points], *shares)
+    return [line], _on_dev(answer["score"]["operating_points"], 0)
 
 
 def _by_snr_figure(parts: Sequence[Mapping[str, Any]], name: str) -> Figure:
@@ -382,8 +355,8 @@ def write_page(
     values = {
         "answer": answer,
         "matrices": _matrices(answer),
-        "curve": _curve([answer]),
-        "score_curve": _score_curve(answer),
+        "curve": _trade_off(_gate_curves([answer]), "every threshold"),
+        "score_curve": _trade_off(_score_curve(answer), "thresholds on the score, with a 95 % band"),
         "by_snr": _by_snr([answer]),
         "training": _training(log, answer["checkpoint"]["step"]) if log is not None and log.is_file() else "",
         "least": LEAST,
@@ -443,8 +416,8 @@ def _matrices(answer: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
 def write_comparison(path: Path, comparison: Mapping[str, Any], answers: Sequence[Mapping[str, Any]]) -> None:
     """Writes the page of several evaluations of the same clips. answers: the answer of each."""
     answers = [shareable(answer) for answer in answers]
-    values = {"comparison": comparison, "runs": answers, "curve": _curve(answers), "by_snr": _by_snr(answers)}
-    values["least"] = LEAST
+    curve = _trade_off(_gate_curves(answers), "every threshold")
+    values = {"comparison": comparison, "runs": answers, "curve": curve, "by_snr": _by_snr(answers), "least": LEAST}
     write_text(path, html.page("compare.html.j2", values, TEMPLATES))
 
 
@@ -502,27 +475,34 @@ def _card(clip: Prediction, row_id: str, sounds: Sounds, is_whole: bool) -> Card
     return sounds.card(row.id, f"{clip.truth} → {decision}", details)
 
 
-def _curve(answers: Sequence[Mapping[str, Any]]) -> Markup:
+def _gate_curves(answers: Sequence[Mapping[str, Any]]) -> tuple[list[charts.Line], list[charts.Point]]:
     """The trade-off of each run with its gate, and of a single run the points chosen on dev."""
     drawn, points = [], []
     for n, answer in enumerate(answers):
         here = answer["alarms"]
         if not answer["curve"] or not here["calls"] or not here["negative_hours"]:
-            return Markup("")
+            return [], []
         x = [point["per_hour"] for point in answer["curve"]["points"]]
         y = [100 * point["miss_rate"] for point in answer["curve"]["points"]]
         drawn.append(charts.Line(answer["name"], x, y))
         label = "as set" if len(answers) == 1 else ""
         points.append(charts.Point(label, here["per_hour"]["value"], 100 * here["miss_rate"]["value"], n))
-    if len(answers) == 1:
-        places: dict[tuple[float, float], list[str]] = {}  # one point for those that have the same cost here
-        for one in _known(answers[0]["operating_points"]):
+    return drawn, points + (_on_dev(answers[0]["operating_points"], 1) if len(answers) == 1 else [])
+
+
+def _on_dev(points: Sequence[Mapping[str, Any]], series: int) -> list[charts.Point]:
+    """The operating points that were not refused, one for those that have the same cost here."""
+    places: dict[tuple[float, float], list[str]] = {}
+    for one in points:
+        if not one["refused"]:
             places.setdefault((one["per_hour"], 100 * one["miss_rate"]), []).append(f"{one['dev_per_hour']:g}")
-        points += [
-            charts.Point(f"{' and '.join(names)} /h on dev", x, y, 1, "cross") for (x, y), names in places.items()
-        ]
-    label = "Missed calls against false alarms per hour, for every threshold."
-    return charts.lines(drawn, CURVE_X, MISSED, label, points, is_stepped=True)
+    return [charts.Point(f"{' and '.join(rates)} /h on dev", *at, series, "cross") for at, rates in places.items()]
+
+
+def _trade_off(curves: tuple[list[charts.Line], list[charts.Point]], of: str) -> Markup:
+    """Curves as a chart of a page; empty where there are none. of: which thresholds."""
+    label = f"Missed calls against false alarms per hour, for {of}."
+    return charts.lines(curves[0], CURVE_X, MISSED, label, curves[1], is_stepped=True) if curves[0] else Markup("")
 
 
 def _by_snr(answers: Sequence[Mapping[str, Any]]) -> Markup:
