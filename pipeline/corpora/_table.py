@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import csv
-import json
 import math
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from io import StringIO
 from posixpath import normpath
 from typing import TYPE_CHECKING, NamedTuple
 from unicodedata import normalize
 
-from pipeline.archives.names import is_audio, is_raw, suffix
+from pipeline.archives.names import is_audio, suffix
 from pipeline.core.errors import CorruptMember, SourceError, sample
 from pipeline.corpora.adapter import kinds_of
 
@@ -48,10 +47,7 @@ SPLITS = {
 KINDS = ("speech", "noise")
 LABELS = ("saveme", "helpme", "others", "noise")  # the known ones, compared without regard to case
 SUFFIXES = (".csv", ".tsv", ".txt")
-TEXTS = (".txt", ".lab", ".trn", ".json")  # of transcripts beside recordings
 DELIMITERS = ",\t;|"
-MOST_PATHS = 20  # of a JSON file, that a message names
-MOST_HINTS = 3  # texts that are opened for what to type
 DEEPEST = 2  # folders between the root and the table: an archive, and the one folder that archives like to hold
 _SEPARATOR = re.compile(r"\Asep=.\r?\n", re.IGNORECASE)  # how spreadsheet programs name the delimiter to each other
 _EXPECTED = (
@@ -101,29 +97,27 @@ class Line:
         return replace(self, piece=piece, labels={**labels, "piece_of": self.paths[0].lstrip("/"), **own})
 
 
-def read(root: Root, facts: Facts) -> tuple[list[str], list[Line]]:
+def read(root: Root, facts: Facts, hint: Callable[[Root], str]) -> tuple[list[str], list[Line]]:
     """(names of the tables under the root, their lines). SourceError: none, several, or one is unreadable.
 
     Several are read where they are stated, or where they lie side by side and their names say splits that differ; what
-    has no split of its own is then of the split in the name of its table.
+    has no split of its own is then of the split in the name of its table. hint: what to type where no table is there.
     """
     corpus, possible = facts.name, {entry.name: entry for entry in _possible(root)}
     if unknown := set(facts.tables) - {*possible}:
         raise SourceError(f"{corpus}: no table {sample(unknown)} (--table); there are {sample(possible) or 'none'}")
-    texts = {name: _text(root, possible[name], corpus) for name in facts.tables or possible}
+    texts = {name: read_text(root, possible[name], corpus) for name in facts.tables or possible}
     tables = {name: heading for name, text in texts.items() if (heading := _heading(text, facts.columns))}
-    hints = _beside(root)
-    if texts and (not tables or (facts.tables and len(tables) < len(texts))):
+    if not tables or len(tables) < len(facts.tables):
         first = {name: text.lstrip().partition("\n")[0].strip()[:80] for name, text in texts.items()}
         shown = ", ".join(f"{name} (first line {line!r})" for name, line in sorted(first.items())[:3])
         stated = ", ".join(f"--column {role}={heading}" for role, heading in facts.columns.items())
-        missing = f" nor all that {stated} names" if stated else ""
-        hints += _column_of_files(root, texts)
-        raise SourceError(f"{corpus}: no column for the file{missing} in {shown}; {hints or _EXPECTED}")
-    if not tables:
         names = [entry.name for entry in root.entries()]
         what = f"no table among {len(names):,} files ({kinds_of(names)}), such as {sample(names)}"
-        raise SourceError(f"{corpus}: {what}; {hints or _EXPECTED}")
+        if texts:
+            what = f"no column for the file{f' nor all that {stated} names' if stated else ''} in {shown}"
+        otherwise = hint(root) + _column_of_files(root, texts)
+        raise SourceError(f"{corpus}: {what}; {f'expected one: {otherwise}' if otherwise else _EXPECTED}")
     depth = min(name.count("/") for name in tables)
     nearest = sorted(facts.tables or (name for name in tables if name.count("/") == depth))
     splits = {name: split_of(name.rpartition("/")[2]) or "" for name in nearest}
@@ -143,7 +137,7 @@ def read(root: Root, facts: Facts) -> tuple[list[str], list[Line]]:
 def _column_of_files(root: Root, texts: Mapping[str, str]) -> str:
     """What to type where a table has a column of recordings under another heading, or no headings."""
     recordings = {entry.name.rpartition("/")[2] for entry in root.entries() if is_audio(entry.name)}
-    recordings |= {_stem(name) for name in recordings}
+    recordings |= {without_suffix(name) for name in recordings}
     for text in texts.values():
         for delimiter in DELIMITERS:
             rows = [line.split(delimiter) for line in text.splitlines()[:2]]
@@ -156,99 +150,9 @@ def _column_of_files(root: Root, texts: Mapping[str, str]) -> str:
     return ""
 
 
-def _beside(root: Root) -> str:
-    """What to type where a text lies beside each recording, or one with lines of several beside them."""
-    names = [entry.name for entry in root.entries()]
-    stems = {_stem(name) for name in names if is_audio(name) or is_raw(name)}
-    texts = [entry for entry in root.entries() if suffix(entry.name) in TEXTS]
-    bare = {stem.rpartition("/")[2] for stem in stems}
-    is_json = {entry.name: suffix(entry.name) == ".json" for entry in texts}  # may lie in a folder of its own
-    alone = [
-        name
-        for name, lone in is_json.items()
-        if _stem(name) in stems or (lone and _stem(name).rpartition("/")[2] in bare)
-    ]
-    if alone:
-        return f"beside {len(alone):,} recordings lies a text: --transcripts {suffix(alone[0])[1:]} reads it"
-    for entry in texts[:MOST_HINTS]:
-        folder, _, name = entry.name.rpartition("/")
-        word = next(iter(_text(root, entry, "").split()), "")
-        if (f"{folder}/{word}" if folder else word) in stems:
-            ending = name.partition(".")[2]
-            return f"{entry.name} has lines of recordings and what is said: --transcripts {ending} reads such files"
-    return ""
-
-
-def _stem(name: str) -> str:
+def without_suffix(name: str) -> str:
     """`a/b.wav` -> `a/b`."""
     return name[: -len(suffix(name))] if suffix(name) else name
-
-
-def beside(root: Root, facts: Facts, recordings: Sequence[Entry]) -> tuple[list[str], list[Line]]:
-    """(names of the text files beside recordings, a line for each recording that one of them speaks of).
-
-    A file is the transcript of the recording of its name. One whose name is that of no recording has lines of a
-    recording's name, without suffix, and its transcript, as Zeroth and LibriSpeech have them.
-    """
-    ending = f".{(facts.transcripts or '').lstrip('.')}"
-    named = {_stem(entry.name): entry.name for entry in recordings}
-    texts = [entry for entry in root.entries() if entry.name.lower().endswith(ending.lower())]
-    if ending.lower() == ".json":
-        return [entry.name for entry in texts], _of_json(root, facts, [entry.name for entry in recordings], texts)
-    lines = []
-    for entry in texts:
-        stem, text = entry.name[: -len(ending)], _text(root, entry, facts.name)
-        folder = f"{stem.rpartition('/')[0]}/".lstrip("/")
-        spoken = [(stem, text, entry.name)]
-        if stem not in named:
-            pairs = [(number, line.split(None, 1)) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
-            spoken = [(f"{folder}{id_}", " ".join(words), f"{entry.name}, line {n}") for n, (id_, *words) in pairs]
-        for key, words, where in spoken:
-            path = named.get(key, key)
-            cells = {"transcript": " ".join(words.split()), "split": split_of(folder) or ""}
-            lines.append(Line(path, (path,), "", where, {name: cell for name, cell in cells.items() if cell}))
-    return [entry.name for entry in texts], lines
-
-
-def _of_json(root: Root, facts: Facts, recordings: Sequence[str], texts: Sequence[Entry]) -> list[Line]:
-    """A line for each JSON file, of the recording of its name in the same folder, else of the one of that name.
-
-    Columns are paths in it, `speech.text` or `files.0.name`; what none names becomes labels, but for lists. SourceError
-    where the column of the transcript is not stated: it names the paths that there are.
-    """
-    there = {_stem(name): name for name in recordings}
-    bare: dict[str, list[str]] = {}
-    for name in recordings:
-        bare.setdefault(_stem(name.rpartition("/")[2]), []).append(name)
-    lines = []
-    for entry in texts:
-        stem = _stem(entry.name)
-        alike = bare.get(stem.rpartition("/")[2], [])
-        path = there.get(stem) or (alike[0] if len(alike) == 1 else stem)
-        try:
-            leaves = dict(_leaves(json.loads(_text(root, entry, facts.name), strict=False)))
-        except (ValueError, RecursionError) as error:
-            lines.append(Line(path, (path,), "", entry.name, fault=("bad_label", f"no JSON ({error})")))
-            continue
-        if "transcript" not in facts.columns:
-            what = f"{entry.name} has {', '.join([*leaves][:MOST_PATHS])}{', ...' if len(leaves) > MOST_PATHS else ''}"
-            raise SourceError(f"{facts.name}: {what}: say --column transcript=PATH, and speaker=PATH where it is there")
-        roles = {heading: role for role, heading in facts.columns.items()}
-        given = {roles.get(key, key): value for key, value in leaves.items() if key in roles or ".0" not in f"{key}."}
-        given.setdefault("split", split_of(entry.name.rpartition("/")[0]) or "")
-        given.setdefault("file", path)
-        line = _line(entry.name, 1, [*given.values()], (*given,))
-        lines.append(replace(line, folder="", where=entry.name))
-    return lines
-
-
-def _leaves(value: object, path: str = "") -> Iterator[tuple[str, str]]:
-    """The text of each value in a JSON tree by its path, the first of a list alone."""
-    if isinstance(value, dict | list):
-        for key, part in value.items() if isinstance(value, dict) else enumerate(value[:1]):
-            yield from _leaves(part, f"{path}.{key}" if path else str(key))
-    elif value is not None:
-        yield path, str(value)
 
 
 def split_of(name: str) -> str | None:
@@ -261,7 +165,7 @@ def is_there(root: Root) -> bool:
     """Whether some file under the root reads as a table with a column for the file."""
     for entry in _possible(root):
         try:
-            if _heading(_text(root, entry, ""), {}):
+            if _heading(read_text(root, entry, ""), {}):
                 return True
         except SourceError:
             continue
@@ -272,7 +176,7 @@ def _possible(root: Root) -> list[Entry]:
     return [entry for entry in root.entries() if suffix(entry.name) in SUFFIXES and entry.name.count("/") <= DEEPEST]
 
 
-def _text(root: Root, entry: Entry, corpus: str) -> str:
+def read_text(root: Root, entry: Entry, corpus: str) -> str:
     """The file as NFC text: UTF-8 with or without BOM, UTF-16 with BOM, else cp949."""
     try:
         raw = root.read(entry.place, is_text=True)
@@ -354,7 +258,7 @@ def _lines(
         outer = {name for name in there if name != name.strip()}
     else:
         outer = set()
-    return [_line(name, number, row, columns, outer) for number, row in rows]
+    return [line_of(name, number, row, columns, outer) for number, row in rows]
 
 
 def _with_times(columns: tuple[str, ...], where: str) -> tuple[str, ...]:
@@ -446,7 +350,7 @@ def _piece(given: dict[str, str]) -> Piece | None:
     return Piece(begin_s, end_s, channel)
 
 
-def _line(name: str, number: int, row: list[str], columns: tuple[str, ...], outer: Collection[str] = ()) -> Line:
+def line_of(name: str, number: int, row: list[str], columns: tuple[str, ...], outer: Collection[str] = ()) -> Line:
     """A short line ends in blank cells; in a long one a delimiter is not quoted, so the cells cannot be told apart.
 
     outer: names of files that do begin or end with white space.

@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, cast
 from pipeline.archives.names import is_audio, is_raw, nfc
 from pipeline.core.errors import SourceError, sample
 from pipeline.core.row import Clip, Drop
-from pipeline.corpora import Listing, _table
+from pipeline.corpora import Listing, _table, _texts
 from pipeline.corpora._importers import IMPORTERS, forms
 from pipeline.corpora._table import SPLITS
 from pipeline.corpora.adapter import duplicates, listing, notes_on, preference
@@ -126,11 +126,11 @@ def flags(labels: Mapping[str, str], frames: int, rate_hz: int) -> dict[str, str
 
 def _of_table(root: Root, facts: Facts, notes: Sequence[str]) -> Listing:
     if facts.transcripts:
-        texts, lines = _table.beside(root, facts, _recordings(root, facts))
+        texts, lines = _texts.lines_beside(root, facts, _recordings(root, facts))
         if not texts:
             raise SourceError(f"{facts.name}: no file ends in .{facts.transcripts.lstrip('.')} (--transcripts)")
         return _listing(root, facts, texts, lines, notes)
-    names, lines = _table.read(root, facts)
+    names, lines = _table.read(root, facts, _texts.hint)
     return _listing(root, facts, names, lines, [*notes, *([f"read from {sample(names)}"] if len(names) > 1 else [])])
 
 
