@@ -26,16 +26,8 @@ DEFAULTS: Mapping[str, Mapping[str, Any]] = {  # of each arch, where they are ot
     "hubert": _CLASSIFIER | {"model": "facebook/hubert-large-ll60k"},
     "xlsr": _CLASSIFIER | {"model": "facebook/wav2vec2-xls-r-300m"},
 }
-OF_WHISPER = (
-    "task",
-    "noise_classes",
-    "noise_weight",
-    "text_weight",
-    "noise_text",
-    "pool",
-    "spec_augment",
-    "max_tokens",
-)
+OF_WHISPER = ("task", "noise_classes", "noise_weight", "text_weight", "noise_text", "pool")
+OF_WHISPER += ("spec_augment", "max_tokens")
 OF_CLASSIFIERS = ("noise_as", "class_weights")
 
 

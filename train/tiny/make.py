@@ -24,15 +24,8 @@ def byte_letters() -> list[str]:
 def tokenizer() -> WhisperTokenizer:
     """Bytes, then Whisper's special tokens in their order, with its languages as far as Korean, the sixth."""
     languages = [f"<|{code}|>" for code in list(LANGUAGES)[: list(LANGUAGES).index("ko") + 1]]
-    special = [
-        "<|endoftext|>",
-        "<|startoftranscript|>",
-        *languages,
-        "<|translate|>",
-        "<|transcribe|>",
-        "<|nospeech|>",
-        "<|notimestamps|>",
-    ]
+    names = ("translate", "transcribe", "nospeech", "notimestamps")
+    special = ["<|endoftext|>", "<|startoftranscript|>", *languages, *(f"<|{name}|>" for name in names)]
     vocabulary = {letter: index for index, letter in enumerate(byte_letters())} | {special[0]: BYTES}
     tokens = WhisperTokenizer(vocab=vocabulary, merges=[], pad_token=special[0])
     tokens.add_special_tokens({"additional_special_tokens": special[1:]})
