@@ -177,14 +177,8 @@ def audit(
         say(f"prep: {error}")
         raise click.exceptions.Exit(2) from None
     answer = api.audit(source, checks=checks, fail_on=fail_on, sample=sample, checkpoint=checkpoint, jobs=jobs)
-    values = {
-        "manifest": path.name,
-        "rows": len(source),
-        "logical_hash": source.provenance.logical_hash,
-        "fails": answer.fails,
-        **asdict(answer),
-    }
-    emit(values, as_json, lambda: _audit_lines(source, answer))
+    of = {"manifest": path.name, "rows": len(source), "logical_hash": source.provenance.logical_hash}
+    emit({**of, "fails": answer.fails, **asdict(answer)}, as_json, lambda: _audit_lines(source, answer))
     if exclusions:
         say(write_exclusions(exclusions, answer.exclusions()))
     # a set without audio has no `near`: that counts only where somebody typed it

@@ -274,12 +274,9 @@ def plan(
     excluded = frames.among(rows["id"], exclude)
     drops.append(_drops(rows, keep & excluded, {"reason": "excluded", "detail": "a file of --exclude names it"}))
     keep &= ~excluded
-    if len(exclude) > excluded.sum():
-        here = set(frames.each(rows["id"]))
-        on_notation.append(
-            f"{len(exclude) - int(excluded.sum()):,} of {len(exclude):,} ids to exclude are of no row here "
-            f"({sample(set(exclude) - here, 2)}); rows are called {sample(here, 1)}"
-        )
+    if exclude and (absent := set(exclude) - (here := set(frames.each(rows["id"])))):
+        of_none = f"{len(absent):,} of {len(exclude):,} ids to exclude are of no row here"
+        on_notation.append(f"{of_none} ({sample(absent, 2)}); rows are called {sample(here, 1)}")
     if options.where is not None:
         meets = np.zeros(len(rows), dtype=np.bool_)
         named = _measures_in(options.where)
@@ -295,9 +292,9 @@ def plan(
     split, notes = with_dev(rows, keep, share, seed, lexicon if options.dev == "balanced" else None)
     scenarios = sorted(name for name in frames.codes(rows["scenario"])[1] if name)
     is_asked = bool(scenarios) or options.scenarios != PAPER_SCENARIOS
-    if is_asked and (absent := [name for name in options.scenarios if name not in scenarios]):
+    if is_asked and (unknown := [name for name in options.scenarios if name not in scenarios]):
         there = f"there are {sample(scenarios)}" if scenarios else "no row has any, and all pass"
-        notes.append(f"no row has the scenario {', '.join(absent)}; {there}")
+        notes.append(f"no row has the scenario {', '.join(unknown)}; {there}")
     deciding = frames.with_columns(rows[["id", "corpus", "group", "source_pcm_hash"]], split=split)
     for column in ("group", "source_pcm_hash"):
         stays, lost = apart(frames.pick(deciding, keep), column, NAME)
