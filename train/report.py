@@ -19,7 +19,7 @@ from pipeline.core.files import replacing
 from pipeline.core.frame import codes, equal, pick
 from pipeline.corpora import rights
 from pipeline.inspect.report import charts, html
-from pipeline.inspect.report.clips import BY_OPTION, Card, Sounds
+from pipeline.inspect.report.clips import Card, Sounds, allowed
 from pipeline.inspect.report.html import number
 from train.data import Manifest, Prediction
 from train.folder import write_text
@@ -338,14 +338,14 @@ def write_page(
     audio: bool | None,
     log: Path | None = None,
 ) -> None:
-    """Writes the page of one evaluation. audio: a key of BY_OPTION, what the page may hold of audio and transcripts.
+    """Writes the page of one evaluation. audio: what it may hold of audio and transcripts, as `clips.allowed` has it.
 
     log: the log.jsonl of the run that trained the checkpoint, which need not be there.
     """
     mistakes = worst(clips, answer["keywords"][:-1])
     whole = manifest.frame
     judged = equal(whole["split"], answer["split"])
-    may = BY_OPTION[audio](manifest).of(judged)
+    may = allowed(manifest, audio).of(judged)
     sounds = Sounds(manifest.path.parent, may, {may.name(clip.id) for _, group in mistakes for clip in group})
     groups = [
         {"title": title, "cards": [_card(clip, may.name(clip.id), sounds, not may.is_partial) for clip in group]}
@@ -467,7 +467,7 @@ def _card(clip: Prediction, row_id: str, sounds: Sounds, is_whole: bool) -> Card
         judge = "classifier" if clip.is_classified else "decoder"
         details += f"{', ' if details else ''}{judge} {number(100 * clip.confidence, 1)} %"
     heard = (
-        row.keyword is None and row.id in sounds.audible and (is_whole or rights.mayshare(row.corpus, "transcripts"))
+        row.keyword is None and row.id in sounds.audible and (is_whole or rights.may_share(row.corpus, "transcripts"))
     )
     if clip.text is not None and (row.transcript is not None or heard):
         details += f": “{clip.text.strip()}”"

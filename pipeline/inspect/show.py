@@ -12,13 +12,13 @@ import pandas as pd
 from pipeline.core import frame, manifest, sql
 from pipeline.core.errors import ManifestError
 from pipeline.core.row import Drop
+from pipeline.inspect.report.facts import HOURS, LABEL, snr_parts
 
 COUNTED = ("corpus", "split", "kind", "scenario", "keyword", "scene", "snr_db", "snr_definition")
 MEASURED = ("level_full_dbfs", "level_active_dbfs", "activity", "peak_dbfs", "dc_dbfs", "snr_active_db", "snr_full_db")
 COLUMNS = (*COUNTED, *MEASURED, "noise_label", "frames", "rate_hz")
 MOST = 24  # values listed of a column before the rest are added up
 _DROPS = ("stage", "reason", "rows", "example")
-HOURS = "coalesce(sum(frames / rate_hz), 0) / 3600"
 
 
 def summary(path: Path) -> dict[str, Any]:
@@ -26,8 +26,7 @@ def summary(path: Path) -> dict[str, Any]:
     rows = manifest.read_columns(path, COLUMNS)
     number, hours = sql.query(rows, f"SELECT count(*), {HOURS} FROM rows")[0]
     by = {name: _counts(rows, name) for name in COUNTED}
-    label = "coalesce(keyword, noise_label, kind)"
-    by_label = sql.query(rows, f"SELECT {label}, split, count(*) FROM rows GROUP BY 1, 2 ORDER BY 1, 2")
+    by_label = sql.query(rows, f"SELECT {LABEL}, split, count(*) FROM rows GROUP BY 1, 2 ORDER BY 1, 2")
     measures = ", ".join(f"min({name}), median({name}), max({name})" for name in MEASURED)
     measured = iter(sql.query(rows, f"SELECT {measures} FROM rows")[0])
     try:
@@ -56,8 +55,7 @@ def _counts(rows: pd.DataFrame, name: str) -> list[dict[str, Any]]:
     """How many rows and hours have each value of a column, the most frequent first; an SNR in its order."""
     value, order = name, "1" if name in ("snr_db", "snr_definition") else "2 DESC, 1"
     if name == "snr_db" and rows[name].nunique() > MOST:  # drawn from a range: by whole 5 dB
-        low = "CAST(floor(snr_db / 5) * 5 AS INTEGER)"
-        value, order = f"concat({low}, ' to ', {low} + 5)", "min(snr_db)"
+        value, order = snr_parts(rows)[0], "min(snr_db)"
     counted = f"SELECT {value}, count(*), {HOURS} FROM rows WHERE {name} IS NOT NULL GROUP BY 1 ORDER BY {order}"
     return [{"value": v, "rows": n, "hours": round(hours, 4)} for v, n, hours in sql.query(rows, counted)]
 

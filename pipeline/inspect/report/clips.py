@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import struct
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -82,42 +82,26 @@ class Allowed:
         return self.names.get(drop_id, drop_id if may else "")
 
 
-def by_licence(manifest: Manifest) -> Allowed:
-    """What the licences of the sources allow, each by its own; the audio of stand-ins by what is stated of them."""
-    frame = manifest.frame
+def allowed(manifest: Manifest, audio: bool | None) -> Allowed:
+    """What a page may show. audio: all (True), no audio and no transcripts (False), what licences allow (None).
+
+    What corpus.toml states of stand-ins decides about their audio, and about nothing else.
+    """
+    frame, terms = manifest.frame, rights.terms(manifest.frame)
+    if audio:
+        forbidding = tuple(t for t in terms if not (t.audio and t.transcripts and t.labels))
+        return Allowed(np.ones(len(frame), dtype=np.bool_), frame, warned=forbidding)
     shown, left_out = rights.redacted(frame)
+    names, corpora = rights.pseudonyms(frame), [t.corpus for t in terms]
+    if audio is False:
+        none, shown = np.zeros(len(frame), dtype=np.bool_), with_columns(shown, transcript=None)
+        return Allowed(none, shown, names, tuple(corpora), tuple(left_out), why="as asked")
     tables = manifest.provenance.recipe.get("ingest", {}).get("stand_ins", {})
-    standing_in = {name: own.facts(name, table) for name, table in tables.items()}
-    free = {name: stated for name, stated in standing_in.items() if stated.share_audio}
-    closed = tuple(terms.corpus for terms in rights.terms(frame) if not terms.audio and terms.corpus not in free)
+    stated = {name: own.facts(name, table) for name, table in tables.items() if name in corpora}
+    free = {name: facts for name, facts in stated.items() if facts.share_audio}
+    closed = tuple(t.corpus for t in terms if not t.audio and t.corpus not in free)
     why = "their licences do not let them be passed on"
-    names = rights.pseudonyms(frame)
     return Allowed(rights.shareable_audio(frame, free), shown, names, closed, tuple(left_out), why=why, free=free)
-
-
-def nothing(manifest: Manifest) -> Allowed:
-    """No audio and no transcript of any source."""
-    frame = manifest.frame
-    shown, left_out = rights.redacted(frame)
-    sources = tuple(terms.corpus for terms in rights.terms(frame))
-    none = np.zeros(len(frame), dtype=np.bool_)
-    shown, names = with_columns(shown, transcript=None), rights.pseudonyms(frame)
-    return Allowed(none, shown, names, sources, tuple(left_out), why="as asked")
-
-
-def everything(manifest: Manifest) -> Allowed:
-    """All of it, and the terms that forbid to pass such a page on."""
-    frame = manifest.frame
-    terms = rights.terms(frame)
-    forbidding = tuple(t for t in terms if not (t.audio and t.transcripts and t.labels))
-    return Allowed(np.ones(len(frame), dtype=np.bool_), frame, warned=forbidding)
-
-
-BY_OPTION: Mapping[bool | None, Callable[[Manifest], Allowed]] = {  # --with-audio, --redact, or none of them
-    None: by_licence,
-    True: everything,
-    False: nothing,
-}
 
 
 # ---- which clips

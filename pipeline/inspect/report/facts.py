@@ -14,13 +14,13 @@ from pipeline.core.frame import among, concat, with_columns
 from pipeline.core.manifest import Manifest, Provenance
 from pipeline.core.row import Drop
 from pipeline.core.sql import query
-from pipeline.inspect.report.html import SPLITS
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
     from pandas import DataFrame
 
+SPLITS = ("train", "dev", "test")
 HOURS = "coalesce(sum(frames / rate_hz), 0) / 3600"
 LABEL = "coalesce(keyword, noise_label, kind)"
 BREAKDOWNS = {
@@ -136,16 +136,21 @@ def heat(frame: DataFrame) -> dict[str, Any] | None:
     return {"snrs": snr_names, "keywords": keywords, "rows": rows, "most": max(count.values()), "empty": empty}
 
 
+def key(measure: str) -> str:
+    """What the table of rows calls a measure where rows are searched: `active_level`."""
+    return measure.lower().replace(" ", "_")
+
+
 def listed(
     frame: DataFrame, kinds: Measures, measured: Mapping[str, NDArray[np.float64]], first: Collection[str]
 ) -> dict[str, Any]:
-    """The table of rows: all of a small set; of a larger one ROWS, a few of every combination, a fixed choice.
+    """The table of rows: all of a small set; of a larger one ROWS, spread over the combinations of TEXTS.
 
     frame: the rows as they may be shown. measured: of `kinds`, rounded. first: ids that are there in any case.
     Columns that are empty in all of these rows are left out.
     """
-    texts = ", ".join(f'{sql} AS "{key} of"' for key, sql in TEXTS.items())
-    combination = ", ".join(f'"{key} of"' for key in TEXTS if key not in ("id", "transcript"))
+    texts = ", ".join(f'{sql} AS "{name} of"' for name, sql in TEXTS.items())
+    combination = ", ".join(f'"{name} of"' for name in TEXTS if name not in ("id", "transcript"))
     whole = with_columns(frame, is_first=among(frame["id"], first), **{f"{name} of": measured[name] for name in kinds})
     columns = [f'"{name} of"' for name in (*TEXTS, *kinds)]
     lines = query(
@@ -153,8 +158,8 @@ def listed(
         f"SELECT {', '.join(columns)} FROM (SELECT *, {texts} FROM rows) ORDER BY NOT is_first, row_number() OVER"
         f" (PARTITION BY {combination} ORDER BY md5(id)), md5(id) LIMIT {ROWS}",
     )
-    heads = [(key, key, None) for key in TEXTS] + [
-        (name.lower().replace(" ", "_"), f"{name}, {unit}", digits) for name, (_, unit, digits) in kinds.items()
+    heads = [(name, name, None) for name in TEXTS] + [
+        (key(name), f"{name}, {unit}", digits) for name, (_, unit, digits) in kinds.items()
     ]
     lines = sorted(tuple(None if cell != cell else cell for cell in line) for line in lines)  # NaN: not measured
     kept = [n for n in range(len(heads)) if any(line[n] is not None for line in lines)]

@@ -20,9 +20,9 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from pipeline.core.errors import PrepError, to_install
+from pipeline.inspect.report.facts import SPLITS
 
 FOLDER = Path(__file__).parent / "templates"
-SPLITS = ("train", "dev", "test")
 FAMILY = "NanumGothic"  # the charts name it too
 HANGUL = f"{FAMILY} Hangul"  # Hangul alone, to stand before a font without it: after one, Chromium draws boxes
 CARRIER = "koreanize-matplotlib"  # brings the font files; never imported: it changes matplotlib's settings

@@ -61,7 +61,7 @@ class Options:
 def page(manifest: Manifest, options: Options) -> Page:
     """The page of a manifest."""
     frame, folder, pack = manifest.frame, manifest.path.parent, options.pack
-    allowed = clips.BY_OPTION[options.audio](manifest)
+    allowed = clips.allowed(manifest, options.audio)
     if pack is not None:  # it has left out by itself what it had to
         allowed = replace(allowed, left_out=(*allowed.left_out, *pack.left_out))
     way = facts.lineage(manifest, pack.dropped if pack else None)
@@ -120,11 +120,6 @@ def page(manifest: Manifest, options: Options) -> Page:
     return Page(html.page("set.html.j2", content), answer)
 
 
-def key(measure: str) -> str:
-    """What the table of rows calls a measure where rows are searched: `active_level`."""
-    return measure.lower().replace(" ", "_")
-
-
 def withheld(name: str, value: Any) -> Any:
     """An option's value, or those of a stage, without the condition of `where`, which may quote transcripts."""
     if isinstance(value, Mapping):
@@ -157,7 +152,7 @@ def snr_charts(frame: DataFrame, values: Mapping[str, NDArray[np.float64]]) -> l
     across = Axis("requested, dB", requested.min() - 1, requested.max() + 1)
     up = Axis("realised, dB", min(active.min(), full.min()) - 1, max(active.max(), full.max()) + 1)
     label = "Realised against requested SNR, a dot a mixture, under both definitions; the table below has the numbers."
-    apart = {name.removeprefix("off "): (f"{key(name)}:", values[name]) for name in ("off active", "off full")}
+    apart = {name.removeprefix("off "): (f"{facts.key(name)}:", values[name]) for name in ("off active", "off full")}
     _, unit, digits = facts.SNRS["off active"]
     return [
         charts.dots(across, up, requested, (active, full), label),
@@ -174,7 +169,7 @@ def spread(values: Mapping[str, NDArray[np.float64]], measures: facts.Measures, 
         groups = {}
         for _, name, n in kinds:
             corpus, _, kind = name.rpartition(" · ")
-            find = f"{html.find(corpus, 'corpus')} {html.find(kind, 'kind')} {key(measure)}:"
+            find = f"{html.find(corpus, 'corpus')} {html.find(kind, 'kind')} {facts.key(measure)}:"
             groups[name] = (find, values[measure][source_of == n])
         drawn.append(charts.histograms(groups, measure, unit, digits))
     return [chart for chart in drawn if chart]
