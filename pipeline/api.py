@@ -792,9 +792,7 @@ def _say_replaced(out: Path, before: Provenance, made: Provenance) -> None:
         _say(f"{out}: replaces a manifest of prep {before.stage}")
         return
     was, now = ({**one.recipe.get(made.stage, {}), "seed": one.seed} for one in (before, made))
-    differ = [
-        f"{key} {was.get(key)}, now {now.get(key)}" for key in sorted({*was, *now}) if was.get(key) != now.get(key)
-    ]
+    differ = [f"{k} {was.get(k)}, now {now.get(k)}" for k in sorted({*was, *now}) if was.get(k) != now.get(k)]
     if differ:
         _say(f"{out}: replaces one made with other options ({'; '.join(differ[:3])})")
 

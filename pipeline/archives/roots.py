@@ -265,9 +265,7 @@ def find_roots(paths: Mapping[str, str | Path], known: Sequence[str]) -> Roots:
     known: names of the corpora. RecipeError names each root that is of none of them.
     """
     names = [_canonical(name) for name in paths]
-    faults = [
-        f'--root {name}: unknown corpus "{name}"{did_you_mean(name, known)}' for name in names if name not in known
-    ]
+    faults = [f'--root {n}: unknown corpus "{n}"{did_you_mean(n, known)}' for n in names if n not in known]
     if faults:
         raise RecipeError(faults)
     return Roots.find({name: str(path) for name, path in paths.items()}, os.environ, Path.cwd())

@@ -49,10 +49,7 @@ SECTIONS = {  # of the help: name of a command -> (module in pipeline.cli, one l
         "pack": ("share", "Write a manifest as a small file that may be passed on, without its audio."),
         "rebuild": ("share", "Make the set of a pack again from your own copies of the corpora."),
         "verify": ("share", "Prove that a set, or the recordings of a pack, are what they say."),
-        "export": (
-            "share",
-            "Write a manifest and its audio for Lhotse, Hugging Face, NeMo, Kaldi, WebDataset or as CSV.",
-        ),
+        "export": ("share", "Write a set for Lhotse, Hugging Face, NeMo, Kaldi, WebDataset, or as CSV."),
         "migrate": ("share", "Write a manifest of an older schema as one of the newest."),
     },
     "This machine": {

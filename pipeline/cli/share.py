@@ -42,11 +42,8 @@ def rights(path: Path, as_json: bool) -> None:
     Example:
       prep rights manifests/mixed.parquet
     """
-    columns = (
-        *("corpus", "group", "kind", "source_pcm_hash", "noise_source"),
-        *("transcript", "labels", "scenario", "scene"),
-    )
-    rows = packs.read_columns(path, columns)
+    facts = ("corpus", "group", "kind", "source_pcm_hash", "noise_source", "transcript", "labels", "scenario", "scene")
+    rows = packs.read_columns(path, facts)
     terms, sentences = licences.terms(rows), licences.sentences(rows)
     free = int(licences.shareable_audio(rows).sum())
 

@@ -49,11 +49,8 @@ def drops(path: Path, reason: str | None, limit: int | None, as_json: bool) -> N
     shown = listed[:limit]
     names = ("id", "stage", "reason", "detail")
     more = [f"... and {len(listed) - len(shown):,} more"] if len(shown) < len(listed) else []
-    answer = {
-        "manifest": path.name,
-        "count": len(listed),
-        "drops": [dict(zip(names, one, strict=True)) for one in shown],
-    }
+    each = [dict(zip(names, one, strict=True)) for one in shown]
+    answer = {"manifest": path.name, "count": len(listed), "drops": each}
     emit(
         answer,
         as_json,

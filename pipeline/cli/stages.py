@@ -322,9 +322,7 @@ def inventory_text(inventory: Mapping[str, Any], most: int = 20) -> str:
         if key["distinct"] > COMMONEST:
             commonest = f"all differ, {_short(first[0])} ..." if first[1] == 1 else f"{commonest} ..."
         keys.append((key["path"], key["count"], types, distinct, commonest))
-    categories = [
-        (item["count"], " > ".join(part or "(none)" for part in item["path"])) for item in inventory["categories"]
-    ]
+    categories = [(item["count"], " > ".join(p or "(none)" for p in item["path"])) for item in inventory["categories"]]
     transcripts = [(item["count"], item["text"] or "(blank)") for item in inventory["transcripts"]]
     containers = [(item["files"], item["container"]) for item in inventory["containers"]]
     parts = (

@@ -338,9 +338,8 @@ def _read(path: Path, kind: type, only: Sequence[str] | None = None) -> pd.DataF
         since = int(metadata.get("schema_version", SCHEMA_VERSION))  # a file that says none lacks what the newest has
         if since < SCHEMA_VERSION:
             part = "drops" if kind is Drop else "rows"
-            frame = migrations.raised(
-                frames.from_arrow(pq.read_table(path, partitioning=None)), part, since, SCHEMA_VERSION
-            )
+            whole = frames.from_arrow(pq.read_table(path, partitioning=None))
+            frame = migrations.raised(whole, part, since, SCHEMA_VERSION)
             _refuse_lacking(path, kind, {f.name for f in frames.schema(kind) if not f.nullable} - set(frame.columns))
             return frames.as_kind(frame, kind)[names]
         _refuse_lacking(path, kind, set(frames.schema(kind).names) - set(footer.schema.to_arrow_schema().names))
@@ -348,10 +347,7 @@ def _read(path: Path, kind: type, only: Sequence[str] | None = None) -> pd.DataF
         table = pq.read_table(path, columns=names, partitioning=None, read_dictionary=words).replace_schema_metadata(
             None
         )
-        types = [
-            table.schema.field(name) if words and name == "labels" else frames.schema(kind).field(name)
-            for name in names
-        ]
+        types = [table.schema.field(n) if words and n == "labels" else frames.schema(kind).field(n) for n in names]
         return frames.concat([frames.from_arrow(table.cast(pa.schema(types)))], kind)
     except FileNotFoundError:
         raise ManifestError(f"{path}: no such manifest") from None

@@ -213,9 +213,7 @@ def identity(name: str) -> str:
 def _checked(module: ModuleType, where: str) -> Corpus:
     """The module as an adapter, with the default `places` and `flags` where it has none. PrepError names all faults."""
     content = vars(module)
-    faults = [
-        f"{name} (a text)" for name in _TEXTS if not isinstance(content.get(name), str) or not content[name].strip()
-    ]
+    faults = [f"{n} (a text)" for n in _TEXTS if not isinstance(content.get(n), str) or not content[n].strip()]
     content.setdefault("SHARE_NAMES", True)
     faults += [f"{name} (True or False)" for name in _SHARES if not isinstance(content.get(name), bool)]
     faults += [] if callable(content.get("clips")) else ["clips (a function of a root)"]

@@ -79,9 +79,7 @@ def splits_of(path: str) -> frozenset[str]:
     >>> [sorted(splits_of(p)) for p in ("1.Training/원천데이터", "TS_5.화재", "VL_5.화재/x", "낙상")]
     [['Training'], ['Training'], ['Validation'], []]
     """
-    return frozenset(
-        split for split, pattern in _SPLITS.items() if any(pattern.search(part) for part in path.split("/"))
-    )
+    return frozenset(split for split, pattern in _SPLITS.items() if any(pattern.search(p) for p in path.split("/")))
 
 
 def file_name(stem: str) -> tuple[str, str]:

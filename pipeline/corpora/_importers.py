@@ -62,9 +62,7 @@ def forms(root: Root) -> list[str]:
 
 def _shallow(root: Root, *endings: str) -> list[Entry]:
     """Files with one of these endings, not far below the root, by name."""
-    return [
-        entry for entry in root.entries() if entry.name.lower().endswith(endings) and entry.name.count("/") <= DEEPEST
-    ]
+    return [e for e in root.entries() if e.name.lower().endswith(endings) and e.name.count("/") <= DEEPEST]
 
 
 def _texts(root: Root, entry: Entry, is_whole: bool = True) -> Iterator[str]:

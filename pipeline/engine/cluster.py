@@ -41,9 +41,7 @@ class Dask(Workers):
                 f"--scheduler {scheduler}: no Dask scheduler answers there ({error}). Start one: dask scheduler"
             ) from None
         # while the first one is still planned here
-        self._loading = [
-            self._client.submit(load_stages, workers=[name], pure=False) for name in self._client.nthreads()
-        ]
+        self._loading = [self._client.submit(load_stages, workers=[n], pure=False) for n in self._client.nthreads()]
         self.check()
 
     def executor(self) -> Executor:

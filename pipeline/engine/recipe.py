@@ -179,12 +179,8 @@ def _corpora_faults(ingest: Options | None, mixing: Options | None) -> Iterator[
     noise = [mix.weight_of(item)[0] for item in mixing.noise or ()] if isinstance(mixing, mix.Options) else []
     known = corpora.names()
     for where, names in (("[ingest] corpora", ingested or ()), ("[mix] noise", noise)):
-        yield from (
-            f'{where}: unknown corpus "{name}"{did_you_mean(name, known)}' for name in names if name not in known
-        )
-        yield from (
-            f'{where}: "{name}" is named more than once' for name in sorted(set(names)) if names.count(name) > 1
-        )
+        yield from (f'{where}: unknown corpus "{n}"{did_you_mean(n, known)}' for n in names if n not in known)
+        yield from (f'{where}: "{n}" is named more than once' for n in sorted(set(names)) if names.count(n) > 1)
     if ingested is not None:
         absent = [name for name in noise if name in known and name not in ingested]
         yield from (f'[mix] noise: "{name}" is not among [ingest] corpora' for name in absent)

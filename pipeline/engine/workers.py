@@ -207,9 +207,7 @@ def _surroundings_of_workers(errors: int) -> Iterator[None]:
     script without `if __name__ == "__main__"`. Workers need nothing from it.
     """
     main = sys.modules["__main__"]
-    hidden: dict[str, Any] = {
-        name: main.__dict__.pop(name) for name in ("__spec__", "__file__") if name in main.__dict__
-    }
+    hidden: dict[str, Any] = {n: main.__dict__.pop(n) for n in ("__spec__", "__file__") if n in main.__dict__}
     main.__spec__ = None
     threads = {name: os.environ.get(name) for name in ONE_THREAD}
     os.environ.update(ONE_THREAD)

@@ -84,11 +84,7 @@ class Difference:
 def of_manifest(source: Manifest, left_out: Sequence[LeftOut] | None = None) -> Side:
     """A manifest in memory, or that of a pack, as one of the two sets."""
     return Side(
-        str(source.path),
-        source.provenance,
-        lambda names: source.frame[[*names]],
-        lambda: _drops(source.path),
-        left_out,
+        str(source.path), source.provenance, lambda names: source.frame[[*names]], lambda: _drops(source.path), left_out
     )
 
 
@@ -177,9 +173,7 @@ class _Pair:
         return frame.pick(self.a.columns(names), self.in_a), frame.pick(self.b.columns(names), self.in_b)
 
 
-def _columns(
-    pair: _Pair,
-) -> tuple[list[dict[str, Any]], list[dict[str, Any]], int, list[tuple[str, str]]]:
+def _columns(pair: _Pair) -> tuple[list[dict[str, Any]], list[dict[str, Any]], int, list[tuple[str, str]]]:
     """(what changed in each column, what cannot be compared, how many rows changed, clips that changed places)."""
     columns, not_comparable, swapped = [], [], list[tuple[str, str]]()
     changed = np.zeros(len(pair.ids), dtype=np.bool_)
@@ -195,9 +189,7 @@ def _columns(
             continue
         changed |= differs
         values = frame.with_columns(
-            frame.pick(pair.ids, differs),
-            old=frame.pick(old, differs)[name],
-            new=frame.pick(new, differs)[name],
+            frame.pick(pair.ids, differs), old=frame.pick(old, differs)[name], new=frame.pick(new, differs)[name]
         )
         columns.append({"column": name, "rows": len(values), "examples": _examples(name, values)})
         if name in SOUNDS and not swapped:

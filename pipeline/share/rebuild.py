@@ -231,9 +231,7 @@ def _rendered(
         lost = frames.pick(mixtures[["id", "noise_id"]], at < 0)
         known = frames.among(lost["noise_id"], packed)
         why = ["is not there: see its own line" if is_row else "is no row of the pack" for is_row in known]
-        details = [
-            f"its noise {name} {words}" for name, words in zip(frames.values(lost["noise_id"]), why, strict=True)
-        ]
+        details = [f"its noise {name} {w}" for name, w in zip(frames.values(lost["noise_id"]), why, strict=True)]
         drops.append(frames.with_columns(lost[["id"]], stage=NAME, reason="no_noise", detail=details))
         ready, noise = frames.pick(mixtures, at >= 0), frames.pick(stored, at[at >= 0])
         ready = frames.with_columns(ready, **{f"at_noise_{name}": noise[name] for name in ("shard", "offset", "bytes")})

@@ -234,9 +234,7 @@ def _noise_corpora(rows: DataFrame, options: Options) -> tuple[dict[str, float],
         chosen = ["cochlscene"] if "cochlscene" in there else there
         return dict.fromkeys(chosen, 1.0), [f"noise from {', '.join(chosen)} (choose with --noise)"]
     weights = dict(weight_of(value) for value in options.noise)
-    faults = [
-        f'noise: no rows of noise from "{name}"{did_you_mean(name, there)}' for name in weights if name not in there
-    ]
+    faults = [f'noise: no rows of noise from "{n}"{did_you_mean(n, there)}' for n in weights if n not in there]
     if faults:
         raise RecipeError(faults)
     return weights, []

@@ -157,9 +157,7 @@ def probe(frame: DataFrame, label: str, features: NDArray[np.float64]) -> Probes
         return score(np.column_stack([binned_traces[kind] for kind in kinds]), classes, groups, names)
 
     kinds = list(binned_traces)
-    by_kind = sorted(
-        ((kind, score_of([kind])) for kind in kinds), key=lambda item: (-round(item[1].accuracy, 6), item[0])
-    )
+    by_kind = sorted(((k, score_of([k])) for k in kinds), key=lambda item: (-round(item[1].accuracy, 6), item[0]))
     header = np.column_stack(
         [np.eye(len(columns))[numbers] for numbers, columns in (frames.codes(frame[n]) for n in _HEADER)]
     )
