@@ -392,6 +392,10 @@ def test_text_from_labels_and_file_names_stays_text(tmp_path: Path) -> None:
     assert {row[0] for row in page.tables["Rows and hours by scenario"]} == {
         " ".join(str(row.scenario).split()) for row in hostile()
     }
+    finds = {a["data-find"] for a in page.named("a") if "data-find" in a}
+    doubled = {str(row.scenario).replace('"', '""') for row in hostile()}
+    assert finds >= {f'scenario:"{text}"' for text in doubled} | {f'scene:"{text}"' for text in doubled}
+    assert EVIL in {row[5] for row in page.tables["Rows of the set"]}
     assert "<title>it&#39;s &#34;quoted&#34; &lt;b&gt;.parquet" in page.text
 
 
