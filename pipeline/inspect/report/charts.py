@@ -13,7 +13,8 @@ import numpy as np
 from markupsafe import Markup, escape
 from numpy.typing import NDArray
 
-from pipeline.inspect.report.html import counted, number
+from pipeline.inspect.audit import counted
+from pipeline.inspect.report.html import number
 
 BINS = 36  # of a histogram, at most
 LEAST = 5  # clips: no bar of fewer is as high as its chart

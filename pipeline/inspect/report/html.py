@@ -20,6 +20,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from pipeline.core.errors import PrepError, to_install
+from pipeline.inspect.audit import counted
 from pipeline.inspect.report.facts import SPLITS
 
 FOLDER = Path(__file__).parent / "templates"
@@ -116,11 +117,6 @@ def lang(text: str) -> Markup:
 def count(value: int) -> str:
     """`1,389`."""
     return f"{value:,}"
-
-
-def counted(value: int, what: str) -> str:
-    """`1 row`, `1,389 rows`."""
-    return f"{value:,} {what}{'' if value == 1 else 's'}"
 
 
 def find(value: str, key: str) -> str:
