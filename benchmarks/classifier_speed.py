@@ -7,7 +7,7 @@ that pads to the longest clip of the batch, bf16 where there is a GPU. Both star
 the head) and take as many steps on the same rows in orders of their own, made up: speech of 0.5 to 20 s (median 3.4 s,
 as in AI-Hub), and a quarter noise of 10 s. Two settings: fine-tuned behind the convolutions, and a frozen encoder under
 a weighted sum of layers, whose means train computes once. Losses are means over the first and the last tenth of the
-steps: where they fall alike, the two learn alike.
+steps: where they fall alike, the two learn alike. On a CPU seconds are those of the process, whatever else runs there.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import torch
@@ -39,7 +40,7 @@ from train import archs, cached, data, loop, run
 from train.archs import ARCHS
 from train.data import Sounds
 from train.examples import Example
-from train.log import LOG
+from train.log import LOG, Log
 from train.options import Options
 
 RATE_HZ = 16_000
@@ -109,16 +110,24 @@ class Clock(TrainerCallback):
 
     def on_step_end(self, *_: Any, **__: Any) -> None:
         """Called by the trainer."""
-        if ON_GPU:
-            torch.cuda.synchronize()
-        self.ends.append(time.perf_counter())
+        self.ends.append(now())
 
 
-def figures(rate: float, losses: Sequence[float]) -> dict[str, Any]:
-    """What is told of a run: its rate, peak memory on a GPU since `forget`, losses of its first and last tenth."""
-    tenth = max(1, len(losses) // 10)
+def now() -> float:
+    """Seconds: of the clock on a GPU, of computing on a CPU."""
+    if ON_GPU:
+        torch.cuda.synchronize()
+    return time.perf_counter() if ON_GPU else time.process_time()
+
+
+def figures(ends: Sequence[float], losses: Sequence[float], batch: int) -> dict[str, Any]:
+    """Of a run: examples/s after the first fifth of the steps, peak memory on a GPU since `forget`, losses at its ends.
+
+    ends: when each step ended.
+    """
+    tenth, first = max(1, len(losses) // 10), len(ends) // 5
     return {
-        "examples_per_s": rate,
+        "examples_per_s": batch * (len(ends) - 1 - first) / (ends[-1] - ends[first]),
         "peak_gb": torch.cuda.max_memory_allocated() / 1e9 if ON_GPU else None,
         "steps": len(losses),
         "loss": [float(np.mean(losses[:tenth])), float(np.mean(losses[-tenth:]))],
@@ -136,7 +145,7 @@ def forget() -> None:
 def plain(
     kind: str, model: Path, examples: Sequence[Example], sounds: Sounds, options: Options, steps: int
 ) -> dict[str, Any]:
-    """The plain recipe: examples/s without the first fifth of the steps, peak memory, losses."""
+    """The figures of the plain recipe."""
     forget()
     frozen = options.freeze == "encoder"
     net = getattr(transformers, kind).from_pretrained(
@@ -168,14 +177,13 @@ def plain(
         trainer = Trainer(net, arguments, train_dataset=list(examples), data_collator=collate, callbacks=[clock])
         trainer.train()
     losses = [line["loss"] for line in trainer.state.log_history if "loss" in line]
-    first = len(clock.ends) // 5
-    rate = options.batch * (len(clock.ends) - 1 - first) / (clock.ends[-1] - clock.ends[first])
-    return figures(rate, losses)
+    return figures(clock.ends, losses, options.batch)
 
 
 def ours(manifest: Path, options: Options) -> dict[str, Any]:
     """The same of `train`; with a frozen encoder also the seconds for its means."""
     forget()
+    ends, step = [], Log.step
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         current = run.setup(manifest, folder, options, None, WORKERS, lambda _: None)
@@ -184,21 +192,17 @@ def ours(manifest: Path, options: Options) -> dict[str, Any]:
         full = len(current.train.examples) // options.batch * options.batch
         current.train = replace(current.train, examples=current.train.examples[:full])
         accelerator = Accelerator(mixed_precision="bf16" if ON_GPU else "no")
-        answer = {}
+        answer: dict[str, Any] = {}
         if cached.is_exact(options):
-            current.workers, began = 0, time.perf_counter()
+            current.workers, began = 0, now()
             place = folder / cached.FOLDER
             cached.attach(current.train, current.detector, current.metadata, place, accelerator.device, lambda _: None)
-            answer["means_s"] = time.perf_counter() - began
+            answer["means_s"] = now() - began
             answer["means_clips_per_s"] = full / answer["means_s"]
-        loop.train(current, accelerator)
+        with patch.object(Log, "step", lambda *values: (step(*values), ends.append(now()))):
+            loop.train(current, accelerator)
         lines = [json.loads(line) for line in (folder / LOG).read_text().splitlines()]
-    clips = np.array([options.batch * line["step"] for line in lines])
-    ends = clips / np.array([line["examples_per_s"] for line in lines])
-    first = len(lines) // 5
-    return answer | figures(
-        float((clips[-1] - clips[first]) / (ends[-1] - ends[first])), [line["loss"] for line in lines]
-    )
+    return answer | figures(ends, [line["loss"] for line in lines], options.batch)
 
 
 def main() -> None:
@@ -218,7 +222,7 @@ def main() -> None:
     given = parser.parse_args()
     arch = ARCHS[given.arch]
     found: dict[str, Any] = {"arch": given.arch, "shape": given.shape, "batch": given.batch, "torch": torch.__version__}
-    found["device"] = torch.cuda.get_device_name() if ON_GPU else f"CPU, {torch.get_num_threads()} threads"
+    found["device"] = torch.cuda.get_device_name() if ON_GPU else f"CPU, {torch.get_num_threads()} threads, by its time"
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         manifest, model = made(folder, given.clips), folder / "model"
