@@ -90,3 +90,27 @@ def test_a_folder_that_turns_read_only_ends_in_one_line(
     assert f"{os.strerror(number)}; {files.DISK_FAULTS[number]}{goes_on}" in ended.err
     assert halves(tmp_path) == []
     assert " 12 kept" in done(tmp_path, *resample(tmp_path)).out
+
+
+def test_what_a_killed_process_left_of_a_file_goes_when_the_file_is_written_again(tmp_path: Path) -> None:
+    with files.replacing(tmp_path / "a.parquet") as half:
+        half.touch()
+        left = {
+            str(pid): tmp_path / half.name.replace(f"-{os.getpid()}-", f"-{pid}-") for pid in (gone(), os.getppid())
+        }
+    elsewhere, other = (
+        tmp_path / f"{TEMPORARY}{name}-{gone()}-{end}" for name, end in (("a.parquet", "x"), ("b", "x"))
+    )
+    for path in (*left.values(), elsewhere, other):
+        path.touch()
+    with files.replacing(tmp_path / "a.parquet") as half:
+        half.write_text("whole")
+    kept = {left[str(os.getppid())], elsewhere, other, tmp_path / "a.parquet"}  # of one at work, of another machine
+    assert set(tmp_path.iterdir()) == kept
+
+
+def gone() -> int:
+    """The number of a process that has ended."""
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    return ended.pid

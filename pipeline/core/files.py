@@ -9,6 +9,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from zlib import crc32
 
 from pipeline.core.errors import ManifestError, PrepError
 
@@ -24,10 +25,21 @@ TEMPORARY = ".half-"  # prefix of what is being written; never trusted, cleaned 
 def replacing(path: Path) -> Iterator[Path]:
     """A path to write to; when the block ends well it takes `path`'s name in one step, else it is removed.
 
-    OSError names `path` where the disk is full or the folder has turned read-only.
+    What a killed process of this machine left of the same file is removed. OSError names `path` where the disk is full
+    or the folder has turned read-only.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    half = path.parent / f"{TEMPORARY}{path.name}-{os.getpid()}-{secrets.token_hex(4)}"
+    machine, start = f"{crc32(os.uname().nodename.encode()) & 0xFFFF:04x}", f"{TEMPORARY}{path.name}-"
+    for left in [] if path.parent.name.startswith(".") else halves(path.parent):  # the engine clears folders of its own
+        pid, _, token = left.name.removeprefix(start).partition("-")
+        if left.name.startswith(start) and pid.isdecimal() and token.startswith(machine):
+            try:
+                os.kill(int(pid), 0)
+            except ProcessLookupError:
+                left.unlink(missing_ok=True)
+            except OSError:
+                continue
+    half = path.parent / f"{start}{os.getpid()}-{machine}{secrets.token_hex(2)}"
     try:
         yield half
         sync(half)
