@@ -71,7 +71,8 @@ def test_each_command_has_an_example_and_says_what_it_does(name: str) -> None:
 
 def examples(name: str) -> list[str]:
     """The lines under Example: in a command's help."""
-    lines = done(Path.cwd(), name, "--help").out.split("Example:")[1].split("Options:")[0].splitlines()
+    text = done(Path.cwd(), name, "--help").out.split("Example:")[1].split("Options:")[0]
+    lines = re.sub(r"\s*\\\n\s*", " ", text).splitlines()  # a line that ends in a backslash goes on
     return [line.strip() for line in lines if line.strip().startswith("prep ")]
 
 

@@ -223,14 +223,15 @@ def test_by_default_nothing_that_a_licence_forbids_is_on_the_page(
     assert "NIA terms of use" in body
 
 
-def test_the_audio_of_stand_ins_is_played_and_nothing_else_of_the_corpus_is_shown(built: Built) -> None:
+def test_the_audio_of_stand_ins_is_played_and_nothing_else_of_the_corpus_is_shown(built: Built, tmp_path: Path) -> None:
     mixed = manifest.read(built.path("mixed"))
     stated = {"licence": "CC0", "title": "Robots", "attribution": "nobody", "share_audio": True}
     ingest = {**mixed.provenance.recipe["ingest"], "stand_ins": {"aihub": stated}}
     made = replace(mixed.provenance, recipe={**mixed.provenance.recipe, "ingest": ingest})
-    manifest.write(built.path("standing"), mixed.frame, from_rows([], Drop), made)
-    answer = done(built.folder, "report", "manifests/standing.parquet", "--out", "standing.html", "--json").json()
-    page = Page((built.folder / "standing.html").read_text(encoding="utf-8"))
+    shutil.copytree(built.folder, tmp_path, dirs_exist_ok=True)
+    manifest.write(tmp_path / "manifests/standing.parquet", mixed.frame, from_rows([], Drop), made)
+    answer = done(tmp_path, "report", "manifests/standing.parquet", "--out", "standing.html", "--json").json()
+    page = Page((tmp_path / "standing.html").read_text(encoding="utf-8"))
     assert answer["left_out"]["audio"] == ["recordings"]
     assert [a for a in page.named("audio") if "aihub/" in a["aria-label"]]
     assert not [a for a in page.named("audio") if "recordings/" in a["aria-label"]]
@@ -238,7 +239,7 @@ def test_the_audio_of_stand_ins_is_played_and_nothing_else_of_the_corpus_is_show
     body = page.text[page.text.index("</style>") :]
     for (transcript,) in sql(built.path("mixed"), "SELECT DISTINCT transcript FROM ROWS WHERE corpus = 'aihub'"):
         assert transcript not in body
-    exported = prep(built.folder, "export", "manifests/standing.parquet", "--to", "webdataset", "--shareable", "--json")
+    exported = prep(tmp_path, "export", "manifests/standing.parquet", "--to", "webdataset", "--shareable", "--json")
     assert exported.json()["rows"] == int(rights.shareable_audio(mixed.frame).sum())  # a page alone plays them
     true, both = mixed, manifest.Manifest(mixed.frame, made, mixed.path)
     assert "stand_ins" in api._after([both, both], {}, {})[0]["ingest"]

@@ -35,7 +35,7 @@ OPTIONS = [
 
 def test_every_number_of_a_run_is_known_here() -> None:
     assert FLOATS == ["clip_norm", "epochs", "interpolation", "lr", "noise_weight", "text_weight", "weight_decay"]
-    assert INTEGERS == ["batch", "hard_weight", "max_tokens", "save_every", "seed", "steps", "warmup"]
+    assert INTEGERS == ["batch", "hard_weight", "lora", "max_tokens", "save_every", "seed", "steps", "warmup"]
     assert ("detect", "--refractory") in OPTIONS
     assert ("evaluate", "--per-hour") in OPTIONS
     assert len(OPTIONS) >= len(FLOATS) + len(INTEGERS) + 11
