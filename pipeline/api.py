@@ -26,7 +26,6 @@ from unicodedata import normalize
 
 from pandas import DataFrame
 from pydantic import BaseModel, ValidationError
-from tqdm import tqdm
 
 from pipeline import corpora
 from pipeline import export as exports
@@ -46,6 +45,7 @@ from pipeline.engine import lock, status, steps
 from pipeline.engine import plan as plans
 from pipeline.engine import recipe as recipes
 from pipeline.engine.plan import StageState
+from pipeline.engine.progress import Bar
 from pipeline.engine.recipe import Recipe
 from pipeline.engine.run import SHARD_CLIPS, Progress, Setting
 from pipeline.engine.run import Step as Ended
@@ -857,14 +857,13 @@ def _say(text: str) -> None:
 
 
 def _bar(name: str, count: int, progress: Progressing) -> Any:
-    """A progress bar on standard error. "auto": in a terminal or a notebook."""
-    shown = progress is True or (progress == "auto" and "ipykernel" in sys.modules)
-    hidden = False if shown else True if progress is False else None  # None: hidden where it is no terminal
-    return tqdm(total=count, desc=name, unit=" clips", disable=hidden, leave=False, smoothing=0.1, dynamic_ncols=True)
+    """Progress on standard error. "auto": a bar in a terminal or a notebook, else a line a minute."""
+    shown = progress if progress != "auto" else True if "ipykernel" in sys.modules else None
+    return Bar(name, count, shown=shown)
 
 
 def counters(progress: Progressing = "auto") -> Callable[[str, int], Callable[[int], object]]:
-    """Progress bars that count clips."""
+    """Progress that counts clips."""
 
     def start(name: str, count: int) -> Callable[[int], object]:
         bar = _bar(name, count, progress)

@@ -54,7 +54,7 @@ ALONE = {  # package: the only files that may import it, from the repository's r
     "train": set(),
     "scipy": set(),
     "click": {name for name in NAMES if name.startswith("pipeline/cli/")},
-    "tqdm": {"pipeline/api.py"},
+    "tqdm": {"pipeline/engine/progress.py"},
 }
 BY_NAME = {  # what they load is found by its name, or only there where an extra is installed, or late
     "pipeline/audio/media.py",
@@ -267,6 +267,7 @@ TRAIN_MAY_USE = {  # what training uses of pipeline -> the only files of train t
     "pipeline.corpora.notation": {"text.py"},
     "pipeline.corpora.rights": {"report.py"},
     "pipeline.stages": {"remix.py"},
+    "pipeline.engine.progress": None,
     "pipeline.engine.workers": {"loop.py"},
     "pipeline.inspect.report": {"report.py"},
     "pipeline.cli.emit": {"report.py"},

@@ -16,11 +16,11 @@ import numpy as np
 import torch
 from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from pipeline.core import keys
 from pipeline.core.errors import PrepError
 from pipeline.core.files import halves, replacing
+from pipeline.engine.progress import Bar
 from train.batches import Batches
 from train.cascade import padded, waves_of
 from train.checkpoint import Metadata, weights_hash
@@ -128,7 +128,7 @@ def _write(
 ) -> None:
     """Writes the missing parts."""
     ranges = means.ranges()
-    bar = tqdm(total=sum(len(ranges[part]) for part in missing), unit=" clips", disable=None, leave=False)
+    bar = Bar("means", sum(len(ranges[part]) for part in missing))
     for part in missing:
         with replacing(means.path(part)) as half:
             written = open_memmap(half, "w+", np.float32, (len(ranges[part]), *means.shape[1:]))

@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
 from pipeline.core import exclusions
 from pipeline.core.errors import PrepError
 from pipeline.core.row import Row
 from pipeline.corpora import lexicon as lexicons
+from pipeline.engine.progress import Bar
 from train import checkpoint, confusions, data, metrics, report, sampler, scores, thresholds
 from train.cascade import Cascade, Cost
 from train.classes import cascade_of
@@ -207,8 +207,7 @@ def _predictions(
     """The prediction for each row, in the order of the rows. crop: noise clips are as long as utterances."""
     crops = sampler.crops(rows, cascade.window, options.seed) if crop else {}
     each = cascade.predictions(rows, sounds, options.batch, crops)
-    bar = tqdm(each, total=len(rows), unit=" clips", disable=None, leave=False, dynamic_ncols=True)
-    by_id = {clip.id: clip for clip in bar}
+    by_id = {clip.id: clip for clip in Bar("evaluate", len(rows), each)}
     return [by_id[row.id] for row in rows]
 
 

@@ -16,9 +16,9 @@ from typing import Any
 from tqdm import tqdm
 
 from pipeline.core.files import replacing
+from pipeline.engine.progress import BETWEEN_LINES_S
 
 LOG = "log.jsonl"
-BETWEEN_LINES_S = 60  # where stderr is no terminal and shows no bar
 
 
 class Log:
