@@ -198,6 +198,32 @@ def test_folders_of_hugging_face_name_file_and_transcription_in_json_lines(claim
     }
 
 
+@pytest.mark.parametrize("name", ["metadata.csv", "metadata.jsonl"])
+def test_files_of_one_name_in_folders_of_several_splits_are_several(name: str, claims: Claims) -> None:
+    files = {}
+    for split in ("train", "test"):
+        cells = {"file_name": "0.wav", "transcription": f"of {split}", "speaker_id": f"s {split}"}
+        table = f"{','.join(cells)}\n{','.join(cells.values())}\n" if name.endswith("csv") else json.dumps(cells)
+        files |= {f"{split}/{name}": table.encode(), f"{split}/0.wav": WAV + split.encode()}
+    found = claims(files)
+    assert said(found) == {f"{split}/0.wav": (f"of {split}", split, f"s {split}") for split in ("train", "test")}
+    assert {clip.place.container for clip in found.clips} == {"train/0.wav", "test/0.wav"}
+    assert not found.drops
+
+
+def test_pieces_of_files_of_one_name_are_of_two_groups(claims: Claims) -> None:
+    table = b"file,start,end,transcript\n0.wav,0,0.5,x\n0.wav,0.5,1,y\n"
+    found = claims(
+        {
+            f"{split}/{name}": data
+            for split in ("train", "test")
+            for name, data in {"metadata.csv": table, "0.wav": WAV}.items()
+        }
+    )
+    assert {(clip.split, clip.group) for clip in found.clips} == {("train", "train/0.wav"), ("test", "test/0.wav")}
+    assert len({clip.key for clip in found.clips}) == len(found.clips) == 4
+
+
 def test_an_archive_of_kaldi_is_named(claims: Claims) -> None:
     found = claims({"data/wav.scp": b"u1 exp/wav.ark:3\nu2 a.wav\n", "data/text": b"u1 x\nu2 y\n", "data/a.wav": WAV})
     assert [(drop.reason, "wav-copy" in drop.detail) for drop in found.drops] == [("kaldi_archive", True)]

@@ -270,6 +270,7 @@ _MOST_JSON = 50  # .json files that are looked into: more of them are labels of 
 _PATHS = ("audio_filepath", "audio_filename", "file_name")  # the last is of folders of Hugging Face
 _SUB = re.compile(r"-sub\d+(?=\.\w+$)")
 _SAID = ("text", "transcript", "transcription", "sentence")
+_SPEAKERS = ("speaker", "speaker_id", "client_id")
 
 
 def _nemo_entries(root: Root) -> list[Entry]:
@@ -334,8 +335,10 @@ def _nemo_line(record: Record, path: str, stretch: Piece | None, pieces: int) ->
     text_name = next((name for name in _SAID if name in value), "text")
     taken = {*_PATHS, "offset", "duration", "id", text_name, "channel_selector", "shard_id"}
     taken |= set() if _only(value.get("channel")) is None else {"channel"}
-    values = {name: item for name, item in value.items() if name not in taken}
+    speaker_name = next((name for name in _SPEAKERS if value.get(name) not in (None, "")), "speaker")
+    values = {name: item for name, item in value.items() if name not in {*taken, speaker_name}}
     values |= {"transcript": value[text_name]} if text_name in value else {}
+    values |= {"speaker": value[speaker_name]} if speaker_name in value else {}
     if all(name in value for name in OWN):
         values["id"] = value["id"]
     elif "duration" in value:

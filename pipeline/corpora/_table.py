@@ -120,7 +120,7 @@ def read(root: Root, facts: Facts, hint: Callable[[Root], str]) -> tuple[list[st
         raise SourceError(f"{corpus}: {what}; {f'expected one: {otherwise}' if otherwise else _EXPECTED}")
     depth = min(name.count("/") for name in tables)
     nearest = sorted(facts.tables or (name for name in tables if name.count("/") == depth))
-    splits = {name: split_of(name.rpartition("/")[2]) or "" for name in nearest}
+    splits = {name: split_of(name) or "" for name in nearest}
     if len(nearest) > 1 and not facts.tables and ("" in splits.values() or len({*splits.values()}) < len(splits)):
         what = f"{len(nearest)} files could be the table: {sample(nearest)}"
         raise SourceError(f"{corpus}: {what}; --table NAME says which, once or more: a name like train.tsv is a split")

@@ -30,7 +30,7 @@ from pipeline.core.errors import SourceError, sample
 from pipeline.core.row import Clip, Drop
 from pipeline.corpora import Listing, _table, _texts
 from pipeline.corpora._importers import IMPORTERS, forms
-from pipeline.corpora._table import SPLITS
+from pipeline.corpora._table import SPLITS, without_suffix
 from pipeline.corpora.adapter import duplicates, listing, notes_on, preference
 from pipeline.corpora.own import BESIDE, DEFAULT, Facts
 
@@ -153,6 +153,7 @@ def _listing(
     SourceError where not one line names a recording under the root.
     """
     recordings = _recordings(root, facts)
+    lines = _apart(lines)
     stated, known_speakers = [], sum("speaker" in line.cells for line in lines)
     lines = [_with_speaker(line, facts.speaker) for line in lines] if facts.speaker else lines
     if facts.speaker and known_speakers == sum("speaker" in line.cells for line in lines):
@@ -233,6 +234,21 @@ def _matched(
         for name in (name for several in meant for name in several):
             used.setdefault((name, line.piece), line.where)
     return clips, drops, {name for name, _ in used}
+
+
+def _apart(lines: Sequence[Line]) -> list[Line]:
+    """The lines, with the folder before a path that manifests of several folders name: `train/a.wav`, `test/a.wav`."""
+    folders: dict[str, set[str]] = defaultdict(set)
+    for line in lines:
+        if line.paths and line.key.startswith(without_suffix(line.paths[0].lstrip("/"))):
+            folders[line.key].add(line.folder)
+    apart = []
+    for line in lines:
+        if len(folders[line.key]) > 1:
+            below = {name: f"{line.folder}/{line.labels[name]}" for name in ("piece_of",) if name in line.labels}
+            line = replace(line, key=f"{line.folder}/{line.key}".lstrip("/"), labels={**line.labels, **below})
+        apart.append(line)
+    return apart
 
 
 def _with_speaker(line: Line, expression: str) -> Line:
