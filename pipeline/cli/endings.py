@@ -84,9 +84,9 @@ def end(command: click.Command, program: str, kept: str = "") -> NoReturn:
                 known = {flag for parameter in error.ctx.command.params for flag in parameter.opts}
                 meant = [flag for flag in HABITS.get(error.option_name, ()) if flag in known]
                 error.possibilities = meant or error.possibilities  # type: ignore[misc]
-            said = io.StringIO()
-            error.show(said)
-            echo(said.getvalue().rstrip("\n"), err=True)
+            text = io.StringIO()
+            error.show(text)
+            echo(text.getvalue().rstrip("\n"), err=True)
             code = error.exit_code
         except (click.Abort, KeyboardInterrupt):
             echo(f"{program}: stopped.{kept}", err=True)
