@@ -137,8 +137,18 @@ def wav_with(data_bytes: int | None = None, riff_bytes: int | None = None) -> by
         wav_with(riff_bytes=36),
         wav_with(data_bytes=0xFFFFFFFF, riff_bytes=0xFFFFFFFF),
         wav_with(data_bytes=0, riff_bytes=0),
+        wav_with(data_bytes=0xFFFFFFFF - 36, riff_bytes=0xFFFFFFFF),
+        wav_with(data_bytes=0x7FFFFFFF - 36, riff_bytes=0x7FFFFFFF),
     ],
-    ids=["no RIFF size", "endless RIFF", "header's RIFF", "endless", "both nought"],
+    ids=[
+        "no RIFF size",
+        "endless RIFF",
+        "header's RIFF",
+        "endless",
+        "both nought",
+        "endless but for a header",
+        "31 bits",
+    ],
 )
 def test_broken_sizes_lose_no_sample(data: bytes, tmp_path: Path) -> None:
     done(

@@ -115,6 +115,8 @@ def test_tables_whose_names_are_splits_are_read_together_as_common_voice_has_the
         ({"metadata.csv": b"a|said\nb|more\n"}, "--column file=1"),
         ({"1.trans.txt": b"a HELP ME\n"}, "--transcripts trans.txt"),
         ({"a.txt": b"HELP ME\n"}, "--transcripts txt"),
+        ({"labels.xlsx": b"PK"}, "labels.xlsx may be one: save it there as CSV UTF-8"),
+        ({"genres/rock/b.wav": WAV}, "where folders are classes, .*`file,label`"),
     ],
 )
 def test_what_could_be_read_otherwise_says_how(claims: Claims, files: dict[str, bytes], typed: str) -> None:
@@ -238,9 +240,24 @@ def test_names_that_do_begin_with_a_space_are_found(space: str, claims: Claims) 
     }
 
 
-@pytest.mark.parametrize("name", ["a.sph", "a.wave", "a.voc", "a.snd", "a.aifc", "a.webm", "a.mp4"])
+@pytest.mark.parametrize("name", ["a.sph", "a.wave", "a.voc", "a.snd", "a.aifc", "a.webm", "a.mp4", "a.mov", "a.mka"])
 def test_recordings_of_more_suffixes_are_known(name: str, claims: Claims) -> None:
     assert list(said(claims({"t.csv": f"file,text\n{name},하나\n".encode(), name: WAV}))) == [name]
+
+
+def test_a_text_may_lie_in_a_folder_of_its_own(claims: Claims) -> None:
+    files = {"wav/s1/a.wav": WAV, "txt/s1/a.txt": b"one", "wav/s1/b.wav": WAV, "wav/s2/b.wav": WAV, "txt/b.txt": b"two"}
+    found = claims(files, transcripts="txt")
+    assert [(clip.key, clip.text) for clip in found.clips] == [("wav/s1/a.wav", "one")]
+    assert {drop.reason for drop in found.drops} == {"no_audio", "no_label"}
+
+
+def test_a_file_that_is_there_is_not_said_to_be_missing(claims: Claims) -> None:
+    found = claims({"t.csv": b"file,text\na.ac3,x\nb.wav,y\nc.ac3,z\n", "a.ac3": WAV, "b.wav": WAV})
+    assert {drop.id[-5:]: "is there, but its suffix" in drop.detail for drop in found.drops} == {
+        "a.ac3": True,
+        "c.ac3": False,
+    }
 
 
 def test_a_hidden_file_is_said_to_be_one(claims: Claims) -> None:

@@ -12,6 +12,7 @@ AUDIO_SUFFIXES = frozenset((".wav", ".flac", ".mp3", ".ogg", ".oga", ".opus", ".
     (".aif", ".aiff", ".au", ".wma", ".w64", ".caf", ".amr", ".3gp")
 )
 AUDIO_SUFFIXES |= frozenset((".wave", ".aifc", ".snd", ".sph", ".voc", ".mp4", ".webm"))
+AUDIO_SUFFIXES |= frozenset((".mov", ".m4b", ".3g2", ".mka", ".mkv"))
 RAW_SUFFIXES = (".pcm", ".raw")  # samples without a header, of a rate that somebody states
 
 _ORDINARY = frozenset(("wav", "json", "flac", "ogg", "mp3", "m4a", "csv", "tsv", "txt"))

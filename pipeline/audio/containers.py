@@ -15,7 +15,9 @@ from typing import BinaryIO, NamedTuple
 # libsndfile's containers whose length can be checked here; it reads others, of which half a file passes for a whole one
 READABLE = frozenset({"WAV", "WAVEX", "RF64", "W64", "AIFF", "AU", "CAF", "NIST", "FLAC", "OGG", "MP3"})
 # sizes that programs leave in a header when they write to a pipe, and cannot know how much will follow
-NO_SIZE = (0, 0xFFFFFFFF, 0x7FFFFFFF, 0x80000000, 0x7FFFF000, 0xFFFFF000)
+NO_SIZE = frozenset(
+    (0, 0x7FFFF000, 0xFFFFF000, *range(0x7FFFFF00, 0x80000100), *range(0xFFFFFF00, 1 << 32))  # some less a header
+)
 NO_SIZE_64 = 1 << 62
 _UNCLOSED = (8).to_bytes(4, "little")  # libsndfile then takes all bytes after the header of a WAV for samples
 LEFT_BYTES = 4096  # that may follow the end of a recording: tags and padding

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import math
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from io import StringIO
 from posixpath import normpath
@@ -116,7 +116,7 @@ def read(root: Root, facts: Facts, hint: Callable[[Root], str]) -> tuple[list[st
         what = f"no table among {len(names):,} files ({kinds_of(names)}), such as {sample(names)}"
         if texts:
             what = f"no column for the file{f' nor all that {stated} names' if stated else ''} in {shown}"
-        otherwise = hint(root) + _column_of_files(root, texts)
+        otherwise = hint(root) + _column_of_files(root, texts) or _table_to_write(names)
         raise SourceError(f"{corpus}: {what}; {f'expected one: {otherwise}' if otherwise else _EXPECTED}")
     depth = min(name.count("/") for name in tables)
     nearest = sorted(facts.tables or (name for name in tables if name.count("/") == depth))
@@ -132,6 +132,20 @@ def read(root: Root, facts: Facts, hint: Callable[[Root], str]) -> tuple[list[st
             for line, cell in zip(lines, of_table, strict=True)
         ]
     return nearest, lines
+
+
+def _table_to_write(names: Sequence[str]) -> str:
+    """What to do where recordings have neither table nor text: save a spreadsheet as CSV, or write such a table."""
+    if sheets := [name for name in names if suffix(name) in (".xlsx", ".xls", ".ods", ".numbers")]:
+        return f"{sheets[0]} may be one: save it there as CSV UTF-8"
+    deep = next((name for name in names if is_audio(name) and "/" in name), None)
+    if deep is None or any(suffix(name) in SUFFIXES for name in names):
+        return ""
+    folder = deep.split("/")[-2]
+    return (
+        "a table.csv at the root, a line for each recording, the first `file,transcript,label,speaker,split` or some "
+        f"of these; where folders are classes, the lines `file,label` and `{deep},{folder}`"
+    )
 
 
 def _column_of_files(root: Root, texts: Mapping[str, str]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -23,11 +23,13 @@ MOST_HINTS = 3  # texts that are opened for what to type
 def lines_beside(root: Root, facts: Facts, recordings: Sequence[Entry]) -> tuple[list[str], list[Line]]:
     """(names of the text files beside recordings, a line for each recording that one of them speaks of).
 
-    A file is the transcript of the recording of its name. One whose name is that of no recording has lines of a
-    recording's name, without suffix, and its transcript, as Zeroth and LibriSpeech have them.
+    A file is the transcript of the recording of its name, beside it or, where one alone has that name, in a folder of
+    its own. One whose name is that of no recording has lines of a recording's name, without suffix, and its transcript,
+    as Zeroth and LibriSpeech have them.
     """
     ending = f".{(facts.transcripts or '').lstrip('.')}"
     named = {without_suffix(entry.name): entry.name for entry in recordings}
+    bare = _bare(entry.name for entry in recordings)
     texts = [entry for entry in root.entries() if entry.name.lower().endswith(ending.lower())]
     if ending.lower() == ".json":
         return [entry.name for entry in texts], _of_json(root, facts, [entry.name for entry in recordings], texts)
@@ -35,8 +37,9 @@ def lines_beside(root: Root, facts: Facts, recordings: Sequence[Entry]) -> tuple
     for entry in texts:
         stem, text = entry.name[: -len(ending)], read_text(root, entry, facts.name)
         folder = f"{stem.rpartition('/')[0]}/".lstrip("/")
-        spoken = [(stem, text, entry.name)]
-        if stem not in named:
+        alike = bare.get(stem.rpartition("/")[2], [])
+        spoken = [(stem if stem in named or len(alike) != 1 else without_suffix(alike[0]), text, entry.name)]
+        if spoken[0][0] not in named:
             pairs = [(number, line.split(None, 1)) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
             spoken = [(f"{folder}{id_}", " ".join(words), f"{entry.name}, line {n}") for n, (id_, *words) in pairs]
         for key, words, where in spoken:
@@ -53,9 +56,7 @@ def _of_json(root: Root, facts: Facts, recordings: Sequence[str], texts: Sequenc
     where the column of the transcript is not stated: it names the paths that there are.
     """
     there = {without_suffix(name): name for name in recordings}
-    bare: dict[str, list[str]] = {}
-    for name in recordings:
-        bare.setdefault(without_suffix(name.rpartition("/")[2]), []).append(name)
+    bare = _bare(recordings)
     lines = []
     for entry in texts:
         stem = without_suffix(entry.name)
@@ -76,6 +77,14 @@ def _of_json(root: Root, facts: Facts, recordings: Sequence[str], texts: Sequenc
         line = line_of(entry.name, 1, [*given.values()], (*given,))
         lines.append(replace(line, folder="", where=entry.name))
     return lines
+
+
+def _bare(recordings: Iterable[str]) -> dict[str, list[str]]:
+    """Recordings by their names without folder and suffix."""
+    bare: dict[str, list[str]] = {}
+    for name in recordings:
+        bare.setdefault(without_suffix(name.rpartition("/")[2]), []).append(name)
+    return bare
 
 
 def _leaves(value: object, path: str = "") -> Iterator[tuple[str, str]]:

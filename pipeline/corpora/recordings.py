@@ -25,7 +25,7 @@ from posixpath import normpath
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, cast
 
-from pipeline.archives.names import is_audio, is_raw, nfc
+from pipeline.archives.names import is_audio, is_raw, nfc, suffix
 from pipeline.core.errors import SourceError, sample
 from pipeline.core.row import Clip, Drop
 from pipeline.corpora import Listing, _table, _texts
@@ -163,7 +163,8 @@ def _listing(
     if facts.audio_dir and not any(f"/{entry.name}".count(f"/{facts.audio_dir.strip('/')}/") for entry in recordings):
         folders = sample({entry.name.rpartition("/")[0] or "." for entry in recordings})
         raise SourceError(f"{facts.name}: no recording lies in --audio-dir {facts.audio_dir}; some lie in {folders}")
-    kept, drops, used = _matched(facts, lines, recordings)
+    others = {entry.name for entry in root.entries() if suffix(entry.name) and not is_raw(entry.name)}
+    kept, drops, used = _matched(facts, lines, recordings, others.difference(entry.name for entry in recordings))
     names = sample(manifests)
     if not used:
         wanted = sample(path for line in lines for path in line.paths)
@@ -209,9 +210,12 @@ def _cost(clips: Sequence[Clip], speakers: Collection[str]) -> str:
 
 
 def _matched(
-    facts: Facts, lines: Iterable[Line], recordings: Iterable[Entry]
+    facts: Facts, lines: Iterable[Line], recordings: Iterable[Entry], others: Collection[str]
 ) -> tuple[list[Clip], list[Drop], set[str]]:
-    """Clips, drops of lines and of further files of one name, and the names of all recordings that some line names."""
+    """Clips, drops of lines and of further files of one name, and the names of all recordings that some line names.
+
+    others: names of files that are no recordings.
+    """
     names, corpus = _Names(recordings, facts.audio_dir), facts.name
     clips: list[Clip] = []
     drops: list[Drop] = []
@@ -224,6 +228,15 @@ def _matched(
         fault = line.fault or _fault(line, of_line, used.get((of_line[0], line.piece)) if of_line else None)
         if fault is None and keys[line.key] > 1:
             fault = ("duplicate_id", f"the id {line.key} came before; the first is kept")
+        if (
+            fault
+            and fault[0] == "no_audio"
+            and any(normpath(f"{line.folder}/{path}").lstrip("/") in others for path in line.paths)
+        ):
+            fault = (
+                "no_audio",
+                f"{line.paths[0]} is there, but its suffix is none of a recording: make a WAV",
+            )
         if fault:
             key = line.key if keys[line.key] == 1 else f"{line.key}#{keys[line.key]}"
             drops.append(_drop(corpus, key, fault[0], f"{line.where}: {fault[1]}"))
