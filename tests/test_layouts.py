@@ -260,6 +260,21 @@ def test_a_file_that_is_there_is_not_said_to_be_missing(claims: Claims) -> None:
     }
 
 
+def test_manifests_that_are_well_formed_and_false_are_drops_or_one_error(claims: Claims) -> None:
+    with pytest.raises(SourceError, match=r"no column for the file in t\.csv"):
+        claims({"t.csv": b"file," + b"c" * 200_000 + b"\n", "z.wav": WAV})
+    kaldi = {"wav.scp": b"u1 z.wav\n", "segments": b"s1 u1 0 1e400\ns2 u1 0 1e307\n", "text": b"s1 x\ns2 y\n"}
+    assert len(claims({**kaldi, "z.wav": WAV}, form="kaldi").drops) == 2
+    nemo = (
+        b'{"audio_filepath": "z.wav"}\n{"audio_filepath": "z.wav", "duration": 1e307}\n'
+        + b"[" * 100_000
+        + b'\n{"audio_filepath": "z.wav", "text": "\\ud800"}\n'
+    )
+    assert {drop.reason for drop in claims({"m.jsonl": nemo, "z.wav": WAV}, form="nemo").drops} == {"bad_line"}
+    times = b"file,start,end\nz.wav,0,1\nz.wav,0,1e307\n"
+    assert {drop.reason for drop in claims({"t.csv": times, "z.wav": WAV}).drops} == {"bad_line"}
+
+
 def test_a_hidden_file_is_said_to_be_one(claims: Claims) -> None:
     found = claims({"t.csv": b"file,text\n.a.wav,x\nb.wav,y\n", ".a.wav": WAV, "b.wav": WAV})
     assert "a hidden file" in found.drops[0].detail

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import gzip
 import json
-import math
 import re
 import zlib
 from collections import Counter, defaultdict
@@ -24,7 +23,7 @@ import orjson
 from pipeline.archives.zips import most_unpacked
 from pipeline.core.errors import CorruptMember, SourceError
 from pipeline.corpora import FORMS
-from pipeline.corpora._table import Line, Piece, channel_of, split_of
+from pipeline.corpora._table import LONGEST_S, Line, Piece, channel_of, split_of
 
 if TYPE_CHECKING:
     from pipeline.archives import Entry, Root
@@ -117,7 +116,8 @@ def _object(text: str) -> dict[str, Any] | None:
     except orjson.JSONDecodeError:
         try:
             value = json.loads(text, parse_constant=lambda word: None)  # NaN, as Python writes it, is no JSON
-        except ValueError:
+            json.dumps(value, ensure_ascii=False).encode()  # half a letter, "\\ud800", is no text
+        except (ValueError, RecursionError):
             return None
     return value if isinstance(value, dict) else None
 
@@ -225,7 +225,9 @@ def _times(times: Sequence[str]) -> Piece | None:
         start, end, channel = float(times[0]), float(times[1]), channel_of(times[2]) if len(times) > 2 else None
     except (IndexError, ValueError):
         return None
-    if (len(times) > 2 and channel is None) or not (0 <= start < end or (end == -1 and start >= 0)):
+    if (len(times) > 2 and channel is None) or not (
+        0 <= start < end < LONGEST_S or (end == -1 and 0 <= start < LONGEST_S)
+    ):
         return None
     return Piece(start, None if end == -1 else end, channel)
 
@@ -310,7 +312,7 @@ def _stretch(value: Mapping[str, Any]) -> Piece | None:
         begin, length = float(value.get("offset") or 0), float(value.get("duration") or 0)
     except (TypeError, ValueError):
         return None
-    if not (0 <= begin < math.inf and 0 <= length < math.inf):
+    if not (0 <= begin < LONGEST_S and 0 <= length < LONGEST_S):
         return None
     return Piece(begin, begin + length if length else None, _only(value.get("channel_selector", value.get("channel"))))
 

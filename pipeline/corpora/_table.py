@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import math
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -48,6 +47,7 @@ KINDS = ("speech", "noise")
 LABELS = ("saveme", "helpme", "others", "noise")  # the known ones, compared without regard to case
 SUFFIXES = (".csv", ".tsv", ".txt")
 DELIMITERS = ",\t;|"
+LONGEST_S = 1e9  # no recording has a time past it, and milliseconds of larger ones may be no number
 DEEPEST = 2  # folders between the root and the table: an archive, and the one folder that archives like to hold
 _SEPARATOR = re.compile(r"\Asep=.\r?\n", re.IGNORECASE)  # how spreadsheet programs name the delimiter to each other
 _EXPECTED = (
@@ -212,7 +212,10 @@ def _heading(text: str, stated: Mapping[str, str]) -> tuple[str, tuple[str, ...]
     delimiters the one that makes the most columns counts.
     """
     line = next((line for line in text.splitlines() if line.strip()), "")
-    cut = [(delimiter, next(csv.reader([line], delimiter=delimiter))) for delimiter in DELIMITERS]
+    try:
+        cut = [(delimiter, next(csv.reader([line], delimiter=delimiter))) for delimiter in DELIMITERS]
+    except csv.Error:  # a line too long for a heading
+        return None
     if stated and all(column.isdecimal() for column in stated.values()):
         delimiter, cells = max(cut, key=lambda pair: len(pair[1]))
         columns = [f"column_{n}" for n, _ in enumerate(cells, 1)]
@@ -332,7 +335,7 @@ def _seconds(text: str, unit: str) -> float:
     """Seconds out of `1.5`, `1,5` or `00:01:02.5`; ValueError for anything else."""
     *larger, last = text.split(":")
     value = sum((int(part) * 60**n for n, part in enumerate(reversed(larger), 1)), float(last.replace(",", ".")))
-    if not 0 <= value < math.inf or len(larger) > 2:
+    if not 0 <= value < LONGEST_S or len(larger) > 2:
         raise ValueError(text)
     return value / 1000 if unit else value
 
