@@ -125,17 +125,19 @@ def test_what_could_be_read_otherwise_says_how(claims: Claims, files: dict[str, 
 
 
 def test_json_of_each_recording_is_read_by_paths_wherever_it_lies(claims: Claims) -> None:
-    labels = {"said": {"text": "살려줘", "s": 1.5}, "who": {"id": "F1"}, "parts": [{"a": 1}, {"a": 2}]}
+    labels = {"said": {"text": "살려줘", "s": 1.5, "0th": "x"}, "who": {"id": "F1"}, "parts": [{"a": 1}, {"a": 2}]}
     files = {f"Training/sound/{n}.wav": WAV for n in "abc"} | {"Training/label/c.json": b"{"}
     files |= {f"Training/label/{n}.json": json.dumps(labels, ensure_ascii=False).encode() for n in "ab"}
     columns = {"transcript": "said.text", "speaker": "who.id"}
     found = claims(files, transcripts="json", columns=columns)
     assert {clip.key: (clip.text, clip.split, clip.group, dict(clip.labels)) for clip in found.clips} == {
-        f"Training/sound/{n}.wav": ("살려줘", "train", "F1", {"said.s": "1.5"}) for n in "ab"
+        f"Training/sound/{n}.wav": ("살려줘", "train", "F1", {"said.s": "1.5", "said.0th": "x"}) for n in "ab"
     }
     assert [(drop.id, drop.reason) for drop in found.drops] == [("recordings/Training/sound/c.wav", "bad_label")]
     assert claims(files, transcripts="json", columns=columns | {"label": "parts.0.a"}).clips[0].labels["label"] == "1"
-    with pytest.raises(SourceError, match=r"a.json has said.text, said.s, who.id, parts.0.a: say --column transcript"):
+    with pytest.raises(
+        SourceError, match=r"a.json has said.text, said.s, said.0th, who.id, parts.0.a: say --column transcript"
+    ):
         claims(files, transcripts="json")
     with pytest.raises(SourceError, match="--transcripts json reads it"):
         claims(files)

@@ -193,6 +193,7 @@ def test_what_nobody_hears_is_removed_and_the_rest_is_not() -> None:
     assert np.abs(rest - heard)[middle].max() < 3e-4
     assert np.abs(dsp.highpass((seconds * 0 + 0.5).astype(np.float32), 16_000, 20.0)).max() < 1e-6
     assert len(dsp.highpass(np.ones(3, np.float32), 48_000, 5.0)) == 3
+    assert len(dsp.highpass(np.ones(0, np.float32), 16_000, 20.0)) == 0
 
 
 def test_a_highpass_is_in_the_recipe_and_whoever_has_the_recordings_makes_the_same(tmp_path: Path) -> None:

@@ -61,6 +61,8 @@ def highpass(samples: Samples, rate_hz: int, cut_hz: float) -> Samples:
     cut_hz, over 60 dB at half of it, under 0.01 dB above one and a half of it. The ends are continued as they begin,
     turned about their first sample, so that DC is no step.
     """
+    if not len(samples):
+        return samples
     half = round(3 * rate_hz / cut_hz)
     low = np.sinc(2 * cut_hz / rate_hz * np.arange(-half, half + 1)) * np.blackman(2 * half + 1)
     padded = np.pad(samples.astype(np.float64), half, mode="reflect", reflect_type="odd")

@@ -111,11 +111,11 @@ def read(root: Root, facts: Facts, hint: Callable[[Root], str]) -> tuple[list[st
     if not tables or len(tables) < len(facts.tables):
         first = {name: text.lstrip().partition("\n")[0].strip()[:80] for name, text in texts.items()}
         shown = ", ".join(f"{name} (first line {line!r})" for name, line in sorted(first.items())[:3])
-        stated = ", ".join(f"--column {role}={heading}" for role, heading in facts.columns.items())
+        columns = ", ".join(f"--column {role}={heading}" for role, heading in facts.columns.items())
         names = [entry.name for entry in root.entries()]
         what = f"no table among {len(names):,} files ({kinds_of(names)}), such as {sample(names)}"
         if texts:
-            what = f"no column for the file{f' nor all that {stated} names' if stated else ''} in {shown}"
+            what = f"no column for the file{f' nor all that {columns} names' if columns else ''} in {shown}"
         otherwise = hint(root) + _column_of_files(root, texts) or _table_to_write(names)
         raise SourceError(f"{corpus}: {what}; {f'expected one: {otherwise}' if otherwise else _EXPECTED}")
     depth = min(name.count("/") for name in tables)
@@ -124,13 +124,11 @@ def read(root: Root, facts: Facts, hint: Callable[[Root], str]) -> tuple[list[st
     if len(nearest) > 1 and not facts.tables and ("" in splits.values() or len({*splits.values()}) < len(splits)):
         what = f"{len(nearest)} files could be the table: {sample(nearest)}"
         raise SourceError(f"{corpus}: {what}; --table NAME says which, once or more: a name like train.tsv is a split")
-    lines = [line for name in nearest for line in _lines(root, name, texts[name], *tables[name], corpus)]
-    if len(nearest) > 1 or facts.tables:
-        of_table = ({"split": splits[line.where.rpartition(", line ")[0]]} for line in lines)
-        lines = [
-            replace(line, cells={**cell, **line.cells} if cell["split"] else line.cells)
-            for line, cell in zip(lines, of_table, strict=True)
-        ]
+    lines = []
+    for name in nearest:
+        stated = {"split": splits[name]} if splits[name] and (len(nearest) > 1 or facts.tables) else {}
+        own = _lines(root, name, texts[name], *tables[name], corpus)
+        lines += [replace(line, cells={**stated, **line.cells}) for line in own] if stated else own
     return nearest, lines
 
 

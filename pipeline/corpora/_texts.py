@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -37,9 +37,8 @@ def lines_beside(root: Root, facts: Facts, recordings: Sequence[Entry]) -> tuple
     for entry in texts:
         stem, text = entry.name[: -len(ending)], read_text(root, entry, facts.name)
         folder = f"{stem.rpartition('/')[0]}/".lstrip("/")
-        alike = bare.get(stem.rpartition("/")[2], [])
-        spoken = [(stem if stem in named or len(alike) != 1 else without_suffix(alike[0]), text, entry.name)]
-        if spoken[0][0] not in named:
+        spoken = [(without_suffix(_recording(stem, named, bare) or ""), text, entry.name)]
+        if not spoken[0][0]:
             pairs = [(number, line.split(None, 1)) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
             spoken = [(f"{folder}{id_}", " ".join(words), f"{entry.name}, line {n}") for n, (id_, *words) in pairs]
         for key, words, where in spoken:
@@ -60,8 +59,7 @@ def _of_json(root: Root, facts: Facts, recordings: Sequence[str], texts: Sequenc
     lines = []
     for entry in texts:
         stem = without_suffix(entry.name)
-        alike = bare.get(stem.rpartition("/")[2], [])
-        path = there.get(stem) or (alike[0] if len(alike) == 1 else stem)
+        path = _recording(stem, there, bare) or stem
         try:
             leaves = dict(_leaves(json.loads(read_text(root, entry, facts.name), strict=False)))
         except (ValueError, RecursionError) as error:
@@ -71,12 +69,20 @@ def _of_json(root: Root, facts: Facts, recordings: Sequence[str], texts: Sequenc
             what = f"{entry.name} has {', '.join([*leaves][:MOST_PATHS])}{', ...' if len(leaves) > MOST_PATHS else ''}"
             raise SourceError(f"{facts.name}: {what}: say --column transcript=PATH, and speaker=PATH where it is there")
         roles = {heading: role for role, heading in facts.columns.items()}
-        given = {roles.get(key, key): value for key, value in leaves.items() if key in roles or ".0" not in f"{key}."}
+        given = {
+            roles.get(key, key): value for key, value in leaves.items() if key in roles or "0" not in key.split(".")
+        }
         given.setdefault("split", split_of(entry.name.rpartition("/")[0]) or "")
         given.setdefault("file", path)
         line = line_of(entry.name, 1, [*given.values()], (*given,))
         lines.append(replace(line, folder="", where=entry.name))
     return lines
+
+
+def _recording(stem: str, named: Mapping[str, str], bare: Mapping[str, list[str]]) -> str | None:
+    """The recording that a text speaks of: the one of its name beside it, else the only one of that name anywhere."""
+    alike = bare.get(stem.rpartition("/")[2], [])
+    return named.get(stem) or (alike[0] if len(alike) == 1 else None)
 
 
 def _bare(recordings: Iterable[str]) -> dict[str, list[str]]:

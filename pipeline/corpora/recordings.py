@@ -228,15 +228,9 @@ def _matched(
         fault = line.fault or _fault(line, of_line, used.get((of_line[0], line.piece)) if of_line else None)
         if fault is None and keys[line.key] > 1:
             fault = ("duplicate_id", f"the id {line.key} came before; the first is kept")
-        if (
-            fault
-            and fault[0] == "no_audio"
-            and any(normpath(f"{line.folder}/{path}").lstrip("/") in others for path in line.paths)
-        ):
-            fault = (
-                "no_audio",
-                f"{line.paths[0]} is there, but its suffix is none of a recording: make a WAV",
-            )
+        is_other = any(normpath(f"{line.folder}/{path}").lstrip("/") in others for path in line.paths)
+        if fault and fault[0] == "no_audio" and is_other:
+            fault = ("no_audio", f"{line.paths[0]} is there, but its suffix is none of a recording: make a WAV")
         if fault:
             key = line.key if keys[line.key] == 1 else f"{line.key}#{keys[line.key]}"
             drops.append(_drop(corpus, key, fault[0], f"{line.where}: {fault[1]}"))
@@ -258,8 +252,9 @@ def _apart(lines: Sequence[Line]) -> list[Line]:
     apart = []
     for line in lines:
         if len(folders[line.key]) > 1:
-            below = {name: f"{line.folder}/{line.labels[name]}" for name in ("piece_of",) if name in line.labels}
-            line = replace(line, key=f"{line.folder}/{line.key}".lstrip("/"), labels={**line.labels, **below})
+            whole = line.labels.get("piece_of")
+            labels = {**line.labels, "piece_of": f"{line.folder}/{whole}"} if whole else line.labels
+            line = replace(line, key=f"{line.folder}/{line.key}".lstrip("/"), labels=labels)
         apart.append(line)
     return apart
 

@@ -140,7 +140,7 @@ def _looks_like(corpus: str, setting: Setting) -> str:
     root = setting.roots[corpus]
     for name in corpora.others():
         if name != corpus:
-            with suppress(SourceError):
+            with suppress(PrepError):
                 adapter, as_other = corpora.find(name), replace(root, name=name)
                 if adapter.places(as_other) and adapter.clips(as_other).clips:
                     return f". It looks like {name}: prep ingest {name} {root.path}"
