@@ -127,6 +127,7 @@ def test_what_is_no_truth_is_one_message(folder: Path, tmp_path: Path) -> None:
         table(tmp_path, [["a.wav", 3, 2, "saveme", "", ""]], "y.csv"): "y.csv: line 2: from 3 s to 2 s is no time",
         table(tmp_path, [["a.wav", 1, 2, "saveme", "", ""]], "z.csv"): "a.wav: no such file",
         folder / "mixed.parquet": "mixed.parquet: no scene: expected a file that prep scene wrote",
+        folder / "nowhere.parquet": "nowhere.parquet: no such file",
     }.items():
         words = ("--stream", path, "--checkpoint", "run/last", "--windows", "hop", "--out", tmp_path / "out")
         answer = command("evaluate", folder, *words)
