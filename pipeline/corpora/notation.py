@@ -17,6 +17,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from pipeline.core.expressions import erased
+
 FORMS = ("spoken", "written", "raw")
 _SIGN = re.compile(r"[(\[{</+*]")  # a text without one of them holds no notation
 _UNKNOWN = re.compile(r"[^\w\s.,?!'\"…·~:;’‘“”-]")  # what is neither a word nor its punctuation
@@ -29,18 +31,18 @@ _CUT_SHORT = re.compile(r"(?<=[가-힣])[+*]+|(?<!\S)[+*]+(?=[가-힣])")
 _EVENT = re.compile(r"\[[^\[\]]*\]|\{[^{}]*\}|<[A-Za-z가-힣_:/ -]{1,30}>")
 
 
-def plain(text: str, form: str = "spoken", erase: Sequence[re.Pattern[str]] = ()) -> str:
+def plain(text: str, form: str = "spoken", erase: Sequence[str] = ()) -> str:
     """The words of a transcript, without notation.
 
     form: of two spellings `(written)/(spoken)`, the one to keep; "raw" takes out what `erase` matches and no more.
-    erase: further expressions of what is no words.
+    erase: further regular expressions of what is no words; RecipeError for one that does not end.
 
     >>> plain("b/ (70%)/(칠십 퍼센트) 할인, 아/ 살려주세요 n/"), plain("[비명] 살려주세요")
     ('칠십 퍼센트 할인, 아 살려주세요', '살려주세요')
     """
     before = text
     for expression in erase:
-        text = expression.sub(" ", text)
+        text = erased(expression, text, "--erase")
     if form != "raw" and _SIGN.search(text):
         text = without_control(text)
         text = _TWO.sub(r"\2" if form == "spoken" else r"\1", _TAG.sub(" ", text))

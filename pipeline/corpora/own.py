@@ -19,6 +19,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from pipeline.archives.roots import FILE_NAME
+from pipeline.core import expressions
 from pipeline.core.errors import RecipeError, SourceError, did_you_mean
 
 RECORDINGS = "recordings"  # the corpus of one's own that nobody named
@@ -88,11 +89,7 @@ class Facts(BaseModel):
     @field_validator("speaker")
     @classmethod
     def _expression(cls, expression: str | None) -> str | None:
-        try:
-            re.compile(expression or "")
-        except re.error as error:
-            raise ValueError(f"no regular expression ({error})") from None
-        return expression
+        return expression and expressions.checked(expression)
 
     def stated(self) -> dict[str, Any]:
         """What differs from the defaults, without the name."""

@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, cast
 
 from pipeline.archives.names import is_audio, is_raw, nfc, suffix
 from pipeline.core.errors import SourceError, sample
+from pipeline.core.expressions import search
 from pipeline.core.row import Clip, Drop
 from pipeline.corpora import Listing, _table, _texts
 from pipeline.corpora._importers import IMPORTERS, forms
@@ -261,7 +262,9 @@ def _apart(lines: Sequence[Line]) -> list[Line]:
 
 def _with_speaker(line: Line, expression: str) -> Line:
     """The line with the speaker that its recording's name holds: the first group of the expression, or all of it."""
-    match = re.search(expression, line.paths[0]) if line.paths and "speaker" not in line.cells else None
+    if not line.paths or "speaker" in line.cells:
+        return line
+    match = search(expression, line.paths[0], "--speaker")
     if match is None:
         return line
     return replace(line, cells={**line.cells, "speaker": next((group for group in match.groups() if group), match[0])})

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, field_validator
 
+from pipeline.core import expressions, keys, measures, sql
 from pipeline.core import frame as frames
-from pipeline.core import keys, measures, sql
 from pipeline.core.errors import PrepError, RecipeError, did_you_mean, sample
 from pipeline.core.row import Drop, Row
 from pipeline.corpora import near, notation
@@ -82,13 +82,8 @@ class Options(StageOptions):
 
     @field_validator("erase")
     @classmethod
-    def _expressions(cls, expressions: tuple[str, ...]) -> tuple[str, ...]:
-        for expression in expressions:
-            try:
-                re.compile(expression)
-            except re.error as error:
-                raise ValueError(f'"{expression}" is no regular expression ({error})') from None
-        return expressions
+    def _expressions(cls, given: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(expressions.checked(expression) for expression in given)
 
     @field_validator("splits")
     @classmethod
@@ -332,7 +327,7 @@ def words_of(text: str | None, options: Options) -> str | None:
     """What the options make of a transcript; None where it holds no word."""
     if text is None:
         return None
-    plain = notation.plain(text, options.text, [re.compile(expression) for expression in options.erase])
+    plain = notation.plain(text, options.text, options.erase)
     return plain if plain == text or normalised(plain) else None
 
 
@@ -344,7 +339,7 @@ def _without_notation(rows: DataFrame, options: Options) -> tuple[DataFrame, lis
     notes = [
         f"--erase {expression} matches no transcript"
         for expression in options.erase
-        if not any(re.search(expression, text or "") for text in texts)
+        if not any(text and expressions.search(expression, text, "--erase") for text in texts)
     ]
     if not changed:
         return rows, notes
