@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import io
+import struct
 from pathlib import Path
 
 import numpy as np
 import pytest
 from command import done, drops, rows
+from containers import crc_of_ogg
 from sounds import encoded, voice
 
 from pipeline.audio import containers
@@ -150,3 +152,128 @@ def test_ingest_keeps_all_of_a_joined_recording_and_bounds_its_size(tmp_path: Pa
         "c.flac": "too_large",
         "d.wav": "too_large",
     }
+
+
+def wav(*chunks: tuple[bytes, bytes], mark: bytes = b"RIFF", order: str = "<") -> bytes:
+    """A WAV of these chunks."""
+    body = b"WAVE" + b"".join(
+        name + struct.pack(f"{order}I", len(data)) + data + bytes(len(data) % 2) for name, data in chunks
+    )
+    return mark + struct.pack(f"{order}I", len(body)) + body
+
+
+PCM = np.round(ONE * 32_767).astype(np.int16)
+
+
+def heading(rate_hz: int = 16_000, frame: int = 2, bits: int = 16, tag: int = 1, order: str = "<") -> bytes:
+    return struct.pack(f"{order}HHIIHH", tag, 1, rate_hz, 2 * rate_hz & 0xFFFFFFFF, frame, bits)
+
+
+@pytest.mark.parametrize(
+    ("head", "what"),
+    [
+        (heading(rate_hz=1), "its header says 1 Hz; expected 1,000 to 1,000,000"),
+        (heading(rate_hz=(1 << 31) - 1), "says 2,147,483,647 Hz"),
+        (heading(frame=0), "a frame has 0 bytes, and that it is 1 x 16 bits"),
+        (heading(frame=4), "a frame has 4 bytes"),
+        (heading(bits=20), "a frame has 2 bytes, and that it is 1 x 20 bits"),
+        (heading(bits=3), "1 x 3 bits"),
+        (heading(tag=3, bits=64), "1 x 64 bits"),
+    ],
+)
+@pytest.mark.parametrize("mark", [b"RIFF", b"RIFX", b"W64"])
+def test_a_header_that_cannot_be_true_is_corrupt(head: bytes, what: str, mark: bytes) -> None:
+    data = wav((b"fmt ", head), (b"data", PCM.tobytes()))
+    if mark == b"RIFX":
+        swapped = struct.pack(">HHIIHH", *struct.unpack("<HHIIHH", head))
+        data = wav((b"fmt ", swapped), (b"data", PCM.astype(">i2").tobytes()), mark=mark, order=">")
+    if mark == b"W64":
+        whole = encoded(ONE, container="W64")
+        at = whole.find(b"fmt ") + 24
+        data = whole[:at] + head + whole[at + 16 :]
+    for read in (decode, lambda data: list(blocks(io.BytesIO(data), 5_000))):
+        with pytest.raises(CorruptMember, match=what) as caught:
+            read(data)
+        assert caught.value.reason == "corrupt"
+
+
+def test_a_wav_is_read_in_whatever_order_its_bytes_are_after_whatever_tag() -> None:
+    big = wav((b"fmt ", heading(order=">")), (b"data", PCM.astype(">i2").tobytes()), mark=b"RIFX", order=">")
+    sizes = struct.pack("<QQQI", 0, PCM.nbytes, len(PCM), 0)
+    wide = wav((b"ds64", sizes), (b"fmt ", heading()), (b"data", PCM.tobytes()), mark=b"BW64")
+    tag = b"ID3\3\0\0\0\0\x20\0" + bytes(4096)
+    plain = wav((b"fmt ", heading()), (b"data", PCM.tobytes()))
+    for data in (big, wide, tag + plain, tag + tag + big, plain + b"ID3\3\0\0\0\1\0\0" + bytes(1 << 14)):
+        for answer in both_ways(data):
+            assert np.array_equal(answer[:, 0], PCM)
+    for data in (big, wide, tag + plain):
+        assert both_ways(data[:-1_000]) == ["truncated", "truncated"]
+    assert both_ways(tag[:-1]) == ["truncated", "truncated"]
+    twice = wav((b"fmt ", heading()), (b"data", PCM[:9].tobytes()), (b"data", PCM[9:].tobytes()))
+    assert both_ways(twice) == ["truncated", "truncated"]
+
+
+@pytest.mark.parametrize("subtype", ["GSM610", "G721_32", "NMS_ADPCM_16"])
+def test_telephone_codecs_in_which_nobody_can_seek_are_read(subtype: str) -> None:
+    data = encoded(voice(1.0, 8_000), 8_000, subtype)
+    whole, parts = both_ways(data)
+    assert np.array_equal(whole, parts)
+    assert len(whole) >= 8_000
+    assert both_ways(data[:-100]) == ["truncated", "truncated"]
+
+
+def test_the_last_chunk_of_a_caf_may_have_no_size() -> None:
+    data = encoded(ONE, container="CAF")
+    at = data.find(b"data") + 4
+    samples = data[: at + 8] + data[at + 8 :][: 4 + PCM.nbytes]
+    for answer in both_ways(samples[:at] + b"\xff" * 8 + samples[at + 8 :]):
+        assert same(answer, decode(data).pcm)
+    with pytest.raises(CorruptMember, match="caff: it begins as a recording") as caught:
+        decode(samples[:at] + b"\xff" * 7 + b"\xfb" + samples[at + 8 :])
+    assert caught.value.reason == "corrupt"
+
+
+@pytest.mark.parametrize("stated", [0, 1, 5])
+def test_an_mp3_that_states_too_few_frames_loses_none(stated: int) -> None:
+    data = encoded(ONE, 16_000, "MPEG_LAYER_III", "MP3")
+    at = max(data.find(b"Xing"), data.find(b"Info")) + 8
+    for answer in both_ways(data[:at] + stated.to_bytes(4, "big") + data[at + 4 :]):
+        assert len(ONE) <= len(answer) < len(ONE) + 2_000
+
+
+def test_mp3s_of_two_rates_without_a_header_are_not_one_recording() -> None:
+    one, other = (without_count(encoded(ONE, rate_hz, "MPEG_LAYER_III", "MP3")) for rate_hz in (16_000, 8_000))
+    assert both_ways(one + other) == ["corrupt", "corrupt"]
+
+
+def test_a_flac_that_lacks_a_frame_or_states_another_rate_is_no_recording() -> None:
+    data = encoded(voice(3.0), container="FLAC")
+    frames = [m.start() for m in containers._FLAC_FRAME.finditer(data)]
+    frames = [at for at in frames if containers._flac_end(data[at : at + 16], data[:42])]
+    for wrong in (data[: frames[3]] + data[frames[4] :], data[: frames[4]] + data[frames[3] :]):
+        assert set(both_ways(wrong)) <= {"corrupt", "truncated"}
+    assert both_ways(data[:26] + bytes(15) + b"\1" + data[42:]) == ["corrupt", "corrupt"]
+    at_8_khz = int.from_bytes(data[18:26], "big") - (8_000 << 44)
+    assert both_ways(data[:18] + at_8_khz.to_bytes(8, "big") + data[26:]) == ["truncated", "truncated"]
+    for width in ("PCM_S8", "PCM_24"):
+        assert all(len(answer) == len(ONE) for answer in both_ways(encoded(ONE, 16_000, width, "FLAC")))
+
+
+@pytest.mark.parametrize("until", [5_000, -1, -(2**63)])
+@pytest.mark.parametrize("subtype", ["VORBIS", "OPUS"])
+def test_an_ogg_whose_last_page_ends_before_the_one_before_it_is_truncated(until: int, subtype: str) -> None:
+    data = bytearray(encoded(voice(3.0), 16_000, subtype, "OGG"))
+    last = data.rfind(b"OggS")
+    data[last + 6 : last + 14] = until.to_bytes(8, "little", signed=True)
+    data[last + 22 : last + 26] = bytes(4)
+    data[last + 22 : last + 26] = crc_of_ogg(bytes(data[last:])).to_bytes(4, "little")
+    assert both_ways(bytes(data)) == ["truncated", "truncated"]
+
+
+def test_an_ogg_of_two_sounds_at_once_and_flac_in_ogg_are_refused_in_words() -> None:
+    pages = [b"OggS" + page for page in encoded(ONE, 16_000, "VORBIS", "OGG").split(b"OggS")[1:]]
+    others = [b"OggS" + page for page in encoded(TWO, 16_000, "VORBIS", "OGG").split(b"OggS")[1:]]
+    with pytest.raises(CorruptMember, match="two streams of sound at once"):
+        decode(b"".join([pages[0], others[0], *pages[1:], *others[1:]]))
+    with pytest.raises(CorruptMember, match="FLAC in Ogg is not decoded"):
+        decode(b"OggS\0\2" + bytes(20) + b"\1\x33\x7fFLAC\1\0" + bytes(5_000))

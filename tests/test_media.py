@@ -64,7 +64,7 @@ def test_channels_stay_and_other_recordings_go_to_libsndfile() -> None:
     assert [media.container(head) for head in (b"RIFF....WAVE", b"\xff\xfb\x90\x00", b"", b"ID3\x04")] == [None] * 4
 
 
-@pytest.mark.parametrize(("part", "reason"), [(0.6, "corrupt"), (0.0, "corrupt")])
+@pytest.mark.parametrize(("part", "reason"), [(0.6, "truncated"), (0.0, "corrupt")])
 def test_one_that_is_cut_off_is_no_recording(part: float, reason: str) -> None:
     whole = sound("a.m4a")
     with pytest.raises(CorruptMember) as caught:
@@ -112,3 +112,53 @@ def test_who_installed_a_wheel_is_told_the_packages_of_the_extra(monkeypatch: py
     )
     assert errors.to_install("media") == "pip install 'av>=14', the extra [media]"
     assert errors.to_install("none") == "install the extra [none]"
+
+
+def many(form: str, codec: str, seconds: float, tracks: int = 1, **options: str) -> bytes:
+    """A tone at 16 kHz in so many tracks."""
+    av = pytest.importorskip("av")
+    out, wave = io.BytesIO(), np.sin(np.arange(round(seconds * 16_000)) / 7).astype(np.float32)
+    with av.open(out, "w", format=form, options=options) as file:
+        streams = [file.add_stream(codec, rate=16_000, layout="mono") for _ in range(tracks)]
+        for stream in streams:
+            frame = av.AudioFrame.from_ndarray(wave[None], "fltp", "mono")
+            frame.rate, frame.pts = 16_000, 0
+            for part in (frame, None):
+                file.mux(stream.encode(part))
+    return out.getvalue()
+
+
+def reason_of(data: bytes) -> str:
+    with pytest.raises(CorruptMember) as caught:
+        media.decode(data)
+    with pytest.raises(CorruptMember):
+        list(media.blocks(io.BytesIO(data), 4096))
+    return caught.value.reason
+
+
+@pytest.mark.parametrize(("form", "options"), [("matroska", {}), ("mp4", {"movflags": "frag_keyframe+empty_moov"})])
+@pytest.mark.parametrize("part", [0.5, 0.9, 1.0])
+def test_a_matroska_or_an_mp4_in_fragments_that_is_cut_off_is_truncated(
+    form: str, options: dict[str, str], part: float
+) -> None:
+    data = many(form, "aac", 4.0, **options)
+    assert len(media.decode(data).pcm) >= 64_000
+    assert reason_of(data[: int(part * len(data)) - 1]) == "truncated"
+
+
+def test_of_two_tracks_none_is_chosen_and_no_rate_changes_in_the_middle() -> None:
+    assert reason_of(many("mp4", "aac", 1.0, tracks=2)) == "unsupported"
+    assert reason_of(sound("a.aac") + sound("a.aac", channels=2)) == "corrupt"
+
+
+def test_an_mp4_that_states_far_less_than_it_holds_is_not_cut_to_that() -> None:
+    data = many("mp4", "aac", 2.0)
+    at = data.find(b"mdhd") + 20
+    assert reason_of(data[:at] + (100).to_bytes(4, "big") + data[at + 4 :]) == "truncated"
+
+
+def test_a_tag_in_front_hides_no_recording() -> None:
+    data = sound("a.aac")
+    tagged = b"ID3\3\0\0\0\0\1\0" + bytes(128) + data
+    assert np.array_equal(media.decode(tagged).pcm, media.decode(data).pcm)
+    assert sum(len(block.pcm) for block in media.blocks(io.BytesIO(tagged), 4096)) == len(media.decode(data).pcm)

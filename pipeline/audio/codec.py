@@ -6,7 +6,7 @@ import io
 import struct
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from hashlib import blake2b
+from hashlib import blake2b, md5
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -27,9 +27,11 @@ _INT32 = frozenset({"PCM_24", "PCM_32", "ALAC_20", "ALAC_24", "ALAC_32"})
 COMPRESSION = 0.0  # of 0 to 1: as small as 0.5 within 1 % for speech in noise at 16 kHz, and a sixth faster
 ROUNDED_S = 0.1  # how far after the end of its recording a piece may end
 MOST_BYTES = 400_000_000  # of the samples of one recording: 3.5 hours at 16 kHz, 38 minutes of stereo at 44.1 kHz
+LOWEST_HZ, HIGHEST_HZ = 1_000, 1_000_000  # of recordings, those of bats among them
 _AT_ONCE = 1 << 22  # frames
 HEADER_BYTES = 4096  # the first bytes of a recording, in which `shape` finds what it looks for
 FLAC_HEADER_BYTES = 42  # mark, block header, STREAMINFO (RFC 9639, 8.2)
+_OTHER_SAMPLES = "its samples are not those of which it states the checksum (MD5)"
 _UNKNOWN_FRAMES = 2**48  # of a stream whose writer did not know its length, libsndfile says 2**63 - 1
 
 
@@ -54,6 +56,8 @@ def decode(data: bytes, most_bytes: int = MOST_BYTES) -> Recording:
     """
     if not data:
         raise CorruptMember("empty", "the file has no bytes")
+    if not (data := data[containers.begin(data) :]):
+        raise CorruptMember("truncated", "the file ends within its ID3 tag")
     parts = containers.parts(data)
     if len(parts) < 2:
         return _decoded(data, parts[0] if parts else containers.Part(0, len(data)), most_bytes)
@@ -73,9 +77,11 @@ def _decoded(data: bytes, part: containers.Part, most_bytes: int) -> Recording:
     elif (part.start, part.stop) != (0, len(data)):
         data = data[part.start : part.stop]
     fault = part.fault
+    if wrong := containers.contradiction(data):
+        raise CorruptMember("corrupt", wrong)
     try:
         with sf.SoundFile(io.BytesIO(data)) as file:
-            _refuse_container(file)
+            _refuse_header(file)
             kind = _kind(file)
             pcm = _plain_wav(data, file) if kind == "int16" else None
             pcm = _read(file, kind, most_bytes) if pcm is None else pcm
@@ -95,7 +101,18 @@ def _decoded(data: bytes, part: containers.Part, most_bytes: int) -> Recording:
         raise CorruptMember("empty", f"{recording.format} without a single frame")
     if kind == "float32" and not np.isfinite(pcm).all():
         raise CorruptMember("not_finite", f"{recording.format} with NaN or infinite samples")
+    stated = containers.flac_md5(data)
+    if stated and md5(_flac_bytes(recording), usedforsecurity=False).digest() != stated:
+        raise CorruptMember("corrupt", _OTHER_SAMPLES)
     return recording
+
+
+def _flac_bytes(recording: Recording) -> bytes | memoryview:
+    """The samples of a FLAC as its checksum counts them: in as many bytes as they need (RFC 9639, 8.2)."""
+    pcm = np.ascontiguousarray(recording.pcm)
+    if recording.format == "FLAC PCM_24":
+        return pcm.view(np.uint8).reshape(-1, 4)[:, 1:].tobytes()
+    return (pcm >> 8).astype(np.int8).data if recording.format == "FLAC PCM_S8" else pcm.data
 
 
 def _kind(file: sf.SoundFile) -> str:
@@ -106,7 +123,7 @@ def _read(file: sf.SoundFile, kind: str, most_bytes: int) -> NDArray[Any]:
     """The samples, [frames, channels]: those that are there, whatever the header says, and few more than the bound."""
     most = most_bytes // (file.channels * np.dtype(kind).itemsize) + 1
     if file.frames <= min(most, _AT_ONCE):
-        return cast("NDArray[Any]", file.read(dtype=kind, always_2d=True))
+        return cast("NDArray[Any]", file.read(file.frames, dtype=kind, always_2d=True))
     pcm = np.empty((min(file.frames, most), file.channels), kind)  # memory is taken as it is written
     count = 0
     _read_on(file)
@@ -127,10 +144,20 @@ def too_large(most_bytes: int) -> CorruptMember:
     )
 
 
-def _refuse_container(file: sf.SoundFile) -> None:
+def _refuse_header(file: sf.SoundFile) -> None:
+    """CorruptMember for a container whose length cannot be checked, and for what no recording says of itself."""
     if file.format not in containers.READABLE:
         expected = ", ".join(sorted(containers.READABLE - {"WAVEX"}))
         raise CorruptMember("unsupported", f"{file.format}: whether it is whole cannot be known; expected {expected}")
+    refuse_rate(file.samplerate)
+
+
+def refuse_rate(rate_hz: int) -> None:
+    """CorruptMember for a rate that no recorder has."""
+    if not LOWEST_HZ <= rate_hz <= HIGHEST_HZ:
+        raise CorruptMember(
+            "corrupt", f"its header says {rate_hz:,} Hz; expected {LOWEST_HZ:,} to {HIGHEST_HZ:,} samples a second"
+        )
 
 
 def _refuse_other(recording: Recording, first: Recording) -> None:
@@ -148,6 +175,11 @@ def blocks(file: BinaryIO, frames: int) -> Iterator[Recording]:
     data = containers.FileBytes(file)
     if not len(data):
         raise CorruptMember("empty", "the file has no bytes")
+    if begin := containers.begin(data):
+        file = cast(BinaryIO, _Window(file, containers.Part(begin, len(data))))
+        data = containers.FileBytes(file)
+    if not len(data):
+        raise CorruptMember("truncated", "the file ends within its ID3 tag")
     first = None
     for part in containers.parts(data) or [containers.Part(0, len(data))]:
         for block in _blocks(cast(BinaryIO, _Window(file, part)), part.fault, frames):
@@ -158,11 +190,14 @@ def blocks(file: BinaryIO, frames: int) -> Iterator[Recording]:
 
 def _blocks(window: BinaryIO, fault: str, frames: int) -> Iterator[Recording]:
     """The blocks of one recording. fault: what of it is lost by its container."""
-    data, count, promised = containers.FileBytes(window), 0, 0
+    data, count, promised, digest = containers.FileBytes(window), 0, 0, md5(usedforsecurity=False)
+    if wrong := containers.contradiction(data):
+        raise CorruptMember("corrupt", wrong)
+    stated = containers.flac_md5(data)
     window.seek(0)
     try:
         with sf.SoundFile(window) as sound:
-            _refuse_container(sound)
+            _refuse_header(sound)
             kind = _kind(sound)
             promised = sound.frames if sound.frames < _UNKNOWN_FRAMES else 0
             _read_on(sound)
@@ -171,8 +206,10 @@ def _blocks(window: BinaryIO, fault: str, frames: int) -> Iterator[Recording]:
                     break
                 if kind == "float32" and not np.isfinite(pcm).all():
                     raise CorruptMember("not_finite", f"{sound.format} {sound.subtype} holds NaN or infinite samples")
-                yield Recording(pcm, sound.samplerate, f"{sound.format} {sound.subtype}")
+                block = Recording(pcm, sound.samplerate, f"{sound.format} {sound.subtype}")
+                yield block
                 count += len(pcm)
+                digest.update(_flac_bytes(block) if stated else b"")
     except sf.LibsndfileError as error:  # its text holds an address in memory, error_string does not
         raise _undecodable(data, error.error_string, fault) from None
     except RuntimeError as error:
@@ -183,6 +220,8 @@ def _blocks(window: BinaryIO, fault: str, frames: int) -> Iterator[Recording]:
         raise CorruptMember("truncated", f"its header promises {promised} frames, {count} are there")
     if not count:
         raise CorruptMember("empty", "a recording without a single frame")
+    if stated not in (b"", digest.digest()):
+        raise CorruptMember("corrupt", _OTHER_SAMPLES)
 
 
 class _Window(io.RawIOBase):
@@ -250,20 +289,30 @@ def _plain_wav(data: bytes, file: sf.SoundFile) -> NDArray[np.int16] | None:
     """The samples of a plain 16-bit WAV, int16 [frames, channels], without a copy; None for any other file."""
     at, size = data_chunk(data)
     count = file.frames * file.channels
-    if file.subtype != "PCM_16" or not at or at % 2 or size != 2 * count or at + size > len(data):
+    if (
+        data[:4] != b"RIFF"
+        or file.subtype != "PCM_16"
+        or not at
+        or at % 2
+        or size != 2 * count
+        or at + size > len(data)
+    ):
         return None
     return np.frombuffer(data, "<i2", count, at).reshape(-1, file.channels)
 
 
 def _undecodable(data: Bytes, error: str, fault: str) -> CorruptMember:
+    if data[28:33] == b"\x7fFLAC":
+        return CorruptMember("unsupported", "FLAC in Ogg is not decoded: write it as a file of FLAC alone")
     if fault:
         return CorruptMember("truncated", fault)
-    if data[:4] in (b"RIFF", b"RF64", b"fLaC", b"OggS"):
-        if len(data) < 4096:
-            return CorruptMember("truncated", f"the file ends after {len(data)} bytes, within its header")
+    mark = data[:4].decode("latin-1")
+    if mark in ("RIFF", "RF64", "fLaC", "OggS") and len(data) < 4096:
+        return CorruptMember("truncated", f"the file ends after {len(data)} bytes, within its header")
+    if containers.parts(data) or mark in ("RIFF", "RF64", "fLaC", "OggS"):
+        mark = mark if mark.isprintable() and mark.isascii() else "MP3"
         return CorruptMember(
-            "corrupt",
-            f"{data[:4].decode()}: it begins as a recording and cannot be decoded to its end ({error.strip()})",
+            "corrupt", f"{mark}: it begins as a recording and cannot be decoded to its end ({error.strip()})"
         )
     start = data[:60].decode("utf-8", "replace").split("\n")[0]
     return CorruptMember("not_audio", f"not a recording that can be decoded: starts with {start!r} ({error.strip()})")
@@ -280,7 +329,7 @@ def shape(head: bytes) -> tuple[int, int, int] | None:
         frames = bits & ((1 << 36) - 1)
         return (frames, bits >> 44, (bits >> 41 & 7) + 1) if frames else None
     (format_at, _), (data_at, size) = data_chunk(head, b"fmt "), data_chunk(head, b"data")
-    if not format_at or format_at + 14 > len(head) or not data_at or size in NO_SIZE:
+    if head[:4] != b"RIFF" or not format_at or format_at + 14 > len(head) or not data_at or size in NO_SIZE:
         return None
     _, channels, rate_hz, _, bytes_a_frame = struct.unpack_from("<HHIIH", head, format_at)
     return (size // bytes_a_frame, rate_hz, channels) if bytes_a_frame else None

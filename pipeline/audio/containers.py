@@ -19,15 +19,21 @@ NO_SIZE = frozenset(
     (0, 0x7FFFF000, 0xFFFFF000, *range(0x7FFFFF00, 0x80000100), *range(0xFFFFFF00, 1 << 32))  # some less a header
 )
 NO_SIZE_64 = 1 << 62
+_TO_THE_END = (1 << 64) - 1  # as the size of the samples of a CAF, the last of its chunks
+_WAVES = {b"RIFF": "<", b"RF64": "<", b"BW64": "<", b"RIFX": ">"}  # mark of a WAV -> order of its bytes
+_UNPACKED, _EXTENSIBLE = (1, 3), 0xFFFE  # format tags of integers and floats, and of one that says so further on
 _UNCLOSED = (8).to_bytes(4, "little")  # libsndfile then takes all bytes after the header of a WAV for samples
 LEFT_BYTES = 4096  # that may follow the end of a recording: tags and padding
 _CHUNK_NAME = re.compile(rb"[A-Za-z0-9_ ]{4}")
 _W64_DATA = bytes.fromhex("64617461f3acd3118cd100c04f8edb8a")
+_W64_FORMAT = bytes.fromhex("666d7420f3acd3118cd100c04f8edb8a")
 _FLAC_FRAME = re.compile(rb"\xff[\xf8\xf9]")
 _CRC8 = tuple(
     functools.reduce(lambda crc, _: (crc << 1 ^ 7 if crc & 0x80 else crc << 1) & 0xFF, range(8), byte)
     for byte in range(256)
 )
+_OGG_SOUNDS = (b"\x01vorbis", b"OpusHead", b"\x7fFLAC", b"Speex   ")
+_FLAC_HZ = dict(enumerate((88_200, 176_400, 192_000, 8_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000, 96_000), 1))
 _FLAC_STARTS = (b"fLaC\x00\x00\x00\x22", b"fLaC\x80\x00\x00\x22")  # with the header of STREAMINFO
 
 
@@ -79,8 +85,9 @@ class Part(NamedTuple):
 def parts(data: Bytes) -> list[Part]:
     """The recordings that lie one after another in a file: one mostly; none where its container is not known."""
     mark, kind = data[:4], data[8:12]
-    if mark in (b"RIFF", b"RF64") and kind == b"WAVE":
-        return _chunked(data, mark, 12, "<4sI")
+    if mark in _WAVES and kind == b"WAVE":
+        waves = _chunked(data, mark, 12, f"{_WAVES[mark]}4sI")
+        return [wave._replace(patch=(wave.start, 4, b"RF64")) for wave in waves] if mark == b"BW64" else waves
     if mark == b"FORM" and kind in (b"AIFF", b"AIFC"):
         return _chunked(data, mark, 12, ">4sI")
     if mark == b"caff":
@@ -94,17 +101,60 @@ def parts(data: Bytes) -> list[Part]:
         return _nist(data)
     if mark == b"OggS":
         return _ogg(data)
-    at = _id3_bytes(data[:10])
-    if data[at : at + 4] == b"fLaC":
-        return _flac(data, at)
-    return _mp3(data) if _mp3_frame(data[at : at + 4]) else []
+    if mark == b"fLaC":
+        return _flac(data)
+    return _mp3(data) if _mp3_frame(mark) else []
+
+
+def cut_off(data: Bytes, kind: str) -> str:
+    """What an MP4 or a WEBM lacks at its end by the sizes of its outermost boxes or elements; empty where nothing."""
+    at = begin(data)
+    while kind in ("MP4", "WEBM") and at + 8 <= len(data):
+        head = data[at : at + 20]
+        if kind == "MP4":
+            size = int.from_bytes(head[:4], "big")
+            size = int.from_bytes(head[8:16], "big") if size == 1 else size
+            if size < 8:
+                break
+        else:
+            name, width = (9 - byte.bit_length() for byte in (head[0], head[min(9 - head[0].bit_length(), 19)]))
+            value = int.from_bytes(head[name : name + width], "big") & (1 << 7 * width) - 1
+            if name > 4 or width > 8 or value == (1 << 7 * width) - 1:  # a live stream does not know its size
+                break
+            size = name + width + value
+        at += size
+    return _missing(at - len(data)) if at > len(data) else ""
+
+
+def begin(data: Bytes) -> int:
+    """Where the recording begins: after the ID3v2 tags that stand in front of it, whatever its container is."""
+    at = 0
+    while size := _id3_bytes(data[at : at + 10]):
+        at += size
+    return min(at, len(data))
+
+
+def contradiction(data: Bytes) -> str:
+    """What in the header of a WAV cannot be: a frame of other bytes than its channels have; empty where nothing."""
+    order = _WAVES.get(data[:4], "<")
+    at, size = data_chunk(data, b"fmt ")
+    if data[:4] == b"riff":
+        at, size = data[:4096].find(_W64_FORMAT) + 24, 16
+    if not at or min(size, len(data) - at) < 16:
+        return ""
+    tag, channels, _, _, frame, bits = struct.unpack(f"{order}HHIIHH", data[at : at + 16])
+    if tag == _EXTENSIBLE:
+        tag = int.from_bytes(data[at + 24 : at + 26], "little")
+    if tag not in _UNPACKED or frame == channels * -(-bits // 8):
+        return ""
+    return f"its header says that a frame has {frame} bytes, and that it is {channels} x {bits} bits"
 
 
 def data_chunk(data: Bytes, name: bytes = b"data") -> tuple[int, int]:
     """Where a chunk of a WAV begins and how many bytes its header says it has; (0, 0) where there is none."""
-    at = 12
-    while data[:4] == b"RIFF" and data[8:12] == b"WAVE" and at + 8 <= len(data):
-        size = int.from_bytes(data[at + 4 : at + 8], "little")
+    at, order = 12, "big" if data[:4] == b"RIFX" else "little"
+    while data[:4] in _WAVES and data[8:12] == b"WAVE" and at + 8 <= len(data):
+        size = int.from_bytes(data[at + 4 : at + 8], order)  # type: ignore[arg-type]
         if data[at : at + 4] == name:
             return at + 8, size
         at += 8 + size + size % 2
@@ -124,12 +174,15 @@ def _missing(count: int) -> str:
 
 
 def _left(data: Bytes, end: int) -> str:
-    count = len(data) - end
+    count = len(data) - end - _id3_bytes(data[end : end + 10])
     return f"{count} bytes follow the end that its header states" if count > LEFT_BYTES else ""
 
 
 def _chunked(data: Bytes, mark: bytes, first: int, header: str) -> list[Part]:
-    """WAV, AIFF and CAF: chunks of a name and a size; another file may follow the last one."""
+    """WAV, AIFF and CAF: chunks of a name and a size; another file may follow the last one.
+
+    libsndfile does not know that a BW64 is an RF64, nor that the last chunk of a CAF may have no size.
+    """
     done: list[Part] = []
     start, at, form, samples = 0, first, struct.Struct(header), (b"data", b"SSND")
     wide, has_samples, fault = 0, False, ""
@@ -151,10 +204,14 @@ def _chunked(data: Bytes, mark: bytes, first: int, header: str) -> list[Part]:
             is_longer = int.from_bytes(known, "little") + 8 < len(data) - start and known != _UNCLOSED
             if mark == b"RIFF" and not size and at < len(data) and is_longer:
                 return [*done, Part(start, len(data), "", (start + 4, 4, _UNCLOSED))]
+            if mark == b"caff" and size == _TO_THE_END:
+                return [*done, Part(start, len(data), "", (at - 8, 8, (len(data) - at).to_bytes(8, "big")))]
             if (size in NO_SIZE and not wide) or size >= NO_SIZE_64:
                 return [*done, Part(start, len(data))]
             if at + size > len(data):
                 return [*done, Part(start, len(data), _missing(at + size - len(data)))]
+        elif name in samples:
+            fault = "it has two chunks of samples"
         at += size + (size % 2 if mark != b"caff" else 0)
     return [*done, Part(start, len(data), fault or (_left(data, at) if has_samples else ""))]
 
@@ -179,33 +236,39 @@ def _nist(data: Bytes) -> list[Part]:
     return [_bounded(data, int(size), count * channels * width)]
 
 
-def _flac(data: Bytes, start: int) -> list[Part]:
+def _flac(data: Bytes) -> list[Part]:
     begins = [0]
-    at = data.find(b"fLaC", start + 4)
+    at = data.find(b"fLaC", 4)
     while at >= 0:
         if data[at : at + 8] in _FLAC_STARTS:
             begins.append(at)
         at = data.find(b"fLaC", at + 4)
     ends = [*begins[1:], len(data)]
-    return [_one_flac(data, a, max(a, start), b) for a, b in zip(begins, ends, strict=True)]
+    return [_one_flac(data, start, stop) for start, stop in zip(begins, ends, strict=True)]
 
 
-def _one_flac(data: Bytes, start: int, at: int, stop: int) -> Part:
-    """A FLAC, whose mark is at `at`: the frame count of its header against what its last frame says."""
-    head = data[at : at + 42]
+def _one_flac(data: Bytes, start: int, stop: int) -> Part:
+    """A FLAC: the frame count of its header against what its last frame says."""
+    head = data[start : start + 42]
     if head[:8] not in _FLAC_STARTS or len(head) < 42:
         return Part(start, stop)
     bits = int.from_bytes(head[18:26], "big")
     promised = bits & (1 << 36) - 1
-    near = max(at + 42, stop - (int.from_bytes(head[15:18], "big") or 1 << 17) - LEFT_BYTES)
+    near = max(start + 42, stop - (int.from_bytes(head[15:18], "big") or 1 << 17) - LEFT_BYTES)
     tail = data[near:stop]
     ends = [end for match in _FLAC_FRAME.finditer(tail) if (end := _flac_end(tail[match.start() :][:16], head))]
     if promised in ends:
         return Part(start, stop)
     if promised:
-        there = f"its last frame ends at {ends[-1]}" if ends else "no frame lies near its end"
+        there = f"its last frame ends at {ends[-1]}" if ends else "no frame of its rate and channels lies near its end"
         return Part(start, stop, f"its header promises {promised} frames, {there}")
-    return Part(start, stop, "", (at + 18, 8, (bits | ends[-1]).to_bytes(8, "big"))) if ends else Part(start, stop)
+    return Part(start, stop, "", (start + 18, 8, (bits | ends[-1]).to_bytes(8, "big"))) if ends else Part(start, stop)
+
+
+def flac_md5(data: Bytes) -> bytes:
+    """The checksum that a FLAC states of its samples; empty where there is none."""
+    head = data[:42]
+    return head[26:42].strip(b"\0") and head[26:42] if head[:8] in _FLAC_STARTS else b""
 
 
 def _flac_end(head: bytes, stream: bytes) -> int:
@@ -232,7 +295,8 @@ def _flac_end(head: bytes, stream: bytes) -> int:
     crc = 0
     for byte in head[:at]:
         crc = _CRC8[crc ^ byte]
-    if not size or rate == 15 or crc != head[at]:
+    stated = int.from_bytes(stream[18:21], "big") >> 4
+    if not size or rate == 15 or crc != head[at] or _FLAC_HZ.get(rate, stated) != stated:
         return 0
     return (number if head[1] & 1 else number * int.from_bytes(stream[8:10], "big")) + size
 
@@ -242,6 +306,8 @@ def _ogg(data: Bytes) -> list[Part]:
     done: list[Part] = []
     start, at, is_head, fault = 0, 0, True, ""
     open_streams: dict[bytes, int] = {}  # serial number -> number of its next page
+    ends: dict[bytes, int] = {}  # serial number -> how far its last page says that it goes
+    sounds: set[bytes] = set()  # serial numbers of the streams of sound of this link
     while (page := data.find(b"OggS", at)) >= 0:
         fault = fault or (f"{page - at} bytes between its pages are none" if page > at else "")
         head = data[page : page + 27 + 255]
@@ -250,14 +316,25 @@ def _ogg(data: Bytes) -> list[Part]:
         flags, serial, number = head[5], head[14:18], int.from_bytes(head[18:22], "little")
         if flags & 2 and not is_head:
             done.append(Part(start, page, fault or _open(open_streams)))
-            start, fault, open_streams = page, "", {}
+            start, fault, open_streams, ends, sounds = page, "", {}, {}, set()
         is_head = bool(flags & 2)
         if not is_head and number != open_streams.get(serial, number):
             fault = fault or f"page {number} comes where page {open_streams[serial]} should be"
         open_streams[serial] = number + 1
         if flags & 4:
             del open_streams[serial]
-        at = page + 27 + head[26] + sum(head[27 : 27 + head[26]])
+        until, lengths = int.from_bytes(head[6:14], "little", signed=True), head[27 : 27 + head[26]]
+        at = page + len(lengths) + 27
+        if is_head and data[at : at + 8].startswith(_OGG_SOUNDS):
+            sounds.add(serial)
+        if serial in sounds and lengths.strip(b"\xff"):  # a packet ends on this page
+            if until < ends.get(serial, 0) or len(sounds) > 1:
+                what = (
+                    "it has two streams of sound at once" if len(sounds) > 1 else f"it ends at {until}, before the last"
+                )
+                fault = fault or f"page {number}: {what}"
+            ends[serial] = until
+        at += sum(lengths)
         if at > len(data):
             return [*done, Part(start, len(data), _missing(at - len(data)).replace("its header", "its last page"))]
     return [*done, Part(start, len(data), fault or _open(open_streams) or _left(data, at))]
@@ -325,15 +402,17 @@ def _mp3(data: Bytes) -> list[Part]:
     done: list[Part] = []
     start = at = count = 0
     promised = first = 0  # frames that this recording says it has, 0 where it does not say; where its first one lies
-    fault = ""
+    header, kind, fault = (0, 0), b"", ""  # where the frame lies that says so, and its bytes; of what sound all are
 
     def close(stop: int) -> None:
         short = f"its header promises {promised} frames, {count} are there" if count < promised - 1 else ""
+        patch = None
         if done and count == 1 and not promised:  # some coders count one frame too few
             done[-1] = done[-1]._replace(stop=stop)
             return
-        patch = None if promised else (first, 0, _mp3_count(data[first : first + 4], count))
-        done.append(Part(start, stop, fault or short, patch if count else None))
+        if count and count > promised + 1:
+            patch = (*(header if header[1] else (first, 0)), _mp3_count(data[first : first + 4], count))
+        done.append(Part(start, stop, fault or short, patch))
 
     while at < len(data):
         head = data[at : at + 64]
@@ -342,7 +421,7 @@ def _mp3(data: Bytes) -> list[Part]:
         if skip:
             if count and head[:3] == b"ID3":
                 close(at)
-                start, count, promised, fault = at, 0, 0, ""
+                start, count, promised, header, fault = at, 0, 0, (0, 0), ""
             at += skip
             continue
         if not length:
@@ -352,13 +431,19 @@ def _mp3(data: Bytes) -> list[Part]:
             at = after
             continue
         stated = _mp3_promised(head)
-        if count and (stated is not None or (promised and count >= promised)):
+        sound = bytes([head[1] & 0x1E, head[2] & 0x0C, head[3] >> 6 == 3])  # version, layer, rate, mono or not
+        needs = head[4:5] if head[1] & 1 else head[6:7]  # how many bytes of the frames before: none in a first one
+        is_first = promised and count >= promised and needs == b"\0"
+        if count and (stated is not None or sound != kind or is_first):
             close(at)
-            start, count, promised, fault = at, 0, 0, ""
+            start, count, promised, header, fault = at, 0, 0, (0, 0), ""
         if at + length > len(data):
             fault = fault or _missing(at + length - len(data)).replace("its header", "its last frame")
-        first = at if not count else first
-        promised, count = (stated, count) if stated is not None else (promised, count + 1)
+        first, kind = (first, kind) if count else (at, sound)
+        if stated is None:
+            count += 1
+        else:
+            promised, header = stated, (at, length)
         at += length
     close(len(data))
     return done
