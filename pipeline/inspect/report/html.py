@@ -45,6 +45,14 @@ def page(template: str, values: Mapping[str, Any], folder: Path = FOLDER) -> str
         "default-src 'none'; img-src data:; media-src data:; font-src data:; style-src 'unsafe-inline'; "
         f"script-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
     )
+    embedded = {"style": Markup(style), "script": Markup(script), "policy": policy}
+    text = _environment(folder).get_template(template).render(**values, **embedded)
+    return text.replace(_FACES, font_faces(text), 1)
+
+
+@cache
+def _environment(folder: Path) -> Environment:
+    """What reads and keeps the templates of a folder."""
     environment = Environment(
         loader=FileSystemLoader([folder, FOLDER]),
         autoescape=True,
@@ -54,9 +62,7 @@ def page(template: str, values: Mapping[str, Any], folder: Path = FOLDER) -> str
     )
     environment.filters |= {one.__name__: one for one in (count, counted, find, hours, number, percent, plain, signed)}
     environment.globals |= {"SPLITS": SPLITS, "lang": lang}
-    embedded = {"style": Markup(style), "script": Markup(script), "policy": policy}
-    text = environment.get_template(template).render(**values, **embedded)
-    return text.replace(_FACES, font_faces(text), 1)
+    return environment
 
 
 def font_faces(text: str) -> str:
