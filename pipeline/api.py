@@ -753,7 +753,7 @@ def _building(out: Path, recipe: Mapping[str, Any], where: Roots, work: Work) ->
         raise PrepError("--scheduler and --shard both share out the work: leave one of them out")
     if work.get("wait_s") is not None and not scheduler:
         raise PrepError("--wait-s says how long to wait for Dask workers: it needs --scheduler")
-    folder = out.parent.absolute()
+    folder = files.regular(out).parent.absolute()
     name = out.stem if whole else f"{out.stem}.{shard[0]}of{shard[1]}"
     progress = status.Status(folder, name, {**recipe, "seed": work.get("seed") or 0})
     with lock.locked(out.parent, _say, shared=not whole):

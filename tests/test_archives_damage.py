@@ -41,6 +41,15 @@ OTHER_DISKS = split_zip({f"x{n}.wav": bytes(250) for n in range(9)}, "C", 500, S
 TAR = tar_bytes(FILES)
 LAST_PIECE = max(PIECES, key=lambda name: int(name.rsplit("part", 1)[1]))
 
+
+def one_place(data: bytes) -> bytes:
+    """A zip whose second directory record says all that the first one does, but for the name."""
+    first = data.find(b"PK\1\2")
+    second = data.find(b"PK\1\2", first + 4)
+    data = data[: second + 10] + data[first + 10 : first + 28] + data[second + 28 :]
+    return data[: second + 42] + data[first + 42 : first + 46] + data[second + 46 :]
+
+
 BROKEN: dict[str, tuple[dict[str, bytes], str]] = {
     "truncated zip": ({"N.zip": truncated(zip_bytes(FILES), 200)}, r"N\.zip: a zip without its end .*truncated.*again"),
     "zip without its beginning": (
@@ -109,6 +118,10 @@ BROKEN: dict[str, tuple[dict[str, bytes], str]] = {
     "directory count nonsense": (
         {"N.zip": zip_bytes(FILES)[:-14] + struct.pack("<HH", 5, 5) + zip_bytes(FILES)[-10:]},
         r"N\.zip: the zip's central directory is damaged \(6 of 5 entries",
+    ),
+    "two names for the same bytes": (
+        {"N.zip": one_place(zip_bytes(FILES))},
+        r"N\.zip: two files in its directory are the same bytes of it, so one has a false name\. Pack",
     ),
     "directory size nonsense": (
         {"N.zip": zip_bytes(FILES)[:-10] + struct.pack("<I", 1 << 30) + zip_bytes(FILES)[-6:]},

@@ -86,6 +86,12 @@ def test_of_two_columns_for_one_role_the_likelier_is_taken_and_the_other_is_a_la
     assert found.labels == {"path": "elsewhere", "note": "windy"}
 
 
+def test_a_table_may_have_a_hundred_thousand_columns(clip: Callable[[str], Clip]) -> None:
+    count = 100_000
+    names = ",".join(f"c{n}" for n in range(count))
+    assert len(clip(f"file,{names}\na.wav,{','.join('1' * count)}\n").labels) == count
+
+
 @pytest.mark.parametrize(
     ("heading", "cells", "kind"),
     [
@@ -243,6 +249,19 @@ def test_a_speaker_in_two_splits_is_noted(claims: Callable[[Files], Listing]) ->
         ),
         ({"a.wav": WAV, "t.csv": b"file,x,x\na.wav,1,2\n"}, "two columns are called x"),
         ({"a.wav": WAV, "t.csv": b'file,text\na.wav,"x\n'}, "t.csv, line 2: .*look for a quotation mark"),
+        ({"a.wav": WAV, "t.csv": b"file,text,text\na.wav,x,y\n"}, "two columns are called transcript; rename one"),
+        (
+            {"a.wav": WAV, "t.csv": b"file,text\na.wav," + b"x" * 200_000},
+            "t.csv, line 2: a cell of more than 131,072 letters, .*; shorten it, or leave the column out",
+        ),
+        (
+            {"a.wav": WAV, "t.csv": b'file,text\na.wav,"' + b"x" * 200_000},
+            "t.csv, line 2: a cell of more than 131,072 letters, .*; look for a quotation mark that is not closed",
+        ),
+        (
+            {"a.wav": WAV, "t.csv": b"file," + b"x" * 200_000 + b"\na.wav,x\n"},
+            "t.csv: its first line has 200,005 letters; expected the names of its columns; .*--table NAME says which",
+        ),
         (
             {"a.wav": WAV, "t.csv": b"file\nb.wav\n"},
             "none of 1 files that t.csv names lies under the root: it names b.wav; found a.wav",

@@ -117,6 +117,10 @@ def zip_members(spans: Spans, starts: tuple[int, ...] = (0,)) -> Iterator[Member
         offsets = _offsets_over_disks(spans, rows, starts, directory_at)
     else:
         offsets = _offsets_after_joining(spans, rows)
+    if len(set(offsets)) < len(offsets):
+        raise SourceError(
+            "two files in its directory are the same bytes of it, so one has a false name. Pack it again."
+        )
     rows.reverse()
     for offset in offsets:
         row = rows.pop()  # so that a record is gone when its member is there: archives have millions of them

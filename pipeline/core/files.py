@@ -21,6 +21,19 @@ DISK_FAULTS = {  # errors of a disk that a person can mend -> what to do
 TEMPORARY = ".half-"  # prefix of what is being written; never trusted, cleaned up by the next run
 
 
+def regular(path: Path) -> Path:
+    """The path itself. ManifestError where no file can lie there, or something does that is none.
+
+    A pipe or a device is never read to its end, and what is written whole would take its place.
+    """
+    if not path.name or (path.exists() and not path.is_file()):
+        what = "a folder" if path.is_dir() else "a pipe, a device or a socket"
+        raise ManifestError(f"{path}: {what}; expected a file, or a name that is free")
+    if any("\ud800" <= letter <= "\udfff" for letter in str(path)):
+        raise ManifestError(f"{path}: its name is not UTF-8, in which provenance is written; give it another one")
+    return path
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """A path to write to; when the block ends well it takes `path`'s name in one step, else it is removed.
@@ -28,7 +41,7 @@ def replacing(path: Path) -> Iterator[Path]:
     What a killed process of this machine left of the same file is removed. OSError names `path` where the disk is full
     or the folder has turned read-only.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    regular(path).parent.mkdir(parents=True, exist_ok=True)
     machine, start = f"{crc32(os.uname().nodename.encode()) & 0xFFFF:04x}", f"{TEMPORARY}{path.name}-"
     for left in [] if path.parent.name.startswith(".") else halves(path.parent):  # the engine clears folders of its own
         pid, _, token = left.name.removeprefix(start).partition("-")

@@ -24,8 +24,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline import __version__
+from pipeline.core import files, migrations, parquet
 from pipeline.core import frame as frames
-from pipeline.core import migrations, parquet
 from pipeline.core.errors import ManifestError, sample
 from pipeline.core.joined import Joined, Stacked
 from pipeline.core.row import Drop, Row
@@ -256,7 +256,7 @@ def migrate(path: Path, out: Path) -> Provenance:
 def provenance(path: Path) -> Provenance:
     """What a manifest was made from, read from the file's footer alone. ManifestError as `read`."""
     try:
-        metadata = pq.read_metadata(path).metadata or {}
+        metadata = pq.read_metadata(files.regular(path)).metadata or {}
     except FileNotFoundError:
         raise ManifestError(f"{path}: no such manifest") from None
     except (pa.ArrowInvalid, OSError) as error:
@@ -331,7 +331,7 @@ def _read(path: Path, kind: type, only: Sequence[str] | None = None) -> pd.DataF
     """
     names = frames.schema(kind).names if only is None else list(only)
     try:
-        footer = pq.read_metadata(path)
+        footer = pq.read_metadata(files.regular(path))
         metadata = json.loads((footer.metadata or {}).get(parquet.KEY, b"{}"))
         _refuse_pack(path, metadata)
         note(metadata)

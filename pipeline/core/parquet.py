@@ -117,7 +117,7 @@ def read(path: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
 def read_arrow(path: Path) -> tuple[pa.Table, dict[str, Any]]:
     """The same as an Arrow table: workers have no use for frames."""
     try:
-        return pq.read_table(path, partitioning=None).replace_schema_metadata(None), metadata(path)
+        return pq.read_table(files.regular(path), partitioning=None).replace_schema_metadata(None), metadata(path)
     except FileNotFoundError:
         raise ManifestError(f"{path}: no such file") from None
     except (pa.ArrowException, OSError, KeyError, ValueError) as error:
@@ -127,7 +127,7 @@ def read_arrow(path: Path) -> tuple[pa.Table, dict[str, Any]]:
 def metadata(path: Path) -> dict[str, Any]:
     """The metadata alone, from the file's footer. ManifestError as `read`."""
     try:
-        return dict(json.loads((pq.read_metadata(path).metadata or {})[KEY]))
+        return dict(json.loads((pq.read_metadata(files.regular(path)).metadata or {})[KEY]))
     except FileNotFoundError:
         raise ManifestError(f"{path}: no such file") from None
     except (pa.ArrowException, OSError, KeyError, ValueError) as error:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import re
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from io import StringIO
 from posixpath import normpath
@@ -109,6 +111,10 @@ def read(root: Root, facts: Facts, hint: Callable[[Root], str]) -> tuple[list[st
     texts = {name: read_text(root, possible[name], corpus) for name in facts.tables or possible}
     tables = {name: heading for name, text in texts.items() if (heading := _heading(text, facts.columns))}
     if not tables or len(tables) < len(facts.tables):
+        for name, text in texts.items():
+            if (length := len(text.partition("\n")[0])) > csv.field_size_limit():
+                what = f"its first line has {length:,} letters; expected the names of its columns; is it a table?"
+                raise SourceError(f"{corpus}: {name}: {what} --table NAME says which file is")
         first = {name: text.lstrip().partition("\n")[0].strip()[:80] for name, text in texts.items()}
         shown = ", ".join(f"{name} (first line {line!r})" for name, line in sorted(first.items())[:3])
         columns = ", ".join(f"--column {role}={heading}" for role, heading in facts.columns.items())
@@ -210,9 +216,11 @@ def _heading(text: str, stated: Mapping[str, str]) -> tuple[str, tuple[str, ...]
     delimiters the one that makes the most columns counts.
     """
     line = next((line for line in text.splitlines() if line.strip()), "")
-    try:
-        cut = [(delimiter, next(csv.reader([line], delimiter=delimiter))) for delimiter in DELIMITERS]
-    except csv.Error:  # a line too long for a heading
+    cut = []
+    for delimiter in DELIMITERS:
+        with suppress(csv.Error):  # a cell too long for a heading
+            cut.append((delimiter, next(csv.reader([line], delimiter=delimiter))))
+    if not cut:
         return None
     if stated and all(column.isdecimal() for column in stated.values()):
         delimiter, cells = max(cut, key=lambda pair: len(pair[1]))
@@ -234,7 +242,7 @@ def _heading(text: str, stated: Mapping[str, str]) -> tuple[str, tuple[str, ...]
     for role, spellings in COLUMNS.items():
         best = next((spelling for spelling in spellings.split() if spelling in plain and spelling not in wanted), None)
         if best is not None and role not in stated:
-            columns[plain.index(best)] = role
+            columns = [role if spelling == best else name for name, spelling in zip(columns, plain, strict=True)]
     for role, heading in stated.items():
         columns = [f"{name}_" if name == role else name for name in columns]
         columns[plain.index(_plain(heading))] = role
@@ -249,9 +257,9 @@ def _lines(
     root: Root, name: str, text: str, delimiter: str, columns: tuple[str, ...], has_heading: bool, corpus: str
 ) -> list[Line]:
     """The lines after the heading that are not blank."""
-    twice = sorted({column for column in columns if columns.count(column) > 1})
+    twice = [column for column, count in Counter(columns).items() if count > 1]
     if twice:
-        raise SourceError(f"{corpus}: {name}: two columns are called {', '.join(twice)}; rename one")
+        raise SourceError(f"{corpus}: {name}: two columns are called {sample(twice)}; rename one")
     columns = _with_times(columns, f"{corpus}: {name}")
     file = StringIO(text, newline="")
     if delimiter == "|":  # as in LJ Speech: a quotation mark is a letter like any other
@@ -261,8 +269,12 @@ def _lines(
     try:
         rows = [(reader.line_num, row) for row in reader if any(cell.strip() for cell in row)]
     except csv.Error as error:
-        where = f"{corpus}: {name}, line {reader.line_num}"
-        raise SourceError(f"{where}: {error}; look for a quotation mark that is not closed") from error
+        where, what = f"{corpus}: {name}, line {reader.line_num}", str(error)
+        if "limit" in what:
+            what = f"a cell of more than {csv.field_size_limit():,} letters, which is no name and no transcript"
+        is_quoted = '"' in text
+        remedy = "look for a quotation mark that is not closed" if is_quoted else "shorten it, or leave the column out"
+        raise SourceError(f"{where}: {what}; {remedy}") from error
     rows = rows[1:] if has_heading else rows
     at = next((n for n, column in enumerate(columns) if _plain(column) == "channel"), None)
     if at is not None and _are_channels({row[at].strip() for _, row in rows if len(row) > at}, f"{corpus}: {name}"):

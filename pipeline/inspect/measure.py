@@ -26,7 +26,7 @@ from pipeline.core.manifest import Manifest
 from pipeline.core.measures import Measures
 from pipeline.core.row import Place, Row
 from pipeline.engine.workers import Workers, map_chunks
-from pipeline.stages.store import ANY, Store
+from pipeline.stages.store import Store
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -81,7 +81,7 @@ def measure_clips(jobs: list[tuple[Row, Place | None]], folder: Path, roots: Roo
             continue
         else:
             try:
-                recording = store.recording(place, ANY)
+                recording = store.again(row, place)
             except CorruptMember:
                 results.append(None)
                 continue

@@ -25,7 +25,7 @@ from pipeline.core.joined import Joined
 from pipeline.core.row import Drop, Row
 from pipeline.stages import Job, Plan, resample
 from pipeline.stages import Options as StageOptions
-from pipeline.stages.store import ANY, Store
+from pipeline.stages.store import Store
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -409,7 +409,7 @@ def _speech(job: Job, store: Store) -> tuple[dsp.Pcm16, Row]:
     """(the speech, stored or resampled here, int16 [frames]; the row with its levels and hash)."""
     row = job.row
     if job.place is not None:
-        recording, how = store.recording(job.place, ANY), (job.quality or "", job.highpass_hz or None)
+        recording, how = store.again(job.row, job.place), (job.quality or "", job.highpass_hz or None)
         pcm, row = resample.rendered(row, recording, row.rate_hz or 0, *how)
     else:
         pcm = store.stored(row.shard or "", row.offset or 0, row.bytes or 0)

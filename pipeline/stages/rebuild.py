@@ -11,7 +11,7 @@ from pipeline.core.errors import CorruptMember
 from pipeline.core.row import Place, Row
 from pipeline.stages import Job, resample
 from pipeline.stages.resample import Options
-from pipeline.stages.store import ANY, Store
+from pipeline.stages.store import Store
 
 __all__ = ["DEPENDS", "FILLS", "NAME", "PLANNED", "READS", "VERSION", "Options", "resampled", "stores", "work"]
 
@@ -49,6 +49,6 @@ def resampled(row: Row, place: Place | None, options: resample.Options, store: S
     """
     if place is None:
         raise ValueError(f"{row.id}: the plan does not say where its recording lies")
-    recording = store.recording(place, ANY)
+    recording = store.again(row, place)
     row, how = replace(row, source_format=recording.format), (options.rate_hz, options.quality, options.highpass_hz)
     return render.speech(row, recording, *how)[0]

@@ -16,7 +16,7 @@ from pipeline.core.errors import PrepError
 from pipeline.core.row import Drop, Place, Row
 from pipeline.stages import Job, Plan, with_places
 from pipeline.stages import Options as StageOptions
-from pipeline.stages.store import ANY, Store
+from pipeline.stages.store import Store
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -106,7 +106,7 @@ def work(job: Job, options: Options, store: Store) -> Row | Drop:
     """
     if job.place is None:
         raise ValueError(f"{job.row.id}: the plan does not say where its recording lies")
-    pcm, row = rendered(job.row, store.recording(job.place, ANY), options.rate_hz, options.quality, options.highpass_hz)
+    pcm, row = rendered(job.row, store.again(job.row, job.place), options.rate_hz, options.quality, options.highpass_hz)
     made, why = f"as mono at {options.rate_hz} Hz it is", "its channels cancel out, or it lies above that rate's half"
     if options.highpass_hz is not None:
         why += f", or under --highpass {options.highpass_hz:g}"

@@ -16,10 +16,11 @@ from pipeline.audio.media import decode, raw
 from pipeline.audio.shards import Reader, ShardWriter
 from pipeline.core import files
 from pipeline.core.errors import CorruptMember
-from pipeline.core.row import Place
+from pipeline.core.row import Place, Row
 
 T = TypeVar("T")
 ANY = 1 << 60
+_WIDEST, _TAGS = 8, 64 << 20  # bytes of a sample; of pictures and the like in a file
 WORK_FOLDER = ".work"  # beside the manifests: commits of shards, decoded noise; all of it can be made again
 _POOL_FOLDER = "noise"
 
@@ -40,7 +41,7 @@ class Store:
     def recording(self, place: Place, most_bytes: int = MOST_BYTES) -> Recording:
         """A recording of a corpus, or a piece of one, decoded. CorruptMember where it cannot be.
 
-        most_bytes: bound on the bytes of its file, and on those of its samples; ANY where ingest had it open before.
+        most_bytes: bound on the bytes of its file, and on those of its samples.
         """
         if place.size > most_bytes:
             raise CorruptMember("too_large", f"{place.size:,} bytes; prep ingest --max-mb is the bound")
@@ -50,6 +51,19 @@ class Store:
         if self._whole is None or self._whole[0] != whole:  # its other pieces come next
             self._whole = whole, self._decoded(whole, most_bytes)
         return cut(self._whole[1], place.begin_s or 0.0, place.end_s, place.channel)
+
+    def again(self, row: Row, place: Place) -> Recording:
+        """The recording of a row that ingest has opened, which may have grown since. CorruptMember as `recording`.
+
+        A piece does not say how long the recording is that it is of.
+        """
+        if place.is_piece or row.source_frames is None or row.source_channels is None:
+            return self.recording(place, ANY)
+        most_bytes = row.source_frames * row.source_channels * _WIDEST + _TAGS
+        if place.size > most_bytes:
+            seen = f"{row.source_frames:,} frames of {row.source_channels} channels"
+            raise CorruptMember("changed", f"{row.source} has {place.size:,} bytes, ingest saw {seen}")
+        return self.recording(place, most_bytes)
 
     def _decoded(self, place: Place, most_bytes: int) -> Recording:
         data = self.roots[place.root].read(place)
