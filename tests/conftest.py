@@ -22,6 +22,7 @@ for _name in (
 
 import pytest  # noqa: E402 - the environment must be set before anything loads NumPy
 from command import done  # noqa: E402
+from pinned import Ended, typed  # noqa: E402
 
 from pipeline.cli.machine import example  # noqa: E402
 from pipeline.corpora import own  # noqa: E402
@@ -85,6 +86,17 @@ def built(stand_ins: Path, tmp_path_factory: pytest.TempPathFactory) -> Built:
     folder = tmp_path_factory.mktemp("built") / "folder"
     shutil.copytree(shared / "folder", folder)
     return Built(folder, stand_ins, pickle.loads((shared / "answers").read_bytes()))
+
+
+@pytest.fixture(scope="session")
+def typed_demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Ended]:
+    """A folder in which `prep demo --jobs 1 --json` was typed, and how it ended. Only to be read, or copied."""
+
+    def make(out: Path) -> None:
+        (out / "ended").write_bytes(pickle.dumps(typed(out / "folder", "prep", "demo", "--jobs", 1, "--json")))
+
+    shared = once(tmp_path_factory, "demo", make)
+    return shared / "folder", pickle.loads((shared / "ended").read_bytes())
 
 
 def once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], Any]) -> Path:

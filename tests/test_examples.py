@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import runpy
+import shutil
 from pathlib import Path
 
 import pytest
-from command import done
+from pinned import Ended
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
 
 @pytest.fixture(scope="module")
-def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def demo(typed_demo: tuple[Path, Ended], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder in which `prep demo` was typed."""
     folder = tmp_path_factory.mktemp("demo")
-    done(folder, "demo", "--jobs", 1)
+    shutil.copytree(typed_demo[0], folder, dirs_exist_ok=True)
     return folder
 
 

@@ -127,11 +127,12 @@ def prep(folder: Path, *words: object) -> Ended:
 
 
 @pytest.fixture(scope="module")
-def demo(tmp_path_factory: pytest.TempPathFactory) -> Demo:
+def demo(typed_demo: tuple[Path, Ended], tmp_path_factory: pytest.TempPathFactory) -> Demo:
     """The demo made once, one process at work, and all of ANSWERS asked of it in their order."""
     folder = tmp_path_factory.mktemp("golden")
+    shutil.copytree(typed_demo[0], folder, dirs_exist_ok=True)
     (folder / "faulty.toml").write_text(FAULTY, encoding="utf-8")
-    ended = {"demo": typed(folder, "prep", *ANSWERS["demo"], "--json")}
+    ended = {"demo": typed_demo[1]}
     assert ended["demo"].code == 0, ended["demo"]
     left = sorted(path for path in (folder / "manifests").rglob("*") if path.is_file() and path.name != "lock")
     made = Demo(folder, [path.relative_to(folder).as_posix() for path in left], ended)
