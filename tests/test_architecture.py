@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
-from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from statistics import median
@@ -79,23 +78,27 @@ def room(name: str) -> str:
     return name.removesuffix(".py").replace("/", ".").split(".")[1]
 
 
-def imports(tree: ast.AST) -> Iterator[str]:
-    """Dotted names of all that is imported, `pipeline.dsp` also where it says `from pipeline import dsp`."""
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            assert not node.level, "imports say where from: no relative ones"
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+@cache
+def nodes(path: Path) -> list[ast.AST]:
+    """All that a file's syntax is made of."""
+    return list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
 
 
 @cache
-def parsed(path: Path) -> ast.Module:
-    return ast.parse(path.read_text(encoding="utf-8"))
+def imports(path: Path) -> list[str]:
+    """Dotted names of all that is imported, `pipeline.dsp` also where it says `from pipeline import dsp`."""
+    names: list[str] = []
+    for node in nodes(path):
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert not node.level, "imports say where from: no relative ones"
+            names += [f"{node.module}.{alias.name}" for alias in node.names]
+    return names
 
 
-def functions(tree: ast.AST) -> list[ast.FunctionDef | ast.AsyncFunctionDef]:
-    return [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+def functions(path: Path) -> list[ast.FunctionDef | ast.AsyncFunctionDef]:
+    return [node for node in nodes(path) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -103,14 +106,14 @@ def test_imports_run_downward(name: str) -> None:
     if name == "pipeline/__init__.py":  # its public names are loaded when they are first used
         assert not loaded_by("import pipeline") & {"numpy", "click", "pydantic"}
         return
-    ours = {room(found) for found in imports(parsed(ROOT / name)) if found.startswith("pipeline.")} - {"__version__"}
+    ours = {room(found) for found in imports(ROOT / name) if found.startswith("pipeline.")} - {"__version__"}
     assert ours - {room(name)} <= MAY_IMPORT[room(name)]
 
 
 def test_no_file_imports_itself_through_others() -> None:
     modules = {name.removesuffix("/__init__.py").removesuffix(".py").replace("/", "."): name for name in NAMES}
     arrows = {
-        module: {_module(found, modules) for found in imports(parsed(ROOT / name))} - {module, "", "pipeline"}
+        module: {_module(found, modules) for found in imports(ROOT / name)} - {module, "", "pipeline"}
         for module, name in modules.items()
     }
     while arrows:
@@ -128,9 +131,7 @@ def _module(found: str, modules: dict[str, str]) -> str:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_what_begins_with_an_underscore_is_its_rooms_own(name: str) -> None:
-    found = [
-        found for found in imports(parsed(ROOT / name)) if found.startswith("pipeline.") and room(found) != room(name)
-    ]
+    found = [found for found in imports(ROOT / name) if found.startswith("pipeline.") and room(found) != room(name)]
     assert not [
         other
         for other in found
@@ -140,26 +141,26 @@ def test_what_begins_with_an_underscore_is_its_rooms_own(name: str) -> None:
 
 @pytest.mark.parametrize("package", sorted(ALONE))
 def test_only_its_own_file_touches(package: str) -> None:
-    users = {name for name in NAMES if any(found.split(".")[0] == package for found in imports(parsed(ROOT / name)))}
+    users = {name for name in NAMES if any(found.split(".")[0] == package for found in imports(ROOT / name))}
     assert users <= ALONE[package]
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_only_keys_draws(name: str) -> None:
     """`np.random.Generator` as the type of a generator that was handed in is no draw."""
-    tree = parsed(ROOT / name)
+    path = ROOT / name
     calls = [
         node.lineno
-        for node in ast.walk(tree)
+        for node in nodes(path)
         if isinstance(node, ast.Call) and ast.unparse(node.func).startswith("np.random")
     ]
-    taken = [found for found in imports(tree) if found.startswith("numpy.random")]
+    taken = [found for found in imports(path) if found.startswith("numpy.random")]
     assert name == "pipeline/core/keys.py" or not calls + taken
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_no_clock_is_read_where_outputs_are_made(name: str) -> None:
-    clocks = {found for found in imports(parsed(ROOT / name)) if found.split(".")[0] == "time"}
+    clocks = {found for found in imports(ROOT / name) if found.split(".")[0] == "time"}
     assert not clocks or room(name) in CLOCKS
 
 
@@ -167,7 +168,7 @@ def test_no_clock_is_read_where_outputs_are_made(name: str) -> None:
 def test_only_one_printer_writes_to_the_terminal(path: Path) -> None:
     """A name or a transcript may hold what a terminal obeys: `endings.echo` spells it out."""
     printing = {"print", "click.echo", "click.secho", "sys.stdout.write", "sys.stderr.write"}
-    lines = [n.lineno for n in ast.walk(parsed(path)) if isinstance(n, ast.Call) and ast.unparse(n.func) in printing]
+    lines = [n.lineno for n in nodes(path) if isinstance(n, ast.Call) and ast.unparse(n.func) in printing]
     assert not lines or str(path.relative_to(ROOT)) in PRINTERS
 
 
@@ -175,7 +176,7 @@ def test_only_one_printer_writes_to_the_terminal(path: Path) -> None:
 def test_nothing_is_imported_inside_a_function(name: str) -> None:
     inside = [
         node.lineno
-        for body in functions(parsed(ROOT / name))
+        for body in functions(ROOT / name)
         for node in ast.walk(body)
         if isinstance(node, ast.Import | ast.ImportFrom)
     ]
@@ -185,18 +186,18 @@ def test_nothing_is_imported_inside_a_function(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_only_what_is_found_by_name_is_loaded_by_name(name: str) -> None:
     assert name in BY_NAME or not [
-        found for found in imports(parsed(ROOT / name)) if found.startswith("importlib.import_module")
+        found for found in imports(ROOT / name) if found.startswith("importlib.import_module")
     ]
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_no_listing_goes_unsorted(name: str) -> None:
     """glob, iterdir and listdir give files in the order of the disk; a set gives strings in another order each run."""
-    tree = parsed(ROOT / name)
-    parents = {child: node for node in ast.walk(tree) for child in ast.iter_child_nodes(node)}
+    path = ROOT / name
+    parents = {child: node for node in nodes(path) for child in ast.iter_child_nodes(node)}
     listings = [
         n
-        for n in ast.walk(tree)
+        for n in nodes(path)
         if isinstance(n, ast.Call)
         and ast.unparse(n.func).split(".")[-1] in ("glob", "rglob", "iterdir", "listdir", "scandir")
     ]
@@ -216,7 +217,7 @@ def test_functions_fit_a_screen() -> None:
     lengths = {
         f"{name}:{body.name}": (body.end_lineno or 0) - body.lineno + 1
         for name in NAMES
-        for body in functions(parsed(ROOT / name))
+        for body in functions(ROOT / name)
     }
     assert {name: lines for name, lines in lengths.items() if lines > LONGEST_LINES} == {}
     assert median(lengths.values()) <= MEDIAN_LINES
@@ -224,7 +225,7 @@ def test_functions_fit_a_screen() -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_module_says_what_lives_there(name: str) -> None:
-    assert ast.get_docstring(parsed(ROOT / name))
+    assert ast.get_docstring(nodes(ROOT / name)[0])
 
 
 def loaded_by(statements: str) -> set[str]:
@@ -278,7 +279,7 @@ TRAIN_MAY_USE = {  # what training uses of pipeline -> the only files of train t
 
 @pytest.mark.parametrize("path", TRAIN, ids=lambda path: path.name)
 def test_training_uses_what_is_declared_and_has_one_door_to_manifests(path: Path) -> None:
-    for used in [name for name in imports(parsed(path)) if name.startswith("pipeline")]:
+    for used in [name for name in imports(path) if name.startswith("pipeline")]:
         declared = [name for name in TRAIN_MAY_USE if f"{used}.".startswith(f"{name}.")]
         assert declared, f"{used} is not declared"
         files = TRAIN_MAY_USE[declared[0]]
@@ -287,5 +288,5 @@ def test_training_uses_what_is_declared_and_has_one_door_to_manifests(path: Path
 
 @pytest.mark.parametrize("path", sorted((ROOT / "tests").glob("test_*.py")), ids=lambda path: path.name)
 def test_no_test_sleeps(path: Path) -> None:
-    assert not [found for found in imports(parsed(path)) if found == "time.sleep"]
-    assert not [n for n in ast.walk(parsed(path)) if isinstance(n, ast.Call) and ast.unparse(n.func) == "time.sleep"]
+    assert not [found for found in imports(path) if found == "time.sleep"]
+    assert not [n for n in nodes(path) if isinstance(n, ast.Call) and ast.unparse(n.func) == "time.sleep"]
