@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
+import sys
+import zipfile
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from command import done, drops, prep
+from command import done, drops, prep, rows
 from sounds import corpus, encoded, hiss, voice
+
+from pipeline.cli import endings
+from pipeline.core import files
+from pipeline.engine import lock, workers
 
 
 @pytest.fixture(scope="module")
@@ -61,3 +69,63 @@ def test_a_recording_that_has_grown_since_ingest_is_not_read_into_memory(folder:
     ((reason, detail),) = [drop for name, drop in drops(folder, "resampled").items() if "0" in name]
     assert reason == "changed"
     assert "has 5,000,000,000 bytes, ingest saw 16,000 frames of 1 channels" in detail
+
+
+def test_names_on_disk_that_are_not_utf8_are_read_as_korean_and_a_root_of_such_a_name_is_refused(
+    tmp_path: Path,
+) -> None:
+    korean, literal = "훈련".encode("cp949"), "a%udcc8!%21.wav"
+    folder = os.path.join(os.fsencode(tmp_path / "c"), korean)
+    os.makedirs(folder)
+    Path(os.fsdecode(os.path.join(folder, "화재.wav".encode("cp949")))).write_bytes(encoded(voice(1.0)))
+    Path(os.fsdecode(folder), literal).write_bytes(encoded(voice(1.0, seed=1)))
+    with zipfile.ZipFile(os.fsdecode(folder + b".zip"), "w") as archive:
+        archive.writestr("b.wav", encoded(voice(1.0, seed=2)))
+    text = f"file,text\n훈련/화재.wav,불이야\n훈련/b.wav,x\n훈련/{literal},y\n"
+    (tmp_path / "c/t.csv").write_text(text)
+    done(tmp_path, "ingest", "recordings", "c", "--jobs", 1)
+    done(tmp_path, "filter", "--dev-share", 0)
+    done(tmp_path, "resample", "--jobs", 1)
+    assert rows(tmp_path, "resampled").keys() == {f"recordings/훈련/{name}" for name in ("화재.wav", "b.wav", literal)}
+    ended = prep(tmp_path, "ingest", "recordings", os.fsdecode(folder), "--name", "other", "--jobs", 1)
+    assert ended.code == 1
+    assert "is not UTF-8: rename it" in ended.err
+
+
+def test_with_a_closed_stderr_no_file_that_is_opened_gets_its_words() -> None:
+    code = "import os, sys\nfrom pipeline.cli import endings\nendings.speak_utf8()\nprint('x', file=sys.stderr)\n"
+    code += "print(open('/etc/hostname').fileno(), sys.stderr is not None)"
+    words = f"{sys.executable} -c '{code}' 2>&-".replace("'x'", '"x"').replace("'/etc/hostname'", '"/etc/hostname"')
+    ended = subprocess.run(["bash", "-c", words], capture_output=True, text=True, cwd=Path(__file__).parents[1])
+    assert ended.returncode == 0
+    number, is_open = ended.stdout.split()
+    assert int(number) > endings.STDERR
+    assert is_open == "True"
+
+
+def test_too_little_memory_is_said_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit), endings.endings("prep"):
+        raise MemoryError("Unable to allocate 9 GiB")
+    assert capsys.readouterr().err == (
+        "prep: not enough memory (Unable to allocate 9 GiB): free some, raise its limit (ulimit -v), or use fewer "
+        "--jobs\n"
+    )
+
+
+def test_where_no_thread_can_be_started_the_run_says_so(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*arguments: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(workers._Pool, "submit", refused)
+    ended = prep(folder, "resample", "--root", f"ms-snsd={folder / 'c'}", "--jobs", 2)
+    assert ended.code == 1
+    assert "no worker process could be started (can't start new thread): free some memory" in ended.err
+
+
+def test_a_run_that_is_stopped_leaves_nothing_half_written(tmp_path: Path) -> None:
+    half = tmp_path / f"audio/{files.TEMPORARY}x.tar-1-2"
+    half.parent.mkdir()
+    with suppress(KeyboardInterrupt), lock.locked(tmp_path, print):
+        half.write_bytes(b"x")
+        raise KeyboardInterrupt
+    assert not half.exists()

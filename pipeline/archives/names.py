@@ -152,8 +152,12 @@ def tidy(name: str) -> str:
 
 
 def escaped(name: str) -> str:
-    """The name with `!` as %21, so that `!` can stand between an archive and the archive inside it."""
-    return re.sub("%(2[15])", r"%25\1", name).replace("!", "%21")
+    """The name with `!` as %21, so that `!` can stand between an archive and the archive inside it.
+
+    A byte of a name on disk that is not UTF-8, which the system gives as a surrogate, is spelled %udcb0.
+    """
+    name = re.sub("%(?=2[15]|udc[89a-f])", "%25", name).replace("!", "%21")
+    return re.sub("[\udc80-\udcff]", lambda match: f"%u{ord(match[0]):04x}", name)
 
 
 def inside(container: str, name: str) -> str:
@@ -163,7 +167,11 @@ def inside(container: str, name: str) -> str:
 
 def levels(container: str) -> list[str]:
     """`a.tar!b.zip` -> ["a.tar", "b.zip"], each as it is spelled on disk or in the archive."""
-    return [re.sub("%2[15]", lambda match: "!" if match[0] == "%21" else "%", level) for level in container.split("!")]
+
+    def plain(match: re.Match[str]) -> str:
+        return {"21": "!", "25": "%"}.get(match[1]) or chr(int(match[1][1:], 16))
+
+    return [re.sub("%(2[15]|udc[89a-f][0-9a-f])", plain, level) for level in container.split("!")]
 
 
 def folder_name(container: str) -> str:

@@ -130,6 +130,8 @@ class Root:
     def _base(self) -> str:
         """The folder that containers count from. SourceError where there is none."""
         parent = self.path.parent
+        if any("\ud800" <= letter <= "\udfff" for letter in str(self.path)):
+            raise SourceError(f"{self.path}: the name of this folder, or of one above it, is not UTF-8: rename it")
         if self.path.is_dir():
             return str(self.path)
         if self.path.exists() and archive_part(self.path.name):

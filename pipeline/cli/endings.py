@@ -17,6 +17,7 @@ import click
 from pipeline.core.errors import PrepError, inert
 from pipeline.core.files import DISK_FAULTS
 
+STDERR = 2  # the number of its file
 KEPT = " What is done is kept: the same command goes on from here."
 # what people type from habit -> the options that it may mean here
 HABITS = {
@@ -57,7 +58,14 @@ click.Context.formatter_class = Help  # of every command
 
 
 def speak_utf8() -> None:
-    """Lets Korean names be printed whatever the locale says."""
+    """Lets Korean names be printed whatever the locale says.
+
+    A stream that is closed leads nowhere: else the next file that is opened would have its number, and get its words.
+    """
+    while (handle := os.open(os.devnull, os.O_RDWR)) <= STDERR:
+        continue
+    os.close(handle)
+    sys.stdout, sys.stderr = (stream or open(os.devnull, "w") for stream in (sys.stdout, sys.stderr))  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
         with suppress(AttributeError, ValueError):
             stream.reconfigure(encoding="utf-8", errors="replace")  # type: ignore[union-attr]
@@ -108,6 +116,11 @@ def endings(program: str, kept: str = "") -> Iterator[None]:
         sys.exit(1)
     except BrokenPipeError:
         os._exit(1)
+    except MemoryError as error:
+        what = f" ({error})" if str(error) else ""
+        remedy = "free some, raise its limit (ulimit -v), or use fewer --jobs"
+        echo(f"{program}: not enough memory{what}: {remedy}", err=True)
+        sys.exit(1)
     except OSError as error:
         name = re.sub(r"\.half-(.+)-\d+-[0-9a-f]{8}$", r"\1", str(error.filename or "input/output"))
         remedy = f"; {DISK_FAULTS[error.errno]}" if error.errno in DISK_FAULTS else ""

@@ -16,6 +16,7 @@ from pipeline.core.errors import ManifestError, PrepError
 DISK_FAULTS = {  # errors of a disk that a person can mend -> what to do
     errno.ENOSPC: "make room, or name a place on another disk with --out",
     errno.EDQUOT: "your quota is used up: make room, or name a place on another disk with --out",
+    errno.EFBIG: "no file may be so large here: raise the limit (ulimit -f), or name another place with --out",
     errno.EROFS: "the disk can only be read now: have it mounted for writing, or name another place with --out",
 }
 TEMPORARY = ".half-"  # prefix of what is being written; never trusted, cleaned up by the next run

@@ -6,7 +6,7 @@ import fcntl
 import os
 import socket
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from pipeline.audio.shards import AUDIO_FOLDER
@@ -31,14 +31,22 @@ def locked(folder: Path, say: Callable[[str], None], shared: bool = False) -> It
         except BlockingIOError:
             say(f"{folder}: {_text(path)} is at work here; waiting for it to end")
             fcntl.flock(file, kind)
-        if not shared:
-            for temporary in temporary_files(folder):
-                temporary.unlink(missing_ok=True)
+        _clear(folder, shared)
         file.seek(0)
         file.truncate()
         file.write(f"process {os.getpid()} on {socket.gethostname()}")
         file.flush()
-        yield
+        try:
+            yield
+        finally:
+            _clear(folder, shared)
+
+
+def _clear(folder: Path, shared: bool) -> None:
+    """Removes what was left half-written, unless others are at work in the folder too."""
+    for temporary in [] if shared else temporary_files(folder):
+        with suppress(OSError):  # the folder is read-only now: the next run removes it
+            temporary.unlink()
 
 
 def holder(folder: Path) -> str | None:

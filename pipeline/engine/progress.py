@@ -18,6 +18,8 @@ class Bar(tqdm):  # type: ignore[misc]
     shown: True for a bar wherever stderr goes, False for nothing, None for a bar on a terminal and else for lines.
     """
 
+    monitor_interval = 0  # no thread that watches it
+
     def __init__(
         self,
         name: str,

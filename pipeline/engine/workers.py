@@ -312,6 +312,11 @@ def results(
                 except BrokenExecutor:
                     again.append(task)
                     break
+                except RuntimeError as error:  # can't start new thread
+                    raise PrepError(
+                        f"no worker process could be started ({error}): free some memory, or raise the limits of "
+                        f"memory and processes (ulimit -v, ulimit -u). {GO_ON}"
+                    ) from None
             if not under_way and not again:
                 return
             broken = False
