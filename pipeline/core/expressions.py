@@ -46,9 +46,8 @@ def _in_time(expression: str, text: str, option: str) -> Iterator[None]:
     """What matches within it ends in time. The limit is kept in a program's main thread, where prep reads labels."""
     stated = f'{option} "{_short(expression)}"'
     if len(text) > LONGEST:
-        remedy = "leave that one out, or cut it into its recordings"
-        found = f'"{_short(text)}" has {len(text):,}'
-        raise RecipeError([f"{stated} takes texts of up to {LONGEST:,} characters; {found}: {remedy}"])
+        remedy = f'"{_short(text)}" has {len(text):,}: leave that one out, or cut it into its recordings'
+        raise RecipeError([f"{stated} takes texts of up to {LONGEST:,} characters; {remedy}"])
     if threading.current_thread() is not threading.main_thread():
         yield
         return
