@@ -19,7 +19,7 @@ from pandas import DataFrame
 
 from pipeline.archives import Roots
 from pipeline.core import frame as frames
-from pipeline.core import manifest
+from pipeline.core import manifest, parquet
 from pipeline.core.manifest import Provenance
 from pipeline.core.row import Drop, Row
 from pipeline.corpora.lexicon import shipped
@@ -166,7 +166,7 @@ def main(rows: int, folder: Path, name: str) -> None:
     elif name == "show":
         timed(name, lambda: list(show.lines(show.summary(path))))
     elif name == "hash":
-        timed(name, lambda: frames.logical_hash_of_file(path))
+        timed(name, lambda: parquet.logical_hash_of_file(path))
     elif name == "diff":
         answer = timed(name, lambda: diff.difference(diff.of_file(path), diff.of_file(folder / "other.parquet")))
         print(f"  {answer.removed:,} removed")  # type: ignore[attr-defined]

@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.core import frame as frames
-from pipeline.core import sql
+from pipeline.core import parquet, sql
 from pipeline.core.errors import ManifestError, RecipeError
 from pipeline.core.row import Drop, Row
 
@@ -562,7 +562,7 @@ def test_the_hash_of_a_frame_is_the_one_of_its_file(
 ) -> None:
     path = tmp_path_factory.mktemp("hash") / "rows.parquet"
     pq.write_table(frames.to_arrow(held), path, row_group_size=2)
-    assert frames.logical_hash_of_file(path) == frames.logical_hash(held)
+    assert parquet.logical_hash_of_file(path) == frames.logical_hash(held)
 
 
 def of_another(name: str) -> pd.DataFrame:

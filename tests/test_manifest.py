@@ -234,7 +234,7 @@ def _damaged(path: Path, how: str) -> None:
         ("empty", "m.parquet"),
         ("foreign", "m.parquet"),
         ("lacks a column", "frames"),
-        ("wrong type", "cannot be read"),
+        ("wrong type", "expected int64"),
         ("later schema", "upgrade"),
         ("unknown provenance", "upgrade"),
     ],

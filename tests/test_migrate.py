@@ -43,7 +43,7 @@ def test_a_manifest_of_schema_1_opens_for_ever() -> None:
 
 
 def test_its_logical_hash_still_verifies() -> None:
-    assert frames.logical_hash_of_file(KEPT) == ROWS_HASH
+    assert parquet.logical_hash_of_file(KEPT) == ROWS_HASH
     assert frames.logical_hash(manifest.read_drops(KEPT)) == DROPS_HASH
     assert frames.logical_hash(manifest.read(KEPT).frame) == ROWS_HASH  # as long as later schemas only add columns
 
@@ -110,7 +110,7 @@ def test_migrate_writes_the_same_rows_and_keeps_who_made_them(tmp_path: Path) ->
     assert (list(held.rows()), list(frames.rows(held.drops, Drop))) == (before, drops)
     assert held.provenance.schema_version == SCHEMA_VERSION
     assert (held.provenance.seed, held.provenance.versions) == (7, {"numpy": "1.0"})
-    assert frames.logical_hash(held.frame) == held.provenance.logical_hash == frames.logical_hash_of_file(path)
+    assert frames.logical_hash(held.frame) == held.provenance.logical_hash == parquet.logical_hash_of_file(path)
     assert {"scene", "source_pcm_crc"} <= set(pq.read_schema(path).names)
 
 

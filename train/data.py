@@ -201,8 +201,8 @@ def predictions(path: str | Path) -> DataFrame:
 
     """
     place = Path(path) / PREDICTIONS if Path(path).is_dir() else Path(path)
-    frame = parquet.read(place)[0]
     try:
-        return frames.as_kind(frame, Prediction)
+        return parquet.read_kind(place, Prediction)[0]
     except ManifestError as error:
-        raise ManifestError(f"{place}: no predictions of this version ({error}): run evaluate again") from None
+        why = str(error).removeprefix(f"{place}: ")
+        raise ManifestError(f"{place}: no predictions of this version ({why}): run evaluate again") from None

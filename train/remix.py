@@ -34,7 +34,7 @@ class Remix:
         resampled = data.read(speech)
         self.sounds = Sounds(speech.parent)
         self._frame = data.frame_of(resampled, "train")
-        self._options = mix.Options.model_validate(recipe["mix"])
+        self._options = mix.Options.of(recipe, "mix")
         self._seed = seed
         self.rows = {row.id: row for row in data.rows(resampled, "train")}
         self._draw(0)

@@ -18,6 +18,7 @@ from pipeline.archives.names import archive_part, base, is_audio, levels, suffix
 from pipeline.archives.spans import Spans, over_file
 from pipeline.archives.tars import PLAIN
 from pipeline.archives.zips import STORED, member_bytes, most_unpacked
+from pipeline.core import texts
 from pipeline.core.errors import CorruptMember, RecipeError, SourceError, did_you_mean
 from pipeline.core.row import Place
 
@@ -250,10 +251,10 @@ def _from_environment(environ: Mapping[str, str]) -> dict[str, Root]:
 def _from_file(path: Path) -> dict[str, Root]:
     """The [roots] table of the file; relative paths count from the file's folder."""
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8-sig")).get("roots", {})
+        table = texts.from_toml(texts.read(path)).get("roots", {})
     except FileNotFoundError:
         return {}
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise SourceError(f"{path}: cannot be read ({error}). {_EXAMPLE}") from error
     if not isinstance(table, dict) or not all(isinstance(value, str) for value in table.values()):
         raise SourceError(f"{path}: [roots] must give a path in quotes for each name. {_EXAMPLE}")

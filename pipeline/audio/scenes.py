@@ -65,6 +65,9 @@ class Renderer:
         ordered = sorted(pieces, key=lambda piece: piece.start)
         self.noise = [piece for piece in ordered if piece.kind == NOISE]
         self.utterances = [piece for piece in ordered if piece.kind != NOISE]
+        ends = [0, *(piece.start + piece.frames for piece in self.noise)]
+        if not ends[-1] or any(piece.start > end for piece, end in zip(self.noise, ends, strict=False)):
+            raise ManifestError(f"{ordered[0].recording}: its noise has a gap or no length: make the scene again")
         self.frames = self.noise[-1].start + self.noise[-1].frames
         self.stored = lru_cache(maxsize=16)(reader.stored)
         fade = round(dsp.FADE_S * self.noise[0].rate_hz)
@@ -87,6 +90,9 @@ class Renderer:
     def _clip(self, piece: Piece) -> Samples:
         """The samples of a clip with its gain, float32 [frames]; of noise with its fades."""
         pcm = self.stored(piece.shard, piece.offset, piece.bytes)[: piece.frames]
+        if len(pcm) < piece.frames:
+            what = f"{piece.source_id}: the clip has {len(pcm)} frames, the scene says {piece.frames}"
+            raise ManifestError(f"{what}: the audio is of another build: make the scene again")
         clip = pcm * np.float32(dsp.gain(piece.gain_db or 0.0))
         fade = len(self._fade)
         if piece.kind == NOISE and piece.start > 0:
@@ -104,11 +110,14 @@ class Scene:
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
-        self.frame, self.provenance = parquet.read(self.path)
         try:
-            frames.as_kind(self.frame, Piece)
-        except ManifestError:
-            raise ManifestError(f"{path}: no scene: expected a file that prep scene wrote, NAME{SUFFIX}") from None
+            self.frame, self.provenance = parquet.read_kind(self.path, Piece)
+        except ManifestError as error:
+            raise ManifestError(f"{error}: no scene: expected a file that prep scene wrote, NAME{SUFFIX}") from None
+        speech = ~frames.equal(self.frame["kind"], NOISE)
+        times = [np.where(speech, frames.numbers(self.frame[name]), 0) for name in ("begin", "end")]
+        if self.frame["rate_hz"].nunique() != 1 or not np.all(times[0] <= times[1]):
+            raise ManifestError(f"{path}: no scene: it has no one rate, or speech without times; make it again")
 
     @cached_property
     def recordings(self) -> list[str]:

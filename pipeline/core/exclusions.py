@@ -6,15 +6,15 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from unicodedata import normalize
 
-from pipeline.core import files, keys
+from pipeline.core import files, keys, texts
 from pipeline.core.errors import PrepError
 
 
 def read(path: Path) -> list[str]:
     """The ids in the file, sorted; blank lines and lines that begin with # are passed over. PrepError: unreadable."""
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+        lines = texts.read(path).splitlines()
+    except (OSError, ValueError) as error:
         raise PrepError(f"{path}: cannot be read ({error}); expected text in UTF-8, an id a line") from None
     ids = {normalize("NFC", line.partition("\t")[0].rstrip()) for line in lines if not line.startswith("#")}
     return sorted(ids - {""})

@@ -31,23 +31,29 @@ def checked(expression: str) -> str:
 
 def search(expression: str, text: str, option: str) -> re.Match[str] | None:
     """The first match; RecipeError, which names the option, after 5 s of CPU time or for a text past LONGEST."""
-    with _in_time(expression, text, option):
+    _refuse_long(expression, text, option)
+    with in_time(expression, text, option):
         return re.search(expression, text)
 
 
 def erased(expression: str, text: str, option: str) -> str:
     """The text with a space for each match. Errors as with `search`."""
-    with _in_time(expression, text, option):
+    _refuse_long(expression, text, option)
+    with in_time(expression, text, option):
         return re.sub(expression, " ", text)
 
 
+def _refuse_long(expression: str, text: str, option: str) -> None:
+    if len(text) > LONGEST:
+        remedy = "leave that one out, or cut it into its recordings"
+        found = f'{option} "{_short(expression)}" takes texts of up to {LONGEST:,} characters; "{_short(text)}" has'
+        raise RecipeError([f"{found} {len(text):,}: {remedy}"])
+
+
 @contextmanager
-def _in_time(expression: str, text: str, option: str) -> Iterator[None]:
+def in_time(expression: str, text: str, option: str) -> Iterator[None]:
     """What matches within it ends in time. The limit is kept in a program's main thread, where prep reads labels."""
     stated = f'{option} "{_short(expression)}"'
-    if len(text) > LONGEST:
-        remedy = f'"{_short(text)}" has {len(text):,}: leave that one out, or cut it into its recordings'
-        raise RecipeError([f"{stated} takes texts of up to {LONGEST:,} characters; {remedy}"])
     if threading.current_thread() is not threading.main_thread():
         yield
         return

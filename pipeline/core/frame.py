@@ -9,6 +9,7 @@ Workers load this module with the stages, but no pandas: what they call takes an
 
 from __future__ import annotations
 
+import math
 import types
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields
@@ -16,13 +17,11 @@ from functools import cache, lru_cache
 from hashlib import blake2b
 from importlib import import_module
 from itertools import islice
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from pipeline.core.errors import ManifestError, did_you_mean
@@ -49,6 +48,12 @@ UNHASHED = frozenset(
     {f"{part}{name}" for part in ("", "speech_", "noise_") for name in ("shard", "offset", "bytes")} | {"dc_dbfs"}
 )
 
+# End of a column's name -> least and largest value that a measurement can give. Float samples reach 771 dBFS.
+_BOUNDS = {
+    **{"rate_hz": (1, 10_000_000), "channels": (1, 65_536)},
+    **dict.fromkeys(("_db", "_dbfs"), (-800, 800)),
+    **dict.fromkeys(("_share", "activity"), (0, 1)),
+}
 _SCALARS = {str: pa.string(), int: pa.int64(), float: pa.float64(), bool: pa.bool_()}
 _ROWS_AT_A_TIME = 65_536
 _REFUSED = (pa.ArrowException, TypeError, ValueError, OverflowError)  # what a value of the wrong kind raises
@@ -263,6 +268,50 @@ def as_kind(frame: pd.DataFrame, kind: type) -> pd.DataFrame:
     return _of_columns(pa.table(columns))
 
 
+def conformed(table: pa.Table, kind: type) -> pa.Table:
+    """The columns of a file that are this kind's, in its types; those that it lacks are not added.
+
+    Labels may keep their words as codes. ManifestError names the column that holds other values than a stage writes: of
+    another type, null where none may be, a number that nothing measured has.
+    """
+    columns = {}
+    for field in schema(kind):
+        if field.name not in table.column_names:
+            continue
+        column = table.column(field.name)
+        if column.null_count == len(column) and field.nullable:
+            columns[field.name] = nothing(len(column), field.type)
+            continue
+        fault = _fault(column, field)
+        if fault:
+            raise ManifestError(f'the column "{field.name}" holds {fault}: no stage of prep writes that; get it again')
+        columns[field.name] = column if field.type == LABELS else column.cast(field.type)
+    return pa.table(columns)
+
+
+def _fault(column: pa.ChunkedArray, field: pa.Field) -> str:
+    """What in a column is not as a stage writes it; empty where all is."""
+    if column.null_count and not field.nullable:
+        return f"{column.null_count:,} nulls"
+    if _family(column.type) != _family(field.type) or _is_whole(column.type) < _is_whole(field.type):
+        return f"{column.type}, expected {field.type}"
+    if field.type == LABELS:
+        is_pairs = pa.types.is_struct(column.type.value_type) and column.type.value_type.names == ["key", "value"]
+        return "" if is_pairs and _is_labels(column) else "labels that are not sorted pairs of texts, each key once"
+    if not (_is_whole(field.type) or pa.types.is_floating(field.type)) or column.null_count == len(column):
+        return ""
+    known = (bounds for end, bounds in _BOUNDS.items() if field.name.endswith(end))
+    low, high = next(known, (0, 2**53) if _is_whole(field.type) else (-math.inf, math.inf))
+    least, most = pc.min_max(column).as_py().values()
+    if pa.types.is_floating(column.type) and not pc.all(pc.is_finite(column)).as_py():
+        return "numbers that are not finite"
+    return "" if low <= least <= most <= high else f"numbers from {least} to {most}, expected {low} to {high}"
+
+
+def _is_whole(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_integer(kind))
+
+
 def with_columns(frame: pd.DataFrame, **columns: Any) -> pd.DataFrame:
     """With these columns set, whatever the index of what they are set to.
 
@@ -347,13 +396,18 @@ def _family(kind: pa.DataType) -> str:
 
 def _is_labels(column: Any) -> bool:
     """Whether a column is one of labels as they are written: sorted pairs, each key once, none null."""
-    if not isinstance(column, pd.Series) or column.dtype != pd.ArrowDtype(LABELS):
+    if isinstance(column, pa.ChunkedArray):
+        return all(map(_is_labels, column.chunks))
+    if not isinstance(column, pa.Array):
+        return isinstance(column, pd.Series) and column.dtype == pd.ArrowDtype(LABELS) and _is_labels(_arrow(column))
+    pairs = pc.list_flatten(column)
+    keys, values = (pc.struct_field(pairs, name) for name in ("key", "value"))
+    if column.null_count or pairs.null_count or keys.null_count or values.null_count:
         return False
-    arrow = _arrow(column)
-    keys = pc.struct_field(pc.list_flatten(arrow), "key")
-    owner = pc.list_parent_indices(arrow).to_numpy()
-    rising = pc.less(keys.slice(0, max(0, len(keys) - 1)), keys.slice(1)).to_numpy()
-    return arrow.null_count == 0 and bool(np.all(rising | (owner[:-1] != owner[1:])))
+    keys = keys.cast(pa.string())
+    owner = pc.list_parent_indices(column).to_numpy()
+    rising = pc.less(keys.slice(0, max(0, len(keys) - 1)), keys.slice(1)).to_numpy(zero_copy_only=False)
+    return bool(np.all(rising | (owner[:-1] != owner[1:])))
 
 
 def _labels(cells: Iterable[Any]) -> pa.Array:
@@ -500,13 +554,6 @@ def logical_hash(frame: pd.DataFrame | pa.Table) -> str:
     """
     table = frame if isinstance(frame, pa.Table) else to_arrow(frame)
     return hash_of(table.num_rows, table.column_names, table.column)
-
-
-def logical_hash_of_file(path: Path) -> str:
-    """`logical_hash` of the rows of a Parquet file, with one column at a time in memory."""
-    with pq.ParquetFile(path) as file:
-        names = file.schema_arrow.names
-        return hash_of(file.metadata.num_rows, names, lambda name: file.read(columns=[name]).column(name))
 
 
 def hash_of(length: int, names: Iterable[str], column_of: Callable[[str], pa.ChunkedArray]) -> str:

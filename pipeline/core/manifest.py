@@ -10,7 +10,6 @@ for.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
@@ -21,12 +20,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from pipeline import __version__
-from pipeline.core import files, migrations, parquet
 from pipeline.core import frame as frames
-from pipeline.core.errors import ManifestError, sample
+from pipeline.core import migrations, parquet
+from pipeline.core.errors import ManifestError, RecipeError, sample
 from pipeline.core.joined import Joined, Stacked
 from pipeline.core.row import Drop, Row
 
@@ -40,8 +38,6 @@ LABEL_COLUMNS = ("split", "group", "transcript", "keyword", "scenario", "scene",
 EDITED = "edited"  # the stage of a manifest whose rows were changed by hand
 WATCHERS: list[Callable[[Mapping[str, Any]], object]] = []  # called with the recipe of what is read
 _DROPS_ORDER = ("stage", "id", "reason")
-# Keys and values of labels are few, and often the same: read as codes they take a third of the memory.
-_WORDS = ["labels.list.element.key", "labels.list.element.value"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +103,7 @@ class Manifest:
 
     def __len__(self) -> int:
         if self._read_rows is None:
-            return int(pq.read_metadata(self.path).num_rows)
+            return int(parquet.footer(self.path).num_rows)
         return len(self._rows)
 
     def __repr__(self) -> str:
@@ -224,14 +220,13 @@ def read_rows(path: Path, column: str, value: str) -> pd.DataFrame:
     where = frames.equal(read_columns(path, [column])[column], value)
     if provenance(path).schema_version < SCHEMA_VERSION:
         return frames.pick(_read(path, Row), where)
-    parts, start = [], 0
-    with pq.ParquetFile(path) as file:
-        for group in range(file.num_row_groups):
-            stop = start + file.metadata.row_group(group).num_rows
-            if where[start:stop].any():
-                rows = file.read_row_group(group, frames.schema(Row).names)
-                parts.append(frames.pick(frames.from_arrow(rows), where[start:stop]))
-            start = stop
+    footer, parts, start = parquet.footer(path), [], 0
+    for group in range(footer.num_row_groups):
+        stop = start + footer.row_group(group).num_rows
+        if where[start:stop].any():
+            rows = _conformed(path, parquet.read_table(path, frames.schema(Row).names, [group]), Row)
+            parts.append(frames.pick(frames.from_arrow(rows), where[start:stop]))
+        start = stop
     return frames.as_kind(frames.concat(parts, Row), Row)
 
 
@@ -246,7 +241,7 @@ def migrate(path: Path, out: Path) -> Provenance:
     The versions of the packages that made the rows stay. ManifestError where the rows are not those that were written.
     """
     old = read(path)
-    if frames.logical_hash_of_file(path) != old.provenance.logical_hash:
+    if parquet.logical_hash_of_file(path) != old.provenance.logical_hash:
         raise ManifestError(
             f"{path}: its rows are not those of its logical hash: it was changed since; nothing was written"
         )
@@ -255,22 +250,10 @@ def migrate(path: Path, out: Path) -> Provenance:
 
 def provenance(path: Path) -> Provenance:
     """What a manifest was made from, read from the file's footer alone. ManifestError as `read`."""
-    try:
-        metadata = pq.read_metadata(files.regular(path)).metadata or {}
-    except FileNotFoundError:
-        raise ManifestError(f"{path}: no such manifest") from None
-    except (pa.ArrowInvalid, OSError) as error:
-        raise ManifestError(f"{path}: not a Parquet file ({error}); expected a manifest written by prep") from None
-    if parquet.KEY not in metadata:
+    made = _said(path)
+    if made is None:
         raise ManifestError(f"{path}: a Parquet file, but not a manifest written by prep: it has no provenance")
-    values = json.loads(metadata[parquet.KEY])
-    if values["schema_version"] > SCHEMA_VERSION:
-        raise ManifestError(
-            f"{path}: schema version {values['schema_version']}, this prep reads up to {SCHEMA_VERSION}: upgrade it"
-        )
-    _refuse_pack(path, values)
-    note(values)
-    return Provenance(**values)
+    return made
 
 
 def note(metadata: Mapping[str, Any]) -> None:
@@ -330,29 +313,55 @@ def _read(path: Path, kind: type, only: Sequence[str] | None = None) -> pd.DataF
     Columns without any value share memory.
     """
     names = frames.schema(kind).names if only is None else list(only)
+    made = _said(path)
+    there, needed = set(parquet.footer(path).schema.to_arrow_schema().names), frames.schema(kind)
+    since = made.schema_version if made else SCHEMA_VERSION  # a file that says none lacks what the newest has
+    if since < SCHEMA_VERSION:
+        part = "drops" if kind is Drop else "rows"
+        frame = migrations.raised(frames.from_arrow(parquet.read_table(path)), part, since, SCHEMA_VERSION)
+        _refuse_lacking(path, kind, {f.name for f in needed if not f.nullable} - set(frame.columns))
+        frame = frames.from_arrow(_conformed(path, frames.to_arrow(frame), kind))
+        return frames.as_kind(frame, kind)[names]
+    _refuse_lacking(path, kind, set(needed.names) - there)
+    coded = () if only is None else ("labels",)  # keys and values are few: as codes they take a third of the memory
+    return frames.concat(
+        [frames.from_arrow(_conformed(path, parquet.read_table(path, names, coded=coded), kind))], kind
+    )
+
+
+def _conformed(path: Path, table: pa.Table, kind: type) -> pa.Table:
     try:
-        footer = pq.read_metadata(files.regular(path))
-        metadata = json.loads((footer.metadata or {}).get(parquet.KEY, b"{}"))
-        _refuse_pack(path, metadata)
-        note(metadata)
-        since = int(metadata.get("schema_version", SCHEMA_VERSION))  # a file that says none lacks what the newest has
-        if since < SCHEMA_VERSION:
-            part = "drops" if kind is Drop else "rows"
-            whole = frames.from_arrow(pq.read_table(path, partitioning=None))
-            frame = migrations.raised(whole, part, since, SCHEMA_VERSION)
-            _refuse_lacking(path, kind, {f.name for f in frames.schema(kind) if not f.nullable} - set(frame.columns))
-            return frames.as_kind(frame, kind)[names]
-        _refuse_lacking(path, kind, set(frames.schema(kind).names) - set(footer.schema.to_arrow_schema().names))
-        words = _WORDS if only is not None else []
-        table = pq.read_table(path, columns=names, partitioning=None, read_dictionary=words).replace_schema_metadata(
-            None
-        )
-        types = [table.schema.field(n) if words and n == "labels" else frames.schema(kind).field(n) for n in names]
-        return frames.concat([frames.from_arrow(table.cast(pa.schema(types)))], kind)
-    except FileNotFoundError:
-        raise ManifestError(f"{path}: no such manifest") from None
-    except (pa.ArrowException, ValueError, OSError) as error:
-        raise ManifestError(f"{path}: cannot be read ({str(error).splitlines()[0]})") from None
+        return frames.conformed(table, kind)
+    except ManifestError as error:
+        raise ManifestError(f"{path}: {error}") from None
+
+
+def _said(path: Path) -> Provenance | None:
+    """What a file of rows or drops says of its making; None where it says nothing. ManifestError as `read`."""
+    if not path.exists():
+        raise ManifestError(f"{path}: no such manifest")
+    if parquet.KEY not in (parquet.footer(path).metadata or {}):
+        return None
+    values = parquet.metadata(path)
+    _refuse_pack(path, values)
+    return of_metadata(path, values)
+
+
+def of_metadata(path: Path, values: Mapping[str, Any]) -> Provenance:
+    """The provenance that a file's metadata states; the corpora in its recipe are known from now on.
+
+    ManifestError for that of a later schema, and where a value is not of its kind.
+    """
+    version = values.get("schema_version")
+    if type(version) is int and version > SCHEMA_VERSION:
+        raise ManifestError(f"{path}: schema version {version}, this prep reads up to {SCHEMA_VERSION}: upgrade it")
+    try:
+        made: Provenance = import_module("pipeline.core.stated").checked(Provenance, values)
+        note(values)
+    except (ValueError, RecipeError) as error:
+        what = f"what it says of its making is not as prep writes it: {error}"
+        raise ManifestError(f"{path}: {what}: get it again") from None
+    return made
 
 
 def _refuse_pack(path: Path, metadata: Mapping[str, Any]) -> None:

@@ -65,13 +65,12 @@ def read(path: Path) -> pd.DataFrame | None:
     place = measures_path(path)
     if not place.exists():
         return None
-    table, metadata = parquet.read(place)
-    if metadata.get("measures") != VERSION:
+    version = parquet.metadata(place).get("measures")
+    if version != VERSION:
         raise ManifestError(
-            f"{place}: measures of version {metadata.get('measures')}, this prep has {VERSION}: "
-            f"prep measure {path} makes them again"
+            f"{place}: measures of version {version}, this prep has {VERSION}: prep measure {path} makes them again"
         )
-    return table
+    return parquet.read_kind(place, Measures)[0]
 
 
 def read_all(paths: Iterable[Path]) -> pd.DataFrame | None:

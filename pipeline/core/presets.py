@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from pipeline.core import texts
 from pipeline.core.errors import RecipeError, did_you_mean
 
 SHIPPED = next(
@@ -31,6 +31,6 @@ def find(path: str, what: str, known: Iterable[str]) -> Path:
 def read(path: Path) -> dict[str, Any]:
     """What the file says. RecipeError where it is not TOML."""
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise RecipeError([f"{path}: not TOML: {error}"]) from None
+        return texts.from_toml(texts.read(path))
+    except ValueError as error:
+        raise RecipeError([f"{str(path)[:200]}: not TOML: {error}"]) from None

@@ -6,7 +6,9 @@ The only user of duckdb.
 from __future__ import annotations
 
 import json
+import resource
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,14 +21,17 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from pipeline.core.errors import RecipeError
+from pipeline.core import conditions
+from pipeline.core.conditions import short
+from pipeline.core.errors import ManifestError, RecipeError
 from pipeline.core.frame import from_arrow, to_arrow
 
 if TYPE_CHECKING:
     import pandas as pd
 
-WHERE_S = 60  # what a condition may take
-WHERE_MB = 800
+WHERE_S = 40  # what a condition may take
+WHERE_MB = 600
+_OTHER_MB = 200  # of the process that answers it: code, threads
 NUMBER = "number_of_the_row"  # the column by which `derive` knows the rows apart, from 0
 _ROWS_AT_A_TIME = 65_536
 # Parts of an expression whose value for a row depends on that row alone, as DuckDB's parser names them.
@@ -57,7 +62,7 @@ def sandbox(memory_mb: int | None = None) -> Iterator[duckdb.DuckDBPyConnection]
 def _database(memory_mb: int | None) -> duckdb.DuckDBPyConnection:
     """The one database of this process, always empty: what a session registers is its own. To open one takes 30 ms."""
     closed: dict[str, Any] = {"enable_external_access": False, "autoload_known_extensions": False}
-    closed |= {} if memory_mb is None else {"memory_limit": f"{memory_mb}MB", "temp_directory": ""}
+    closed |= {} if memory_mb is None else {"memory_limit": f"{memory_mb}MB", "temp_directory": "", "threads": 2}
     database = duckdb.connect(":memory:", config=closed)
     database.execute("SET autoinstall_known_extensions = false")
     database.execute("SET preserve_insertion_order = true")
@@ -84,28 +89,6 @@ def _stopped_by_ctrl_c(session: duckdb.DuckDBPyConnection) -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
-@contextmanager
-def _bounded(session: duckdb.DuckDBPyConnection, condition: str) -> Iterator[None]:
-    """Stops a condition that does not end, for DuckDB itself has no such bound."""
-    late = threading.Event()
-
-    def stop() -> None:
-        late.set()
-        session.interrupt()
-
-    timer = threading.Timer(WHERE_S, stop)
-    timer.daemon = True
-    timer.start()
-    try:
-        yield
-    except (duckdb.InterruptException, RuntimeError):
-        if late.is_set():
-            raise RecipeError([f"where: {condition!r} did not end within {WHERE_S} s: make it simpler"]) from None
-        raise
-    finally:
-        timer.cancel()
-
-
 def query(frame: pd.DataFrame, statement: str) -> list[tuple[Any, ...]]:
     """What an SQL statement of our own over the table `rows` returns."""
     with sandbox() as session:
@@ -114,11 +97,19 @@ def query(frame: pd.DataFrame, statement: str) -> list[tuple[Any, ...]]:
 
 
 def derive(frame: pd.DataFrame, **expressions: str) -> pd.DataFrame:
-    """The values of SQL expressions of our own for each row, in the rows' order, by the names of their columns."""
+    """The values of SQL expressions of our own for each row, in the rows' order, by the names of their columns.
+
+    ManifestError where a column holds other values than they expect.
+    """
     columns = ", ".join(f'{expression} AS "{name}"' for name, expression in expressions.items())
     with sandbox() as session:
         session.register("rows", numbered(to_arrow(frame)))
-        return from_arrow(session.sql(f"SELECT {columns} FROM rows ORDER BY {NUMBER}").to_arrow_table())
+        try:
+            return from_arrow(session.sql(f"SELECT {columns} FROM rows ORDER BY {NUMBER}").to_arrow_table())
+        except duckdb.InterruptException:
+            raise
+        except duckdb.Error as error:
+            raise ManifestError(" ".join(str(error).split("\n\n")[0].split())) from None
 
 
 def where(frame: pd.DataFrame, condition: str, among: NDArray[np.bool_] | None = None) -> NDArray[np.bool_]:
@@ -128,22 +119,52 @@ def where(frame: pd.DataFrame, condition: str, among: NDArray[np.bool_] | None =
 
     The condition may come from a stranger's recipe: DuckDB runs it without access to files, network, extensions or
     settings. `labels` is a map there: `labels['gender'] = '여성'`. A condition that looks at other rows, by a window or
-    a query over `rows`, sees all of them. RecipeError for chance, the clock, what does not run, and what takes more
-    than WHERE_S or WHERE_MB.
+    a query over `rows`, sees all of them. It runs in a process of its own, for DuckDB bounds neither time nor memory of
+    one function. RecipeError for chance, the clock, what does not run, and what takes more than WHERE_S or WHERE_MB.
     """
     table = numbered(to_arrow(frame))
-    with sandbox(WHERE_MB) as session, _bounded(session, condition):
-        of_one_row = _parsed(session, condition)
-        size = _ROWS_AT_A_TIME if of_one_row else max(len(frame), 1)
+    with conditions.asked(condition, WHERE_S, WHERE_MB) as child:
+        named = {name.lower() for name in child.ask({"condition": condition, "mb": WHERE_MB})["names"]}
+        there = {name.lower() for name in table.column_names}
+        if named and named <= there:  # it needs no other columns
+            table = table.select([name for name in table.column_names if name.lower() in named | {NUMBER}])
+        size = _ROWS_AT_A_TIME if named else max(len(frame), 1)
         parts = [table.slice(start, size) for start in range(0, len(frame) or 1, size)]
         if among is not None:
             parts = [part.filter(pa.array(among[n * size : n * size + size])) for n, part in enumerate(parts)]
-        try:
-            return np.concatenate([_answers(session, part, condition) for part in parts])
-        except duckdb.InterruptException:
-            raise
-        except duckdb.Error as error:
-            raise _no_condition(condition, " ".join(str(error).split("\n\n")[0].split())) from None
+        return np.concatenate([child.answers(part) for part in parts])
+
+
+def serve() -> None:
+    """Answers conditions for another process (`core.conditions`) until it asks no more.
+
+    At standard input, a request a line, then a table of Arrow; at standard output a reply a line, then bool [rows].
+    """
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    requests, answers = sys.stdin.buffer, sys.stdout.buffer
+    with sandbox(WHERE_MB // 2) as session:
+        answers.write(b"\n")
+        answers.flush()
+        condition = ""
+        while line := requests.readline():
+            request, body = json.loads(line), b""
+            bound = (request["mb"] + _OTHER_MB) * 2**20
+            resource.setrlimit(resource.RLIMIT_DATA, (bound, resource.RLIM_INFINITY))
+            try:
+                if "condition" in request:
+                    condition = request["condition"]
+                    reply: dict[str, Any] = {"names": _parsed(session, condition)}
+                else:
+                    with pa.ipc.open_stream(requests.read(request["bytes"])) as stream:
+                        body = _answers(session, stream.read_all(), condition).tobytes()
+                    reply = {"bytes": len(body)}
+            except RecipeError as error:
+                reply = {"faults": error.faults}
+            except (duckdb.Error, RecursionError, ValueError, MemoryError, pa.ArrowException) as error:
+                reason = " ".join(str(error).split("\n\n")[0].split()) or type(error).__name__
+                reply = {"faults": _no_condition(condition, reason).faults}
+            answers.write(json.dumps(reply).encode() + b"\n" + body)
+            answers.flush()
 
 
 def numbered(table: pa.Table) -> pa.Table:
@@ -161,15 +182,17 @@ def _answers(session: duckdb.DuckDBPyConnection, table: pa.Table, condition: str
         f"SELECT coalesce(CAST(({condition}\n) AS BOOLEAN), false) AS kept, {NUMBER} FROM rows ORDER BY {NUMBER}"
     ).to_arrow_table()
     if kept.num_columns != 2:
-        raise RecipeError([f"where: {condition!r} is not one condition: it gives {kept.num_columns - 1} answers a row"])
+        raise RecipeError(
+            [f"where: {short(condition)!r} is not one condition: it gives {kept.num_columns - 1} answers a row"]
+        )
     if not np.array_equal(kept.column(NUMBER).to_numpy(), np.sort(numbers)):
         answers = f"{kept.num_rows} answers for {len(numbers)} rows"
-        raise RecipeError([f"where: {condition!r} is not a condition: it gives {answers}"])
+        raise RecipeError([f"where: {short(condition)!r} is not a condition: it gives {answers}"])
     return np.asarray(kept.column("kept").to_numpy(), dtype=np.bool_)
 
 
-def _parsed(session: duckdb.DuckDBPyConnection, condition: str) -> bool:
-    """Whether a condition's answer depends on one row alone.
+def _parsed(session: duckdb.DuckDBPyConnection, condition: str) -> list[str]:
+    """The columns by which alone a row's answer is known; none where it depends on other rows too, or on any column.
 
     RecipeError for what is no SQL, and for functions whose answer is not a function of the rows: random(), now(), ...
     """
@@ -179,21 +202,21 @@ def _parsed(session: duckdb.DuckDBPyConnection, condition: str) -> bool:
         raise _no_condition(condition, f"{tree['error_type'].title()} Error: {tree['error_message']}")
     parts = list(_parts(tree))
     names = {part["function_name"].lower() for part in parts if "function_name" in part}
+    columns = {name for part in parts for name in part.get("column_names", [])[:1]}
     words = {name.lower() for part in parts for name in part.get("column_names", [])}
     changeable = sorted(names & _unstable() | (names | words) & _CLOCK)
     if changeable:
         what = ", ".join(changeable)
-        raise RecipeError(
-            [f"where: {condition!r} uses {what}, whose answer changes from run to run: keep to the row's own columns"]
-        )
-    return {part["class"] for part in parts} <= _OF_ONE_ROW
+        why = f"uses {what}, whose answer changes from run to run: keep to the row's own columns"
+        raise RecipeError([f"where: {short(condition)!r} {why}"])
+    return sorted(columns | {NUMBER}) if {part["class"] for part in parts} <= _OF_ONE_ROW else []
 
 
 @cache
 def _unstable() -> frozenset[str]:
     """The functions whose answer is not one of what they are given; listing them takes 20 ms."""
     listing = "SELECT function_name FROM duckdb_functions() WHERE stability <> 'CONSISTENT'"
-    return frozenset(name for (name,) in _database(WHERE_MB).cursor().execute(listing).fetchall())
+    return frozenset(name for (name,) in _database(WHERE_MB // 2).cursor().execute(listing).fetchall())
 
 
 def _parts(tree: Any) -> Iterator[dict[str, Any]]:
@@ -205,4 +228,4 @@ def _parts(tree: Any) -> Iterator[dict[str, Any]]:
 
 
 def _no_condition(condition: str, reason: str) -> RecipeError:
-    return RecipeError([f"where: {condition!r} does not run as an SQL condition over the columns: {reason}"])
+    return RecipeError([f"where: {short(condition)!r} does not run as an SQL condition over the columns: {reason}"])

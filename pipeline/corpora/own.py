@@ -19,7 +19,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from pipeline.archives.roots import FILE_NAME
-from pipeline.core import expressions
+from pipeline.core import expressions, texts
 from pipeline.core.errors import RecipeError, SourceError, did_you_mean
 
 RECORDINGS = "recordings"  # the corpus of one's own that nobody named
@@ -214,8 +214,8 @@ def resolved(corpus: str, root: Path | None, name: str | None, given: Mapping[st
 
 def _toml(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        return texts.from_toml(texts.read(path))
+    except (OSError, ValueError) as error:
         raise SourceError(f"{path}: cannot be read ({error})") from error
 
 

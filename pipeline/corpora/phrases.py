@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pipeline.core.errors import did_you_mean
+from pipeline.core.expressions import in_time
 
 KINDS = ("joined", "spaced")
 TABLE = ("phrases", "scored", "guards", "calls", "others")  # of a keyword
@@ -27,6 +28,7 @@ _PAUSE, _SPACE = "[ .]", " "  # what may be between letters of a phrase, of a gu
 _EDGE = "(?:(?<![^ .?])|(?![^ .?]))"
 _MARKS = {"(": "(?:", ")": ")", "[": "(?:", "]": ")?", "|": "|", "?": " *[?]"}
 _MARKS |= {"^": "(?:(?<![^.?])|(?<=[.?] ))", "$": "(?![^.?])", "_": _EDGE, "+": "(?<=[^ .?])(?=[^ .?])"}
+_LONGEST, _MOST_LEVELS = 200_000, 20  # letters of a pattern with the sets in it, sets in one another
 _STOPS = re.compile(r"[.!…。！？?]+|[^\w\s.?]|_|\s+")
 _LONG = re.compile(r"([가-힣])([아어오우으이에애야여요유]+)")
 _AGAIN = re.compile(r"([^\W\d])\1{2,}")
@@ -122,11 +124,12 @@ class Spotter:
         plain = self.spoken(text)
         hits = []
         for keyword, pattern in self.phrases.items():
-            for match in pattern.finditer(plain):
-                phrase = match.group().rstrip(" .")
-                start, end = match.start(), match.start() + len(phrase)
-                guard = next((g.name for g in self.guards[keyword] if g.speaks(plain, start, end)), None)
-                hits.append(Hit(keyword, phrase, start, end, guard))
+            with in_time(keyword, plain, "lexicon: phrases and guards of"):
+                for match in pattern.finditer(plain):
+                    phrase = match.group().rstrip(" .")
+                    start, end = match.start(), match.start() + len(phrase)
+                    guard = next((g.name for g in self.guards[keyword] if g.speaks(plain, start, end)), None)
+                    hits.append(Hit(keyword, phrase, start, end, guard))
         return sorted(hits, key=lambda hit: (hit.start, -hit.end))
 
 
@@ -167,8 +170,8 @@ class _Translator:
                 expressions.append(self.expression(pattern))
             except PatternError as error:
                 faults.append(f'{place} "{pattern}": {error}')
-            except re.error as error:
-                faults.append(f'{place} "{pattern}": its brackets do not match ({error.msg})')
+            except (re.error, RecursionError) as error:
+                faults.append(f'{place} "{pattern[:80]}": its brackets do not match, or are too deep ({error})')
         return expressions, faults
 
     def guard_faults(self, patterns: Sequence[str], place: str) -> list[str]:
@@ -177,7 +180,7 @@ class _Translator:
 
     def expression(self, pattern: str, inside: tuple[str, ...] = ()) -> str:
         """The regular expression of a pattern. PatternError where a mark or a set is wrong. inside: sets around it."""
-        parts, place = [], 0
+        parts, place, size = [], 0, 0
         pattern = unicodedata.normalize("NFC", pattern).lower()
         gap = f"{self.between}*" if self.joined else ""
         marks = _MARKS | {"*": "[^.?]{0,12}?" if self.joined else "[^.?]{0,24}?"}
@@ -189,6 +192,8 @@ class _Translator:
                 name, closed, _ = pattern[place:].partition(">")
                 if not closed or name not in self.sets or name in inside:
                     raise PatternError(f"<{name}> is no set of [spotting.sets]{did_you_mean(name, self.sets)}")
+                if len(inside) >= _MOST_LEVELS:
+                    raise PatternError(f"sets in one another, deeper than {_MOST_LEVELS}")
                 items = sorted(self.sets[name], key=len, reverse=True)
                 parts.append(f"(?:{'|'.join(self.expression(item, (*inside, name)) for item in items)})")
                 place += len(name) + 1
@@ -198,6 +203,9 @@ class _Translator:
                 parts.append(mark + gap)
             elif mark not in "'’":
                 raise PatternError(f'"{mark}" has no meaning in a pattern')
+            size += len(parts[-1]) if parts else 0
+            if size > _LONGEST:
+                raise PatternError(f"with its sets it has more than {_LONGEST:,} letters")
         return "".join(parts)
 
     def whole(self, expression: str) -> str:

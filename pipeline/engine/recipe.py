@@ -219,7 +219,8 @@ def _example_faults(
     """
     where = table.get("where") if isinstance(table, dict) else None
     try:
-        sql.where(frames.from_rows([], Row), where if isinstance(where, str) else "true")
+        if isinstance(where, str):
+            sql.where(frames.from_rows([], Row), where)
     except RecipeError as error:
         return [f"[filter] {fault}" for fault in error.faults]
     columns = [field.name for field in fields(Row)]

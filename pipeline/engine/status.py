@@ -12,7 +12,7 @@ from glob import escape
 from pathlib import Path
 from typing import Any
 
-from pipeline.core import files
+from pipeline.core import files, texts
 from pipeline.stages.store import WORK_FOLDER
 
 
@@ -71,10 +71,10 @@ def builds(folder: Path) -> list[Build]:
     readable = []
     for path in sorted(builds_folder(folder).glob("*.json")):
         try:
-            values = json.loads(path.read_text(encoding="utf-8"))
+            values = texts.from_json(texts.read(path))
             parts = {name: Part(**part) for name, part in values["parts"].items()}
             readable.append(Build(values["name"], values["recipe"], parts, values["finished"]))
-        except (ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError):
             continue
     return readable
 

@@ -23,7 +23,7 @@ import numpy as np
 import pandas as pd
 
 from pipeline.audio.shards import Reader
-from pipeline.core import files, frame, sql
+from pipeline.core import files, frame, sql, texts
 from pipeline.core.errors import PrepError, did_you_mean
 from pipeline.core.manifest import Manifest
 from pipeline.corpora import rights
@@ -209,7 +209,7 @@ def _refuse(path: Path, identity: dict[str, object]) -> None:
     if not _count(path):
         return
     try:
-        marker: dict[str, Any] = dict(json.loads((path / MARKER).read_text(encoding="utf-8")))
+        marker: dict[str, Any] = dict(texts.from_json(texts.read(path / MARKER)))
     except (OSError, ValueError, TypeError):
         marker = {}
     if not marker:

@@ -263,7 +263,7 @@ def _as_ingested(entry: Entry, entries: Sequence[Entry]) -> Row | None:
 
 def _verdicts(entry: Entry, entries: Sequence[Entry]) -> list[Verdict]:
     """What the rules of filter say of the clip: all of them, or those that can be checked without its row of ingest."""
-    options = filter.Options.model_validate(entry.made.recipe.get("filter") or {})
+    options = filter.Options.of(entry.made.recipe, "filter")
     row = _as_ingested(entry, entries)
     measured = measures.read_all(other.path for other in entries if other.made.stage == "ingest")
     if row or entry.recording is None:
@@ -278,7 +278,7 @@ def _verdicts(entry: Entry, entries: Sequence[Entry]) -> list[Verdict]:
 def filter_facts(entry: Entry, row: Row, entries: Sequence[Entry], lexicon: Lexicon) -> Facts:
     """Why the clip is in its split, and what gave its keyword."""
     recipe = entry.made.recipe
-    share = filter.Options.model_validate(recipe.get("filter") or {}).dev_share
+    share = filter.Options.of(recipe, "filter").dev_share
     before = [other.row.split for other in entries if other.made.stage == "ingest" and other.row]
     draw = float(splits.dev_draw(entry.made.seed, row.corpus, [row.group])[0])
     if row.split == "dev" and before != ["dev"] and (recipe.get("filter") or {}).get("dev") == "balanced":
@@ -293,7 +293,7 @@ def filter_facts(entry: Entry, row: Row, entries: Sequence[Entry], lexicon: Lexi
     if _as_ingested(entry, entries) is None:
         rules = " and ".join(filter.OF_LEVEL)
         yield "not told", f"the rules {rules}: the level that ingest measured is not in this manifest"
-    options = filter.Options.model_validate(recipe.get("filter") or {})
+    options = filter.Options.of(recipe, "filter")
     if (whole := _as_ingested(entry, entries)) and whole.transcript != row.transcript:
         yield "words", f'"{row.transcript or ""}", the transcript without notation (--text {options.text})'
     if row.keyword is not None:
@@ -348,7 +348,7 @@ def mix_facts(entry: Entry) -> Facts:
 
 def mixture_facts(entry: Entry, row: Row) -> Facts:
     """The noise that was drawn, where it was cut, how loud it was made, and what came out."""
-    options = mix.Options.model_validate(entry.made.recipe.get("mix") or {})
+    options = mix.Options.of(entry.made.recipe, "mix")
     try:
         noise = manifest.read_rows(entry.path, "kind", "noise")
         drawn = mix.draw_of(row, noise, options, entry.made.seed)

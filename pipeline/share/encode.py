@@ -131,9 +131,15 @@ def decode(frame: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
     for name in names:
         if name not in FORMS:
             raise ManifestError(f'the pack holds columns in a form ("{name}") that this prep does not know: upgrade it')
+    if len(set(names)) < len(names):
+        raise ManifestError("a form is named twice")
     for step in reversed(_STEPS):
-        frame = _replaced(frame, [(form.encode, form.decode) for name, form in step.items() if name in names])
-    return frames.as_kind(frame, Row)
+        taken = [form for name, form in step.items() if name in names]
+        lacking = sorted({name for form in taken for name in (*form.encode, *form.needs)} - {*frame.columns})
+        if lacking:
+            raise ManifestError(f"lacks the columns {', '.join(lacking)}")
+        frame = _replaced(frame, [(form.encode, form.decode) for form in taken])
+    return frames.as_kind(frames.from_arrow(frames.conformed(frames.to_arrow(frame), Row)), Row)
 
 
 def _replaced(frame: pd.DataFrame, parts: Sequence[tuple[Iterable[str], Mapping[str, str]]]) -> pd.DataFrame:

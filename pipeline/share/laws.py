@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pipeline.core import frame as frames
-from pipeline.core import manifest
+from pipeline.core import manifest, parquet
 from pipeline.core.errors import ManifestError
 from pipeline.core.manifest import EDITED, Manifest
 from pipeline.core.sql import query
@@ -75,7 +75,7 @@ def broken_laws(rows: Manifest, pack: Pack | None) -> list[Finding]:
 
 def _changed_rows(rows: Manifest) -> Iterator[Finding]:
     """Whether the rows have the logical hash of the manifest; if not, what was changed, as far as other files say."""
-    here, written = frames.logical_hash_of_file(rows.path), rows.provenance.logical_hash
+    here, written = parquet.logical_hash_of_file(rows.path), rows.provenance.logical_hash
     if here == written:
         return
     because = f"{rows.path.name} says its rows have the hash {written}, they have {here}: changed since"
@@ -90,7 +90,7 @@ def _changed_rows(rows: Manifest) -> Iterator[Finding]:
         columns -= {*rows.provenance.recipe[EDITED]["columns"]}
     for name, digest in sorted(rows.provenance.inputs.items()):
         path = rows.path.with_name(f"{name}.parquet")
-        if path.exists() and frames.logical_hash_of_file(path) == digest:
+        if path.exists() and parquet.logical_hash_of_file(path) == digest:
             yield from _changed_values(rows.frame, manifest.read(path), columns)
 
 

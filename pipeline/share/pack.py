@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 from pipeline.core import frame as frames
 from pipeline.core import manifest, parquet
 from pipeline.core.errors import ManifestError
-from pipeline.core.manifest import EDITED, Manifest, Provenance
+from pipeline.core.manifest import EDITED, Manifest
 from pipeline.core.sql import query
+from pipeline.core.stated import checked
 from pipeline.corpora import rights
 from pipeline.corpora.rights import LeftOut, Terms
 from pipeline.share.encode import FEW, VERSION, decode, encode
@@ -51,6 +52,19 @@ class Pack:
     def nameless(self) -> set[str]:
         """The corpora whose recordings go by a hash instead of their names."""
         return {item.corpus for item in self.left_out if item.column in ("source", "noise_source")}
+
+
+@dataclass(frozen=True, slots=True)
+class _Stated:
+    """What a pack says of itself, beside the provenance of the set. codings: forms, as `encode` names them."""
+
+    version: int
+    rows_hash: str
+    left_out: tuple[LeftOut, ...]
+    terms: tuple[Terms, ...]
+    dropped: dict[str, int]
+    hashes: dict[str, str]
+    codings: list[str]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -92,20 +106,24 @@ def read(path: str | Path) -> Pack:
     path = Path(path)
     if not path.exists():
         raise ManifestError(f"{path}: no such pack")
-    frame, metadata = parquet.read(path)
+    metadata = parquet.metadata(path)
     if _KEY not in metadata:
         raise ManifestError(f"{path}: not a pack: make one of a manifest with prep pack {path.name}")
-    pack = metadata.pop(_KEY)
-    if pack["version"] > VERSION or metadata["schema_version"] > manifest.SCHEMA_VERSION:
-        raise ManifestError(f"{path}: a pack of a later prep (version {pack['version']}): upgrade this one")
-    rows = decode(frame, pack["codings"])
-    if frames.logical_hash(rows) != pack["rows_hash"]:
+    stated = metadata.pop(_KEY)
+    version = stated.get("version") if isinstance(stated, dict) else None
+    if type(version) is int and version > VERSION:
+        raise ManifestError(f"{path}: a pack of a later prep (version {version}): upgrade this one")
+    made, table = manifest.of_metadata(path, metadata), parquet.read_table(path)
+    try:
+        pack = checked(_Stated, stated if isinstance(stated, dict) else {})
+        rows = decode(frames.from_arrow(table), pack.codings)
+    except ManifestError as error:
+        raise ManifestError(f"{path}: its rows are not those of a pack ({error}): get it again") from None
+    except ValueError as error:
+        raise ManifestError(f"{path}: what it says of itself is not as prep writes it: {error}: get it again") from None
+    if frames.logical_hash(rows) != pack.rows_hash:
         raise Altered(f"{path}: its rows are not those that were packed: it is damaged or was changed; get it again")
-    left_out = tuple(LeftOut(**item) for item in pack["left_out"])
-    terms = tuple(Terms(**item) for item in pack["terms"])
-    manifest.note(metadata)
-    whole = Manifest(rows, Provenance(**metadata), path)
-    return Pack(whole, left_out, terms, pack["dropped"], pack["hashes"])
+    return Pack(Manifest(rows, made, path), pack.left_out, pack.terms, pack.dropped, pack.hashes)
 
 
 def read_any(path: str | Path) -> Manifest:

@@ -57,10 +57,10 @@ def rebuild(pack: Pack, setting: Setting, start: Start) -> Rebuilt:
     recordings = recordings_of(frame)
     roots = open_roots({row.corpus for row in recordings}, setting.roots)
     located = locate(recordings, roots, setting.workers, start, cache=setting)
-    of_filter = pack.manifest.provenance.recipe.get("filter") or {}
-    words = {"text": "raw"} | {key: of_filter[key] for key in ("text", "erase") if key in of_filter}
+    recipe = pack.manifest.provenance.recipe
+    words = filter.Options.of({"filter": {"text": "raw"} | (recipe.get("filter") or {})}, "filter", ("text", "erase"))
     here = frames.pick(frame, frames.among(frame["source"], located.places))
-    here, unlabelled = with_labels(here, pack.left_out, located, filter.Options.model_validate(words))
+    here, unlabelled = with_labels(here, pack.left_out, located, words)
     here, located = with_names(here, pack, located)
     rendered, drops = _rendered(here, pack, located, setting, start)
     lost = frames.pick(frame[["id", "source"]], frames.among(frame["source"], located.missing))
@@ -204,7 +204,7 @@ def _rendered(
         return frame, frames.from_rows([], Drop)
     recipe = pack.manifest.provenance.recipe
     packed = {*frames.each(pack.manifest.frame["id"]), *frames.each(frame["id"])}  # a name may be another here
-    options = resample.Options(**recipe.get("resample", {}))
+    options = resample.Options.of(recipe, "resample")
     virtual = bool((recipe.get("mix") or {}).get("virtual", False))
     drops = []
 

@@ -305,7 +305,7 @@ def check_recompute(subject: Subject) -> Checked:
     here = frames.pick(here, has_noise)
     parts = ((row, noise.get(row.noise_id or "")) for row in frames.rows(here, Row))
     jobs = ((row, located.places[row.source], n, located.places[n.source] if n else None) for row, n in parts)
-    options = resample.Options(**subject.manifest.provenance.recipe.get("resample", {}))
+    options = resample.Options.of(subject.manifest.provenance.recipe, "resample")
     shared = (subject.folder, subject.roots, options, subject.has_audio)
     differing = _map("recompute", render_findings, jobs, here, _FILES_A_TASK, subject, *shared)
     versions = manifest.other_versions(subject.manifest.provenance)

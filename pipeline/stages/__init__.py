@@ -11,11 +11,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from importlib import import_module
 from itertools import repeat
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar, cast
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from pipeline.core import frame as frames
+from pipeline.core.errors import ManifestError
 from pipeline.core.joined import Joined
 from pipeline.core.row import Drop, Place, Row
 from pipeline.stages.store import Store
@@ -32,6 +33,20 @@ class Options(BaseModel):
     """Options of a stage: frozen, and no key that it does not know."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @classmethod
+    def of(cls, recipe: Mapping[str, Any], name: str, only: Sequence[str] = ()) -> Self:
+        """The options in this table of a manifest's recipe, all or only some; where it has none, the defaults.
+
+        ManifestError where they are none of this stage.
+        """
+        table = recipe.get(name) or {}
+        try:
+            return cls.model_validate({key: table[key] for key in only or table if key in table})
+        except ValidationError as error:
+            fault = error.errors()[0]
+            what = f"[{name}] {'.'.join(map(str, fault['loc']))}: {fault['msg']}"
+            raise ManifestError(f"the recipe in the manifest: {what}: it is of a later prep, or was changed") from None
 
 
 class Stage(Protocol):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.core import texts
 from pipeline.core.errors import PrepError
 from pipeline.core.frame import codes, concat, pick, present, with_columns
 from pipeline.core.row import Row
@@ -167,7 +167,7 @@ def _made(checkpoint: Path) -> dict[str, Any]:
     """What made.json of a checkpoint says. PrepError where the folder is none."""
     path = checkpoint / "made.json"
     try:
-        made = json.loads(path.read_text(encoding="utf-8"))
+        made = texts.from_json(texts.read(path))
     except (OSError, ValueError) as error:
         raise PrepError(
             f"{path}: cannot be read ({error}): expected a checkpoint of `train`, the folder best/ or last/"
