@@ -807,7 +807,8 @@ def _after(sources: Sequence[Source], recipe: Mapping[str, Any], work: Work) -> 
         for key, value in made.recipe.items():
             if key == "ingest" and key in before:  # several ingests: their corpora together
                 both = {**before[key].get("own", {}), **value.get("own", {})}
-                parts = [(one["corpora"], one.get("stand_ins", {})) for one in (before[key], value)]
+                _refuse_other_terms(before[key], value, _path(source))
+                parts = [(one.get("corpora", ()), one.get("stand_ins", {})) for one in (before[key], value)]
                 free = {name: table for _, tables in parts for name, table in tables.items()}
                 # a corpus of which some recordings are the true ones has no stand-ins
                 free = {n: t for n, t in free.items() if all(n in tables or n not in names for names, tables in parts)}
@@ -816,6 +817,17 @@ def _after(sources: Sequence[Source], recipe: Mapping[str, Any], work: Work) -> 
                 value |= {key: tables for key, tables in (("own", both), ("stand_ins", free)) if tables}
             before[key] = value
     return _limited({**before, **recipe}, work), inputs
+
+
+def _refuse_other_terms(before: Mapping[str, Any], ingest: Mapping[str, Any], path: Path) -> None:
+    """RecipeError where a corpus of these manifests is stated to be another one, or under other terms, in this one."""
+    for name in sorted({*before.get("corpora", ())} & {*ingest.get("corpora", ())}):
+        there, here = (
+            {key: one.get("own", {}).get(name, {}).get(key) for key in own.TERMS} for one in (before, ingest)
+        )
+        if differ := [f"{key} {there[key]!r}, here {here[key]!r}" for key in own.TERMS if there[key] != here[key]]:
+            what = f'"{name}" is another corpus than in the manifests before it ({"; ".join(differ[:3])})'
+            raise RecipeError([f"{path}: {what}: what may be passed on differs. Ingest yours under another --name"])
 
 
 def _limited(recipe: Mapping[str, Any], work: Work) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from pipeline.core import texts
 from pipeline.core.errors import PrepError, sample
 from train import lora, picture_nets, speech_nets
 from train.cnn6 import CHANNELS, Cnn6, load_panns
@@ -278,7 +279,7 @@ def read(name: str, folder: Path, classes: Sequence[str]) -> Any:
             raise PrepError(f"{folder}: its weights do not fit its config.json: {faults}: copy it again")
         return _ready(net)
     try:
-        shape = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        shape = texts.from_json(texts.read(folder / "config.json"))
         net = Cnn6(len(classes), shape["channels"], shape["dropout"])
         net.load_state_dict(load_file(folder / WEIGHTS))
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:

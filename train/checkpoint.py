@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 from transformers import WhisperFeatureExtractor
 
 from pipeline import __version__
-from pipeline.core import keys
+from pipeline.core import keys, texts
 from pipeline.core.errors import ManifestError, PrepError
 from pipeline.corpora import lexicon as lexicons
 from pipeline.corpora.lexicon import Lexicon
@@ -28,7 +28,7 @@ from train.classifier import Classifier
 from train.data import Recordings
 from train.folder import replacing_folder, settle, write_text
 from train.model import Detector
-from train.pretrained import check_tokens, load_whisper, not_finite, one_line
+from train.pretrained import check_regular, check_tokens, load_whisper, not_finite, one_line
 from train.text import Tokenizer, lexicon_as_toml
 
 FORMAT = 1
@@ -175,7 +175,7 @@ def _write_whisper(folder: Path, detector: Detector, tokenizer: Tokenizer) -> No
 def read_metadata(path: Path) -> Metadata:
     """The metadata in a file made.json or options.json. PrepError where it is not one of this version."""
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = texts.from_json(texts.read(path))
         written = values.get("format")
         if written == FORMAT:
             return TypeAdapter(Metadata).validate_python(values)
@@ -199,6 +199,7 @@ def metadata_of(folder: Path) -> Metadata:
         if inner:
             hint = f": did you mean {folder / inner[0]}?"
         raise PrepError(f"{folder}: no checkpoint ({METADATA} is missing){hint}")
+    check_regular(folder)
     metadata = read_metadata(folder / METADATA)
     if metadata.arch not in ("whisper", *ARCHS):
         raise PrepError(f"{folder / METADATA}: a network {metadata.arch!r}, which this version does not know")

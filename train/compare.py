@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.core import frame as frames
+from pipeline.core import texts
 from pipeline.core.errors import PrepError
 from train import data, metrics, report
 from train.data import METRICS, Prediction
@@ -45,7 +47,11 @@ def compare(folders: Sequence[Path], seed: int, out: Path | None = None, *, as_j
 
     PrepError where the evaluations are not of the same clips.
     """
-    runs = _with_own_names([read(folder) for folder in folders])
+    with as_written(folders[-1]):
+        return _compare(_with_own_names([read(folder) for folder in folders]), seed, out, as_json=as_json)
+
+
+def _compare(runs: Sequence[Evaluation], seed: int, out: Path | None, *, as_json: bool) -> str:
     for run in runs[1:]:
         for key, word in (("manifest_hash", "manifests"), ("split", "splits"), ("lexicon_hash", "lexicons")):
             if run.answer[key] != runs[0].answer[key]:
@@ -71,14 +77,25 @@ def compare(folders: Sequence[Path], seed: int, out: Path | None = None, *, as_j
 def read(folder: Path) -> Evaluation:
     """The evaluation in a folder. PrepError where there is none."""
     try:
-        answer = json.loads((folder / METRICS).read_text(encoding="utf-8"))
+        answer = texts.from_json(texts.read(folder / METRICS))
     except FileNotFoundError:
         inner = [path.parent.name for path in sorted(folder.glob(f"evaluate-*/{METRICS}"))]
         hint = f": did you mean {folder / inner[0]}?" if inner else ": give a folder that evaluate wrote"
         raise PrepError(f"{folder}: no {METRICS} there{hint}") from None
     except ValueError as error:
         raise PrepError(f"{folder / METRICS}: not JSON ({error}): run evaluate again") from None
-    return Evaluation(folder, str(answer["name"]), answer, list(frames.rows(data.predictions(folder), Prediction)))
+    with as_written(folder):
+        return Evaluation(folder, str(answer["name"]), answer, list(frames.rows(data.predictions(folder), Prediction)))
+
+
+@contextmanager
+def as_written(folder: Path) -> Iterator[None]:
+    """What reads the answer of an evaluation; PrepError where it lacks something, or has another type there."""
+    try:
+        yield
+    except (KeyError, TypeError, IndexError, AttributeError) as error:
+        what = f"not as this version's evaluate writes it ({type(error).__name__}: {error})"
+        raise PrepError(f"{folder / METRICS}: {what}: run evaluate again") from error
 
 
 def _with_own_names(runs: Sequence[Evaluation]) -> list[Evaluation]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.core import frame as frames
+from pipeline.core import texts
 from pipeline.core.errors import PrepError, sample
 from pipeline.core.row import Row
 from pipeline.corpora import near
@@ -85,8 +86,8 @@ def read(path: Path, manifest: Manifest, lexicon: Lexicon) -> frozenset[str]:
     PrepError, with the ids, where they are of test, of calls, or of no row of the manifest.
     """
     try:
-        ids = list(dict.fromkeys(line for line in path.read_text(encoding="utf-8").split("\n") if line))
-    except (OSError, UnicodeDecodeError) as error:
+        ids = list(dict.fromkeys(line for line in texts.read(path).split("\n") if line))
+    except (OSError, ValueError) as error:
         raise PrepError(f"{path}: cannot be read as ids, one a line ({error})") from None
     if not ids:
         raise PrepError(f"{path}: no id in it: there is no hard negative to learn from")

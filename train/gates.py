@@ -16,7 +16,7 @@ from pipeline.core.errors import PrepError
 from pipeline.core.row import Row
 from train import data, metrics, report, sampler
 from train.cascade import padded, waves_of
-from train.compare import Evaluation, signed
+from train.compare import Evaluation, as_written, signed
 from train.compare import read as read_evaluation
 from train.data import Sounds
 from train.features import LogMel
@@ -53,6 +53,11 @@ def gates(say: Callable[[str], None], run: Path, manifest: Path, model: str | No
     run: a folder that evaluate wrote. model: a Whisper whose no-speech probability is taken, None for none. PrepError
     where the evaluation has no head, is of another manifest, or there is no dev split to choose thresholds on.
     """
+    with as_written(run):
+        return _gates(say, run, manifest, model, as_json=as_json)
+
+
+def _gates(say: Callable[[str], None], run: Path, manifest: Path, model: str | None, *, as_json: bool) -> str:
     evaluation = read_evaluation(run)
     answer, source = evaluation.answer, data.read(manifest)
     if answer["manifest_hash"] != source.provenance.logical_hash:

@@ -17,7 +17,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from pipeline.core import frame as frames
-from pipeline.core import presets
+from pipeline.core import presets, texts
 from pipeline.core.errors import PrepError, RecipeError
 from train import cached, checkpoint, data, loop, paper_tables
 from train import evaluate as evaluating
@@ -176,7 +176,7 @@ def _result(
 def _judged_before(place: Path, manifest_hash: str, weights: str | None) -> dict[str, Any] | None:
     """The answer of an evaluation of these weights on this manifest by this code, None where there is none."""
     try:
-        answer = json.loads((place / METRICS).read_text(encoding="utf-8"))
+        answer = texts.from_json(texts.read(place / METRICS))
         same = answer["manifest_hash"] == manifest_hash and answer["code"] == checkpoint.code_version()
         return answer if same and weights in (None, answer["checkpoint"]["weights_hash"]) else None
     except (OSError, ValueError, KeyError, TypeError):
@@ -186,8 +186,8 @@ def _judged_before(place: Path, manifest_hash: str, weights: str | None) -> dict
 def _times(out: Path) -> dict[str, dict[str, float]]:
     """Seconds of training and judging by system, over all calls of the command."""
     try:
-        return dict(json.loads((out / TIMES).read_text(encoding="utf-8")))
-    except (OSError, ValueError):
+        return dict(texts.from_json(texts.read(out / TIMES)))
+    except (OSError, ValueError, TypeError):
         return {}
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import socket
 from pathlib import Path
@@ -14,6 +13,7 @@ from transformers import WhisperConfig, WhisperForConditionalGeneration, Whisper
 from transformers.utils import cached_file
 from transformers.utils import logging as transformers_logging
 
+from pipeline.core import files, texts
 from pipeline.core.errors import PrepError, sample
 from train.features import LONGEST, STRIDE
 from train.model import seed_torch
@@ -81,6 +81,7 @@ def check_place(name: str, init: str) -> None:
             raise PrepError("tiny has no weights, train it from random ones with --init random")
         return
     if folder.exists():
+        check_regular(folder)
         if not (folder / "config.json").is_file():
             raise PrepError(f"{name}: no checkpoint, for it has no config.json: {REMEDY}")
         return
@@ -100,6 +101,13 @@ def check_place(name: str, init: str) -> None:
         raise PrepError(
             f"{name}: neither a folder nor in the cache of the hub, and {reason}: {REMEDY} that was fetched"
         )
+
+
+def check_regular(folder: Path) -> None:
+    """ManifestError where something in a folder is a pipe or a device, which transformers would read for ever."""
+    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+        if not path.is_dir():
+            files.regular(path)
 
 
 def _check_sizes(name: str, config: WhisperConfig, tokenizer: Tokenizer) -> None:
@@ -134,7 +142,7 @@ def check_tokens(name: str, whisper: WhisperForConditionalGeneration, max_tokens
 def _json(path: Path) -> dict[str, Any]:
     """The object in a JSON file. PrepError where there is none."""
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = texts.from_json(texts.read(path))
     except (OSError, ValueError) as error:
         raise PrepError(f"{path}: no JSON that can be read ({one_line(error)}): copy it again") from None
     if not isinstance(value, dict):
@@ -186,7 +194,10 @@ def _weight_files(folder: Path) -> list[Path]:
             parts = _json(index).get("weight_map")
             if not isinstance(parts, dict) or not parts:
                 raise PrepError(f"{index}: lacks weight_map, the file of each tensor: copy it again")
-            files = [folder / part for part in sorted(set(map(str, parts.values())))]
+            names = sorted(set(map(str, parts.values())))
+            if outside := [part for part in names if Path(part).name != part]:
+                raise PrepError(f"{index}: names {outside[0]!r}, which is no file beside it: copy the checkpoint again")
+            files = [folder / part for part in names]
             for path in files:
                 if not path.is_file():
                     raise PrepError(f"{path}: missing, though {index.name} names it: copy all files of the checkpoint")

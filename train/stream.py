@@ -15,7 +15,9 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from pipeline.core import frame as frames
+from pipeline.core import texts
 from pipeline.core.errors import PrepError
+from pipeline.core.files import below
 from pipeline.corpora import lexicon as lexicons
 from train import alarms, checkpoint, data, evaluate, streams
 from train.alarms import Event, Judged, Utterance
@@ -109,16 +111,17 @@ def read_truth(path: Path, other: str) -> Truth:
         utterances = list(frames.rows(scene.truth, Utterance))
         return Truth(utterances, {name: partial(scene.blocks, name) for name in scene.recordings})
     try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
+        text = texts.read(path)
+        rows = csv.DictReader(text.splitlines(), restval="")
+        lines = list(enumerate(rows, 2))
+    except (OSError, ValueError, csv.Error) as error:
         raise PrepError(f"{path}: cannot be read ({error})") from None
-    rows = csv.DictReader(text.splitlines())
     lacking = [name for name in _NEEDED if name not in (rows.fieldnames or ())]
     if lacking:
         raise PrepError(f"{path}: lacks the columns {', '.join(lacking)}; expected {', '.join(_NEEDED)}, or a scene")
     utterances, files = [], {}
-    for number, row in enumerate(rows, 2):
-        files[row["recording"]] = path.parent / row["recording"]
+    for number, row in lines:
+        files[row["recording"]] = below(path.parent, row["recording"].removeprefix("./"))
         if not row["start"] and not row["end"] and not row["keyword"]:
             continue  # a recording in which nothing is said
         try:

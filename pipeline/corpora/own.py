@@ -27,6 +27,7 @@ BESIDE = "corpus.toml"
 _RESERVED = ("filtered", "resampled", "mixed")  # manifests of stages lie beside manifests of corpora
 ROLES = ("file", "transcript", "label", "speaker", "split", "scene", "kind", "begin", "end", "length", "channel")
 _OWN = "(your own)"
+TERMS = ("licence", "share_audio", "share_transcripts", "share_labels")  # what decides what may be passed on
 
 
 class Facts(BaseModel):

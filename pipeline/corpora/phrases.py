@@ -29,6 +29,7 @@ _EDGE = "(?:(?<![^ .?])|(?![^ .?]))"
 _MARKS = {"(": "(?:", ")": ")", "[": "(?:", "]": ")?", "|": "|", "?": " *[?]"}
 _MARKS |= {"^": "(?:(?<![^.?])|(?<=[.?] ))", "$": "(?![^.?])", "_": _EDGE, "+": "(?<=[^ .?])(?=[^ .?])"}
 _LONGEST, _MOST_LEVELS = 200_000, 20  # letters of a pattern with the sets in it, sets in one another
+_SET = re.compile("<([^>]*)>")
 _STOPS = re.compile(r"[.!…。！？?]+|[^\w\s.?]|_|\s+")
 _LONG = re.compile(r"([가-힣])([아어오우으이에애야여요유]+)")
 _AGAIN = re.compile(r"([^\W\d])\1{2,}")
@@ -192,8 +193,6 @@ class _Translator:
                 name, closed, _ = pattern[place:].partition(">")
                 if not closed or name not in self.sets or name in inside:
                     raise PatternError(f"<{name}> is no set of [spotting.sets]{did_you_mean(name, self.sets)}")
-                if len(inside) >= _MOST_LEVELS:
-                    raise PatternError(f"sets in one another, deeper than {_MOST_LEVELS}")
                 items = sorted(self.sets[name], key=len, reverse=True)
                 parts.append(f"(?:{'|'.join(self.expression(item, (*inside, name)) for item in items)})")
                 place += len(name) + 1
@@ -232,6 +231,9 @@ def read(content: Mapping[str, Any], keywords: Sequence[str]) -> tuple[Spotter |
     if faults := _shape_faults(spotting, tables, keywords):
         return None, faults
     sets, joined = spotting.get("sets", {}), spotting.get("words", "joined") == "joined"
+    if large := _too_large(sets):
+        what = f"more than {_LONGEST:,} letters with the sets in them, or more than {_MOST_LEVELS} levels of sets"
+        return None, [f"[spotting.sets] {', '.join(large[:3])}: {what}"]
     near, far = _Translator(sets, joined, _PAUSE), _Translator(sets, joined, _SPACE)
     phrases, guards, examples, common = {}, {}, [], []
     for name, items in sets.items():
@@ -257,6 +259,18 @@ def read(content: Mapping[str, Any], keywords: Sequence[str]) -> tuple[Spotter |
     source = {"spotting": spotting, "phrases": tables}
     scored = {keyword: tuple(table["scored"]) for keyword, table in tables.items() if table.get("scored")}
     return Spotter(source, scored, ignore, phrases, guards, examples), []
+
+
+def _too_large(sets: Mapping[str, Sequence[str]]) -> list[str]:
+    """The names of sets that are too long with the sets in them, or in each other."""
+    sizes = dict.fromkeys(sets, 1)
+    for _ in range(_MOST_LEVELS + 1):
+        before = sizes
+        sizes = {}
+        for name, items in sets.items():
+            inner = [before.get(found, 0) for item in items for found in _SET.findall(item)]
+            sizes[name] = min(_LONGEST, sum(map(len, items)) + sum(inner))
+    return [name for name, size in sizes.items() if size >= _LONGEST or size != before[name]]
 
 
 def _guard(far: _Translator, name: str, patterns: Sequence[str]) -> _Guard:
