@@ -21,7 +21,7 @@ from train.cnn6 import CHANNELS, Cnn6, load_panns
 from train.features import RATE_HZ
 from train.model import seed_torch
 from train.options import BATCH_NORMS, DEFAULTS, SPEECH, Options
-from train.pretrained import REMEDY, WEIGHTS, check_files, check_place, one_line
+from train.pretrained import REMEDY, WEIGHTS, check_files, check_place, check_shape, one_line
 
 HEAD = ("classifier.", "projector.", "layer_weights")  # what a published checkpoint may lack
 UNUSED = ("masked_spec_embed",)  # a weight of pre-training that no classifier uses
@@ -212,6 +212,7 @@ def _values(arch: Arch, name: str) -> dict[str, Any]:
             f"{name}: config.json is of a model {values.get('model_type')!r}, --arch {arch.name} expects"
             f" {arch.model_type!r}: {REMEDY}"
         )
+    check_shape(name, values, Path(name) if Path(name).is_dir() else None)
     return {key: value for key, value in values.items() if key not in ("id2label", "label2id", "architectures")}
 
 

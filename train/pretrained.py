@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,6 +27,7 @@ EMBEDDING, OUTPUT = "model.decoder.embed_tokens.weight", "proj_out.weight"  # on
 REAL = {f"{prefix}{size}" for prefix in ("F", "torch.float") for size in (16, 32, 64)} | {"BF16", "torch.bfloat16"}
 SENTENCE = "살려 주세요"  # any tokenizer of Whisper can spell it
 REMEDY = "give a folder in the format of transformers, with config.json and all beside it, or a hub name"
+_MOST_LAYERS, _MOST_RANDOM, _SPARE = 1000, 10**10, 10**8  # layers; bytes of random weights; parameters
 HUB = "huggingface.co"
 transformers_logging.set_verbosity_error()
 transformers_logging.disable_progress_bar()
@@ -48,6 +50,7 @@ def load_whisper(
         values, _ = WhisperConfig.get_config_dict(source)
         if values.get("model_type", "whisper") != "whisper":
             raise PrepError(f"{name}: config.json is of a {values['model_type']} model, expected whisper: {REMEDY}")
+        check_shape(name, values, folder if init == "pretrained" and folder.is_dir() else None)
         config = WhisperConfig.from_pretrained(source)
         tokenizer = Tokenizer.of(WhisperTokenizer.from_pretrained(source), name)
         _check_sizes(name, config, tokenizer)
@@ -108,6 +111,26 @@ def check_regular(folder: Path) -> None:
     for path in sorted(folder.iterdir()) if folder.is_dir() else ():
         if not path.is_dir():
             files.regular(path)
+
+
+def check_shape(name: str, values: Mapping[str, Any], folder: Path | None) -> None:
+    """PrepError where a configuration describes far more parameters than its weights can hold.
+
+    To build such a network would take hours, or all memory. folder: of the weights; None where they are random.
+    """
+
+    def of(*keys: str) -> list[int]:
+        return [value for key in keys if isinstance(value := values.get(key), int) and value > 0]
+
+    layers = sum(of("encoder_layers", "decoder_layers")) or sum(of("num_hidden_layers"))
+    wide = max(of("d_model", "hidden_size"), default=1)
+    inner = max(of("encoder_ffn_dim", "decoder_ffn_dim", "intermediate_size"), default=1)
+    rows = sum(of("vocab_size", "max_source_positions", "max_target_positions", "num_mel_bins"))
+    count = wide * (layers * (4 * wide + 2 * inner) + rows)
+    held = sum(path.stat().st_size for path in _weight_files(folder)) if folder else _MOST_RANDOM
+    if count > 2 * held + _SPARE or layers > _MOST_LAYERS:
+        what = f"{layers:,} layers and about {count:,} parameters"
+        raise PrepError(f"{name}: config.json describes {what}, more than its weights hold: copy it again")
 
 
 def _check_sizes(name: str, config: WhisperConfig, tokenizer: Tokenizer) -> None:
