@@ -86,6 +86,7 @@ def asked(condition: str, seconds: float, memory_mb: int) -> Iterator[Child]:
     global _process
     with _one_at_a_time:
         if _process is None or _process.poll() is not None:
+            end()
             _process = _started()
         process, late = _process, threading.Event()
 

@@ -189,7 +189,7 @@ def read_table(
     """
     claims = footer(path)
     with _readable(path):
-        form = claims.schema.to_arrow_schema()
+        form = pa.schema([_without_codes(field) for field in claims.schema.to_arrow_schema()])
         chosen = list(range(claims.num_row_groups) if groups is None else groups)
         shared = _of_shared_beginnings(claims)
         leaves = [claims.schema.column(n) for n in range(len(claims.schema))]
@@ -210,6 +210,11 @@ def read_table(
                 _refuse_bomb(path, size, "texts that are repeated")
                 columns[name] = column if name in coded else column.cast(form.field(name).type)
         return pa.table(columns, schema=pa.schema([form.field(name).with_type(c.type) for name, c in columns.items()]))
+
+
+def _without_codes(field: pa.Field) -> pa.Field:
+    """The field of a file's own schema, where other tools note that they held it as codes."""
+    return field.with_type(field.type.value_type) if pa.types.is_dictionary(field.type) else field
 
 
 def _of_shared_beginnings(claims: pq.FileMetaData) -> dict[str, int]:

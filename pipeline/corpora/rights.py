@@ -110,7 +110,7 @@ def terms_of(name: str, rows: int = 0) -> Terms:
 def note_file(path: Path) -> None:
     """Makes the corpora of one's own known that are in a manifest or a pack; nothing for another file."""
     with suppress(ManifestError):
-        manifest.note(parquet.metadata(path))
+        manifest.of_metadata(path, parquet.metadata(path))
 
 
 def shareable_audio(rows: pd.DataFrame, free: Collection[str] = ()) -> NDArray[np.bool_]:
