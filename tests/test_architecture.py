@@ -258,6 +258,7 @@ TRAIN_MAY_USE = {  # what training uses of pipeline -> the only files of train t
     "pipeline.core.frame": None,
     "pipeline.core.keys": None,
     "pipeline.core.row": None,
+    "pipeline.core.texts": None,
     "pipeline.core.presets": {"options.py", "paper.py"},
     "pipeline.core.manifest": {"data.py"},  # one door to manifests and to sound
     "pipeline.core.measures": {"data.py"},
