@@ -216,6 +216,11 @@ def test_quoted_cells_hold_delimiters_and_line_breaks(clip: Callable[[str], Clip
     assert clip('file,text\na.wav,"살려주세요, 빨리\n제발"\n').text == "살려주세요, 빨리\n제발"
 
 
+def test_a_heading_may_go_on_in_the_next_line(clip: Callable[[str], Clip]) -> None:
+    found = clip('file,"said\nby",text\na.wav,me,살려주세요\n')
+    assert (found.text, found.labels) == ("살려주세요", {"said\nby": "me"})
+
+
 def test_a_spreadsheet_programs_first_line_on_the_delimiter_is_passed_over(clip: Callable[[str], Clip]) -> None:
     assert clip("sep=;\r\nfile;text\r\na.wav;살려주세요\r\n").text == "살려주세요"
 

@@ -216,10 +216,11 @@ def _heading(text: str, stated: Mapping[str, str]) -> tuple[str, tuple[str, ...]
     delimiters the one that makes the most columns counts.
     """
     line = next((line for line in text.splitlines() if line.strip()), "")
+    start = text[text.find(line) :]  # a heading in quotation marks may go on in the next line
     cut = []
     for delimiter in DELIMITERS:
         with suppress(csv.Error):  # a cell too long for a heading
-            cut.append((delimiter, next(csv.reader([line], delimiter=delimiter))))
+            cut.append((delimiter, next(csv.reader(StringIO(start, newline=""), delimiter=delimiter), [])))
     if not cut:
         return None
     if stated and all(column.isdecimal() for column in stated.values()):
