@@ -4,6 +4,7 @@ by sample."""
 from __future__ import annotations
 
 import math
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -257,3 +258,29 @@ def test_the_length_after_resampling_is_known_before_it(rate_hz: int) -> None:
     told = dsp.frames_at(lengths, np.full(len(lengths), rate_hz), 16_000)
     made = [len(dsp.resample(np.zeros(length, np.float32), rate_hz, 16_000)) for length in lengths]
     assert told.tolist() == made
+
+
+def test_a_long_recording_is_measured_in_parts_as_it_would_be_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    sound = voice(70.0, 8_000, seed=3)
+    pcm = dsp.quantised(sound)
+    assert np.array_equal(pcm, np.rint(sound * np.float32(dsp.FULL_SCALE)).astype(np.int16))
+    whole = dsp.slow(pcm[None], 8_000), dsp.active_level(pcm, 8_000)
+    monkeypatch.setattr(dsp, "_WINDOWS", 7)
+    monkeypatch.setattr(dsp, "_GROUPS", 3)
+    slow, active = dsp.slow(pcm[None], 8_000), dsp.active_level(pcm, 8_000)
+    assert slow == whole[0]
+    assert active.level_dbfs == pytest.approx(whole[1].level_dbfs, abs=1e-9)
+    assert active.activity == pytest.approx(whole[1].activity, abs=1e-9)
+
+
+def test_measures_of_a_long_recording_take_little_more_memory_than_it_has() -> None:
+    pcm = np.zeros(20_000_000, np.int16)
+    pcm[::7] = 1_000
+    sound = pcm.astype(np.float32) / dsp.FULL_SCALE
+    tracemalloc.start()
+    dsp.slow(pcm[None], 16_000)
+    dsp.active_level(pcm, 16_000)
+    dsp.quantised(sound)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 3 * pcm.nbytes

@@ -14,9 +14,10 @@ import pytest
 from command import done, drops, prep, rows
 from sounds import corpus, encoded, hiss, voice
 
-from pipeline.cli import endings
+from pipeline.cli import endings, look
 from pipeline.core import files
 from pipeline.engine import lock, workers
+from pipeline.inspect import measure
 
 
 @pytest.fixture(scope="module")
@@ -129,3 +130,22 @@ def test_a_run_that_is_stopped_leaves_nothing_half_written(tmp_path: Path) -> No
         half.write_bytes(b"x")
         raise KeyboardInterrupt
     assert not half.exists()
+
+
+def test_a_clip_that_is_too_long_for_measures_is_said_to_have_none(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(measure, "LONGEST_S", 1.5)
+    monkeypatch.setattr(look, "LONGEST_S", 1.5)
+    out = done(folder, "measure", "manifests/ms-snsd.parquet", "--root", f"ms-snsd={folder / 'c'}", "--jobs", 1).out
+    assert "2 of 3 clips have measures; 1 are longer than 1.5 s and have none" in out
+
+
+def test_a_clock_that_was_set_far_off_stops_no_run(folder: Path) -> None:
+    os.utime(folder / "c/clean_test/0.wav", (1 << 34, 1 << 34))
+    with zipfile.ZipFile(folder / "c/more.zip", "w") as archive:
+        archive.writestr("noise_test/Hum_2.wav", encoded(hiss(2.0, seed=1)))
+    os.utime(folder / "c/more.zip", (1 << 34, 1 << 34))
+    done(folder, "ingest", "ms-snsd", folder / "c", "--jobs", 1)
+    done(folder, "resample", "--root", f"ms-snsd={folder / 'c'}", "--jobs", 1)
+    assert len(rows(folder, "resampled")) == 3

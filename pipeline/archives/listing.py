@@ -26,7 +26,7 @@ from pipeline.archives.names import (
     tidy,
     without_suffix,
 )
-from pipeline.archives.spans import Spans, in_order, joined, over_file, refuse_too_many, unreadable
+from pipeline.archives.spans import Spans, in_order, joined, over_file, refuse_too_many, stamp_of, unreadable
 from pipeline.archives.tars import PLAIN, is_tar, tar_members
 from pipeline.archives.zips import STORED, Member, data_at, last_disk, zip_members
 from pipeline.core.errors import SourceError
@@ -236,7 +236,7 @@ class Walk:
             return None
         if not item.is_file():
             return None
-        return Place(self.root, escaped(path), 0, status.st_size, status.st_size, PLAIN, None, status.st_mtime_ns)
+        return Place(self.root, escaped(path), 0, status.st_size, status.st_size, PLAIN, None, stamp_of(status))
 
     def archives(self, relative: str, names: list[str]) -> None:
         """Adds the files in the archives that the named files of one folder make up."""

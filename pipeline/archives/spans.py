@@ -107,13 +107,18 @@ def refuse_too_many(count: int, where: str = "") -> None:
         )
 
 
+def stamp_of(status: os.stat_result) -> int:
+    """A file's modification time in ns, which may be of a clock that was set far off, in 63 bits."""
+    return status.st_mtime_ns % (1 << 63)
+
+
 def over_file(path: str) -> Spans:
     """The whole file as it is now. SourceError where it cannot be read."""
     try:
         status = Path(path).stat()
     except OSError as error:
         raise unreadable(path, error) from error
-    return Spans((Span(path, 0, status.st_size, status.st_mtime_ns),))
+    return Spans((Span(path, 0, status.st_size, stamp_of(status)),))
 
 
 def joined(parts: list[Spans]) -> Spans:

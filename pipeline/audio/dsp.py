@@ -36,6 +36,7 @@ P56_LOWEST_EXPONENT, P56_HIGHEST_EXPONENT = -15, -1  # thresholds 2**k of full s
 _BLOCK = 16  # samples for one value of the envelope: 1 kHz at 16 kHz, where P.56 requires at least 600 Hz
 _GROUP = 64  # blocks a group
 _CHUNK = 16_384  # samples summed at a time: what fits the cache
+_WINDOWS, _GROUPS = 4096, 4096  # that are measured at once: 4 minutes or more, in some MB
 _ONES = np.ones(_CHUNK)
 
 
@@ -109,9 +110,11 @@ def fits(samples: Samples) -> bool:
 
 def quantised(samples: Samples) -> Pcm16:
     """int16 [frames], rounded to nearest, no dither; the samples must fit, or they wrap."""
-    scaled = samples * np.float32(FULL_SCALE)
-    np.rint(scaled, out=scaled)
-    return scaled.astype(np.int16)
+    whole = np.empty(samples.shape, np.int16)
+    for start in range(0, len(samples), _CHUNK):
+        scaled = samples[start : start + _CHUNK] * np.float32(FULL_SCALE)
+        whole[start : start + _CHUNK] = np.rint(scaled, out=scaled)
+    return whole
 
 
 def full_scale(samples: NDArray[Any]) -> float:
@@ -162,7 +165,13 @@ def slow(channels: NDArray[Any], rate_hz: int) -> float:
     frames = channels.shape[1]
     starts = np.arange(0, max(frames - size, 0) + 1, size)
     lengths = np.diff(starts, append=frames)
-    sums = np.add.reduceat(channels, starts, axis=1, dtype=np.float64 if channels.dtype.kind == "f" else np.int64)
+    kind = np.float64 if channels.dtype.kind == "f" else np.int64
+    parts = []
+    for first in range(0, len(starts), _WINDOWS):  # numpy takes memory for all samples of one call in the wider type
+        some = starts[first : first + _WINDOWS]
+        stop = starts[first + _WINDOWS] if first + _WINDOWS < len(starts) else frames
+        parts.append(np.add.reduceat(channels[:, some[0] : stop], some - some[0], axis=1, dtype=kind))
+    sums = np.concatenate(parts, axis=1)
     return float(((sums / full_scale(channels)) ** 2 / lengths).sum() / channels.size)
 
 
@@ -271,11 +280,15 @@ def _envelope(samples: NDArray[Any], mean: float, rate_hz: int) -> NDArray[np.fl
     smooth = _smoothing(rate_hz)
     blocks = -(-len(samples) // _BLOCK)
     groups = -(-blocks // _GROUP)
-    padded = np.zeros(groups * _GROUP * _BLOCK)
-    magnitude = padded[: len(samples)]
-    np.subtract(samples, mean, out=magnitude)
-    np.abs(magnitude, out=magnitude)
-    driven = (padded.reshape(-1, _BLOCK) @ smooth.block).reshape(groups, 2 * _GROUP)
+    parts = []
+    for start in range(0, groups, _GROUPS):
+        padded = np.zeros(min(_GROUPS, groups - start) * _GROUP * _BLOCK)
+        some = samples[start * _GROUP * _BLOCK :][: len(padded)]
+        magnitude = padded[: len(some)]
+        np.subtract(some, mean, out=magnitude)
+        np.abs(magnitude, out=magnitude)
+        parts.append((padded.reshape(-1, _BLOCK) @ smooth.block).reshape(-1, 2 * _GROUP))
+    driven = np.concatenate(parts)
     ends = driven @ smooth.group
     states = np.empty((groups, 2))
     once = twice = 0.0

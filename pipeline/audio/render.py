@@ -33,6 +33,9 @@ def speech(
         )
     if row.source_pcm_crc != pcm_crc(recording.pcm):
         raise CorruptMember("changed", f"{row.source} has other samples than ingest saw: ingest the corpus again")
+    is_as_stored = recording.pcm.dtype == np.int16 and recording.pcm.shape[1] == 1 and recording.rate_hz == rate_hz
+    if is_as_stored and highpass_hz is None:
+        return recording.pcm[:, 0], 0.0
     samples = dsp.resample(dsp.mono(floats(recording)), recording.rate_hz, rate_hz, quality)
     if highpass_hz is not None:
         samples = dsp.highpass(samples, rate_hz, highpass_hz)

@@ -26,6 +26,7 @@ from pipeline.inspect import diff as diffs
 from pipeline.inspect import explain as explaining
 from pipeline.inspect.audit import CHECKS, FAIL_ON, LISTENING, Audit
 from pipeline.inspect.audit import checks as audit_checks
+from pipeline.inspect.measure import LONGEST_S
 from pipeline.share import pack
 
 WIDTH = 100
@@ -42,7 +43,8 @@ def measure(path: Path, jobs: int, as_json: bool, roots: dict[str, str]) -> None
 
     The measures are written to NAME.measures.parquet beside the manifest. No hash depends on them. `prep filter
     --where` knows them as columns: voiced_share, pitch_hz, centroid_hz, bandwidth_hz, rolloff_hz, flatness,
-    noise_floor_dbfs. Clips that were measured before are not measured again. It needs the extra [measures].
+    noise_floor_dbfs. Clips that were measured before are not measured again; those over 5 minutes have no measures.
+    It needs the extra [measures].
 
     \b
     Example:
@@ -58,6 +60,9 @@ def measure(path: Path, jobs: int, as_json: bool, roots: dict[str, str]) -> None
             medians[name] = round(float(known[len(known) // 2]), 4)
     answer = {"rows": rows, "measured": len(measures), "medians": medians, "file": str(measures_path(path))}
     text = f"{len(measures):,} of {rows:,} clips have measures"
+    seconds = frames.numbers(source.frame["frames"]) / frames.numbers(source.frame["rate_hz"])
+    if long := int(np.count_nonzero(seconds > LONGEST_S)):
+        text += f"; {long:,} are longer than {LONGEST_S:g} s and have none"
     emit(answer, as_json, lambda: [text, [("measure", "median"), *medians.items()], f"  -> {measures_path(path)}"])
 
 

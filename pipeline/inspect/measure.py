@@ -37,13 +37,16 @@ FRAME, HOP = 1024, 512  # samples: 64 ms and 32 ms
 PITCH_HZ = (65.0, 1000.0)  # a child's scream reaches the upper end
 ROLLOFF = 0.85
 CLIPS_A_TASK = 20
+LONGEST_S = 300.0  # of a clip: librosa's pitch takes 2 MB and a 50th of a second for each of its seconds
 
 
 def measure(manifest: Manifest, workers: Workers, roots: Roots, progress: Callable[[int], object]) -> pd.DataFrame:
     """Measures the rows of a manifest and writes them beside it; returns them, one line a row (core.measures.Measures).
 
     Rows whose samples were measured before are not measured again. Clips are read from the audio beside the manifest,
-    or from the archives under `roots` where they are not stored yet. progress: is called with 1 for each clip.
+    or from the archives under `roots` where they are not stored yet. Longer ones than LONGEST_S have none.
+
+    progress: is called with 1 for each clip.
     PrepError where librosa is not installed; ManifestError or SourceError where audio is missing.
     """
     _librosa()
@@ -59,6 +62,7 @@ def measure(manifest: Manifest, workers: Workers, roots: Roots, progress: Callab
     places: dict[str, Place] = {}
     for corpus in sorted({row.corpus for row in listed if row.shard is None and row.noise_shard is None}):
         places |= corpora.find(corpus).places(roots[corpus])
+    listed = [row for row in listed if (row.frames or 0) <= LONGEST_S * (row.rate_hz or RATE_HZ)]
     jobs = [(row, places.get(row.source)) for row in listed]
     results = []
     for result in map_chunks(measure_clips, jobs, CLIPS_A_TASK, workers, manifest.path.parent, roots):

@@ -383,7 +383,8 @@ def work(job: Job, options: Options, store: Store) -> Row | Drop:
     )
     realised = snr_active_db if row.snr_definition == "active" else snr_full_db
     if realised is None or abs(realised - row.snr_db) > TOLERANCE_DB:
-        detail = f"{row.snr_db} dB asked for, {realised} dB came out in 16 bits with {row.noise_id}"
+        came = "nothing of one part" if realised is None else f"{realised} dB"
+        detail = f"{row.snr_db} dB asked for, {came} came out in 16 bits with {row.noise_id}"
         return Drop(row.id, NAME, "snr_off", detail)
     shard, offset, size = (None, None, None) if options.virtual else store.put(row.id, mixture, row.rate_hz)
     return replace(
