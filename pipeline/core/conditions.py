@@ -40,13 +40,16 @@ class Child:
         self._process = process
         self._mb = memory_mb
 
-    def ask(self, request: dict[str, Any], body: bytes = b"") -> dict[str, Any]:
+    def ask(self, request: dict[str, Any], table: pa.Table | None = None) -> dict[str, Any]:
         """What it replies. RecipeError as `core.sql.where`; EOFError where the process is gone."""
         into, out = self._process.stdin, self._process.stdout
         assert into is not None
         assert out is not None
         try:
-            into.write(json.dumps(request).encode() + b"\n" + body)
+            into.write(json.dumps(request).encode() + b"\n")
+            if table is not None:
+                with pa.ipc.new_stream(into, table.schema) as writer:
+                    writer.write_table(table)
             into.flush()
         except BrokenPipeError:
             raise EOFError from None
@@ -60,11 +63,7 @@ class Child:
 
     def answers(self, table: pa.Table) -> NDArray[np.bool_]:
         """bool [rows]: its answers for the rows of a table."""
-        sink = pa.BufferOutputStream()
-        with pa.ipc.new_stream(sink, table.schema) as writer:
-            writer.write_table(table)
-        body = sink.getvalue()
-        count = self.ask({"bytes": body.size, "mb": self._mb + 3 * body.size // 2**20}, body.to_pybytes())["bytes"]
+        count = self.ask({"mb": self._mb + 3 * table.nbytes // 2**20}, table)["bytes"]
         assert self._process.stdout is not None
         data = self._process.stdout.read(count)
         if len(data) < count:

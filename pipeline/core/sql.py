@@ -138,7 +138,7 @@ def where(frame: pd.DataFrame, condition: str, among: NDArray[np.bool_] | None =
 def serve() -> None:
     """Answers conditions for another process (`core.conditions`) until it asks no more.
 
-    At standard input, a request a line, then a table of Arrow; at standard output a reply a line, then bool [rows].
+    At standard input, a request a line, then a stream of Arrow; at standard output a reply a line, then bool [rows].
     """
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     requests, answers = sys.stdin.buffer, sys.stdout.buffer
@@ -147,16 +147,17 @@ def serve() -> None:
         answers.flush()
         condition = ""
         while line := requests.readline():
+            signal.alarm(WHERE_S + 5)  # it ends even where nobody is left to end it
             request, body = json.loads(line), b""
             bound = (request["mb"] + _OTHER_MB) * 2**20
             resource.setrlimit(resource.RLIMIT_DATA, (bound, resource.RLIM_INFINITY))
+            table = None if "condition" in request else pa.ipc.open_stream(requests).read_all()
             try:
-                if "condition" in request:
+                if table is None:
                     condition = request["condition"]
                     reply: dict[str, Any] = {"names": _parsed(session, condition)}
                 else:
-                    with pa.ipc.open_stream(requests.read(request["bytes"])) as stream:
-                        body = _answers(session, stream.read_all(), condition).tobytes()
+                    body = _answers(session, table, condition).tobytes()
                     reply = {"bytes": len(body)}
             except RecipeError as error:
                 reply = {"faults": error.faults}
@@ -165,6 +166,7 @@ def serve() -> None:
                 reply = {"faults": _no_condition(condition, reason).faults}
             answers.write(json.dumps(reply).encode() + b"\n" + body)
             answers.flush()
+            signal.alarm(0)
 
 
 def numbered(table: pa.Table) -> pa.Table:
