@@ -161,3 +161,12 @@ def test_a_recipe_and_a_manifest_carry_the_facts_and_the_plain_corpus_none(folde
     assert (made["corpora"], made["own"]["street"]["attribution"]) == (["one", "street"], "Kim")
     assert drops(work, "all") == {}
     assert "one" not in corpora.others()
+
+
+def test_a_folder_of_a_stranger_runs_no_adapter_that_came_with_it(tmp_path: Path) -> None:
+    (tmp_path / "evil.py").write_text("raise SystemExit('it ran')\n")
+    for path in ("evil.py", "./evil.py", "/proc/self/cwd/evil.py"):
+        (tmp_path / "prep.toml").write_text(f'[adapters]\nstrange = "{path}"\n')
+        ended = prep(tmp_path, "ingest", "strange", tmp_path)
+        assert ended.code == 1
+        assert f"type --corpus {path} once, if you trust that program" in ended.err

@@ -10,6 +10,7 @@ import click
 
 from pipeline.cli.emit import AS_JSON, Table, emit
 from pipeline.core.errors import PrepError, RecipeError
+from pipeline.core.texts import read
 from pipeline.corpora import lexicon as lexicons
 from pipeline.corpora import near as nears
 from pipeline.corpora.lexicon import LEXICON, Lexicon
@@ -52,9 +53,9 @@ def lexicon(
         sentences = list(texts)
         try:
             if file is not None:
-                with click.open_file(str(file), encoding="utf-8-sig") as text:
-                    sentences += [line.strip() for line in text if line.strip()]
-        except (OSError, UnicodeDecodeError) as error:
+                text = click.open_file("-", encoding="utf-8-sig").read() if str(file) == "-" else read(file)
+                sentences += [line.strip() for line in text.splitlines() if line.strip()]
+        except (OSError, ValueError) as error:
             raise PrepError(f"{file}: cannot be read as UTF-8 text, a sentence a line ({error})") from None
         answer = [_answer(text, chosen) for text in sentences]
         table: list[tuple[str, ...]] = [("label", "decision", "phrase", "text")]

@@ -6,6 +6,7 @@ this package or outside it (`examples/my_corpus.py`); `tests/test_corpora.py` te
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from collections.abc import Callable, Mapping
@@ -135,7 +136,11 @@ def _find(name: str) -> Corpus:
     if name in _shipped():
         return _checked(import_module(_shipped()[name]), _shipped()[name])
     if name not in _installed():
-        raise UnknownCorpus(f'unknown corpus "{name}"{did_you_mean(name, names())}')
+        file = own.named_adapters().get(name)
+        trust = (
+            f"; {roots.FILE_NAME} names {file}: type --corpus {file} once, if you trust that program" if file else ""
+        )
+        raise UnknownCorpus(f'unknown corpus "{name}"{did_you_mean(name, names())}{trust}')
     where = f"{_installed()[name].value}, installed as corpus {name}"
     try:
         module = _installed()[name].load()
@@ -157,7 +162,7 @@ def load(path: str | Path | Facts) -> Corpus:
     if isinstance(path, Facts):
         own.use(path)
         return find(path.name)
-    path = Path(path).expanduser().resolve()
+    path = Path(os.path.realpath(Path(path).expanduser()))  # resolve() raises where links lead in a circle
     for known, corpus in _loaded.values():
         if known == str(path):
             return corpus

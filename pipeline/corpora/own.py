@@ -114,7 +114,16 @@ def remembered() -> dict[str, Facts]:
 
 
 def adapters() -> dict[str, str]:
-    """Name -> Python file, of the adapters that prep.toml in the working folder remembers."""
+    """Name -> Python file, of the adapters that prep.toml in the working folder remembers.
+
+    Only those by the whole path that --corpus wrote: a prep.toml that came with a stranger's folder knows no such path,
+    and may not run a program that came with it.
+    """
+    return {name: file for name, file in named_adapters().items() if file == os.path.realpath(file)}
+
+
+def named_adapters() -> dict[str, str]:
+    """The same with those that are not run."""
     return _in_file(*_file())[1]
 
 
@@ -141,7 +150,7 @@ def _in_file(path: str, stamp: int, size: int) -> tuple[dict[str, Facts], dict[s
 
 def remember_adapter(name: str, file: str, say: Callable[[str], None]) -> None:
     """Writes where the adapter of a corpus is into prep.toml, so that later commands need no --corpus."""
-    before = adapters().get(name)
+    before = named_adapters().get(name)
     if before == file:
         return
     path, entry = Path(FILE_NAME), f"{name} = {_as_toml(file)}\n"

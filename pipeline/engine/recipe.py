@@ -26,7 +26,7 @@ M = TypeVar("M", bound=BaseModel)
 class Ingest(ingest.Options):
     """[ingest] of a recipe: which corpora, and how they are ingested."""
 
-    corpora: tuple[str, ...] = Field(min_length=1, description="corpora to ingest")
+    corpora: tuple[str, ...] = Field(min_length=1, max_length=200, description="corpora to ingest")
 
     @field_validator("corpora")
     @classmethod
@@ -58,6 +58,7 @@ TABLES: dict[str, type[Options]] = {
     "mix": mix.Options,
     "store": Shards,
 }
+MOST_EXAMPLES = 200
 KEYS = (*TABLES, "seed", "lexicon", "exclude", "example")
 
 
@@ -134,6 +135,9 @@ def read(path: Path) -> Recipe:
     listed = values.get("example", [])
     if not isinstance(listed, list):
         faults.append("example: expected tables written [[example]]")
+        listed = []
+    if len(listed) > MOST_EXAMPLES:
+        faults.append(f"example: {len(listed):,} of them, of which each is tried; expected at most {MOST_EXAMPLES}")
         listed = []
     examples = [_options(f"example {number}", Example, item, faults) for number, item in enumerate(listed, 1)]
     faults += _example_faults(examples, values.get("filter"), tables["filter"], lexicon, seed)

@@ -64,6 +64,7 @@ class Options(StageOptions):
     snr_db: tuple[float | str, ...] = Field(
         (20.0,),
         min_length=1,
+        max_length=1000,
         description="SNR in dB: each utterance is mixed at each; LOW:HIGH is drawn evenly",
         json_schema_extra={"flag": "--snr"},
     )

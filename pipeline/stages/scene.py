@@ -40,18 +40,19 @@ PASSES = 2  # P.56 has fixed thresholds: the level of scaled speech is a tenth o
 class Options(StageOptions):
     """How long the recordings are, what is said in them and how loud."""
 
-    hours: float = Field(1.0, gt=0, le=100_000, description="length of all recordings together")
-    minutes: float = Field(60.0, gt=0, le=1440, description="longest recording")
+    hours: float = Field(1.0, ge=0.0001, le=100_000, description="length of all recordings together")
+    minutes: float = Field(60.0, ge=0.01, le=1440, description="longest recording")
     split: str = Field("test", description="split whose speech and noise are taken, and no other")
-    calls_per_hour: float = Field(12.0, ge=0, description="calls for help: utterances with a keyword")
-    speech_per_hour: float = Field(60.0, ge=0, description="other speech")
-    confusable_per_hour: float = Field(0.0, ge=0, description="utterances that meet --confusable")
+    calls_per_hour: float = Field(12.0, ge=0, le=36_000, description="calls for help: utterances with a keyword")
+    speech_per_hour: float = Field(60.0, ge=0, le=36_000, description="other speech")
+    confusable_per_hour: float = Field(0.0, ge=0, le=36_000, description="utterances that meet --confusable")
     confusable: str | None = Field(
         None, description="SQL condition over the columns: speech that is easily taken for a call"
     )
     snr_db: tuple[float | str, ...] = Field(
         (20.0, 10.0, 5.0),
         min_length=1,
+        max_length=1000,
         description="SNR in dB, drawn for each utterance: one of these, or from LOW:HIGH",
         json_schema_extra={"flag": "--snr"},
     )
