@@ -149,3 +149,15 @@ def test_a_clock_that_was_set_far_off_stops_no_run(folder: Path) -> None:
     done(folder, "ingest", "ms-snsd", folder / "c", "--jobs", 1)
     done(folder, "resample", "--root", f"ms-snsd={folder / 'c'}", "--jobs", 1)
     assert len(rows(folder, "resampled")) == 3
+
+
+@pytest.mark.parametrize("command", [("verify",), ("mix", "--jobs", 1), ("export", "--to", "kaldi", "--own-use")])
+def test_a_shard_that_is_a_pipe_is_refused_and_not_waited_for(command: tuple[object, ...], folder: Path) -> None:
+    done(folder, "resample", "--root", f"ms-snsd={folder / 'c'}", "--jobs", 1)
+    for shard in sorted((folder / "manifests/audio").glob("*.tar")):
+        shard.unlink()
+        os.mkfifo(shard)
+    name, *more = command
+    ended = prep(folder, name, "manifests/resampled.parquet", *more)
+    assert ended.code == 1
+    assert "a pipe, a device or a socket" in ended.out + ended.err

@@ -93,7 +93,7 @@ def check_room(path: Path, size: float, what: str) -> None:
 
 
 def below(folder: Path, name: str) -> Path:
-    """The file of this name below a folder. ManifestError for a name that leads out of it, or is none.
+    """The file of this name below a folder. ManifestError for a name that leads out of it, is none, or is of no file.
 
     Every name that a manifest gives and that becomes the name of a file goes through here.
     """
@@ -101,4 +101,4 @@ def below(folder: Path, name: str) -> Path:
         raise ManifestError(
             f"{name[:80]!r} names no file below {folder}; expected a name without .. that does not begin with /"
         )
-    return folder / name
+    return regular(folder / name)

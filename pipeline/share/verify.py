@@ -23,6 +23,7 @@ from pipeline.audio.shards import AGAIN, AUDIO_FOLDER, Reader, member_name
 from pipeline.core import frame as frames
 from pipeline.core import keys, manifest
 from pipeline.core.errors import CorruptMember, ManifestError, PrepError, SourceError
+from pipeline.core.files import below
 from pipeline.core.manifest import Manifest
 from pipeline.core.row import Drop, Place, Row
 from pipeline.engine.run import Step
@@ -219,16 +220,20 @@ def header_findings(rows: Sequence[Row], folder: Path) -> list[Finding | None]:
     """What the header of each stored clip says against its row. Runs in a worker."""
     findings: list[Finding | None] = []
     with ExitStack() as stack:
-        files: dict[str | None, int] = {}
+        opened: dict[str | None, int] = {}
         for row in rows:
             path = folder / AUDIO_FOLDER / (row.shard or "")
             try:
-                if row.shard not in files:
-                    files[row.shard] = stack.enter_context(open(path, "rb")).fileno()
+                if row.shard not in opened:
+                    path = below(folder / AUDIO_FOLDER, row.shard or "")
+                    opened[row.shard] = stack.enter_context(open(path, "rb")).fileno()
+            except ManifestError as error:
+                findings.append(Finding(path.name, "missing", str(error)))
+                continue
             except OSError as error:
                 findings.append(Finding(path.name, "missing", f"{AUDIO_FOLDER}/{path.name}: {error.strerror}"))
                 continue
-            stored = shape(os.pread(files[row.shard], FLAC_HEADER_BYTES, row.offset or 0))
+            stored = shape(os.pread(opened[row.shard], FLAC_HEADER_BYTES, row.offset or 0))
             expected = (row.frames, row.rate_hz, 1)
             because = f"stored are (frames, Hz, channels) {stored or 'no FLAC'}, its row says {expected}"
             findings.append(None if stored == expected else Finding(row.id, "header", because))
