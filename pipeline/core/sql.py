@@ -142,31 +142,32 @@ def serve() -> None:
     """
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     requests, answers = sys.stdin.buffer, sys.stdout.buffer
-    with sandbox(WHERE_MB // 2) as session:
-        answers.write(b"\n")
-        answers.flush()
-        condition = ""
-        while line := requests.readline():
-            signal.alarm(WHERE_S + 5)  # it ends even where nobody is left to end it
-            request, body = json.loads(line), b""
-            bound = (request["mb"] + _OTHER_MB) * 2**20
-            resource.setrlimit(resource.RLIMIT_DATA, (bound, resource.RLIM_INFINITY))
-            table = None if "condition" in request else pa.ipc.open_stream(requests).read_all()
-            try:
+    _unstable()
+    answers.write(b"\n")
+    answers.flush()
+    condition = ""
+    while line := requests.readline():
+        signal.alarm(WHERE_S + 5)  # it ends even where nobody is left to end it
+        request, body = json.loads(line), b""
+        bound = (request["mb"] + _OTHER_MB) * 2**20
+        resource.setrlimit(resource.RLIMIT_DATA, (bound, resource.RLIM_INFINITY))
+        table = None if "condition" in request else pa.ipc.open_stream(requests).read_all()
+        try:
+            with sandbox(request["mb"] // WHERE_MB * WHERE_MB // 2) as session:
                 if table is None:
                     condition = request["condition"]
                     reply: dict[str, Any] = {"names": _parsed(session, condition)}
                 else:
                     body = _answers(session, table, condition).tobytes()
                     reply = {"bytes": len(body)}
-            except RecipeError as error:
-                reply = {"faults": error.faults}
-            except (duckdb.Error, RecursionError, ValueError, MemoryError, pa.ArrowException) as error:
-                reason = " ".join(str(error).split("\n\n")[0].split()) or type(error).__name__
-                reply = {"faults": _no_condition(condition, reason).faults}
-            answers.write(json.dumps(reply).encode() + b"\n" + body)
-            answers.flush()
-            signal.alarm(0)
+        except RecipeError as error:
+            reply = {"faults": error.faults}
+        except (duckdb.Error, RecursionError, ValueError, MemoryError, pa.ArrowException) as error:
+            reason = " ".join(str(error).split("\n\n")[0].split()) or type(error).__name__
+            reply = {"faults": _no_condition(condition, reason).faults}
+        answers.write(json.dumps(reply).encode() + b"\n" + body)
+        answers.flush()
+        signal.alarm(0)
 
 
 def numbered(table: pa.Table) -> pa.Table:
