@@ -10,6 +10,7 @@ import zipfile
 from contextlib import suppress
 from pathlib import Path
 
+import numpy as np
 import pytest
 from command import done, drops, prep, rows
 from sounds import corpus, encoded, hiss, voice
@@ -161,3 +162,16 @@ def test_a_shard_that_is_a_pipe_is_refused_and_not_waited_for(command: tuple[obj
     ended = prep(folder, name, "manifests/resampled.parquet", *more)
     assert ended.code == 1
     assert "a pipe, a device or a socket" in ended.out + ended.err
+
+
+def test_what_ingest_writes_of_the_smallest_and_the_largest_floats_every_later_stage_reads(tmp_path: Path) -> None:
+    least, largest = np.float32(1e-45), np.finfo(np.float32).max
+    sounds = {"least.wav": voice(1.0) * 0, "largest.wav": voice(1.0), "good.wav": voice(1.0)}
+    sounds["least.wav"][7], sounds["largest.wav"][7] = least, largest
+    sounds["constant.wav"] = np.full(16_000, 0.3, np.float32)
+    corpus(tmp_path / "c", {name: encoded(sound, subtype="FLOAT") for name, sound in sounds.items()})
+    (tmp_path / "c/t.csv").write_text("file,text\n" + "".join(f"{name},x\n" for name in sounds))
+    done(tmp_path, "ingest", "recordings", tmp_path / "c", "--jobs", 1)
+    assert rows(tmp_path, "recordings")["recordings/constant.wav"].clipped_share == 1.0
+    done(tmp_path, "filter", "--dev-share", 0)
+    assert rows(tmp_path, "filtered").keys() == {"recordings/good.wav"}

@@ -146,7 +146,7 @@ def clipped(channels: NDArray[Any]) -> int:
     """
     count = 0
     for channel in channels:
-        for extreme in (channel.max(), channel.min()):
+        for extreme in {channel.max(), channel.min()}:
             at = channel == extreme
             if np.count_nonzero(at) < PLATEAU:
                 continue

@@ -48,11 +48,13 @@ UNHASHED = frozenset(
     {f"{part}{name}" for part in ("", "speech_", "noise_") for name in ("shard", "offset", "bytes")} | {"dc_dbfs"}
 )
 
-# End of a column's name -> least and largest value that a measurement can give. Float samples reach 771 dBFS.
+# End of a column's name -> least and largest value that a measurement can give. Float samples reach 771 dBFS, and one
+# of the smallest among silence -980; of a constant, earlier versions counted all samples as clipped twice.
 _BOUNDS = {
     **{"rate_hz": (1, 10_000_000), "channels": (1, 65_536)},
-    **dict.fromkeys(("_db", "_dbfs"), (-800, 800)),
-    **dict.fromkeys(("_share", "activity"), (0, 1)),
+    **dict.fromkeys(("_db", "_dbfs"), (-1_000, 1_000)),
+    **dict.fromkeys(("zero_share", "activity"), (0, 1)),
+    "clipped_share": (0, 2),
 }
 _SCALARS = {str: pa.string(), int: pa.int64(), float: pa.float64(), bool: pa.bool_()}
 _ROWS_AT_A_TIME = 65_536
