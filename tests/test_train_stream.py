@@ -118,14 +118,19 @@ def test_a_scene_is_judged_without_being_stored(folder: Path, tmp_path: Path) ->
 
 def test_what_is_no_truth_is_one_message(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "bad.csv").write_text("recording,start\nx.wav,1\n")
+    (tmp_path / "twice.csv").write_text("recording,start,end,keyword,end\na.wav,1,2,saveme,3\n")
     (tmp_path / "empty.csv").write_text("recording,start,end,keyword\n")
     for path, message in {
         tmp_path / "none.csv": "none.csv: cannot be read",
         tmp_path / "bad.csv": "bad.csv: lacks the columns end, keyword",
         tmp_path / "empty.csv": "empty.csv: holds no line",
+        tmp_path / "twice.csv": "twice.csv: the column end is there twice",
         table(tmp_path, [["a.wav", "x", 2, "saveme", "", ""]], "x.csv"): "x.csv: line 2: start, end and snr_db are no",
         table(tmp_path, [["a.wav", 3, 2, "saveme", "", ""]], "y.csv"): "y.csv: line 2: from 3 s to 2 s is no time",
         table(tmp_path, [["a.wav", 1, 2, "saveme", "", ""]], "z.csv"): "a.wav: no such file",
+        table(tmp_path, [["../a.wav", 1, 2, "saveme", "", ""]], "u.csv"): "'../a.wav' names no file below",
+        table(tmp_path, [["a.wav", 1]], "s.csv"): "s.csv: line 2: it has other columns than the heading",
+        table(tmp_path, [["a.wav", 1, 2, "savme", "", ""]], "k.csv"): "k.csv: the keyword 'savme' is none of the lexic",
         folder / "mixed.parquet": "mixed.parquet: no scene: expected a file that prep scene wrote",
         folder / "nowhere.parquet": "nowhere.parquet: no such file",
     }.items():

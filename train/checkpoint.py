@@ -34,6 +34,7 @@ from train.text import Tokenizer, lexicon_as_toml
 FORMAT = 1
 METADATA, LEXICON, STATE = "made.json", "lexicon.toml", "state.pt"
 HEAD, RECORDINGS = "head.safetensors", "recordings.safetensors"
+MOST_BESIDE = 256 << 20  # bytes of a file beside the weights
 COVERED = ("config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", HEAD, RECORDINGS)
 
 
@@ -261,6 +262,8 @@ def read_recordings(folder: Path) -> Recordings | None:
 
 
 def _tensors(path: Path) -> dict[str, torch.Tensor]:
+    if path.is_file() and path.stat().st_size > MOST_BESIDE:
+        raise PrepError(f"{path}: more than {MOST_BESIDE >> 20} MB, which no head and no list of recordings has")
     try:
         return load_file(path)
     except (OSError, SafetensorError) as error:

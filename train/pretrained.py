@@ -27,6 +27,7 @@ EMBEDDING, OUTPUT = "model.decoder.embed_tokens.weight", "proj_out.weight"  # on
 REAL = {f"{prefix}{size}" for prefix in ("F", "torch.float") for size in (16, 32, 64)} | {"BF16", "torch.bfloat16"}
 SENTENCE = "살려 주세요"  # any tokenizer of Whisper can spell it
 REMEDY = "give a folder in the format of transformers, with config.json and all beside it, or a hub name"
+_MOST_JSON = 1 << 20  # bytes; what lists millions of things makes transformers copy them for minutes
 _MOST_LAYERS, _MOST_RANDOM, _SPARE = 1000, 10**10, 10**8  # layers; bytes of random weights; parameters
 HUB = "huggingface.co"
 transformers_logging.set_verbosity_error()
@@ -165,6 +166,8 @@ def check_tokens(name: str, whisper: WhisperForConditionalGeneration, max_tokens
 def _json(path: Path) -> dict[str, Any]:
     """The object in a JSON file. PrepError where there is none."""
     try:
+        if path.name != "tokenizer.json" and path.stat().st_size > _MOST_JSON:
+            raise ValueError(f"more than {_MOST_JSON:,} bytes")
         value = texts.from_json(texts.read(path))
     except (OSError, ValueError) as error:
         raise PrepError(f"{path}: no JSON that can be read ({one_line(error)}): copy it again") from None

@@ -56,6 +56,9 @@ def judge(
     system = system_of(options, "auto")
     cascade = listener(system, listening, options, gated=options.gate)
     truth = read_truth(path, system.lexicon.other)
+    if unknown := sorted({each.keyword for each in truth.utterances if each.keyword} - {*system.lexicon.keywords}):
+        known = ", ".join(system.lexicon.keywords)
+        raise PrepError(f"{path}: the keyword {unknown[0]!r} is none of the lexicon: expected {known}, or none")
     name = f"stream-{path.name.split('.')[0]}"
     out = options.out or (options.checkpoint or Path("runs") / system.name / "x").parent / name
     with locked(out):
@@ -70,6 +73,10 @@ def judge(
                 say(f"heard   {name}: {seconds[name] / 60:.1f} min, {len(found)} events")
             for line, latency in zip(found, stats.latencies[known:], strict=True):
                 events.append(Event(name, line["start"], line["end"], line["keyword"], line["end"] + latency))
+        late = [each for each in truth.utterances if each.start > seconds[each.recording]]
+        if late:
+            where = f"{late[0].recording} at {late[0].start:g} s, of {seconds[late[0].recording]:g} s"
+            say(f"caution {len(late):,} times are after the end of their recording and count as misses: {where}")
         verdicts = alarms.judged(events, truth.utterances, TOLERANCE_S)
         answer = {
             "name": system.name,
@@ -112,15 +119,19 @@ def read_truth(path: Path, other: str) -> Truth:
         return Truth(utterances, {name: partial(scene.blocks, name) for name in scene.recordings})
     try:
         text = texts.read(path)
-        rows = csv.DictReader(text.splitlines(), restval="")
+        rows = csv.DictReader(text.splitlines())
         lines = list(enumerate(rows, 2))
     except (OSError, ValueError, csv.Error) as error:
         raise PrepError(f"{path}: cannot be read ({error})") from None
     lacking = [name for name in _NEEDED if name not in (rows.fieldnames or ())]
     if lacking:
         raise PrepError(f"{path}: lacks the columns {', '.join(lacking)}; expected {', '.join(_NEEDED)}, or a scene")
+    if twice := sorted({name for name in rows.fieldnames or () if (rows.fieldnames or []).count(name) > 1}):
+        raise PrepError(f"{path}: the column {twice[0]} is there twice: leave one")
     utterances, files = [], {}
     for number, row in lines:
+        if None in row or None in row.values():
+            raise PrepError(f"{path}: line {number}: it has other columns than the heading: mend the line")
         files[row["recording"]] = below(path.parent, row["recording"].removeprefix("./"))
         if not row["start"] and not row["end"] and not row["keyword"]:
             continue  # a recording in which nothing is said

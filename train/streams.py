@@ -25,6 +25,7 @@ from train.features import RATE_HZ
 Pcm = NDArray[np.int16]
 BLOCK_FRAMES = 1 << 14  # read of a recording at a time: what is lost before a fault is at most so long
 _PIPE_S = 0.2  # read from a pipe at a time
+RATES_HZ = (1000, 768_000)  # of what is listened to
 _QUEUE_S = 30  # of the microphone, before samples are lost
 _FORMATS = {b"fLaC": "FLAC", b"OggS": "Ogg", b"FORM": "AIFF", b"RIFX": "RIFX", b"caff": "CAF", b".snd": "AU"}
 _FORMATS |= {b"\x1aE\xdf\xa3": "Matroska or WebM", b"#!AM": "AMR", b"wvpk": "WavPack", b"riff": "W64"}
@@ -43,7 +44,7 @@ def recording(path: Path) -> Iterator[Pcm]:
     try:
         with path.open("rb") as file:
             if file.seekable():
-                yield from _resampled(media.blocks(file, BLOCK_FRAMES))
+                yield from _resampled(media.blocks(file, BLOCK_FRAMES), str(path))
             else:
                 yield from pipe(file, str(path))
     except FileNotFoundError:
@@ -94,7 +95,7 @@ def pipe(stream: BinaryIO, name: str, rate_hz: int | None = None, channels: int 
                 raise PrepError(f"{name}: {flag} {given}, but its header says {meant}: leave {flag} out")
         (rate_hz, channels), head = of_header, b""
     frames = _frames(stream, name, rate_hz or RATE_HZ, channels or 1, head, size)
-    yield from _resampled(frames)
+    yield from _resampled(frames, name)
 
 
 def _wav_header(stream: BinaryIO, name: str) -> tuple[int, int, int | None]:
@@ -137,11 +138,13 @@ def _frames(
         raise PrepError(f"{name}: the stream ends {size - taken} bytes before its header says it does")
 
 
-def _resampled(blocks: Iterator[Recording]) -> Iterator[Pcm]:
+def _resampled(blocks: Iterator[Recording], name: str) -> Iterator[Pcm]:
     """Blocks of a recording as 16 kHz mono, int16 [frames], what passes full scale clipped; then its fault."""
     resampler, fault = None, None
     try:
         for block in blocks:
+            if not RATES_HZ[0] <= block.rate_hz <= RATES_HZ[1]:
+                raise PrepError(f"{name}: at {block.rate_hz:,} Hz, expected {RATES_HZ[0]:,} to {RATES_HZ[1]:,}")
             resampler = resampler or dsp.Resampler(block.rate_hz, RATE_HZ)
             yield _clipped(resampler.push(dsp.mono(codec.floats(block))))
     except (CorruptMember, PrepError) as error:

@@ -113,7 +113,9 @@ class Scene:
         try:
             self.frame, self.provenance = parquet.read_kind(self.path, Piece)
         except ManifestError as error:
-            raise ManifestError(f"{error}: no scene: expected a file that prep scene wrote, NAME{SUFFIX}") from None
+            why = str(error).removeprefix(f"{path}: ")
+            what = f"no scene: expected a file that prep scene wrote, NAME{SUFFIX}"
+            raise ManifestError(f"{path}: {what} ({why})") from None
         speech = ~frames.equal(self.frame["kind"], NOISE)
         times = [np.where(speech, frames.numbers(self.frame[name]), 0) for name in ("begin", "end")]
         if self.frame["rate_hz"].nunique() != 1 or not np.all(times[0] <= times[1]):
