@@ -171,3 +171,27 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
         assert ended.code == 1
         assert f"{name}: cannot be read as UTF-8 text" in ended.err
     assert "leave out TEXT" in prep(tmp_path, "lexicon", "text", "--near", "a.parquet").err
+
+
+CALLS = 'other = "others"\n[keywords]\nsaveme = ["살려주세요"]\n[phrases.saveme]\nphrases = ["<a0>"]\n[spotting.sets]\n'
+
+
+@pytest.mark.parametrize(
+    "sets",
+    [
+        "".join(f'a{n} = ["{f"<a{n + 1}>" * 10}"]\n' for n in range(12)) + 'a12 = ["가"]\n',  # a billion laughs
+        "".join(f'a{n} = ["<a{n + 1}>"]\n' for n in range(3000)) + 'a3000 = ["가"]\n',
+        'a0 = ["<a1>"]\na1 = ["<a0>"]\n',
+    ],
+)
+def test_sets_that_grow_without_bound_are_refused(sets: str, tmp_path: Path) -> None:
+    (tmp_path / "l.toml").write_text(CALLS + sets, encoding="utf-8")
+    ended = prep(tmp_path, "lexicon", "--lexicon", "l.toml", "가")
+    assert ended.code == 1
+    assert "[spotting.sets] a0" in ended.err
+
+
+def test_brackets_deeper_than_an_expression_may_be_are_refused(tmp_path: Path) -> None:
+    text = CALLS.replace("<a0>", "(" * 3000 + "가" + ")" * 3000)
+    (tmp_path / "l.toml").write_text(text, encoding="utf-8")
+    assert "its brackets do not match, or are too deep" in prep(tmp_path, "lexicon", "--lexicon", "l.toml", "가").err

@@ -113,6 +113,8 @@ class Scene:
         try:
             self.frame, self.provenance = parquet.read_kind(self.path, Piece)
         except ManifestError as error:
+            if not self.path.exists():
+                raise
             why = str(error).removeprefix(f"{path}: ")
             what = f"no scene: expected a file that prep scene wrote, NAME{SUFFIX}"
             raise ManifestError(f"{path}: {what} ({why})") from None
