@@ -265,6 +265,8 @@ CHECKPOINTS: dict[str, tuple[Change, str]] = {
     "metadata gone": (gone("made.json"), r"no checkpoint \(made\.json is missing\)"),
     "metadata cut": (cut("made.json", 0.5), r"made\.json: cannot be read"),
     "metadata a list": (content("made.json", b"[]"), r"made\.json: cannot be read"),
+    "window of no time": (config("made.json", window="nan"), "window or thresholds are not as"),
+    "a threshold of text": (config("made.json", thresholds={"gate": "x"}), "window or thresholds are not as"),
     "metadata a number": (content("made.json", b"3"), r"made\.json: cannot be read"),
     "another format": (config("made.json", format=7), "written in format 7, this version reads 1"),
     "classes a number": (config("made.json", classes=3), r"made\.json: classes: .*copy it again"),

@@ -207,6 +207,12 @@ def metadata_of(folder: Path) -> Metadata:
     max_tokens, task = metadata.options.get("max_tokens"), metadata.options.get("task")
     if not isinstance(max_tokens, int) or max_tokens < 1 or task not in ("multi", "single"):
         raise PrepError(f"{folder / METADATA}: options lack max_tokens or task: not as `train` wrote it; copy it again")
+    values = [metadata.thresholds.get(name) for name in ("gate", "score")]
+    window = metadata.window
+    is_window = window == "auto" or (window.replace(".", "", 1).isdecimal() and 1 <= float(window) <= 30)
+    sources = metadata.thresholds.get("sources", {})
+    if not is_window or not all(v is None or isinstance(v, int | float) for v in values) or type(sources) is not dict:
+        raise PrepError(f"{folder / METADATA}: window or thresholds are not as `train` wrote them; copy it again")
     return metadata
 
 
