@@ -79,7 +79,7 @@ def made_up(rows: int, seed: int = 0) -> DataFrame:
         "zero_share": np.zeros(rows),
         "gain_db": np.zeros(rows),
     }
-    labels = [[("gender", "여성"), ("category_01", "치안안전"), ("area_start_s", "1.2")], []]
+    labels = [[("area_start_s", "1.2"), ("category_01", "치안안전"), ("gender", "여성")], []]
     form = frames.schema(Row)
     pairs = [[{"key": key, "value": value} for key, value in pairs_of_one] for pairs_of_one in labels]
     columns["labels"] = pa.array(pairs, form.field("labels").type).take(pa.array(noise.astype(int)))

@@ -17,7 +17,7 @@ from tqdm import tqdm
 from pipeline.core import frame as frames
 from pipeline.core import texts
 from pipeline.core.errors import PrepError
-from pipeline.core.files import below
+from pipeline.core.files import regular
 from pipeline.corpora import lexicon as lexicons
 from train import alarms, checkpoint, data, evaluate, streams
 from train.alarms import Event, Judged, Utterance
@@ -132,7 +132,7 @@ def read_truth(path: Path, other: str) -> Truth:
     for number, row in lines:
         if None in row or None in row.values():
             raise PrepError(f"{path}: line {number}: it has other columns than the heading: mend the line")
-        files[row["recording"]] = below(path.parent, row["recording"].removeprefix("./"))
+        files[row["recording"]] = regular(path.parent / row["recording"])
         if not row["start"] and not row["end"] and not row["keyword"]:
             continue  # a recording in which nothing is said
         try:
