@@ -16,7 +16,7 @@ from command import done, drops, held, prep
 from conftest import Built
 from shared_set import LAYOUTS, flags, laid_out, rebuild, small_set, wav
 
-from pipeline.audio import dsp, render
+from pipeline.audio import render
 from pipeline.audio.shards import Reader
 from pipeline.core import frame as frames
 from pipeline.core import manifest, parquet
@@ -285,14 +285,15 @@ def test_what_is_rendered_differently_is_told_with_the_versions(
 ) -> None:
     table, sealed = parquet.read(shared)
     parquet.write(tmp_path / "old.pack.parquet", table, {**sealed, "versions": {**sealed["versions"], "soxr": "0.0.1"}})
-    real = dsp.resample
+    real = render.speech
 
-    def off(samples: Any, rate_hz: int, to_hz: int, quality: str = "HQ") -> Any:
-        made = real(samples, rate_hz, to_hz, quality).copy()
-        made[len(made) // 2] += 1 / 32_768
-        return made
+    def off(*given: Any) -> Any:
+        pcm, gain_db = real(*given)
+        made = pcm.copy()
+        made[len(made) // 2] += 1
+        return made, gain_db
 
-    monkeypatch.setattr(dsp, "resample", off)
+    monkeypatch.setattr(render, "speech", off)
     ended = prep(tmp_path, "rebuild", "old.pack.parquet", *flags(unpacked), "--jobs", 1)
     assert ended.code == 1
     assert "not one of" in ended.err

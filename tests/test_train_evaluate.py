@@ -90,7 +90,7 @@ def test_predictions_open_as_a_frame_with_arrow_types(folder: Path, clips: list[
     assert by_truth["noise"] == sum(clip.passed for clip in clips if clip.truth == "noise")
     assert train.predictions(folder / "runs/multi/evaluate-test/predictions.parquet").equals(frame)
     for path, message in {
-        tmp_path / "none": "none: no such file",
+        tmp_path / "none": "none: no predictions of this version .no such file.: run evaluate again",
         folder / "mixed.parquet": "no predictions of this version .lacks the columns .*run evaluate again",
     }.items():
         with pytest.raises(ManifestError, match=message):
