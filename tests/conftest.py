@@ -128,14 +128,27 @@ def build(folder: Path, corpora: Path, jobs: int) -> Built:
 SLOW = {
     "test_api.py::test_a_recipe_in_slices_and_gathered": (),
     "test_archives.py::test_stand_in_corpora_unpacked_to_folders_have_the_same_names_and_bytes": (),
+    "test_audit_chain.py::test_a_chain_of_its_own_is_told_far_above_chance_and_named": (
+        "of 8 bits",
+        "padded",
+        "with DC",
+    ),
+    "test_cli.py::test_a_folder_of_any_name_is_remembered_for_the_next_commands": (
+        *("with space", "new#hash", "it's", 'quo"te'),
+    ),
     "test_cli.py::test_each_example_in_the_help_runs_as_typed": ("gather",),
     "test_demo.py::test_the_same_seed_gives_the_same_bytes": (),
     "test_engine.py::test_a_run_killed_again_and_again_ends_in_the_same_bytes": ("group",),
     "test_joined.py::test_a_manifest_of_joined_rows_has_the_bytes_of_one_of_a_frame": ("70000",),
+    "test_laws.py::test_a_corpus_held_in_another_way_makes_the_same_bytes": ("cochlscene-zipped again",),
+    "test_laws.py::test_a_damaged_shard_is_noticed_and_made_again": ("gone", "zeroed"),
     "test_laws.py::test_a_run_that_fails_at_any_rename_or_sync_is_finished_by_the_next": (
         *("killed-replace", "killed-fsync", "disk full-fsync"),
     ),
+    "test_laws.py::test_damaged_working_files_are_noticed_and_made_again": ("zeroed",),
+    "test_laws.py::test_one_more_noise_among_many_takes_its_share_and_moves_no_other": ("1",),
     "test_laws.py::test_two_workers_make_the_same_bytes": (),
+    "test_rebuild.py::test_any_layout_of_the_corpora_gives_the_same_set": ("unpacked", "zipped again"),
     "test_train_classifier.py::test_sixteen_clips_are_learnt_and_judged_so": (
         *("xlsr", "hubert", "wav2vec2", "efficientnet", "ast"),
     ),
@@ -144,6 +157,9 @@ SLOW = {
     ),
     "test_train_detect.py::test_a_closed_stream_is_one_line": (),
     "test_train_evaluate.py::test_the_score_decides_by_the_threshold_that_is_given": ("both",),
+    "test_train_pretrained.py::test_a_model_that_lies_otherwise_is_taken": (
+        *("without the model's prefix", "suppressed tokens that it lacks", "output beside the embedding"),
+    ),
     "test_train_run.py::test_a_file_that_cannot_be_written_to_its_end_is_one_line": ("1", "1000", "2000"),
     "test_train_run.py::test_a_killed_run_goes_on_to_bit_equal_weights": ("2",),
     "test_train_run.py::test_two_processes_learn_what_one_does": (),
