@@ -46,8 +46,8 @@ def erased(expression: str, text: str, option: str) -> str:
 def _refuse_long(expression: str, text: str, option: str) -> None:
     if len(text) > LONGEST:
         remedy = "leave that one out, or cut it into its recordings"
-        found = f'{option} "{_short(expression)}" takes texts of up to {LONGEST:,} characters; "{_short(text)}" has'
-        raise RecipeError([f"{found} {len(text):,}: {remedy}"])
+        most = f'{option} "{_short(expression)}" takes texts of up to {LONGEST:,} characters'
+        raise RecipeError([f'{most}; "{_short(text)}" has {len(text):,}: {remedy}'])
 
 
 @contextmanager

@@ -136,11 +136,11 @@ def read_kind(path: Path, kind: type) -> tuple[pd.DataFrame, dict[str, Any]]:
 def metadata(path: Path) -> dict[str, Any]:
     """The metadata alone, from the file's footer. ManifestError as `read`."""
     with _readable(path):
-        said = (footer(path).metadata or {}).get(KEY)
-    if said is None:
+        stated = (footer(path).metadata or {}).get(KEY)
+    if stated is None:
         raise ManifestError(f"{path}: a Parquet file, but not one written by prep: it says nothing of itself")
     try:
-        values = texts.from_json(said)
+        values = texts.from_json(stated)
     except ValueError as error:
         raise ManifestError(f"{path}: what it says of itself cannot be read ({error}): get it again") from None
     if not isinstance(values, dict):

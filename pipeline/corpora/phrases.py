@@ -268,7 +268,7 @@ def _too_large(sets: Mapping[str, Sequence[str]]) -> list[str]:
         before = sizes
         sizes = {}
         for name, items in sets.items():
-            inner = [before.get(found, 0) for item in items for found in _SET.findall(item)]
+            inner = [before.get(within, 0) for item in items for within in _SET.findall(item)]
             sizes[name] = min(_LONGEST, sum(map(len, items)) + sum(inner))
     return [name for name, size in sizes.items() if size >= _LONGEST or size != before[name]]
 
