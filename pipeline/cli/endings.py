@@ -61,11 +61,12 @@ def speak_utf8() -> None:
     """Lets Korean names be printed whatever the locale says.
 
     A stream that is closed leads nowhere: else the next file that is opened would have its number, and get its words.
+    Who must print may ask whether `sys.stdout` is None.
     """
     while (handle := os.open(os.devnull, os.O_RDWR)) <= STDERR:
         continue
     os.close(handle)
-    sys.stdout, sys.stderr = (stream or open(os.devnull, "w") for stream in (sys.stdout, sys.stderr))  # noqa: SIM115
+    sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
         with suppress(AttributeError, ValueError):
             stream.reconfigure(encoding="utf-8", errors="replace")  # type: ignore[union-attr]
