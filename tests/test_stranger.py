@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
-from command import prep
+import soundfile
+from command import done, prep
 from exported import odd_set, rows
 
+from pipeline.core import conditions, manifest, sql
 from pipeline.core import frame as frames
-from pipeline.core import manifest, sql
 from pipeline.core.errors import ManifestError, RecipeError
 from pipeline.core.files import below
 from pipeline.core.row import Row
@@ -103,3 +105,18 @@ def test_a_condition_after_one_that_was_stopped_still_runs(monkeypatch: pytest.M
         with pytest.raises(RecipeError):
             sql.where(ROWS, "(SELECT count(*) FROM range(100000000000)) > 0")
     assert sql.where(ROWS, "id <> '1'").tolist() == [True, False, True]
+
+
+def test_no_module_of_a_strangers_folder_is_run(tmp_path: Path) -> None:
+    """Python looks for what a new process loads in the working folder first: `multiprocessing.py`, `struct.py`."""
+    (tmp_path / "corpus").mkdir()
+    for number in range(4):
+        soundfile.write(tmp_path / f"corpus/{number}.wav", np.sin(np.arange(8_000) * (number + 1) / 9) / 4, 16_000)
+    (tmp_path / "corpus/table.csv").write_text("file,text\n" + "".join(f"{n}.wav,a\n" for n in range(4)))
+    for name in ("multiprocessing", "json", "struct", "numpy", "pyarrow"):
+        (tmp_path / f"{name}.py").write_text(f'open(r"{tmp_path}/ran-{name}", "w")\n')
+    done(tmp_path, "ingest", "recordings", "corpus", "--jobs", 2, "--shard-clips", 2)
+    conditions.end()  # the one of tests before this was started elsewhere
+    done(tmp_path, "filter", "--where", "frames > 0", "--min-s", 0)
+    conditions.end()
+    assert not list(tmp_path.glob("ran-*"))

@@ -115,7 +115,7 @@ def _started() -> subprocess.Popen[bytes]:
     """The process, ready to answer, so that its start takes none of a condition's time."""
     place = [str(Path(__file__).parents[2]), *filter(None, [os.environ.get("PYTHONPATH")])]
     process = subprocess.Popen(
-        [sys.executable, "-c", _MAIN],
+        [sys.executable, "-P", "-c", _MAIN],  # the working folder may be a stranger's: no module is loaded from it
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,

@@ -9,11 +9,13 @@ from unicodedata import normalize
 from pipeline.core import files, keys, texts
 from pipeline.core.errors import PrepError
 
+_MOST_BYTES = 128 << 20  # three million ids
+
 
 def read(path: Path) -> list[str]:
     """The ids in the file, sorted; blank lines and lines that begin with # are passed over. PrepError: unreadable."""
     try:
-        lines = texts.read(path).splitlines()
+        lines = texts.read(path, _MOST_BYTES).splitlines()
     except (OSError, ValueError) as error:
         raise PrepError(f"{path}: cannot be read ({error}); expected text in UTF-8, an id a line") from None
     ids = {normalize("NFC", line.partition("\t")[0].rstrip()) for line in lines if not line.startswith("#")}

@@ -14,16 +14,16 @@ MOST_BYTES = 16 << 20  # of a text that is read whole
 MOST_LEVELS = 100  # of tables in one another
 
 
-def read(path: Path) -> str:
+def read(path: Path, most_bytes: int = MOST_BYTES) -> str:
     """The text of a file, in UTF-8 with or without a byte order mark.
 
-    ManifestError where it is a pipe or the like; OSError where it cannot be read, or has more than MOST_BYTES;
+    ManifestError where it is a pipe or the like; OSError where it cannot be read, or has more bytes;
     ValueError where it is no such text, or its name none.
     """
     with open(files.regular(path), "rb") as file:
-        data = file.read(MOST_BYTES + 1)
-    if len(data) > MOST_BYTES:
-        raise OSError(errno.EFBIG, f"more than {MOST_BYTES >> 20} MB, too long for a text of this kind", str(path))
+        data = file.read(most_bytes + 1)
+    if len(data) > most_bytes:
+        raise OSError(errno.EFBIG, f"more than {most_bytes >> 20} MB, too long for a text of this kind", str(path))
     return data.decode("utf-8-sig")
 
 

@@ -33,7 +33,7 @@ PATIENCE_S = 5.0  # for a process that is ending
 _WORDS = 4096  # bytes of what a worker wrote last
 GO_ON = "What is done is kept: the same command again goes on from here"
 MOST_DEATHS = 3  # a run ends when the same task has lost its worker so many times
-ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+INHERITED = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "PYTHONSAFEPATH"), "1")
 
 
 class Workers:
@@ -202,15 +202,16 @@ class _Pool(ProcessPoolExecutor):
 def _surroundings_of_workers(errors: int) -> Iterator[None]:
     """What a process that starts in this block inherits. errors: the file that is its standard error.
 
-    One BLAS thread, for the work is parallel by clips. Ctrl-C held back: it is the parent's to answer, also while they
+    One BLAS thread, for the work is parallel by clips. No modules of the working folder, which may be a stranger's:
+    Python would look for its own there first. Ctrl-C held back: it is the parent's to answer, also while they
     start. And no main module: spawn would run the caller's script again in each worker, which never ends well in a
     script without `if __name__ == "__main__"`. Workers need nothing from it.
     """
     main = sys.modules["__main__"]
     hidden: dict[str, Any] = {n: main.__dict__.pop(n) for n in ("__spec__", "__file__") if n in main.__dict__}
     main.__spec__ = None
-    threads = {name: os.environ.get(name) for name in ONE_THREAD}
-    os.environ.update(ONE_THREAD)
+    before = {name: os.environ.get(name) for name in INHERITED}
+    os.environ.update(INHERITED)
     signals = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     terminal = os.dup(2)
     os.dup2(errors, 2)
@@ -220,7 +221,7 @@ def _surroundings_of_workers(errors: int) -> Iterator[None]:
         os.dup2(terminal, 2)
         os.close(terminal)
         main.__dict__.update(hidden)
-        for name, value in threads.items():
+        for name, value in before.items():
             if value is None:
                 del os.environ[name]
             else:
