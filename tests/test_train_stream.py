@@ -129,7 +129,9 @@ def test_what_is_no_truth_is_one_message(folder: Path, tmp_path: Path) -> None:
         table(tmp_path, [["a.wav", 3, 2, "saveme", "", ""]], "y.csv"): "y.csv: line 2: from 3 s to 2 s is no time",
         table(tmp_path, [["a.wav", 1, 2, "saveme", "", ""]], "z.csv"): "a.wav: no such file",
         table(tmp_path, [[".", 1, 2, "saveme", "", ""]], "u.csv"): "a folder; expected a file",
-        table(tmp_path, [["a\0.wav", 1, 2, "saveme", "", ""]], "nul.csv"): "its name holds NUL",
+        table(
+            tmp_path, [["a\0.wav", 1, 2, "saveme", "", ""]], "nul.csv"
+        ): "nul.csv: line 2: the name of its recording holds NUL",
         table(tmp_path, [["a.wav", 1]], "s.csv"): "s.csv: line 2: it has other columns than the heading",
         table(tmp_path, [["a.wav", 1, 2, "savme", "", ""]], "k.csv"): "k.csv: the keyword 'savme' is none of the lexic",
         folder / "mixed.parquet": "mixed.parquet: no scene: expected a file that prep scene wrote",

@@ -132,6 +132,8 @@ def read_truth(path: Path, other: str) -> Truth:
     for number, row in lines:
         if None in row or None in row.values():
             raise PrepError(f"{path}: line {number}: it has other columns than the heading: mend the line")
+        if "\0" in row["recording"]:
+            raise PrepError(f"{path}: line {number}: the name of its recording holds NUL, as no name does")
         files[row["recording"]] = regular(path.parent / row["recording"])
         if not row["start"] and not row["end"] and not row["keyword"]:
             continue  # a recording in which nothing is said

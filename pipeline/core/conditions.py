@@ -21,16 +21,11 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from pipeline.core.errors import RecipeError
+from pipeline.core.errors import RecipeError, short
 
 _MAIN = "from pipeline.core import sql; sql.serve()"
 _process: subprocess.Popen[bytes] | None = None
 _one_at_a_time = threading.Lock()
-
-
-def short(text: str) -> str:
-    """The beginning of a text, for a message."""
-    return text if len(text) <= 300 else f"{text[:300]}..."
 
 
 class Child:
@@ -103,7 +98,7 @@ def asked(condition: str, seconds: float, memory_mb: int) -> Iterator[Child]:
         except EOFError:
             end()
             what = f"did not end within {seconds:g} s" if late.is_set() else f"took more than {memory_mb} MB of memory"
-            raise RecipeError([f"where: {short(condition)!r} {what}: make it simpler"]) from None
+            raise RecipeError([f"where: {short(condition, 300)!r} {what}: make it simpler"]) from None
         except BaseException:
             end()
             raise

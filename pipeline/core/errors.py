@@ -21,6 +21,11 @@ def inert(text: str) -> str:
     return _ACTIVE.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
 
 
+def short(text: str, most: int = 80) -> str:
+    """The text, or its beginning, for a message."""
+    return text if len(text) <= most else f"{text[: most - 3]}..."
+
+
 class PrepError(Exception):
     """A fault with one clear message; the command line prints it and exits 1, without a traceback."""
 

@@ -11,7 +11,7 @@ import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from pipeline.core.errors import RecipeError
+from pipeline.core.errors import RecipeError, short
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,7 +25,7 @@ def checked(expression: str) -> str:
     try:
         re.compile(expression)
     except (re.error, RecursionError, OverflowError) as error:
-        raise ValueError(f'"{_short(expression)}" is no regular expression ({error})') from None
+        raise ValueError(f'"{short(expression)}" is no regular expression ({error})') from None
     return expression
 
 
@@ -46,21 +46,21 @@ def erased(expression: str, text: str, option: str) -> str:
 def _refuse_long(expression: str, text: str, option: str) -> None:
     if len(text) > LONGEST:
         remedy = "leave that one out, or cut it into its recordings"
-        most = f'{option} "{_short(expression)}" takes texts of up to {LONGEST:,} characters'
-        raise RecipeError([f'{most}; "{_short(text)}" has {len(text):,}: {remedy}'])
+        most = f'{option} "{short(expression)}" takes texts of up to {LONGEST:,} characters'
+        raise RecipeError([f'{most}; "{short(text)}" has {len(text):,}: {remedy}'])
 
 
 @contextmanager
 def in_time(expression: str, text: str, option: str) -> Iterator[None]:
     """What matches within it ends in time. The limit is kept in a program's main thread, where prep reads labels."""
-    stated = f'{option} "{_short(expression)}"'
+    stated = f'{option} "{short(expression)}"'
     if threading.current_thread() is not threading.main_thread():
         yield
         return
 
     def stop(*_: Any) -> None:
         remedy = "parts that repeat within each other, such as (a+)+, try every way there is; write it without them"
-        raise RecipeError([f'{stated} did not end within {_SECONDS:g} s on "{_short(text)}": {remedy}'])
+        raise RecipeError([f'{stated} did not end within {_SECONDS:g} s on "{short(text)}": {remedy}'])
 
     before = signal.signal(signal.SIGVTALRM, stop)
     signal.setitimer(signal.ITIMER_VIRTUAL, _SECONDS)
@@ -69,7 +69,3 @@ def in_time(expression: str, text: str, option: str) -> Iterator[None]:
     finally:
         signal.setitimer(signal.ITIMER_VIRTUAL, 0)
         signal.signal(signal.SIGVTALRM, before)
-
-
-def _short(text: str) -> str:
-    return text if len(text) <= 80 else f"{text[:79]}…"

@@ -22,8 +22,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from pipeline.core import conditions
-from pipeline.core.conditions import short
-from pipeline.core.errors import ManifestError, RecipeError
+from pipeline.core.errors import ManifestError, RecipeError, short
 from pipeline.core.frame import from_arrow, to_arrow
 
 if TYPE_CHECKING:
@@ -186,11 +185,11 @@ def _answers(session: duckdb.DuckDBPyConnection, table: pa.Table, condition: str
     ).to_arrow_table()
     if kept.num_columns != 2:
         raise RecipeError(
-            [f"where: {short(condition)!r} is not one condition: it gives {kept.num_columns - 1} answers a row"]
+            [f"where: {short(condition, 300)!r} is not one condition: it gives {kept.num_columns - 1} answers a row"]
         )
     if not np.array_equal(kept.column(NUMBER).to_numpy(), np.sort(numbers)):
         answers = f"{kept.num_rows} answers for {len(numbers)} rows"
-        raise RecipeError([f"where: {short(condition)!r} is not a condition: it gives {answers}"])
+        raise RecipeError([f"where: {short(condition, 300)!r} is not a condition: it gives {answers}"])
     return np.asarray(kept.column("kept").to_numpy(), dtype=np.bool_)
 
 
@@ -211,7 +210,7 @@ def _parsed(session: duckdb.DuckDBPyConnection, condition: str) -> list[str]:
     if changeable:
         what = ", ".join(changeable)
         why = f"uses {what}, whose answer changes from run to run: keep to the row's own columns"
-        raise RecipeError([f"where: {short(condition)!r} {why}"])
+        raise RecipeError([f"where: {short(condition, 300)!r} {why}"])
     return sorted(columns | {NUMBER}) if {part["class"] for part in parts} <= _OF_ONE_ROW else []
 
 
@@ -231,4 +230,6 @@ def _parts(tree: Any) -> Iterator[dict[str, Any]]:
 
 
 def _no_condition(condition: str, reason: str) -> RecipeError:
-    return RecipeError([f"where: {short(condition)!r} does not run as an SQL condition over the columns: {reason}"])
+    return RecipeError(
+        [f"where: {short(condition, 300)!r} does not run as an SQL condition over the columns: {reason}"]
+    )

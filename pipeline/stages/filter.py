@@ -14,7 +14,7 @@ from pydantic import Field, field_validator
 
 from pipeline.core import expressions, keys, measures, sql
 from pipeline.core import frame as frames
-from pipeline.core.errors import PrepError, RecipeError, did_you_mean, sample
+from pipeline.core.errors import PrepError, RecipeError, did_you_mean, sample, short
 from pipeline.core.row import Drop, Row
 from pipeline.corpora import near, notation
 from pipeline.corpora.aihub import CLASSES, class_of
@@ -347,7 +347,7 @@ def _without_notation(rows: DataFrame, options: Options) -> tuple[DataFrame, lis
     first = texts[changed[0]]
     notes += [
         f"{int(counts[changed].sum()):,} transcripts hold notation and are taken without it (--text {options.text}), "
-        f'such as "{_short(first)}": "{_short(words[changed[0]] or "")}"'
+        f'such as "{short(first, 40)}": "{short(words[changed[0]] or "", 40)}"'
     ]
     if empty := int(counts[[code for code in changed if words[code] is None]].sum()):
         notes.append(f"{empty:,} of them hold nothing else and count as no transcript")
@@ -372,13 +372,9 @@ def _on_spellings(
     ):
         some = [code for code in others if notation.has_signs(texts[code] or "") == signs]
         if some:
-            count, example = int(counts[some].sum()), _short(texts[some[0]] or "")
+            count, example = int(counts[some].sum()), short(texts[some[0]] or "", 40)
             notes.append(f'{count:,} transcripts hold a call and are {lexicon.other}, such as "{example}", {why}')
     return notes
-
-
-def _short(text: str, most: int = 40) -> str:
-    return text if len(text) <= most else f"{text[: most - 3]}..."
 
 
 def _thinned(
